@@ -1,0 +1,101 @@
+"""Train the embedded world's teacher, and the judge that measures images independently of it.
+
+Usage: python -m benchmarks.pictograms.classifiers [--cache DIR]
+
+The teacher sees only the filled icons of the teacher families. The judge is another architecture and sees
+every style, from the teacher families and from the class icons of the generator families; neither sees a
+test family. Figures go to ``classifiers.json`` beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.pictograms.build import ASSETS, CACHE
+from benchmarks.pictograms.classes import CLASSES
+from prismkd.augmentation import random_views
+from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.students import count_parameters, new_network, predict
+from prismkd.teachers import save_classifier
+
+TEACHER = {"architecture": "small-resnet-32x2", "num_classes": len(CLASSES), "in_channels": 1}
+JUDGE = {
+    "architecture": "convnext_atto",
+    "num_classes": len(CLASSES),
+    "in_channels": 1,
+    "mean": [0.5],
+    "std": [0.5],
+    "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
+}
+
+
+def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_rate: float) -> torch.nn.Module:
+    """Train a classifier with augmentation, class-balanced batches and a cosine schedule."""
+    extra = {"in_channels": config["in_channels"], **config.get("arguments", {})}
+    network = new_network(config["architecture"], config["num_classes"], **extra)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
+    weights = 1.0 / torch.bincount(labels)[labels]
+    for step in range(num_steps):
+        warm_up = min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / num_steps))
+        index = torch.multinomial(weights, 128, replacement=True)
+        x = random_views(images[index])
+        x = (x - config["mean"][0]) / config["std"][0] if "mean" in config else x
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(network(x).float(), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % 250 == 0:
+            print(f"{config['architecture']} step {step + 1} loss {loss:.3f}", flush=True)
+    return network
+
+
+def figures(network: torch.nn.Module, config: dict, test: LabelledImages, num_images: int) -> dict:
+    """Parameters, training images and top-1 per test domain."""
+    shift, scale = (config["mean"][0], config["std"][0]) if "mean" in config else (0.0, 1.0)
+    correct = (predict(network, (test.images - shift) / scale).argmax(1) == test.labels).numpy()
+    top1 = {domain: round(float(correct[test.domains == domain].mean()), 4) for domain in sorted(set(test.domains))}
+    return {"architecture": config["architecture"], "parameters": count_parameters(network),
+            "training_images": num_images, "top1": top1}  # fmt: skip
+
+
+def judge_data(cache: Path, real: LabelledImages) -> tuple[Tensor, Tensor]:
+    """Class icons of every style from generator and teacher families."""
+    icons = np.load(cache / "generator.npz")
+    labels = icons["labels"].astype(np.int64)
+    images = torch.from_numpy(icons["images"][labels >= 0]).float().div(255).unsqueeze(1)
+    return torch.cat([real.images, images]), torch.cat([real.labels, torch.from_numpy(labels[labels >= 0])])
+
+
+def main() -> None:
+    """Train both, save them, and record their figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    cache = parser.parse_args().cache
+    real = load_labelled_images(ASSETS / "real.parquet", len(CLASSES))
+    test = load_labelled_images(ASSETS / "test.parquet", len(CLASSES))
+    record = {}
+    for name, config, (images, labels), steps in (
+        ("teacher", TEACHER, (real.images, real.labels), 1500),
+        ("judge", JUDGE, judge_data(cache, real), 2000),
+    ):
+        torch.manual_seed(0)
+        network = fit(config, images, labels, steps, 2e-3)
+        save_classifier(ASSETS / name, network, config)
+        record[name] = figures(network, config, test, len(images))
+        print(name, record[name], flush=True)
+    (ASSETS / "classifiers.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

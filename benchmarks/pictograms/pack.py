@@ -1,0 +1,48 @@
+"""Pack the trained generator into the package, as a diffusers pipeline folder in half precision.
+
+Usage: python -m benchmarks.pictograms.pack [--cache DIR] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DPMSolverMultistepScheduler, PixArtAlphaPipeline
+from transformers import BertModel, BertTokenizerFast
+
+from benchmarks.pictograms.build import ASSETS, CACHE
+from benchmarks.pictograms.denoiser import new_denoiser
+
+
+def main() -> None:
+    """Load the parts from the cache, assemble the pipeline, save it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--out", type=Path, default=ASSETS / "generator")
+    args = parser.parse_args()
+    transformer = new_denoiser()
+    checkpoint = torch.load(args.cache / "denoiser.pt", weights_only=True)
+    transformer.load_state_dict(checkpoint["ema"])
+    pipeline = PixArtAlphaPipeline(
+        tokenizer=BertTokenizerFast.from_pretrained(args.cache / "tokenizer"),
+        text_encoder=BertModel.from_pretrained(args.cache / "text_encoder"),
+        vae=AutoencoderKL.from_pretrained(args.cache / "vae"),
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, final_sigmas_type="zero"
+        ),
+    ).to(torch.float16)
+    shutil.rmtree(args.out, ignore_errors=True)
+    pipeline.save_pretrained(args.out, safe_serialization=True)
+    tiny = args.cache / "tiny_vae"
+    if tiny.is_dir():
+        AutoencoderTiny.from_pretrained(tiny).half().save_pretrained(args.out / "tiny_vae", safe_serialization=True)
+    size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
+    print(f"{args.out}: {size / 2**20:.1f} MiB, denoiser after {checkpoint['step']:,} steps")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The command line: one command per stage, and ``run`` for all of them. torch is imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prismkd import __version__
+from prismkd.config import Config
+from prismkd.errors import UserError
+
+COMMANDS = {
+    "run": "all stages: prompts, synthesize, distill, evaluate, report",
+    "prompts": "class names to a prompt plan (the teacher chooses the senses)",
+    "synthesize": "prompts to images, guided by the teacher where the method says so",
+    "distill": "images to students",
+    "evaluate": "students and images to metrics.json",
+    "report": "the run directory to one HTML page",
+}
+HELP = f"""prismkd {__version__}: data-free knowledge distillation with guided text-to-image diffusion
+
+usage: prismkd COMMAND [--config FILE] --out DIR [settings]
+
+commands:
+{chr(10).join(f"  {name:11s} {text}" for name, text in COMMANDS.items())}
+
+Every stage skips what is done already: to resume, give the same command again.
+`prismkd COMMAND --help` lists all settings. Example:
+
+  prismkd run --config configs/demo.toml --out runs/demo
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    try:
+        _run_command(arguments[0], arguments[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run_command(command: str, arguments: list[str]) -> None:
+    if command not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"perhaps {near[0]}" if near else f"use one of {', '.join(COMMANDS)}"
+        raise UserError(f"expected a command, got {command!r}; {hint}")
+    file, out, rest = _split_off(arguments)
+    config = _parse_settings(command, file, rest)
+    if out is None:
+        raise UserError("expected --out DIR, got none; name the run's folder")
+    _execute(command, config, Path(out))
+
+
+def _split_off(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Take --config and --out out of the arguments; what remains are settings."""
+    found: dict[str, str | None] = {"--config": None, "--out": None}
+    rest, pending = [], list(arguments)
+    while pending:
+        argument = pending.pop(0)
+        name, equals, value = argument.partition("=")
+        if name not in found:
+            rest.append(argument)
+        elif equals:
+            found[name] = value
+        elif pending:
+            found[name] = pending.pop(0)
+        else:
+            raise UserError(f"expected a value after {name}, got none; give a path")
+    return found["--config"], found["--out"], rest
+
+
+def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Config:
+    """The file's settings, then the command line's on top: the last one wins."""
+    from prismkd.config_file import check_config, load_config
+
+    config = load_config(Path(file)) if file is not None else Config()
+    if arguments:
+        import tyro
+
+        description = (
+            f"{COMMANDS[command]}\n\nTakes --config FILE (TOML) and --out DIR (the run's folder), and these settings."
+        )
+        config = tyro.cli(Config, default=config, args=arguments, prog=f"prismkd {command}", description=description)
+        check_config(config)
+    return config
+
+
+def _execute(command: str, config: Config, out: Path) -> None:
+    """Import torch, open the run directory, and do the stage or all of them."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import torch
+
+    from prismkd import run as stages
+
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    steps: dict[str, Callable[[stages.Run], None]] = {
+        "prompts": stages.prompts,
+        "synthesize": stages.synthesize,
+        "distill": stages.distill_students,
+        "evaluate": stages.evaluate,
+        "report": stages.report,
+    }
+    with _tracker() as track:
+        shown = "prismkd " + " ".join([command, *sys.argv[2:]])
+        run = stages.open_run(config, out, shown, track)
+        for name in steps if command == "run" else [command]:
+            steps[name](run)
+    if command in ("run", "evaluate"):
+        _print_table(out)
+    if command in ("run", "report"):
+        print(f"report: {out / 'report.html'}")
+
+
+@contextmanager
+def _tracker() -> Iterator[Callable]:
+    """Progress bars on stderr: yields a function (description, total) -> context manager of an advance function."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description:34s}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    console = Console(stderr=True)
+
+    @contextmanager
+    def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
+        if not console.is_terminal:
+            print(f"{description}: {total}", file=sys.stderr, flush=True)
+            yield lambda count: None
+            return
+        with Progress(*columns, console=console) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda count: bars.advance(task, count)
+
+    yield track
+
+
+def _print_table(out: Path) -> None:
+    """Students' top-1 per domain, the mean over seeds, on stdout."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [row for row in json.loads((out / "metrics.json").read_text())["results"] if row["metric"] == "top1"]
+    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    table = Table(title="Top-1 accuracy of the students")
+    table.add_column("method")
+    for domain in domains:
+        table.add_column(domain, justify="right")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for domain in domains:
+            values = [r["value"] for r in rows if r["method"] == method and r["domain"] == domain]
+            cells.append(f"{sum(values) / len(values):.3f}")
+        table.add_row(method, *cells)
+    Console().print(table)

@@ -1,0 +1,124 @@
+"""The configuration: frozen dataclasses, one per stage, and the only place where defaults stand.
+
+Each field's docstring is its ``--help``. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+METHODS = ("real", "plain", "more", "eda", "dpe", "prism")
+GUIDED_METHODS = ("eda", "prism")
+DIVERSIFIED_METHODS = ("dpe", "prism")
+
+
+@dataclass(frozen=True)
+class PromptsConfig:
+    """Diversified Prompt Engineering: how class names become prompts."""
+
+    template: str = "an icon of a {name}"
+    """The plain prompt of the methods without DPE."""
+    num_probes: int = 8
+    """Images per wording by which the teacher chooses each class's sense; 0 takes the definitions as given."""
+    id_share: float = 0.75
+    """Share of images in the teacher's own style (the first style of the bank); the rest is spread over the others."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The text-to-image diffusion model."""
+
+    source: str = "pictograms"
+    """``pictograms`` (embedded) or the folder of a diffusers pipeline."""
+    num_inference_steps: int = 16
+    """Denoising steps per image."""
+    guidance_scale: float = 3.0
+    """Classifier-free guidance in diffusers' meaning; 1 is off."""
+    batch_size: int = 48
+    """Images sampled together; image i does not depend on it."""
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Energy-guided Distribution Alignment (METHOD: the x0 edit inside the scheduler's step)."""
+
+    strength: float = 0.15
+    """Length of one edit relative to the root mean square of the x0 prediction; 0 is off."""
+    log_snr_min: float = -1.2
+    """Guide only where log(alpha / sigma) is above this."""
+    log_snr_max: float = 0.2
+    """Guide only where log(alpha / sigma) is below this."""
+    num_views: int = 2
+    """Differentiable augmented views averaged per gradient."""
+    margin_weight: float = 1.0
+    """Weight of the hinge on the free energy."""
+    label_weight: float = 0.5
+    """Weight of the cross-entropy with the prompted class."""
+    temperature: float = 1.0
+    """Temperature of the free energy."""
+    num_calibration_images: int = 192
+    """Unguided images that set the target energies."""
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """How many images, and how they are stored."""
+
+    images_per_class: int = 80
+    """Images per class for every method but ``more``."""
+    shard_size: int = 480
+    """Images per shard, the unit that a crash can lose."""
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Training the student on the teacher's logits."""
+
+    architecture: str = "small-resnet-16"
+    """``small-resnet-WIDTH`` or a timm model name."""
+    num_steps: int = 1500
+    """Optimizer steps, the same for every method."""
+    batch_size: int = 128
+    """Images per step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW; cosine to zero."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    temperature: float = 4.0
+    """Temperature of the softened distributions (Hinton et al. 2015)."""
+    ema_decay: float = 0.99
+    """Decay of the moving average of the weights, which is the student."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Measuring student and images."""
+
+    source: str = "pictograms"
+    """``pictograms`` or a parquet file with columns image (PNG or JPEG bytes), label and domain."""
+    real: str = "pictograms"
+    """The real reference images, in the same format; an empty string when there are none."""
+    nearest_k: int = 5
+    """Neighbors in precision, recall, density and coverage."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: classes, teacher, generator, methods, seeds, and every stage's settings."""
+
+    classes: str = "pictograms"
+    """``pictograms``, or a file: JSON rows with ``name`` and ``definition``, or text with one name per line."""
+    teacher: str = "pictograms"
+    """``pictograms``, or a folder with ``config.json`` and ``model.safetensors``."""
+    methods: tuple[str, ...] = ("plain", "prism")
+    """What to run, side by side: real, plain, more, eda, dpe, prism."""
+    seeds: tuple[int, ...] = (0,)
+    """Every method runs once per seed."""
+    num_threads: int = 0
+    """CPU threads; 0 leaves torch's own choice."""
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,103 @@
+"""TOML files to the configuration's dataclasses, with errors that name the nearest valid key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from prismkd.config import METHODS, Config
+from prismkd.errors import UserError
+
+
+def load_config(path: Path) -> Config:
+    """Read a TOML file; keys that aren't named keep their defaults.
+
+    Raises:
+        UserError: no such file, broken TOML, an unknown key, a wrong type, or a value out of range.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"expected a configuration file, got {path}: {error.strerror}; check --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
+    config = _build(Config, data, "")
+    check_config(config)
+    return config
+
+
+def _build(kind: type, data: dict[str, Any], prefix: str) -> Any:
+    """Make the dataclass ``kind`` of a TOML table."""
+    hints = get_type_hints(kind)
+    for key in data:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
+            help_ = f"perhaps {prefix}{near[0]}" if near else f"use one of {', '.join(hints)}"
+            raise UserError(f"expected a known configuration key, got {prefix}{key}; {help_}")
+    return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in data.items()})
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    """Check a TOML value against a field's type; ints pass for floats, lists for tuples."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, dict):
+            return _build(kind, value, f"{name}.")
+        raise UserError(f"expected a table [{name}], got {value!r}; write its settings below [{name}]")
+    if get_origin(kind) is tuple:
+        if isinstance(value, list):
+            return tuple(_convert(get_args(kind)[0], item, name) for item in value)
+        raise UserError(f"expected a list for {name}, got {value!r}; put it in [ ]")
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UserError(f"expected {kind.__name__} for {name}, got {value!r} ({type(value).__name__}); mend the value")
+    return value
+
+
+def check_config(config: Config) -> None:
+    """Check the values that types can't.
+
+    Raises:
+        UserError: a value out of range, with the range.
+    """
+    for method in config.methods:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.4)
+            raise UserError(
+                f"expected methods among {', '.join(METHODS)}, got {method!r}"
+                + (f"; perhaps {near[0]}" if near else "")
+            )
+    positive = {
+        "generator.num_inference_steps": config.generator.num_inference_steps,
+        "generator.batch_size": config.generator.batch_size,
+        "guidance.num_views": config.guidance.num_views,
+        "guidance.temperature": config.guidance.temperature,
+        "guidance.num_calibration_images": config.guidance.num_calibration_images,
+        "synthesis.images_per_class": config.synthesis.images_per_class,
+        "synthesis.shard_size": config.synthesis.shard_size,
+        "distillation.num_steps": config.distillation.num_steps,
+        "distillation.batch_size": config.distillation.batch_size,
+        "distillation.learning_rate": config.distillation.learning_rate,
+        "distillation.temperature": config.distillation.temperature,
+        "evaluation.nearest_k": config.evaluation.nearest_k,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise UserError(f"expected a positive {name}, got {value}; raise it")
+    not_negative = {
+        "guidance.strength": config.guidance.strength,
+        "prompts.num_probes": config.prompts.num_probes,
+        "num_threads": config.num_threads,
+    }
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise UserError(f"expected {name} of at least 0, got {value}; raise it")
+    if not 0 <= config.prompts.id_share <= 1:
+        raise UserError(f"expected prompts.id_share from 0 to 1, got {config.prompts.id_share}; it is a share")
+    if "{name}" not in config.prompts.template:
+        raise UserError(
+            f"expected {{name}} in prompts.template, got {config.prompts.template!r}; say where the class goes"
+        )

@@ -1,0 +1,5 @@
+"""Text-to-image generators: diffusers pipelines behind one small interface."""
+
+from prismkd.generators.text_to_image import TextToImage, load_generator
+
+__all__ = ["TextToImage", "load_generator"]

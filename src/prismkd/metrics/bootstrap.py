@@ -1,0 +1,34 @@
+"""Bootstrap confidence interval."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prismkd.errors import UserError
+
+
+def bootstrap_interval(
+    values: np.ndarray, seed: int, num_resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron 1979) of the mean of ``values``.
+
+    It covers the choice of the test samples only, not the randomness of training: that needs several seeds.
+
+    Args:
+        values: (n,), one value per independent sample, for example ``correct(logits, labels)``.
+        seed: the same seed gives the same interval.
+        num_resamples: draws of n values with replacement.
+        level: coverage, in (0, 1).
+
+    Raises:
+        UserError: fewer than 2 values, from which no spread can be seen.
+    """
+    if values.ndim != 1 or len(values) < 2:
+        raise UserError(
+            f"expected at least 2 values in one dimension, got shape {values.shape}; "
+            "do measure more samples, or report the value without an interval"
+        )
+    generator = np.random.default_rng(seed)
+    means = [generator.choice(values, size=len(values)).mean() for _ in range(num_resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

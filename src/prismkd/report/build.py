@@ -1,0 +1,253 @@
+"""A run -> the page: collects what every section shows, renders the template, writes the file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from prismkd.report import figures, names, tables
+from prismkd.report.figures import Mark
+from prismkd.report.headline import headline
+from prismkd.report.run_directory import Run, load_run
+from prismkd.report.scores import REFERENCES, methods, score, shifted_domains
+from prismkd.report.thumbnails import MAX_CLASSES, image_grids
+
+MAX_HEAT_MAP_CLASSES = 60
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A titled figure."""
+
+    title: str
+    figure: Markup
+    note: str = ""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `run_dir`/report.html: one file, no network, whatever parts the run has.
+
+    Returns the path of the report.
+    Raises UserError when metrics.json is missing, or a file of the run is damaged.
+    """
+    page = render(load_run(run_dir))
+    path = run_dir / "report.html"
+    temporary = run_dir / ".tmp-report.html"
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def render(run: Run) -> str:
+    """The page as text. Names and prompts are escaped, and the page's policy runs no script but its own."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("prismkd.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (resources.files("prismkd.report") / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("template.html").render(
+        **context(run), script=Markup(script), script_hash=f"sha256-{digest}"
+    )
+
+
+def context(run: Run) -> dict[str, Any]:
+    """Everything the template shows; a section whose part the run lacks is None or empty."""
+    confused_method, confusion = _confusion(run)
+    return {
+        "headline": headline(run),
+        "num_classes": len(run.classes),
+        "max_classes": MAX_CLASSES,
+        "accuracy": tables.accuracy_table(run),
+        "domain_panels": domain_panels(run),
+        "behavior": tables.behavior_table(run),
+        "image_metrics": tables.image_table(run),
+        "scatter": precision_recall(run),
+        "grids": image_grids(run),
+        "energy_panels": energy_panels(run),
+        "calibration": tables.calibration_table(run),
+        "calibration_panel": calibration_panel(run),
+        "prompts": prompt_sets(run),
+        "confusion_of": names.method_label(confused_method),
+        "heat_map": None if confusion is None else heat_map(run, confusion),
+        "confused": None if confusion is None else tables.confused_table(run, confusion),
+        "timings": tables.timing_table(run),
+        "provenance": provenance(run),
+        "config": json.dumps(run.record["config"], indent=2) if run.record.get("config") else "",
+    }
+
+
+def domain_panels(run: Run) -> list[Panel]:
+    """Accuracy per domain, all on the same axis."""
+    everyone = methods(run.results)
+    fields = {
+        domain: {m: s for m in everyone if (s := score(run.results, m, domain))}
+        for domain in ["id", *shifted_domains(run.results)]
+    }
+    ends = [e for scores in fields.values() for s in scores.values() for e in (s.mean, *(s.interval or ()))]
+    if not ends:
+        return []
+    low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
+    return [
+        Panel(
+            names.domain_label(domain),
+            figures.dot_figure(
+                f"Top-1 accuracy, {names.domain_label(domain)}",
+                [
+                    Mark(names.method_label(m), s.mean, s.interval, style=names.method_class(m))
+                    for m, s in scores.items()
+                ],
+                low,
+                high,
+            ),
+        )
+        for domain, scores in fields.items()
+        if scores
+    ]
+
+
+def precision_recall(run: Run) -> Markup | None:
+    """Precision over recall of every image set, where at least two have both."""
+    marks = []
+    for method in methods(run.results):
+        precision, recall = (score(run.results, method, "images", metric) for metric in ("precision", "recall"))
+        if precision and recall:
+            label, style = names.method_label(method), names.method_class(method)
+            marks.append(Mark(label, recall.mean, y=precision.mean, style=style))
+    return figures.scatter_figure(marks) if len(marks) > 1 else None
+
+
+def energy_panels(run: Run) -> list[Panel]:
+    """Teacher energy per image before and after guidance, all seeds together, on one axis."""
+    energies = {method: _energies(run.documents(method, "evaluation.json")) for method in run.folders}
+    energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
+    if not energies:
+        return []
+    low, high = figures.padded_range(
+        np.quantile(np.concatenate([*sum(energies.values(), ())]), [0.005, 0.995]).tolist(), 0.04
+    )
+    target = (run.calibration or {}).get("energy_all")
+    return [
+        Panel(
+            names.method_label(method),
+            figures.histogram_figure(
+                f"Energy of {names.method_label(method)} images",
+                before,
+                after,
+                low,
+                high,
+                target,
+                names.method_class(method),
+            ),
+            _median_note(before, after),
+        )
+        for method, (before, after) in energies.items()
+    ]
+
+
+def calibration_panel(run: Run) -> Panel | None:
+    """Energies of the unguided calibration images, with the target over all classes."""
+    energies = _finite((run.calibration or {}).get("energies"))
+    if run.calibration is None or not len(energies):
+        return None
+    low, high = figures.padded_range(energies.tolist(), 0.04)
+    target = run.calibration.get("energy_all")
+    figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
+    note = f"{len(energies)} unguided images"
+    return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
+
+
+def prompt_sets(run: Run) -> list[dict[str, Any]]:
+    """What the prompts of every method are made of; the richest first, real images have none."""
+    sets = []
+    for method in run.folders:
+        document = next(iter(run.documents(method, "prompts.json")), None)
+        if document is None or method in REFERENCES:
+            continue
+        styles = document.get("styles") or []
+        total = sum(float(style.get("weight") or 0) for style in styles) or 1.0
+        sets.append(
+            {
+                "label": names.method_label(method),
+                "note": names.method_note(method),
+                "num_images": document.get("num_images"),
+                "templates": document.get("templates") or [],
+                "contents": document.get("contents") or [],
+                "senses": [sense for sense in document.get("senses") or [] if sense.get("definition")],
+                "styles": [{**style, "share": float(style.get("weight") or 0) / total} for style in styles],
+                "examples": document.get("examples") or [],
+            }
+        )
+    return sorted(sets, key=lambda prompts: -len(prompts["styles"]) - len(prompts["contents"]))
+
+
+def heat_map(run: Run, confusion: NDArray[np.float64]) -> Markup | None:
+    """The confusion matrix; with too many classes to read, the table of mistakes must do."""
+    if len(confusion) > MAX_HEAT_MAP_CLASSES:
+        return None
+    return figures.heat_map([tables.class_name(run, label) for label in range(len(confusion))], confusion)
+
+
+def provenance(run: Run) -> list[tuple[str, str]]:
+    """What it takes to make these numbers again."""
+    seeds = sorted({result.seed for result in run.results})
+    entries = {
+        "Command": run.record.get("command") or run.metrics.get("command"),
+        "Version": run.record.get("version"),
+        "Hardware": run.metrics.get("hardware"),
+        "Started": run.record.get("started"),
+        "Measured": run.metrics.get("date"),
+        "Seeds": ", ".join(map(str, seeds)),
+    }
+    return [(name, _plain_text(value)) for name, value in entries.items() if value]
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain_text(part)}" for key, part in value.items())
+    return ", ".join(map(_plain_text, value)) if isinstance(value, list) else str(value)
+
+
+def _confusion(run: Run) -> tuple[str, NDArray[np.float64] | None]:
+    """Counts on the original domain, all seeds together; of PRISM, or else of the first method that has them."""
+    for method in ("prism", *run.folders):
+        documents = run.documents(method, "evaluation.json")
+        matrices = [np.asarray(d["confusion"], dtype=np.float64) for d in documents if d.get("confusion")]
+        if matrices:
+            return method, np.sum(matrices, axis=0)
+    return "", None
+
+
+def _energies(documents: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """All (before, after) energies of a method's seeds."""
+    pairs = [document.get("energy") or {} for document in documents]
+    before, after = (
+        np.concatenate([_finite(pair.get(when)) for pair in pairs] or [np.empty(0)]).tolist()
+        for when in ("before", "after")
+    )
+    return before, after
+
+
+def _finite(values: Sequence[float | None] | None) -> NDArray[np.float64]:
+    array = np.asarray(values or [], dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _median_note(before: Sequence[float], after: Sequence[float]) -> str:
+    median = names.number(float(np.median(after)), 2)
+    return f"median {names.number(float(np.median(before)), 2)} \u2192 {median}" if len(before) else f"median {median}"

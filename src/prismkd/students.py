@@ -1,0 +1,93 @@
+"""Student networks: small residual networks for small images, and timm models by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prismkd.errors import UserError
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch norm and a shortcut (He et al. 2016)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """A residual network for images of 32 pixels: three stages of ``width``, 2 and 4 times ``width`` channels.
+
+    Takes images (batch, channels, height, width) in [0, 1] and returns logits (batch, num_classes).
+    """
+
+    def __init__(self, num_classes: int, width: int, in_channels: int = 1, blocks_per_stage: int = 1) -> None:
+        super().__init__()
+        stages: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+        for stage in range(3):
+            for block in range(blocks_per_stage):
+                stride = 2 if stage > 0 and block == 0 else 1
+                stages.append(ResidualBlock(channels, width << stage, stride))
+                channels = width << stage
+        self.features = nn.Sequential(*stages)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Penultimate features (batch, 4 * width)."""
+        return self.features(x * 2 - 1).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.forward_features(x))
+
+
+def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arguments: Any) -> nn.Module:
+    """Build an untrained network: ``small-resnet-WIDTH[xBLOCKS]`` or a timm model name with timm's arguments.
+
+    Raises:
+        UserError: no such architecture; names of close ones are offered.
+    """
+    small = re.fullmatch(r"small-resnet-(\d+)(?:x(\d+))?", architecture)
+    if small:
+        return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))
+    import timm
+
+    if architecture not in timm.list_models():
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        raise UserError(
+            f"expected an architecture like small-resnet-16 or a timm model name, got {architecture!r}; "
+            f"perhaps {', '.join(close) or 'see timm.list_models()'}"
+        )
+    return timm.create_model(architecture, num_classes=num_classes, in_chans=in_channels, **arguments)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
+    """Logits (n, num_classes) of images (n, channels, height, width), in evaluation mode."""
+    training = model.training
+    model.eval()
+    logits = torch.cat([model(batch) for batch in images.split(batch_size)])
+    model.train(training)
+    return logits

@@ -1,0 +1,146 @@
+"""The x0 edit: exactness at strength 0, restoration, and a denoiser whose score is known."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from torch import Tensor
+
+from prismkd.errors import UserError
+from prismkd.guidance import X0Map, calibrate, edit_x0, x0_map
+
+FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0, "final_sigmas_type": "zero"}
+SCHEDULERS = {
+    "ddim-eps": lambda: DDIMScheduler(clip_sample=False),
+    "ddim-v": lambda: DDIMScheduler(clip_sample=False, prediction_type="v_prediction"),
+    "ddim-sample": lambda: DDIMScheduler(clip_sample=False, prediction_type="sample"),
+    "dpm-eps": lambda: DPMSolverMultistepScheduler(),
+    "dpm-v": lambda: DPMSolverMultistepScheduler(prediction_type="v_prediction"),
+    "euler-eps": lambda: EulerDiscreteScheduler(),
+    "euler-v": lambda: EulerDiscreteScheduler(prediction_type="v_prediction"),
+    "euler-ancestral": lambda: EulerAncestralDiscreteScheduler(),
+    "dpm-flow": lambda: DPMSolverMultistepScheduler(**FLOW),
+}
+
+
+def run(scheduler, network, num_steps: int = 12) -> Tensor:
+    """The sampling loop that every pipeline has."""
+    scheduler.set_timesteps(num_steps)
+    torch.manual_seed(0)  # ancestral noise
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)) * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        out = network(scheduler.scale_model_input(x, t), t)
+        x = scheduler.step(out, t, x).prev_sample
+    return x
+
+
+def network(x: Tensor, t: Tensor) -> Tensor:
+    return torch.tanh(x) + 0.1 * torch.sin(t.float())
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_no_edit_is_bit_identical_and_the_class_is_restored(name: str) -> None:
+    plain = run(SCHEDULERS[name](), network)
+    scheduler = SCHEDULERS[name]()
+    before = type(scheduler)
+    with edit_x0(scheduler, lambda x0, mapping: None):
+        edited = run(scheduler, network)
+    assert torch.equal(plain, edited)
+    assert type(scheduler) is before
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_our_x0_is_the_schedulers_own(name: str) -> None:
+    scheduler = SCHEDULERS[name]()
+    scheduler.set_timesteps(10)
+    t = scheduler.timesteps[4]
+    x, out = torch.randn(2, 3), torch.randn(2, 3)
+    mapping = x0_map(scheduler, t)
+    ours = mapping.a * x + mapping.b * out
+    if name.startswith(("ddim", "euler")):
+        theirs = scheduler.step(out, t, x).pred_original_sample
+    else:
+        theirs = scheduler.convert_model_output(out, sample=x)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_edit_arrives_in_the_schedulers_x0(name: str) -> None:
+    """With x0 replaced by a constant at every step, sampling ends at that constant."""
+    scheduler = SCHEDULERS[name]()
+    with edit_x0(scheduler, lambda x0, mapping: 0.7 - x0):
+        end = run(scheduler, network, 40)
+    assert torch.allclose(end, torch.full_like(end, 0.7), atol=0.06)
+
+
+def test_log_snr_falls_with_noise_and_is_zero_where_signal_equals_noise() -> None:
+    scheduler = DPMSolverMultistepScheduler(**FLOW)
+    scheduler.set_timesteps(20)
+    values = []
+    for index in range(20):
+        scheduler._step_index = index
+        values.append(x0_map(scheduler, scheduler.timesteps[index]).log_snr)
+    assert values == sorted(values)
+    scheduler._step_index = 0
+    scheduler.sigmas = torch.tensor([0.5, 0.0])
+    assert abs(x0_map(scheduler, 500).log_snr) < 1e-6
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.3])
+def test_guided_mean_of_a_gaussian_matches_the_closed_form(strength: float) -> None:
+    """Data N(0, s^2): the optimal x0 is c_t x_t, and a shift d of x0 in a band moves the flow ODE's end by a known amount.
+
+    dx/dt = (x - x0) / t with x0 = c_t x + d. The deviation m of the mean obeys dm/dt = ((1 - c_t) m - d) / t from
+    m(1) = 0, integrated here on a fine grid.
+    """
+    s2, steps, low, high = 0.25, 200, 0.4, 0.7
+
+    def shrink(t: float) -> float:
+        return (1 - t) * s2 / ((1 - t) ** 2 * s2 + t**2)
+
+    expected, grid = 0.0, 50_000
+    for i in range(grid, 0, -1):
+        t = (i - 0.5) / grid
+        shift = strength if low <= t <= high else 0.0
+        expected -= ((1 - shrink(t)) * expected - shift) / t / grid
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        sigma = float(scheduler.sigmas[scheduler.step_index or 0]) if scheduler.step_index else float(t) / 1000
+        return (x - shrink(sigma) * x) / sigma
+
+    scheduler = DPMSolverMultistepScheduler(**FLOW)
+    plain = run(scheduler, denoiser, steps)
+    scheduler = DPMSolverMultistepScheduler(**FLOW)
+
+    def edit(x0: Tensor, mapping: X0Map) -> Tensor | None:
+        return torch.full_like(x0, strength) if low <= -mapping.b <= high else None  # b is -sigma for flow
+
+    with edit_x0(scheduler, edit):
+        guided = run(scheduler, denoiser, steps)
+    assert math.isclose(float((guided - plain).mean()), expected, rel_tol=0.03)
+
+
+@pytest.mark.parametrize("scheduler", [HeunDiscreteScheduler(), DDIMScheduler(clip_sample=True)])
+def test_schedulers_that_cannot_be_edited_are_refused(scheduler) -> None:
+    with pytest.raises(UserError, match="expected a first-order scheduler"):
+        x0_map(scheduler, 500)
+
+
+def test_unknown_prediction_type_is_refused() -> None:
+    scheduler = DDIMScheduler(clip_sample=False)
+    scheduler.register_to_config(prediction_type="mystery")
+    with pytest.raises(UserError, match="mystery"):
+        x0_map(scheduler, 500)
+
+
+def test_calibration_takes_class_medians_and_shrinks_rare_classes() -> None:
+    energies = torch.cat([torch.full((100,), -4.0), torch.full((1,), -9.0), torch.full((100,), -3.0)])
+    predictions = torch.tensor([0] * 100 + [1] + [2] * 100)
+    found = calibrate(energies, predictions, torch.tensor([2.0, 4.0, 6.0]), num_classes=4)
+    assert math.isclose(found.energy_target[0], -4.0, abs_tol=0.1)
+    assert -6 < found.energy_target[1] < found.energy_all
+    assert found.energy_target[3] == found.energy_all
+    assert math.isclose(found.g_floor, 0.4, rel_tol=1e-6)
+
+
