@@ -4,7 +4,13 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
 from torch import Tensor
 
 from prismkd.errors import UserError
@@ -89,7 +95,7 @@ def test_log_snr_falls_with_noise_and_is_zero_where_signal_equals_noise() -> Non
 
 @pytest.mark.parametrize("strength", [0.1, 0.3])
 def test_guided_mean_of_a_gaussian_matches_the_closed_form(strength: float) -> None:
-    """Data N(0, s^2): the optimal x0 is c_t x_t, and a shift d of x0 in a band moves the flow ODE's end by a known amount.
+    """Data N(0, s^2): the optimal x0 is c_t x_t; a shift d of x0 in a band moves the flow ODE's end by a known amount.
 
     dx/dt = (x - x0) / t with x0 = c_t x + d. The deviation m of the mean obeys dm/dt = ((1 - c_t) m - d) / t from
     m(1) = 0, integrated here on a fine grid.
@@ -142,5 +148,3 @@ def test_calibration_takes_class_medians_and_shrinks_rare_classes() -> None:
     assert -6 < found.energy_target[1] < found.energy_all
     assert found.energy_target[3] == found.energy_all
     assert math.isclose(found.g_floor, 0.4, rel_tol=1e-6)
-
-

@@ -98,6 +98,8 @@ class EvaluationConfig:
     """``pictograms`` or a parquet file with columns image (PNG or JPEG bytes), label and domain."""
     real: str = "pictograms"
     """The real reference images, in the same format; an empty string when there are none."""
+    judge: str = "pictograms"
+    """``pictograms`` or a classifier folder that guides nothing: its features measure the images; empty: no measure."""
     nearest_k: int = 5
     """Neighbors in precision, recall, density and coverage."""
 

@@ -55,5 +55,10 @@ def load_labelled_images(path: Path, num_classes: int) -> LabelledImages:
             images.append(np.asarray(Image.open(io.BytesIO(data))))
         except OSError:
             raise UserError(f"expected an image in row {row} of {path}, got bytes that don't decode") from None
+    sizes = {image.shape for image in images}
+    if len(sizes) > 1:
+        raise UserError(
+            f"expected images of one size and mode in {path}, got {sorted(map(str, sizes))[:3]}; resize them"
+        )
     domains = np.array(table["domain"].to_pylist())
     return LabelledImages(images_to_tensor(np.stack(images)), torch.from_numpy(labels), domains)

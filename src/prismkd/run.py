@@ -24,13 +24,13 @@ from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import distill, new_student
 from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
-from prismkd.generators import TextToImage, load_generator
+from prismkd.generators import TextToImage, generator_folder, load_generator
 from prismkd.guidance import Calibration
 from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan
 from prismkd.prompts.senses import Sense, candidates, defined_senses, unjudged_senses
 from prismkd.shards import load_arrays, verify
 from prismkd.synthesis import Synthesizer, judge_senses, run_calibration, run_shard
-from prismkd.teachers import Classifier, load_classifier, load_teacher, save_classifier
+from prismkd.teachers import Classifier, load_classifier, load_judge, load_teacher, save_classifier
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 STAGES = ("prompts", "synthesize", "distill", "evaluate", "report")
@@ -62,9 +62,10 @@ class Run:
         return load_generator(self.config.generator)
 
     @cached_property
-    def judge(self) -> Classifier:
+    def judge(self) -> Classifier | None:
         """The network whose features the image metrics are computed in."""
-        return load_classifier(asset("judge"))
+        source = self.config.evaluation.judge
+        return load_judge(source, len(self.classes)) if source else None
 
     @cached_property
     def test(self) -> LabelledImages:
@@ -103,7 +104,7 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     """
     run = Run(config, directory, track)
     _check_methods(config)
-    _ = run.teacher  # loads the class list as well
+    _check_inputs(run)
     record = directory / "run.json"
     resolved = json.loads(json.dumps(asdict(config)))
     if record.is_file():
@@ -139,6 +140,16 @@ def _check_methods(config: Config) -> None:
         raise UserError("expected plain and prism beside more, whose budget is PRISM's seconds; add them to methods")
     if "real" in methods and not config.evaluation.real:
         raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
+
+
+def _check_inputs(run: Run) -> None:
+    """Load what loads fast, so that a wrong path fails before anything is written."""
+    _ = run.teacher, run.judge, run.real
+    generator_folder(run.config.generator)
+    new_student(run.config.distillation, len(run.classes), 1, seed=0)
+    if "id" not in run.test.domains:
+        found = ", ".join(sorted(set(run.test.domains)))
+        raise UserError(f"expected test images of the domain id, got only {found}; name the teacher's own domain id")
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -306,8 +317,9 @@ def evaluate(run: Run) -> None:
         student = load_classifier(run.folder(seed, method) / "student")
         rows, confusion = evaluate_student(student, run.teacher, run.test, method, seed)
         images, labels = training_images(run, seed, method)
-        rows += evaluate_images(images, labels, run.teacher, run.judge, held_out, run.config.evaluation.nearest_k,
-                                method, seed)  # fmt: skip
+        if run.judge is not None:
+            k = run.config.evaluation.nearest_k
+            rows += evaluate_images(images, labels, run.teacher, run.judge, held_out, k, method, seed)
         write_json(path, {"results": [row.to_dict() for row in rows], "confusion": confusion,
                           "energy": _energies(run, seed, method)})  # fmt: skip
     write_json(run.directory / "metrics.json", gather_metrics(run))

@@ -1,5 +1,5 @@
 """Text-to-image generators: diffusers pipelines behind one small interface."""
 
-from prismkd.generators.text_to_image import TextToImage, load_generator
+from prismkd.generators.text_to_image import TextToImage, generator_folder, load_generator
 
-__all__ = ["TextToImage", "load_generator"]
+__all__ = ["TextToImage", "generator_folder", "load_generator"]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.guidance import EnergyGuidance, edit_x0
@@ -99,23 +100,42 @@ def fast_matmul() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=bool(native))
 
 
-def load_generator(config: GeneratorConfig) -> TextToImage:
-    """Load the embedded generator or a diffusers pipeline folder; never downloads, never runs the folder's code.
+def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:
+    """On CPUs the fused attention kernel is several times slower than two matrix products for tens of tokens."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    transformer: Any = getattr(pipeline, "transformer", None)
+    if pipeline.device.type != "cpu" or not hasattr(transformer, "set_attn_processor"):
+        return
+    tokens = (transformer.config.sample_size // transformer.config.patch_size) ** 2
+    if tokens <= 64:
+        transformer.set_attn_processor(AttnProcessor())
+
+
+def generator_folder(config: GeneratorConfig) -> Path:
+    """The folder of the embedded generator or of the user's.
 
     Raises:
         UserError: there is no pipeline in the folder.
     """
-    from diffusers import AutoencoderTiny, DiffusionPipeline
-
-    from prismkd.assets import asset
-
     folder = asset("generator") if config.source == "pictograms" else Path(config.source)
     if not (folder / "model_index.json").is_file():
         raise UserError(f"expected a diffusers pipeline folder with model_index.json, got {folder}; check the path")
+    return folder
+
+
+def load_generator(config: GeneratorConfig) -> TextToImage:
+    """Load the pipeline from its folder; never downloads, never runs the folder's code."""
+    from diffusers import AutoencoderTiny, DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
+    folder = generator_folder(config)
     pipeline = DiffusionPipeline.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
+    _use_plain_attention_for_few_tokens(pipeline)
     tiny = None
     if (folder / "tiny_vae").is_dir():
         tiny = (

@@ -36,6 +36,23 @@ class Panel:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class PromptSet:
+    """The parts of prompts.json that are shown, and the methods that they serve."""
+
+    methods: list[str]
+    templates: list[str]
+    contents: list[str]
+    senses: list[dict[str, Any]]
+    styles: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
+
+    @property
+    def ingredients(self) -> tuple[list[Any], ...]:
+        """Everything but the methods and the examples, which carry seeds."""
+        return self.templates, self.contents, self.senses, self.styles
+
+
 def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html: one file, no network, whatever parts the run has.
 
@@ -172,28 +189,32 @@ def calibration_panel(run: Run) -> Panel | None:
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
 
 
-def prompt_sets(run: Run) -> list[dict[str, Any]]:
-    """What the prompts of every method are made of; the richest first, real images have none."""
-    sets = []
-    for method in run.folders:
+def prompt_sets(run: Run) -> list[PromptSet]:
+    """What the prompts are made of, PRISM's first; methods with the same ingredients share an entry."""
+    sets: list[PromptSet] = []
+    for method in sorted(run.folders, key=lambda method: method != "prism"):
         document = next(iter(run.documents(method, "prompts.json")), None)
         if document is None or method in REFERENCES:
             continue
-        styles = document.get("styles") or []
-        total = sum(float(style.get("weight") or 0) for style in styles) or 1.0
-        sets.append(
-            {
-                "label": names.method_label(method),
-                "note": names.method_note(method),
-                "num_images": document.get("num_images"),
-                "templates": document.get("templates") or [],
-                "contents": document.get("contents") or [],
-                "senses": [sense for sense in document.get("senses") or [] if sense.get("definition")],
-                "styles": [{**style, "share": float(style.get("weight") or 0) / total} for style in styles],
-                "examples": document.get("examples") or [],
-            }
+        found = PromptSet(
+            [names.method_label(method)],
+            document.get("templates") or [],
+            document.get("contents") or [],
+            [sense for sense in document.get("senses") or [] if sense.get("definition")],
+            _with_shares(document.get("styles") or []),
+            document.get("examples") or [],
         )
-    return sorted(sets, key=lambda prompts: -len(prompts["styles"]) - len(prompts["contents"]))
+        same = next((known for known in sets if known.ingredients == found.ingredients), None)
+        if same:
+            same.methods.extend(found.methods)
+        else:
+            sets.append(found)
+    return sets
+
+
+def _with_shares(styles: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    total = sum(float(style.get("weight") or 0) for style in styles) or 1.0
+    return [{**style, "share": float(style.get("weight") or 0) / total} for style in styles]
 
 
 def heat_map(run: Run, confusion: NDArray[np.float64]) -> Markup | None:

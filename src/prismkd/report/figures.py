@@ -15,7 +15,7 @@ from prismkd.report.names import number, percent
 
 @dataclass(frozen=True)
 class Mark:
-    """One value in a figure: its name, where it is, a whisker, a second coordinate, and the CSS classes of its color."""
+    """One value in a figure: its name, its place, a whisker, a second coordinate, and the CSS class of its color."""
 
     label: str
     value: float
@@ -61,42 +61,39 @@ def dot_figure(title: str, marks: Sequence[Mark], low: float, high: float) -> Ma
 
 def scatter_figure(marks: Sequence[Mark]) -> Markup:
     """Precision (upward, `y`) against recall (to the right, `value`), each point with its name."""
-    left, right, top, bottom = 40.0, 400.0, 10.0, 270.0
+    left, right, top, bottom = 36.0, 412.0, 28.0, 288.0
     x_low, x_high = padded_range([mark.value for mark in marks])
     y_low, y_high = padded_range([mark.y for mark in marks])
-    parts = []
+
+    def place(recall: float, precision: float) -> tuple[float, float]:
+        x = left + (right - left) * (recall - x_low) / (x_high - x_low)
+        return x, bottom - (bottom - top) * (precision - y_low) / (y_high - y_low)
+
+    parts = [
+        tag("text", "\u2191 precision", x=0, y=12, class_="axis"),
+        tag("text", "recall \u2192", x=right, y=bottom + 34, class_="axis", text_anchor="end"),
+    ]
     for tick in ticks(x_low, x_high, 5):
-        x = left + (right - left) * (tick - x_low) / (x_high - x_low)
+        x, _ = place(tick, y_low)
         parts.append(tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"))
-        parts.append(tag("text", f"{tick:.2g}", x=x, y=bottom + 16, class_="tick", text_anchor="middle"))
+        parts.append(tag("text", f"{tick:.2f}", x=x, y=bottom + 16, class_="tick", text_anchor="middle"))
     for tick in ticks(y_low, y_high, 5):
-        y = bottom - (bottom - top) * (tick - y_low) / (y_high - y_low)
+        _, y = place(x_low, tick)
         parts.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{tick:.2g}", x=left - 8, y=y + 4, class_="tick", text_anchor="end"))
-    label_y = -math.inf
-    for mark in sorted(marks, key=lambda mark: -mark.y):
-        x = left + (right - left) * (mark.value - x_low) / (x_high - x_low)
-        y = bottom - (bottom - top) * (mark.y - y_low) / (y_high - y_low)
-        label_y = max(y + 4, label_y + 14)  # names of close points move down instead of overlapping
+        parts.append(tag("text", f"{tick:.2f}", x=left - 8, y=y + 4, class_="tick", text_anchor="end"))
+    points = [place(mark.value, mark.y) for mark in marks]
+    for mark, (x, y) in zip(marks, points, strict=True):
+        # The name stands to the right, unless it would run out of the figure or over a neighbor.
+        crowded = any(0 < other_x - x < 80 and abs(other_y - y) < 14 for other_x, other_y in points)
+        leftward = crowded or x > right - 80
         text = f"{mark.label}: precision {number(mark.y, 3)}, recall {number(mark.value, 3)}"
-        at_edge = x > right - 80
+        anchor = "end" if leftward else "start"
+        name_x = x - 11 if leftward else x + 11
         parts.append(tag("circle", tag("title", text), cx=x, cy=y, r=5.5, class_=f"dot {mark.style}"))
-        parts.append(
-            tag(
-                "text",
-                shorten(mark.label, 18),
-                x=x - 11 if at_edge else x + 11,
-                y=label_y,
-                class_=f"name {mark.style}",
-                text_anchor="end" if at_edge else "start",
-            )
-        )
-    parts.append(tag("text", "recall \u2192", x=right, y=bottom + 34, class_="axis", text_anchor="end"))
-    parts.append(
-        tag("text", "precision \u2192", transform=f"translate(10 {top}) rotate(-90)", class_="axis", text_anchor="end")
-    )
+        label = shorten(mark.label, 18)
+        parts.append(tag("text", label, x=name_x, y=y + 4, class_=f"name {mark.style}", text_anchor=anchor))
     values = "; ".join(f"{mark.label} {number(mark.y, 3)} and {number(mark.value, 3)}" for mark in marks)
-    return svg(420, bottom + 42, f"Precision and recall of the image sets: {values}", parts)
+    return svg(430, bottom + 42, f"Precision and recall of the image sets: {values}", parts)
 
 
 def histogram_figure(
@@ -182,7 +179,7 @@ def heat_map(classes: Sequence[str], confusion: NDArray[np.float64]) -> Markup:
                         y=top + cell * row + 0.5,
                         width=cell - 1,
                         height=cell - 1,
-                        fill_opacity=f"{0.06 + 0.94 * share:.2f}",
+                        fill_opacity=f"{0.08 + 0.92 * share**0.7:.2f}",
                         class_="hit" if row == column else "miss",
                     )
                 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prismkd.report import names
 from prismkd.report.run_directory import Run
-from prismkd.report.scores import REFERENCES, Score, difference, methods, score, shifted_domains, shifted_score
+from prismkd.report.scores import REFERENCES, Score, best, difference, methods, score, shifted_domains, shifted_score
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ def headline(run: Run) -> Headline:
     fields = {where: scores for where, scores in fields.items() if scores[student]}
     return Headline(
         _sentence(fields, student, rival),
-        [*_references(fields, student), _reliability(fields, student, rival)],
+        [*_leaders(fields, student), _reliability(fields, student, rival)],
         [*(_accuracy_figure(run, w, s, student, rival) for w, s in fields.items()), *_image_figures(run, student)],
     )
 
 
+PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
 Fields = dict[str, dict[str, Score | None]]  # "original", "shifted" -> method -> score
 
 
 def _sentence(fields: Fields, student: str, rival: str | None) -> str:
-    """ "The PRISM student reaches 75.3% on its original domain and 51.7% on shifted ones, 3.5 and 3.0 points above ..." """
-    places = {"original": "on the original domain", "shifted": "on shifted domains"}
-    reached = [f"{names.percent(s.mean)}% {places[where]}" for where in fields if (s := fields[where][student])]
+    """One sentence: what the student reaches, and by how many points it stands above or below plain prompts."""
+    reached = [f"{names.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
     subject = {"teacher": "The teacher", "real": "The student of real images"}.get(
         student, f"The {names.method_label(student)} student"
     )
@@ -65,20 +65,20 @@ def _sentence(fields: Fields, student: str, rival: str | None) -> str:
     if not changes:
         return sentence + "."
     sizes = [names.percent(abs(change.mean)) for change in changes]
-    sides = ["above" if change.mean > 0 else "below" for change in changes]
+    sides = ["above" if change.mean >= 0 else "below" for change in changes]
     if len(set(sides)) == 1:
         return f"{sentence}: {' and '.join(sizes)} points {sides[0]} plain prompts."
     return f"{sentence}: {sizes[0]} points {sides[0]} and {sizes[1]} points {sides[1]} plain prompts."
 
 
-def _references(fields: Fields, student: str) -> list[str]:
-    known = [m for m in REFERENCES if m != student and any(scores.get(m) for scores in fields.values())]
-    labels = {"real": "the same student trained on real images", "teacher": "the teacher"}
-    parts = [
-        f"{labels[m]} {' and '.join(names.percent(s.mean) + '%' for scores in fields.values() if (s := scores.get(m)))}"
-        for m in known
-    ]
-    return [f"For comparison, {', '.join(parts)}."] if parts else []
+def _leaders(fields: Fields, student: str) -> list[str]:
+    """Which other data-free student is the best one, where the headline's is not."""
+    leaders = []
+    for where, scores in fields.items():
+        winner = min(best(scores), default=student, key=lambda method: (method != student, method))
+        if winner != student and (leading := scores[winner]):
+            leaders.append(f"{names.method_label(winner)} with {names.percent(leading.mean)}% {PLACES[where]}")
+    return [f"The best without real data: {' and '.join(leaders)}."] if leaders else []
 
 
 def _reliability(fields: Fields, student: str, rival: str | None) -> str:
@@ -88,7 +88,7 @@ def _reliability(fields: Fields, student: str, rival: str | None) -> str:
     text = f"Means over {seeds} seeds, \u00b1 is their standard deviation"
     changes = {where: d for where, scores in fields.items() if (d := _change(scores, student, rival))}
     wins = [
-        f"in {sum(value > 0 for value in change.by_seed.values())} of {len(change.by_seed)} on {where}"
+        f"in {sum(value > 0 for value in change.by_seed.values())} of {len(change.by_seed)} {PLACES[where]}"
         for where, change in changes.items()
     ]
     return f"{text}; ahead of plain prompts {' and '.join(wins)}." if wins else f"{text}."
@@ -107,10 +107,10 @@ def _accuracy_figure(
     shifted = shifted_domains(run.results)
     label = "Original domain" if where == "original" else f"Mean of {len(shifted)} shifted domains"
     notes = [
-        f"{names.method_label(m)} {names.percent(s.mean)}" for m in REFERENCES if m != student and (s := scores.get(m))
+        f"{names.method_label(m)} {names.percent(s.mean)}%" for m in REFERENCES if m != student and (s := scores.get(m))
     ]
     if share := _gap_closed(scores, student, rival):
-        notes.append(f"closes {100 * share:.0f}% of the gap to real images")
+        notes.append(f"Closes {100 * share:.0f}% of the gap to real images" if share < 1 else "Ahead of real images")
     return KeyFigure(
         label if len(shifted) != 1 or where == "original" else names.domain_label(shifted[0]),
         names.percent(ours.mean),

@@ -158,7 +158,7 @@ def timing_table(run: Run) -> Table | None:
         cells = [Cell(names.method_label(method) or "\u2013"), Cell(names.duration(seconds), seconds)]
         cells.append(Cell(f"{images:,.0f}", images) if images else Cell("\u2013"))
         cells.append(Cell(f"{rate:,.1f}", rate) if rate else Cell("\u2013"))
-        table.rows.append(Row(stage[:1].upper() + stage[1:], cells, style=names.method_class(method)))
+        table.rows.append(Row(stage[:1].upper() + stage[1:], cells))
     return table
 
 

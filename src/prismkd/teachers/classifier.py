@@ -90,12 +90,21 @@ def load_classifier(folder: Path) -> Classifier:
 
 def load_teacher(source: str, class_names: list[str]) -> Classifier:
     """Load the teacher and check that it has one output per class name."""
+    return _load_fitting("teacher", "teacher", source, len(class_names))
+
+
+def load_judge(source: str, num_classes: int) -> Classifier:
+    """Load the judge and check that it has ``num_classes`` outputs."""
+    return _load_fitting("judge", "evaluation.judge", source, num_classes)
+
+
+def _load_fitting(name: str, setting: str, source: str, num_classes: int) -> Classifier:
     from prismkd.assets import asset
 
-    teacher = load_classifier(asset("teacher") if source == "pictograms" else Path(source))
-    if teacher.num_classes != len(class_names):
+    classifier = load_classifier(asset(name) if source == "pictograms" else Path(source))
+    if classifier.num_classes != num_classes:
         raise UserError(
-            f"expected a class list with {teacher.num_classes} names, one per output of the teacher, "
-            f"got {len(class_names)}; make `classes` and `teacher` fit each other"
+            f"expected a class list with {classifier.num_classes} names, one per output of the {name}, "
+            f"got {num_classes}; make `classes` and `{setting}` fit each other"
         )
-    return teacher
+    return classifier

@@ -1,0 +1,53 @@
+"""The command line: quick help, one-line errors, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prismkd.cli import main
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from prismkd.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "synthesize" in done.stdout
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    few = write(tmp_path / "few.txt", "cat\ndog\n")
+    cases = [
+        (["rnu"], "perhaps run"),
+        (["run", "--config", str(tmp_path / "none.toml"), "--out", str(out)], "expected a configuration file"),
+        (["run"], "expected --out DIR"),
+        (["run", "--out"], "expected a value after --out"),
+        (["run", "--config", write(tmp_path / "a.toml", "seed = [1]"), "--out", str(out)], "perhaps seeds"),
+        (["run", "--config", write(tmp_path / "b.toml", f"classes = '{few}'"), "--out", str(out)],
+         "expected a class list with 24 names"),
+        (["run", "--config", write(tmp_path / "c.toml", f"teacher = '{tmp_path}'"), "--out", str(out)],
+         "expected a classifier folder"),
+        (["run", "--config", write(tmp_path / "d.toml", "methods = ['more']"), "--out", str(out)],
+         "expected plain and prism beside more"),
+    ]  # fmt: skip
+    for arguments, message in cases:
+        assert main(arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.startswith("error: expected")
+        assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert main(["run", "--out", str(tmp_path)]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,115 @@
+"""The whole path on the embedded world, as small as it gets."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from prismkd.cli import main
+
+TINY = """
+methods = ["real", "plain", "more", "eda", "dpe", "prism"]
+[prompts]
+num_probes = 1
+[generator]
+num_inference_steps = 4
+[guidance]
+num_calibration_images = 24
+num_views = 1
+[synthesis]
+images_per_class = 1
+shard_size = 16
+[distillation]
+architecture = "small-resnet-4"
+num_steps = 4
+batch_size = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.toml").write_text(TINY)
+    assert main(["run", "--config", str(folder / "tiny.toml"), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.suffix in (".tar", ".json")
+    }
+
+
+def test_metrics_have_the_published_schema(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["schema"] == 1
+    assert {row["method"] for row in metrics["results"]} == {"teacher", "real", "plain", "more", "eda", "dpe", "prism"}
+    assert {"id", "outline", "duotone", "color", "pixel", "sketch", "images"} == {
+        r["domain"] for r in metrics["results"]
+    }
+    wanted = {"top1", "agreement", "ece", "precision", "recall", "density", "coverage"}
+    assert wanted <= {row["metric"] for row in metrics["results"]}
+    for row in metrics["results"]:
+        assert set(row) == {"method", "seed", "domain", "metric", "value", "n", "ci95"}
+        assert row["ci95"] is None or row["ci95"][0] <= row["value"] <= row["ci95"][1]
+
+
+def test_the_teacher_agrees_with_itself(finished: Path) -> None:
+    rows = json.loads((finished / "metrics.json").read_text())["results"]
+    values = [r["value"] for r in rows if r["method"] == "teacher" and r["metric"] == "agreement"]
+    assert set(values) == {1.0}
+
+
+def test_guided_images_differ_from_plain_ones_with_the_same_seeds(finished: Path) -> None:
+    seeds = {}
+    for method in ("plain", "eda"):
+        examples = json.loads((finished / "seed-0" / method / "prompts.json").read_text())["examples"]
+        seeds[method] = [row["seed"] for row in examples]
+    assert seeds["plain"] == seeds["eda"]
+    tars = [(finished / "seed-0" / m / "images" / "shard-000000.tar").read_bytes() for m in ("plain", "eda")]
+    assert tars[0] != tars[1]
+
+
+def test_the_same_command_again_changes_nothing(finished: Path) -> None:
+    before = digests(finished)
+    assert main(["run", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 0
+    assert digests(finished) == before
+
+
+def test_a_lost_shard_is_drawn_again_bit_for_bit(finished: Path) -> None:
+    images = finished / "seed-0" / "prism" / "images"
+    before = digests(images)
+    for name in ("shard-000001.tar", "shard-000001.json"):
+        (images / name).unlink()
+    record = images.parent / "synthesis.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "complete": False}))
+    assert main(["synthesize", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 0
+    assert digests(images) == before
+
+
+def test_another_configuration_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = finished.parent / "other.toml"
+    config.write_text(TINY.replace("num_steps = 4", "num_steps = 5"))
+    assert main(["run", "--config", str(config), "--out", str(finished)]) == 2
+    assert "another distillation.num_steps" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_stops_the_training(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tar = finished / "seed-0" / "plain" / "images" / "shard-000000.tar"
+    whole = tar.read_bytes()
+    log = finished / "seed-0" / "plain" / "student" / "log.json"
+    kept = log.read_bytes()
+    log.unlink()
+    tar.write_bytes(whole[:-2000])
+    try:
+        assert main(["distill", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 2
+        assert "shard-000000.tar" in capsys.readouterr().err
+    finally:
+        tar.write_bytes(whole)
+        log.write_bytes(kept)
+
+
+def test_stages_in_the_wrong_order_say_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synthesize", "--out", str(tmp_path / "run")]) == 2
+    assert "run `prismkd prompts` first" in capsys.readouterr().err
