@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "pictograms.md")
 METHOD_NAMES = {
+    "name": "class name alone",
+    "sense": "sense spelled out",
     "teacher": "teacher",
     "real": "student on the real data",
     "plain": "plain prompts",

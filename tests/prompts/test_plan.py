@@ -36,7 +36,13 @@ def test_random_access_equals_enumeration_and_survives_json(plan: PromptPlan) ->
 
 
 def test_seeds_are_distinct_and_the_same_for_every_method(plan: PromptPlan) -> None:
-    plain = make_plan(SENSES, seed=3, diversified=False, template="an icon of a {name}", id_share=0.7)
+    plain = make_plan(
+        [Sense(s.class_name, s.class_name, {}) for s in SENSES],
+        seed=3,
+        diversified=False,
+        template="an icon of a {name}",
+        id_share=0.7,
+    )
     seeds = [plan[i].seed for i in range(10_000)]
     assert len(set(seeds)) == len(seeds)
     assert seeds[:100] == [plain[i].seed for i in range(100)]

@@ -85,8 +85,7 @@ def image_seed(run_seed: int, index: int) -> int:
 
 
 def make_plan(senses: Sequence[Sense], seed: int, *, diversified: bool, template: str, id_share: float) -> PromptPlan:
-    """The plan of a method: one template, or DPE's senses, contents and styles."""
+    """The plan of a method: the senses in one template, or in DPE's contents and styles as well."""
     if diversified:
         return PromptPlan(tuple(senses), tuple(contents()), tuple(style_bank(id_share)), seed)
-    plain = tuple(Sense(sense.class_name, sense.class_name, {}) for sense in senses)
-    return PromptPlan(plain, ("{}",), (Style("plain", template.replace("{name}", "{}"), 1.0),), seed)
+    return PromptPlan(tuple(senses), ("{}",), (Style("plain", template.replace("{name}", "{}"), 1.0),), seed)

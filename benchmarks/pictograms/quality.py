@@ -1,0 +1,76 @@
+"""How good the embedded generator is, by an outside judge: class names alone, and the sense spelled out.
+
+Usage: python -m benchmarks.pictograms.quality [--images-per-class 20]
+
+Writes ``benchmarks/results/generator.json``; ``python -m benchmarks.publish`` makes the pages from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import torch
+
+from benchmarks.publish import RESULTS, ROOT
+from prismkd.assets import asset
+from prismkd.config import Config
+from prismkd.data import load_labelled_images
+from prismkd.evaluation import evaluate_images
+from prismkd.generators import load_generator
+from prismkd.prompts import PromptPlan, load_classes, make_plan
+from prismkd.prompts.senses import Sense, defined_senses, unjudged_senses
+from prismkd.run import hardware
+from prismkd.synthesis import Synthesizer
+from prismkd.teachers import load_classifier
+
+SEEDS = (0, 1, 2)
+
+
+def draw(synthesizer: Synthesizer, plan: PromptPlan, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of the first ``count`` prompts."""
+    size = synthesizer.generator.config.batch_size
+    prompts = [plan[index] for index in range(count)]
+    images = [synthesizer.draw(prompts[start : start + size])[0] for start in range(0, count, size)]
+    return torch.cat(images), torch.tensor([prompt.label for prompt in prompts])
+
+
+def main() -> None:
+    """Draw, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images-per-class", type=int, default=20)
+    count = parser.parse_args().images_per_class
+    config, classes = Config(), load_classes("pictograms")
+    judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
+    test = load_labelled_images(asset("test.parquet"), len(classes))
+    synthesizer = Synthesizer(load_generator(config.generator), teacher)
+    wordings: dict[str, list[Sense]] = {"name": unjudged_senses(classes), "sense": defined_senses(classes)}
+    results, timings = [], []
+    for seed in SEEDS:
+        for method, senses in wordings.items():
+            plan = make_plan(senses, 50_000 + seed, diversified=False, template=config.prompts.template, id_share=1.0)
+            start = time.monotonic()
+            images, labels = draw(synthesizer, plan, count * len(classes))
+            timings.append({"stage": "synthesize", "method": method, "seed": seed,
+                            "seconds": round(time.monotonic() - start, 2), "images": len(images)})  # fmt: skip
+            rows = evaluate_images(images, labels, teacher, judge, test, config.evaluation.nearest_k, method, seed)
+            results += [row.to_dict() for row in rows]
+            print(method, seed, [(row.metric, round(row.value, 3)) for row in rows], flush=True)
+    for domain in ("id", "outline"):
+        part = test.domain(domain)
+        value = (judge(part.images).argmax(1) == part.labels).float().mean().item()
+        results.append({"method": "real", "seed": 0, "domain": domain, "metric": "judge_top1", "value": round(value, 5),
+                        "n": len(part.labels), "ci95": None})  # fmt: skip
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    data = {"schema": 1, "results": results, "timings": timings, "classes": [item.name for item in classes],
+            "command": "python -m " + " ".join(["benchmarks.pictograms.quality", *sys.argv[1:]]), "hardware": hardware(),
+            "date": datetime.now(UTC).date().isoformat(), "seeds": list(SEEDS), "commit": commit.strip()}  # fmt: skip
+    (RESULTS / "generator.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

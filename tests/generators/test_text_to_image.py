@@ -1,0 +1,88 @@
+"""The embedded generator: offline, one seed per image, and guidance that lowers the energy."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from prismkd.config import Config, GeneratorConfig, GuidanceConfig
+from prismkd.energy import hinge_energy
+from prismkd.errors import UserError
+from prismkd.generators import TextToImage, load_generator
+from prismkd.guidance import Calibration, EnergyGuidance
+from prismkd.prompts import load_classes
+from prismkd.teachers import Classifier, load_teacher
+
+NUM_CLASSES = 24
+
+
+@pytest.fixture(scope="module")
+def generator() -> TextToImage:
+    return load_generator(replace(Config().generator, num_inference_steps=6))
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Classifier:
+    return load_teacher("pictograms", [item.name for item in load_classes("pictograms")])
+
+
+def prompts(count: int) -> list[str]:
+    return [f"an icon of a {item.name}" for item in load_classes("pictograms")[:count]]
+
+
+def guidance(generator: TextToImage, teacher: Classifier, count: int, strength: float) -> EnergyGuidance:
+    calibration = Calibration([-6.0] * NUM_CLASSES, -6.0, 0.0)
+    config = GuidanceConfig(strength=strength)
+    return EnergyGuidance(teacher, generator.decode, torch.arange(count), calibration, config)
+
+
+def test_an_image_depends_on_its_own_seed_only(generator: TextToImage) -> None:
+    together = generator.sample(prompts(4), [5, 6, 7, 8])
+    alone = generator.sample(prompts(4)[2:3], [7])
+    assert together.shape == (4, 1, 32, 32)
+    assert (together[2] - alone[0]).abs().mean() < 0.02  # bfloat16 sums in another order
+    assert (together[2] - together[3]).abs().mean() > 0.05
+
+
+def test_strength_zero_is_bit_identical(generator: TextToImage, teacher: Classifier) -> None:
+    plain = generator.sample(prompts(3), [1, 2, 3])
+    assert torch.equal(plain, generator.sample(prompts(3), [1, 2, 3], guidance(generator, teacher, 3, 0.0)))
+
+
+def test_guidance_lowers_the_energy_of_the_final_images(generator: TextToImage, teacher: Classifier) -> None:
+    labels, target = torch.arange(12), torch.full((NUM_CLASSES,), -6.0)
+    energies = []
+    for strength in (0.0, 0.3):
+        edit = guidance(generator, teacher, 12, strength)
+        images = generator.sample(prompts(12), list(range(12)), edit)
+        with torch.no_grad():
+            energies.append(hinge_energy(teacher(images), labels, target).mean())
+    assert energies[1] < energies[0]
+    assert edit.num_edits is not None
+    assert edit.num_edits.min() >= 0
+    assert edit.num_edits.max() > 0
+
+
+def test_the_negative_sign_raises_it(generator: TextToImage, teacher: Classifier) -> None:
+    labels, target = torch.arange(12), torch.full((NUM_CLASSES,), -6.0)
+    energies = []
+    for strength in (0.3, -0.3):
+        images = generator.sample(prompts(12), list(range(12)), guidance(generator, teacher, 12, strength))
+        with torch.no_grad():
+            energies.append(hinge_energy(teacher(images), labels, target).mean())
+    assert energies[1] > energies[0]
+
+
+def test_the_tiny_decoder_agrees_with_the_full_one(generator: TextToImage) -> None:
+    latents = torch.randn(8, 16, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.7
+    vae = generator.pipeline.vae
+    with torch.no_grad():
+        full = vae.decode(latents / vae.config.scaling_factor).sample.add(1).div(2).clamp(0, 1)
+        tiny = generator.decode(latents)
+    correlation = torch.corrcoef(torch.stack([full.flatten(), tiny.flatten()]))[0, 1]
+    assert correlation > 0.9
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"model_index\.json"):
+        load_generator(GeneratorConfig(source=str(tmp_path)))
