@@ -36,12 +36,17 @@ IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "dens
 def record(run_dir: Path, name: str) -> Path:
     """Store a run's metrics with the commit they were made at."""
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     config = json.loads((run_dir / "run.json").read_text())["config"]
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**metrics, "commit": commit.strip(), "config": config}, indent=1) + "\n")
+    path.write_text(json.dumps({**metrics, "commit": head_commit(), "config": config}, indent=1) + "\n")
     return path
+
+
+def head_commit() -> str:
+    """The commit that figures are made at."""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def cell(results: list[dict[str, Any]], method: str, domain: str, metric: str, digits: int = 3) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 
 import torch
 
-from benchmarks.publish import RESULTS, ROOT
+from benchmarks.publish import RESULTS, head_commit
 from prismkd.assets import asset
 from prismkd.config import Config
 from prismkd.data import load_labelled_images
@@ -65,10 +64,17 @@ def main() -> None:
         value = (judge(part.images).argmax(1) == part.labels).float().mean().item()
         results.append({"method": "real", "seed": 0, "domain": domain, "metric": "judge_top1", "value": round(value, 5),
                         "n": len(part.labels), "ci95": None})  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    data = {"schema": 1, "results": results, "timings": timings, "classes": [item.name for item in classes],
-            "command": "python -m " + " ".join(["benchmarks.pictograms.quality", *sys.argv[1:]]), "hardware": hardware(),
-            "date": datetime.now(UTC).date().isoformat(), "seeds": list(SEEDS), "commit": commit.strip()}  # fmt: skip
+    data = {
+        "schema": 1,
+        "results": results,
+        "timings": timings,
+        "classes": [item.name for item in classes],
+        "command": " ".join(["python -m benchmarks.pictograms.quality", *sys.argv[1:]]),
+        "hardware": hardware(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seeds": list(SEEDS),
+        "commit": head_commit(),
+    }
     (RESULTS / "generator.json").write_text(json.dumps(data, indent=1) + "\n")
 
 

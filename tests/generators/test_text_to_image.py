@@ -1,6 +1,7 @@
 """The embedded generator: offline, one seed per image, and guidance that lowers the energy."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +84,6 @@ def test_the_tiny_decoder_agrees_with_the_full_one(generator: TextToImage) -> No
     assert correlation > 0.9
 
 
-def test_a_folder_without_a_pipeline_is_refused(tmp_path) -> None:
+def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model_index\.json"):
         load_generator(GeneratorConfig(source=str(tmp_path)))
