@@ -23,7 +23,7 @@ from prismkd.evaluation import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan
 from prismkd.prompts.senses import Sense, candidates, unjudged_senses
-from prismkd.run import hardware
+from prismkd.stages import hardware
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_classifier
 

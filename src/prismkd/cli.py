@@ -108,11 +108,12 @@ def _execute(command: str, config: Config, out: Path) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import torch
 
-    from prismkd import run as stages
+    from prismkd import stages
+    from prismkd.run import Run, open_run
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    steps: dict[str, Callable[[stages.Run], None]] = {
+    steps: dict[str, Callable[[Run], None]] = {
         "prompts": stages.prompts,
         "synthesize": stages.synthesize,
         "distill": stages.distill_students,
@@ -121,7 +122,7 @@ def _execute(command: str, config: Config, out: Path) -> None:
     }
     with _tracker() as track:
         shown = "prismkd " + " ".join([command, *sys.argv[2:]])
-        run = stages.open_run(config, out, shown, track)
+        run = open_run(config, out, shown, track)
         for name in steps if command == "run" else [command]:
             steps[name](run)
     if command in ("run", "evaluate"):
