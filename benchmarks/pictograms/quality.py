@@ -21,8 +21,8 @@ from prismkd.config import Config
 from prismkd.data import load_labelled_images
 from prismkd.evaluation import evaluate_images
 from prismkd.generators import load_generator
-from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan
-from prismkd.prompts.senses import Sense, candidates, unjudged_senses
+from prismkd.prompts import PromptPlan, load_classes, make_plan
+from prismkd.prompts.senses import Sense, defined_senses, unjudged_senses
 from prismkd.stages import hardware
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_classifier
@@ -38,11 +38,6 @@ def draw(synthesizer: Synthesizer, plan: PromptPlan, count: int) -> tuple[torch.
     return torch.cat(images), torch.tensor([prompt.label for prompt in prompts])
 
 
-def spelled_out(classes: list[ClassName]) -> list[Sense]:
-    """The right sense in a few words instead of the class name: "a lightning bolt" for bolt."""
-    return [Sense(item.name, candidates(item)[-1], {}) for item in classes]
-
-
 def main() -> None:
     """Draw, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -52,7 +47,7 @@ def main() -> None:
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
     test = load_labelled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
-    wordings: dict[str, list[Sense]] = {"name": unjudged_senses(classes), "sense": spelled_out(classes)}
+    wordings: dict[str, list[Sense]] = {"name": unjudged_senses(classes), "sense": defined_senses(classes)}
     results, timings = [], []
     for seed in SEEDS:
         for method, senses in wordings.items():

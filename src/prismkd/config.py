@@ -42,7 +42,7 @@ class GeneratorConfig:
 class GuidanceConfig:
     """Energy-guided Distribution Alignment (METHOD: the x0 edit inside the scheduler's step)."""
 
-    strength: float = 0.15
+    strength: float = 0.4
     """Length of one edit relative to the root mean square of the x0 prediction; 0 is off."""
     log_snr_min: float = -1.2
     """Guide only where log(alpha / sigma) is above this."""

@@ -182,7 +182,7 @@ class EnergyGuidance:
         """delta for x0 (batch, ...), or None outside the band and where no sample needs one."""
         if self.config.strength == 0 or not self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max:
             return None
-        with torch.inference_mode(False), torch.autocast(x0.device.type, enabled=False):
+        with torch.inference_mode(False):
             x0 = x0.detach().clone().float()
             target = torch.tensor(self.calibration.energy_target, device=x0.device)
             needy = self._needs_guidance(x0, target)

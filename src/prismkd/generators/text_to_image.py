@@ -132,14 +132,12 @@ def load_generator(config: GeneratorConfig) -> TextToImage:
     logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
     folder = generator_folder(config)
     pipeline = DiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     _use_plain_attention_for_few_tokens(pipeline)
     tiny = None
     if (folder / "tiny_vae").is_dir():
-        tiny = (
-            AutoencoderTiny.from_pretrained(folder / "tiny_vae", torch_dtype=torch.float32).eval().requires_grad_(False)
-        )
+        tiny = AutoencoderTiny.from_pretrained(folder / "tiny_vae", dtype=torch.float32).eval().requires_grad_(False)
     pipeline.vae.requires_grad_(False)
     return TextToImage(pipeline, tiny, config)

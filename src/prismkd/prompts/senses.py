@@ -25,11 +25,13 @@ class Sense:
 
 
 def candidates(item: ClassName) -> list[str]:
-    """Wordings to try: the name alone, the name with its definition, the definition alone."""
-    if not item.definition:
-        return [item.name]
-    definition = item.definition.removeprefix("a ").removeprefix("an ")
-    return [item.name, f"{item.name}, {definition}", definition]
+    """Wordings to try: the name alone, and its definition where there is one."""
+    return [item.name, _without_article(item.definition)] if item.definition else [item.name]
+
+
+def _without_article(text: str) -> str:
+    first, _, rest = text.partition(" ")
+    return rest if first.lower() in ("a", "an", "the") and rest else text
 
 
 def choose_senses(classes: Sequence[ClassName], score: Callable[[list[str], list[int]], Tensor]) -> list[Sense]:
@@ -55,8 +57,8 @@ def unjudged_senses(classes: Sequence[ClassName]) -> list[Sense]:
 
 
 def defined_senses(classes: Sequence[ClassName]) -> list[Sense]:
-    """Names with their definitions, taken as the user gave them."""
-    return [Sense(item.name, candidates(item)[:2][-1], {}) for item in classes]
+    """Definitions as the user gave them, names where there are none."""
+    return [Sense(item.name, candidates(item)[-1], {}) for item in classes]
 
 
 def mean_log_probability(logits: Tensor, labels: Tensor, num_probes: int) -> Tensor:
