@@ -126,9 +126,12 @@ def generator_folder(config: GeneratorConfig) -> Path:
 
 def load_generator(config: GeneratorConfig) -> TextToImage:
     """Load the pipeline from its folder; never downloads, never runs the folder's code."""
+    import transformers
     from diffusers import AutoencoderTiny, DiffusionPipeline
     from diffusers.utils import logging
 
+    transformers.utils.logging.disable_progress_bar()
+    logging.disable_progress_bar()
     logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
     folder = generator_folder(config)
     pipeline = DiffusionPipeline.from_pretrained(
