@@ -148,3 +148,4 @@ def test_calibration_takes_class_medians_and_shrinks_rare_classes() -> None:
     assert -6 < found.energy_target[1] < found.energy_all
     assert found.energy_target[3] == found.energy_all
     assert math.isclose(found.g_floor, 0.4, rel_tol=1e-6)
+    assert found.per_class_count == [100, 1, 100, 0]

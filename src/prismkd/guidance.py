@@ -127,11 +127,13 @@ class Calibration:
         energy_target: per class, the free energy at which guidance stops.
         energy_all: the median over all classes.
         g_floor: gradients below this root mean square aren't scaled up.
+        per_class_count: how many unguided samples each class's target rests on.
     """
 
     energy_target: list[float]
     energy_all: float
     g_floor: float
+    per_class_count: list[int]
 
 
 def calibrate(energies: Tensor, predictions: Tensor, gradients: Tensor, num_classes: int) -> Calibration:
@@ -144,14 +146,15 @@ def calibrate(energies: Tensor, predictions: Tensor, gradients: Tensor, num_clas
         num_classes: number of classes.
     """
     energy_all = float(energies.median())
-    targets = []
+    targets, counts = [], []
     for label in range(num_classes):
         own = energies[predictions == label]
+        counts.append(len(own))
         trust = len(own) / (len(own) + 4)  # four pseudo-samples at the overall median
         median = float(own.median()) if len(own) else energy_all
         targets.append(trust * median + (1 - trust) * energy_all)
     floor = 0.1 * float(gradients.median()) if len(gradients) else 0.0
-    return Calibration(targets, energy_all, floor)
+    return Calibration(targets, energy_all, floor, counts)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
@@ -134,7 +134,7 @@ def _calibration(run: Run) -> Calibration:
         write_json(path, {**asdict(found), "num_images": len(energies), "energies": energies,
                           "seconds": time.monotonic() - start})  # fmt: skip
     data = read_json(path)
-    return Calibration(data["energy_target"], data["energy_all"], data["g_floor"])
+    return Calibration(*(data[field.name] for field in fields(Calibration)))
 
 
 # --- distill -----------------------------------------------------------------------------------------------------

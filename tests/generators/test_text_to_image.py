@@ -34,7 +34,7 @@ def prompts(count: int) -> list[str]:
 
 
 def guidance(generator: TextToImage, teacher: Classifier, count: int, strength: float) -> EnergyGuidance:
-    calibration = Calibration([-6.0] * NUM_CLASSES, -6.0, 0.0)
+    calibration = Calibration([-6.0] * NUM_CLASSES, -6.0, 0.0, [1] * NUM_CLASSES)
     config = GuidanceConfig(strength=strength)
     return EnergyGuidance(teacher, generator.decode, torch.arange(count), calibration, config)
 
