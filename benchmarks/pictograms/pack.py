@@ -6,6 +6,7 @@ Usage: python -m benchmarks.pictograms.pack [--cache DIR] [--out DIR]
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def main() -> None:
     tiny = args.cache / "tiny_vae"
     if tiny.is_dir():
         AutoencoderTiny.from_pretrained(tiny).half().save_pretrained(args.out / "tiny_vae", safe_serialization=True)
+    for config in args.out.rglob("config.json"):  # where a part was loaded from is nobody's business
+        data = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+        config.write_text(json.dumps(data, indent=2) + "\n")
     size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
     print(f"{args.out}: {size / 2**20:.1f} MiB, denoiser after {checkpoint['step']:,} steps")
 
