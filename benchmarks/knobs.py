@@ -32,12 +32,10 @@ STRENGTHS = (0.0, 0.1, 0.2, 0.4)
 
 def draw(synthesizer: Synthesizer, plan: PromptPlan, count: int) -> tuple[Tensor, Tensor, float]:
     """Images, labels and seconds."""
-    size, start, images = synthesizer.generator.config.batch_size, time.monotonic(), []
-    prompts = [plan[i] for i in range(count)]
-    for first in range(0, count, size):
-        images.append(synthesizer.draw(prompts[first : first + size])[0])
+    start, prompts = time.monotonic(), [plan[i] for i in range(count)]
+    images = synthesizer.draw_all(prompts)
     labels = torch.tensor([prompt.label for prompt in prompts])
-    return torch.cat(images), labels, time.monotonic() - start
+    return images, labels, time.monotonic() - start
 
 
 @torch.no_grad()

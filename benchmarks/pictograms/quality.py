@@ -32,10 +32,8 @@ SEEDS = (0, 1, 2)
 
 def draw(synthesizer: Synthesizer, plan: PromptPlan, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and labels of the first ``count`` prompts."""
-    size = synthesizer.generator.config.batch_size
     prompts = [plan[index] for index in range(count)]
-    images = [synthesizer.draw(prompts[start : start + size])[0] for start in range(0, count, size)]
-    return torch.cat(images), torch.tensor([prompt.label for prompt in prompts])
+    return synthesizer.draw_all(prompts), torch.tensor([prompt.label for prompt in prompts])
 
 
 def main() -> None:

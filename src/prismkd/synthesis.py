@@ -43,6 +43,11 @@ class Synthesizer:
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
+    def draw_all(self, prompts: list[Prompt]) -> Tensor:
+        """Images (n, channels, height, width) in [0, 1] of any number of prompts, drawn in batches."""
+        size = self.generator.config.batch_size
+        return torch.cat([self.draw(prompts[start : start + size])[0] for start in range(0, len(prompts), size)])
+
     def samples(self, prompts: list[Prompt], progress: Progress) -> Iterator[Sample]:
         """Draw prompts in batches and describe each image."""
         size = self.generator.config.batch_size
