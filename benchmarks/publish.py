@@ -96,6 +96,20 @@ def cost_table(data: dict[str, Any]) -> str:
     return table(["sampling", "images", "seconds", "images per second"], rows)
 
 
+def knob_table(data: dict[str, Any]) -> str:
+    """Settings of guidance and style by teacher-side quantities; the best fidelity of each kind of prompt in bold."""
+    best = {kind: max(r["fidelity"] for r in data["rows"] if r["prompts"] == kind) for kind in ("plain", "DPE")}
+    rows = []
+    for r in data["rows"]:
+        share = "" if r["id_share"] is None else f"{r['id_share']:.2f}"
+        fidelity = f"{r['fidelity']:.3f}"
+        fidelity = f"**{fidelity}**" if r["fidelity"] == best[r["prompts"]] else fidelity
+        rows.append([r["prompts"], share, f"{r['strength']:.1f}", f"{r['agreement']:.3f}",
+                     f"{r['agreement_harsh']:.3f}", f"{r['energy']:.2f}", f"{r['vendi']:.2f}", fidelity])  # fmt: skip
+    header = ["prompts", "id share", "strength", "agreement", "on harsh views", "energy", "Vendi", "fidelity"]
+    return table(header, rows)
+
+
 def provenance(data: dict[str, Any]) -> str:
     """Where the figures come from."""
     seeds = ", ".join(str(seed) for seed in data["seeds"])
@@ -103,7 +117,13 @@ def provenance(data: dict[str, Any]) -> str:
             f"commit `{data['commit'][:10]}`; mean ± standard deviation over seeds.")  # fmt: skip
 
 
-TABLES = {"students": student_table, "images": image_table, "cost": cost_table, "provenance": provenance}
+TABLES = {
+    "students": student_table,
+    "images": image_table,
+    "cost": cost_table,
+    "settings": knob_table,
+    "provenance": provenance,
+}
 
 
 def fill(page: str) -> str:

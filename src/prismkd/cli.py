@@ -19,7 +19,10 @@ COMMANDS = {
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
     "report": "the run directory to one HTML page",
+    "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
+    "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
+PIPELINE = ("prompts", "synthesize", "distill", "evaluate", "report")
 HELP = f"""prismkd {__version__}: data-free knowledge distillation with guided text-to-image diffusion
 
 usage: prismkd COMMAND [--config FILE] --out DIR [settings]
@@ -61,11 +64,23 @@ def _run_command(command: str, arguments: list[str]) -> None:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"perhaps {near[0]}" if near else f"use one of {', '.join(COMMANDS)}"
         raise UserError(f"expected a command, got {command!r}; {hint}")
+    if command == "bench":
+        _bench(arguments)
+        return
     file, out, rest = _split_off(arguments)
     config = _parse_settings(command, file, rest)
     if out is None:
         raise UserError("expected --out DIR, got none; name the run's folder")
     _execute(command, config, Path(out))
+
+
+def _bench(arguments: list[str]) -> None:
+    """The benchmarks that need no run directory."""
+    if not arguments or arguments[0] != "guidance":
+        raise UserError(f"expected `prismkd bench guidance`, got {' '.join(['bench', *arguments])!r}; add guidance")
+    from prismkd.bench import guidance
+
+    guidance.main(arguments[1:])
 
 
 def _split_off(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
@@ -104,7 +119,9 @@ def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Con
 
 def _execute(command: str, config: Config, out: Path) -> None:
     """Import torch, open the run directory, and do the stage or all of them."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    named = (config.generator.source, config.generator.tiny_decoder)
+    if not any("/" in name and not Path(name).exists() for name in named):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing but a hub model ever needs the network
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import torch
 
@@ -119,14 +136,17 @@ def _execute(command: str, config: Config, out: Path) -> None:
         "distill": stages.distill_students,
         "evaluate": stages.evaluate,
         "report": stages.report,
+        "survival": stages.survival,
     }
     with _tracker() as track:
         shown = "prismkd " + " ".join([command, *sys.argv[2:]])
         run = open_run(config, out, shown, track)
-        for name in steps if command == "run" else [command]:
+        for name in PIPELINE if command == "run" else [command]:
             steps[name](run)
     if command in ("run", "evaluate"):
         _print_table(out)
+    if command == "survival":
+        _print_survival(out)
     if command in ("run", "report"):
         print(f"report: {out / 'report.html'}")
 
@@ -181,3 +201,26 @@ def _print_table(out: Path) -> None:
             cells.append(f"{sum(values) / len(values):.3f}")
         table.add_row(method, *cells)
     Console().print(table)
+
+
+def _print_survival(out: Path) -> None:
+    """The gains of guidance after each treatment, by each viewer, on stdout."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    data = json.loads((out / "survival.json").read_text())
+    table = Table(title=f"Does the gain survive? {data['num_images']} images, guided against unguided, same seeds")
+    for column in ("treatment", "viewer", "energy gain", "survives", "label gain (nats)", "top-1", "unguided top-1"):
+        table.add_column(column, justify="left" if column in ("treatment", "viewer") else "right")
+    for row in data["guided"]:
+        survives = "" if row["survives"] is None else f"{row['survives']:.0%}"
+        table.add_row(row["treatment"], row["viewer"], f"{row['gain']:.2f}", survives, f"{row['label_gain']:.2f}",
+                      f"{row['top1']:.3f}", f"{row['top1_unguided']:.3f}")  # fmt: skip
+    console = Console()
+    console.print(table)
+    control = [row for row in data["ascending"] if row["treatment"] == "none"]
+    for row in control:
+        console.print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
+                      f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip

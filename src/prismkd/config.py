@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 METHODS = ("real", "plain", "more", "eda", "dpe", "prism")
 GUIDED_METHODS = ("eda", "prism")
 DIVERSIFIED_METHODS = ("dpe", "prism")
+ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PromptsConfig:
     """The plain prompt of the methods without DPE."""
     num_probes: int = 8
     """Images per wording by which the teacher chooses each class's sense; 0 takes the definitions as given."""
-    id_share: float = 0.75
+    id_share: float = 0.25
     """Share of images in the teacher's own style (the first style of the bank); the rest is spread over the others."""
 
 
@@ -29,33 +30,77 @@ class GeneratorConfig:
     """The text-to-image diffusion model."""
 
     source: str = "pictograms"
-    """``pictograms`` (embedded) or the folder of a diffusers pipeline."""
+    """``pictograms`` (embedded), the folder of a diffusers pipeline, or a model on the Hugging Face hub (org/name)."""
+    revision: str = ""
+    """Commit of a hub model; empty takes the newest, which the run then records."""
+    variant: str = ""
+    """Variant of the weight files, such as fp16."""
+    device: str = "auto"
+    """auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, ..."""
+    dtype: str = "auto"
+    """auto (bfloat16 on accelerators, else float32), float32, float16 or bfloat16."""
+    scheduler: str = ""
+    """Name of another diffusers scheduler, made from the pipeline's own settings; empty keeps the pipeline's."""
+    tiny_decoder: str = "auto"
+    """auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder or hub model."""
+    image_size: int = 0
+    """Pixels per side; 0 is the pipeline's own."""
     num_inference_steps: int = 16
     """Denoising steps per image."""
     guidance_scale: float = 3.0
     """Classifier-free guidance in diffusers' meaning; 1 is off."""
     batch_size: int = 48
     """Images sampled together; image i does not depend on it."""
+    offload: bool = False
+    """Keep on the accelerator only the part of the pipeline that is at work."""
+    compile: bool = False
+    """Compile the denoiser (torch.compile)."""
 
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Energy-guided Distribution Alignment (METHOD: the x0 edit inside the scheduler's step)."""
+    """Energy-guided Distribution Alignment: the x0 edit inside the scheduler's step."""
 
-    strength: float = 0.4
+    strength: float = 0.8
     """Length of one edit relative to the root mean square of the x0 prediction; 0 is off."""
+    energy: str = "hinge"
+    """What is descended: hinge (free energy down to its target, and the label), free, joint, conditional or elucd."""
     log_snr_min: float = -1.2
     """Guide only where log(alpha / sigma) is above this."""
     log_snr_max: float = 0.2
     """Guide only where log(alpha / sigma) is below this."""
+    every: int = 1
+    """Guide every k-th step of the band."""
     num_views: int = 2
     """Differentiable augmented views averaged per gradient."""
+    augment: bool = True
+    """Whether the views are augmented; off is the adversarial regime."""
     margin_weight: float = 1.0
     """Weight of the hinge on the free energy."""
     label_weight: float = 0.5
     """Weight of the cross-entropy with the prompted class."""
     temperature: float = 1.0
     """Temperature of the free energy."""
+    skip_satisfied: bool = True
+    """Spend no gradient on an image that is under its target energy and of its class (hinge only)."""
+    batch_norm_weight: float = 0.0
+    """Weight of the distance to the teacher's batch norm statistics; couples the images of a batch."""
+    prototype_weight: float = 0.0
+    """Weight of the angle to the class's row of the last layer, for teachers without batch norm."""
+    diversity_weight: float = 0.0
+    """Weight of the repulsion between images of one class; couples the images of a batch."""
+    react_quantile: float = 1.0
+    """Clip the teacher's features at this quantile of unguided ones while guiding (ReAct); 1 is off."""
+    smooth_backward: bool = False
+    """Let gradients pass the teacher's ReLUs as if they were softplus."""
+    adam: bool = False
+    """Steer by Adam's moments of the gradient over the steps."""
+    x0_noise: float = 0.0
+    """Noise on x0 per view, relative to its root mean square (LGD); each view is then decoded on its own."""
+    full_decoder: bool = False
+    """Take gradients through the full decoder even where there is a tiny one."""
+    ascend: bool = False
+    """The negative control: raise the energy."""
     num_calibration_images: int = 192
     """Unguided images that set the target energies."""
 

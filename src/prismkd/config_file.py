@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from prismkd.config import METHODS, Config
+from prismkd.config import ENERGIES, METHODS, Config
 from prismkd.errors import UserError
 
 
@@ -74,6 +74,7 @@ def check_config(config: Config) -> None:
         "generator.num_inference_steps": config.generator.num_inference_steps,
         "generator.batch_size": config.generator.batch_size,
         "guidance.num_views": config.guidance.num_views,
+        "guidance.every": config.guidance.every,
         "guidance.temperature": config.guidance.temperature,
         "guidance.num_calibration_images": config.guidance.num_calibration_images,
         "synthesis.images_per_class": config.synthesis.images_per_class,
@@ -89,12 +90,32 @@ def check_config(config: Config) -> None:
             raise UserError(f"expected a positive {name}, got {value}; raise it")
     not_negative = {
         "guidance.strength": config.guidance.strength,
+        "guidance.batch_norm_weight": config.guidance.batch_norm_weight,
+        "guidance.prototype_weight": config.guidance.prototype_weight,
+        "guidance.diversity_weight": config.guidance.diversity_weight,
+        "guidance.x0_noise": config.guidance.x0_noise,
+        "generator.image_size": config.generator.image_size,
         "prompts.num_probes": config.prompts.num_probes,
         "num_threads": config.num_threads,
     }
     for name, value in not_negative.items():
         if not value >= 0:
             raise UserError(f"expected {name} of at least 0, got {value}; raise it")
+    if config.guidance.energy not in ENERGIES:
+        near = difflib.get_close_matches(config.guidance.energy, ENERGIES, n=1, cutoff=0.4)
+        raise UserError(
+            f"expected guidance.energy to be one of {', '.join(ENERGIES)}, got {config.guidance.energy!r}; "
+            f"perhaps {near[0] if near else 'hinge'}"
+        )
+    if not 0 < config.guidance.react_quantile <= 1:
+        raise UserError(
+            f"expected guidance.react_quantile above 0 and up to 1, got {config.guidance.react_quantile}; 1 is off"
+        )
+    if not config.guidance.log_snr_min < config.guidance.log_snr_max:
+        raise UserError(
+            f"expected guidance.log_snr_min below log_snr_max, got {config.guidance.log_snr_min} and "
+            f"{config.guidance.log_snr_max}; the default band is -1.2 to 0.2"
+        )
     if not 0 <= config.prompts.id_share <= 1:
         raise UserError(f"expected prompts.id_share from 0 to 1, got {config.prompts.id_share}; it is a share")
     if "{name}" not in config.prompts.template:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from prismkd.augmentation import random_views
 from prismkd.config import DistillationConfig
 from prismkd.errors import UserError
 from prismkd.losses import distillation_loss
+from prismkd.precision import fast_matmul
 from prismkd.students import new_network
 from prismkd.teachers import Classifier
 
@@ -58,17 +60,20 @@ def distill(
         optimizer.load_state_dict(state["optimizer"])
         average, first, log = state["average"], state["step"], state["log"]
         progress(first)
-    student.train()
+    student.train().to(memory_format=torch.channels_last)
+    teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     for step in range(first, config.num_steps):
         rate = _learning_rate(config, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         generator = torch.Generator().manual_seed(1_000_003 * seed + step)
         index = torch.randint(len(images), (config.batch_size,), generator=generator)
-        views = random_views(images[index], generator=generator)
-        with torch.no_grad():
-            teacher_logits = teacher(views)
-        loss = distillation_loss(student(views), teacher_logits, config.temperature)
+        views = random_views(images[index], generator=generator).contiguous(memory_format=torch.channels_last)
+        with fast_matmul(views.device):
+            with torch.no_grad():
+                teacher_logits = teacher(views)
+            student_logits = student(views)
+        loss = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,9 +1,14 @@
-"""Energies of images under a classifier: pure functions of its logits (batch, classes) -> (batch,)."""
+"""Energies of images under a classifier f, low where an image is in-distribution: (batch,) values.
+
+Pure functions of logits (batch, classes), of penultimate features (batch, width) or of batch statistics. Which one
+guides is ``guidance.energy``; METHOD's default is the hinge. The sign is everywhere "lower is more in-distribution".
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def free_energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -11,9 +16,19 @@ def free_energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     return -temperature * torch.logsumexp(logits / temperature, dim=1)
 
 
-def label_energy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``-log p(y | x)``, the cross-entropy of each image with its own label."""
-    return torch.logsumexp(logits, dim=1) - logits.gather(1, labels[:, None]).squeeze(1)
+def joint_energy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-f_y``: minus the log of the unnormalized joint density of x and y (Grathwohl et al. 2020)."""
+    return -logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def conditional_energy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-log p(y | x) = logsumexp(f) - f_y``, the cross-entropy of each image with its own label."""
+    return torch.logsumexp(logits, dim=1) + joint_energy(logits, labels)
+
+
+def elucd_energy(logits: Tensor, labels: Tensor, weight: float = 0.5) -> Tensor:
+    """``-(f_y - logsumexp(weight f))``: between joint and conditional (EluCD: Ma et al. 2024)."""
+    return torch.logsumexp(weight * logits, dim=1) + joint_energy(logits, labels)
 
 
 def hinge_energy(
@@ -31,4 +46,26 @@ def hinge_energy(
     image is as in-distribution as ``target`` (classes,) asks. Our design, not the paper's.
     """
     excess = free_energy(logits, temperature) - target[labels]
-    return margin_weight * torch.relu(excess) + label_weight * label_energy(logits, labels)
+    return margin_weight * torch.relu(excess) + label_weight * conditional_energy(logits, labels)
+
+
+def prototype_energy(features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
+    """``1 - cos(h(x), w_y - mean w)``: the angle to the last layer's own centered weight row (classes, width).
+
+    The term for teachers without batch normalization: it needs nothing but the head. Our design.
+    """
+    centered = prototypes - prototypes.mean(dim=0)
+    return 1 - F.cosine_similarity(features, centered[labels], dim=1)
+
+
+def batch_norm_energy(mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
+    """``||mu - mu_run||_2 + ||var - var_run||_2`` of one layer, all (channels,) (DeepInversion: Yin et al. 2020).
+
+    A statement about a batch, so a scalar: give the statistics of many classes mixed.
+    """
+    return (mean - running_mean).norm() + (variance - running_variance).norm()
+
+
+def react(features: Tensor, threshold: float) -> Tensor:
+    """Penultimate features clipped from above, which takes the overconfidence of outliers (ReAct: Sun et al. 2021)."""
+    return features.clamp(max=threshold)

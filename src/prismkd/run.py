@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from prismkd.config import Config
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
-from prismkd.generators import TextToImage, generator_folder, load_generator
+from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName, load_classes
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
@@ -89,10 +89,11 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
     """
+    record = directory / "run.json"
+    config = _with_pinned_generator(config, record)
     run = Run(config, directory, track)
     _check_methods(config)
     _check_inputs(run)
-    record = directory / "run.json"
     resolved = json.loads(json.dumps(asdict(config)))
     if record.is_file():
         differing = _differences(json.loads(record.read_text())["config"], resolved)
@@ -114,6 +115,15 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     return run
 
 
+def _with_pinned_generator(config: Config, record: Path) -> Config:
+    """The commit of a hub model: the run's own where it has one, else what the name stands for now."""
+    if record.is_file() and not config.generator.revision:
+        recorded = json.loads(record.read_text())["config"]["generator"]
+        if recorded["source"] == config.generator.source:
+            return replace(config, generator=replace(config.generator, revision=recorded["revision"]))
+    return replace(config, generator=pinned(config.generator))
+
+
 def _check_methods(config: Config) -> None:
     methods = config.methods
     if (
@@ -133,6 +143,7 @@ def _check_inputs(run: Run) -> None:
     """Load what loads fast, so that a wrong path fails before anything is written."""
     _ = run.teacher, run.judge, run.real
     generator_folder(run.config.generator)
+    resolve_device(run.config.generator.device)
     new_student(run.config.distillation, len(run.classes), 1, seed=0)
     if "id" not in run.test.domains:
         found = ", ".join(sorted(set(run.test.domains)))

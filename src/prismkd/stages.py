@@ -18,11 +18,13 @@ from prismkd.distillation import distill, new_student
 from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
+from prismkd.probes import judge_senses, run_calibration
 from prismkd.prompts import PromptPlan, make_plan
 from prismkd.prompts.senses import Sense, candidates, defined_senses, unjudged_senses
 from prismkd.run import LAST_METHOD, Run, read_json, write_json
 from prismkd.shards import load_arrays, verify
-from prismkd.synthesis import Synthesizer, judge_senses, run_calibration, run_shard
+from prismkd.survival import VARIANTS, gains, survival_test, to_dicts
+from prismkd.synthesis import Synthesizer, run_shard
 from prismkd.teachers import load_classifier, save_classifier
 
 PROBE_SEED = 7_000_000  # far from the runs' own seeds
@@ -135,6 +137,22 @@ def _calibration(run: Run) -> Calibration:
                           "seconds": time.monotonic() - start})  # fmt: skip
     data = read_json(path)
     return Calibration(*(data[field.name] for field in fields(Calibration)))
+
+
+# --- survival ----------------------------------------------------------------------------------------------------
+
+
+def survival(run: Run) -> None:
+    """Test whether the guidance's gain survives treatments and convinces the judge; writes ``survival.json``."""
+    count = run.config.guidance.num_calibration_images
+    synthesizer = Synthesizer(run.generator, run.teacher, run.config.guidance, _calibration(run))
+    plan = make_plan(unjudged_senses(run.classes), run.config.seeds[0], diversified=False,
+                     template=run.config.prompts.template, id_share=1.0)  # fmt: skip
+    with run.track("survival test", count * len(VARIANTS)) as progress:
+        rows = survival_test(synthesizer, plan, count, run.judge, progress)
+    write_json(run.directory / "survival.json", {
+        "num_images": count, "rows": to_dicts(rows), "guided": gains(rows), "ascending": gains(rows, "ascending"),
+    })  # fmt: skip
 
 
 # --- distill -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from prismkd.errors import UserError
 
@@ -22,14 +21,15 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
+        self.act = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
             self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+        out = self.act(self.norm1(self.conv1(x)))
+        return self.act(self.norm2(self.conv2(out)) + self.shortcut(x))
 
 
 class SmallResNet(nn.Module):
@@ -51,11 +51,20 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Penultimate features (batch, 4 * width)."""
-        return self.features(x * 2 - 1).mean(dim=(2, 3))
+        """The last feature map (batch, 4 * width, height, width)."""
+        return self.features(x * 2 - 1)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature map to logits, or to the penultimate features (batch, 4 * width): timm's interface."""
+        pooled = x.mean(dim=(2, 3))
+        return pooled if pre_logits else self.head(pooled)
+
+    def get_classifier(self) -> nn.Linear:
+        """The last layer."""
+        return self.head
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.forward_features(x))
+        return self.forward_head(self.forward_features(x))
 
 
 def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arguments: Any) -> nn.Module:

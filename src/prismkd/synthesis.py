@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prismkd.config import GuidanceConfig
 from prismkd.energy import free_energy
+from prismkd.errors import UserError
 from prismkd.generators import TextToImage
-from prismkd.guidance import Calibration, EnergyGuidance, calibrate
+from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.prompts.classes import ClassName
 from prismkd.prompts.plan import image_seed
-from prismkd.prompts.senses import Sense, choose_senses, mean_log_probability
-from prismkd.prompts.styles import style_bank
 from prismkd.shards import Sample, is_committed, write_shard
-from prismkd.teachers import Classifier
+from prismkd.teachers import Classifier, smooth_backward
 
 Progress = Callable[[int], None]  # called with the number of images just finished
+MAX_TRIES = 3  # draws of an image before it is given up
+LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images (batch, channels, height, width) in [0, 1], the teacher's logits of them, and the guidance that acted."""
+
+    images: Tensor
+    logits: Tensor
+    guidance: EnergyGuidance | None
+
+    @property
+    def broken(self) -> list[int]:
+        """Places of images that are not finite, or whose energy isn't."""
+        fine = self.images.flatten(1).isfinite().all(1) & self.logits.isfinite().all(1)
+        return (~fine).nonzero().flatten().tolist()
 
 
 @dataclass(frozen=True)
@@ -34,12 +53,21 @@ class Synthesizer:
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
 
+    @cached_property
+    def guide(self) -> Classifier:
+        """The teacher as guidance differentiates it, on the generator's device."""
+        smooth = self.guidance is not None and self.guidance.smooth_backward
+        teacher = smooth_backward(self.teacher) if smooth else self.teacher
+        device = self.generator.device
+        return teacher if device.type == "cpu" else copy.deepcopy(teacher).to(device)
+
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
         edit = None
         if self.guidance is not None and self.calibration is not None:
-            labels = torch.tensor([prompt.label for prompt in prompts])
-            edit = EnergyGuidance(self.teacher, self.generator.decode, labels, self.calibration, self.guidance)
+            labels = torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
+            decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
+            edit = EnergyGuidance(self.guide, decode, labels, self.calibration, self.guidance)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -49,32 +77,70 @@ class Synthesizer:
         return torch.cat([self.draw(prompts[start : start + size])[0] for start in range(0, len(prompts), size)])
 
     def samples(self, prompts: list[Prompt], progress: Progress) -> Iterator[Sample]:
-        """Draw prompts in batches and describe each image."""
+        """Draw prompts in batches and describe each image; one that stays broken is given up with a warning."""
+        if self.guidance is not None and self.guidance.diversity_weight > 0:
+            prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
         size = self.generator.config.batch_size
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
-            images, edit = self.draw(batch)
-            pixels = images.mul(255).round().byte()
-            with torch.no_grad():
-                logits = self.teacher(pixels.float().div(255))
-            energy, predicted = free_energy(logits).tolist(), logits.argmax(1).tolist()
-            before = edit.energy_before if edit is not None else None
-            edits = edit.num_edits if edit is not None else None
-            for i, prompt in enumerate(batch):
-                metadata = {
-                    "index": prompt.index,
-                    "class": prompt.class_name,
-                    "prompt": prompt.text,
-                    "style": prompt.style,
-                    "seed": prompt.seed,
-                    "energy_before": None if before is None else round(float(before[i]), 5),
-                    "energy_after": round(energy[i], 5),
-                    "teacher_top1": predicted[i],
-                    "guided": 0 if edits is None else int(edits[i]),
-                }
-                picture = pixels[i, 0] if pixels.shape[1] == 1 else pixels[i].permute(1, 2, 0)
-                yield Sample(prompt.index, picture.numpy(), prompt.label, metadata)
+            drawn = self._draw_quantized(batch)
+            self._warn_if_out_of_range(drawn.guidance)
+            broken = drawn.broken
+            for place, prompt in enumerate(batch):
+                if place not in broken:
+                    yield _sample(prompt, drawn, place, tries=1)
+            for place in broken:
+                yield from self._redraw(batch[place])
             progress(len(batch))
+
+    def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
+        """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
+        images, edit = self.draw(prompts)
+        images = images.mul(255).round().div(255)
+        with torch.no_grad():
+            return Drawn(images, self.teacher(images), edit)
+
+    def _redraw(self, prompt: Prompt) -> Iterator[Sample]:
+        """Draw a broken image again, each time with a seed derived from its own and the number of the try."""
+        for tries in range(2, MAX_TRIES + 1):
+            drawn = self._draw_quantized([replace(prompt, seed=image_seed(prompt.seed, tries))])
+            if not drawn.broken:
+                yield _sample(prompt, drawn, 0, tries)
+                return
+        _warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
+
+    def _warn_if_out_of_range(self, edit: EnergyGuidance | None) -> None:
+        if edit is not None and edit.latent_ratio is not None and float(edit.latent_ratio.max()) > LATENT_LIMIT:
+            _warn(
+                f"guidance sends latents to {float(edit.latent_ratio.max()):.1f} times the size that unguided sampling "
+                f"shows (limit {LATENT_LIMIT}); lower guidance.strength ({edit.config.strength})"
+            )
+
+
+def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
+    """One image with its provenance."""
+    edit, logits = drawn.guidance, drawn.logits[place]
+    metadata: dict[str, Any] = {
+        "index": prompt.index,
+        "class": prompt.class_name,
+        "prompt": prompt.text,
+        "style": prompt.style,
+        "seed": prompt.seed,
+        "tries": tries,
+        "energy_before": None,
+        "energy_after": round(float(free_energy(logits[None])), 5),
+        "teacher_top1": int(logits.argmax()),
+        "guided": 0,
+    }
+    if edit is not None and edit.energy_before is not None and edit.num_edits is not None:
+        metadata |= {"energy_before": round(float(edit.energy_before[place]), 5), "guided": int(edit.num_edits[place])}
+    pixels = drawn.images[place].mul(255).round().byte()
+    picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
+    return Sample(prompt.index, picture.numpy(), prompt.label, metadata)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def run_shard(
@@ -86,66 +152,27 @@ def run_shard(
     plan_hash: str,
     progress: Progress,
 ) -> float | None:
-    """Draw and commit one shard. Returns its seconds, or None when it was there already."""
+    """Draw and commit one shard. Returns its seconds, or None when it was there already.
+
+    Raises:
+        UserError: not one image of the shard is finite.
+    """
     if is_committed(folder, shard, plan_hash):
         progress(len(indices))
         return None
     start = time.monotonic()
-    write_shard(folder, shard, synthesizer.samples([plan[i] for i in indices], progress), plan_hash)
+    write_shard(folder, shard, _nonempty(synthesizer, plan, indices, progress), plan_hash)
     return time.monotonic() - start
 
 
-def judge_senses(
-    classes: list[ClassName], synthesizer: Synthesizer, num_probes: int, seed: int, progress: Progress
-) -> list[Sense]:
-    """Let the teacher choose each class's wording from ``num_probes`` unguided images of every candidate."""
-    template = style_bank(1.0)[0].phrase
-
-    def score(texts: list[str], labels: list[int]) -> Tensor:
-        prompts = [
-            Prompt(probe, label, classes[label].name, template.format(text), "probe", image_seed(seed, probe))
-            for text, label in zip(texts, labels, strict=True)
-            for probe in range(num_probes)
-        ]
-        logits = unguided_logits(prompts, synthesizer, progress)
-        return mean_log_probability(logits, torch.tensor([p.label for p in prompts]), num_probes)
-
-    return choose_senses(classes, score)
-
-
-def unguided_logits(prompts: list[Prompt], synthesizer: Synthesizer, progress: Progress) -> Tensor:
-    """The teacher's logits (n, classes) on images of ``prompts``, drawn without guidance."""
-    plain = Synthesizer(synthesizer.generator, synthesizer.teacher)
-    size = plain.generator.config.batch_size
-    logits = []
-    for start in range(0, len(prompts), size):
-        batch = prompts[start : start + size]
-        with torch.no_grad():
-            logits.append(plain.teacher(plain.draw(batch)[0]))
-        progress(len(batch))
-    return torch.cat(logits)
-
-
-def run_calibration(
-    plan: PromptPlan, synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
-) -> tuple[Calibration, list[float]]:
-    """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets."""
-    num_classes = synthesizer.teacher.num_classes
-    prompts = [plan[index] for index in range(config.num_calibration_images)]
-    logits = unguided_logits(prompts, synthesizer, progress)
-    energies = free_energy(logits, config.temperature)
-    first = calibrate(energies, logits.argmax(1), torch.empty(0), num_classes)
-    # The gradients' usual size: a few samples, guided so weakly that nothing moves.
-    sizes = []
-    for start in range(0, min(48, len(prompts)), synthesizer.generator.config.batch_size):
-        batch = prompts[start : start + synthesizer.generator.config.batch_size]
-        probe = Synthesizer(synthesizer.generator, synthesizer.teacher, _weakest(config), first)
-        edit = probe.draw(batch)[1]
-        assert edit is not None
-        sizes += edit.gradient_sizes
-    gradients = torch.cat(sizes) if sizes else torch.empty(0)
-    return calibrate(energies, logits.argmax(1), gradients, num_classes), energies.tolist()
-
-
-def _weakest(config: GuidanceConfig) -> GuidanceConfig:
-    return replace(config, strength=1e-9)
+def _nonempty(synthesizer: Synthesizer, plan: PromptPlan, indices: range, progress: Progress) -> Iterator[Sample]:
+    """The shard's samples, at least one."""
+    count = 0
+    for sample in synthesizer.samples([plan[i] for i in indices], progress):
+        count += 1
+        yield sample
+    if count == 0:
+        raise UserError(
+            f"expected finite images and energies, got none in {len(indices)} prompts after {MAX_TRIES} tries each; "
+            "check the teacher on one image, use generator.dtype float32, or lower guidance.strength"
+        )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
+from prismkd.generators.decoders import decode_with, full_decoder
+from prismkd.generators.layouts import layout_of
 from prismkd.guidance import EnergyGuidance, edit_x0
+from prismkd.precision import fast_matmul
 
 
 class TextToImage:
@@ -22,44 +26,84 @@ class TextToImage:
     Attributes:
         pipeline: the diffusers pipeline.
         tiny_decoder: the small decoder that guidance goes through, or None: then the full one serves.
+        config: steps, guidance scale, image size.
+        layout: how the scheduler's latents relate to the decoder's.
     """
 
     def __init__(self, pipeline: Any, tiny_decoder: Any, config: GeneratorConfig) -> None:
         self.pipeline = pipeline
         self.tiny_decoder = tiny_decoder
         self.config = config
+        self.layout = layout_of(pipeline, config.image_size, config.guidance_scale)
+        self._full_decoder = full_decoder(pipeline)
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
         self._embeddings: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes."""
+        return getattr(self.pipeline, "_execution_device", self.pipeline.device)
 
     def sample(self, prompts: list[str], seeds: list[int], guidance: EnergyGuidance | None = None) -> Tensor:
         """Draw one image per prompt and seed; an image depends on its own prompt and seed only.
 
         Returns:
-            Images (batch, channels, height, width) float32 in [0, 1].
+            Images (batch, channels, height, width) float32 in [0, 1], on the CPU.
+
+        Raises:
+            UserError: the scheduler can't be guided, or none of its steps lies in the guidance's band.
         """
+        config = self.config
         arguments = {
-            "num_inference_steps": self.config.num_inference_steps,
-            "guidance_scale": self.config.guidance_scale,
+            "num_inference_steps": config.num_inference_steps,
+            "guidance_scale": config.guidance_scale,
             "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
             "output_type": "pt",
-            **({"use_resolution_binning": False} if "use_resolution_binning" in self._accepted else {}),
             **self._prompt_arguments(prompts),
         }
-        with edit_x0(self.pipeline.scheduler, guidance) if guidance else nullcontext(), fast_matmul():
+        if "use_resolution_binning" in self._accepted:
+            arguments["use_resolution_binning"] = False
+        if config.image_size and "height" in self._accepted:
+            arguments |= {"height": config.image_size, "width": config.image_size}
+        with self._guided(guidance), fast_matmul(self.device):
             images = self.pipeline(**arguments).images
-        return images.float().clamp(0, 1)
+        if guidance is not None:
+            _check_band(guidance, config.num_inference_steps)
+        return images.float().clamp(0, 1).cpu()
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents to images in [0, 1], differentiable, through the tiny decoder where there is one."""
-        if self.tiny_decoder is not None:
-            return self.tiny_decoder.decode(latents).sample.add(1).div(2).clamp(0, 1)
-        vae = self.pipeline.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        return vae.decode(latents / vae.config.scaling_factor + shift).sample.add(1).div(2).clamp(0, 1)
+    def decode(self, x0: Tensor) -> Tensor:
+        """The scheduler's x0 to images in [0, 1], differentiable, through the tiny decoder where there is one."""
+        return self._decode_tiny(self.layout.latents(x0))
+
+    def decode_fully(self, x0: Tensor) -> Tensor:
+        """As ``decode``, through the full decoder."""
+        return self._decode_full(self.layout.latents(x0))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images (batch, channels, height, width) in [0, 1] through the full autoencoder and back."""
+        vae = self._full_decoder
+        encoded = vae.encode(images.to(self.device, vae.dtype) * 2 - 1)
+        latents = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
+        return vae.decode(latents).sample.float().add(1).div(2).clamp(0, 1)
+
+    @cached_property
+    def _decode_full(self) -> Callable[[Tensor], Tensor]:
+        return decode_with(self._full_decoder, tiny=False)
+
+    @cached_property
+    def _decode_tiny(self) -> Callable[[Tensor], Tensor]:
+        return self._decode_full if self.tiny_decoder is None else decode_with(self.tiny_decoder, tiny=True)
+
+    def _guided(self, guidance: EnergyGuidance | None) -> AbstractContextManager[None]:
+        if guidance is None:
+            return nullcontext()
+        return edit_x0(self.pipeline.scheduler, self.layout.wrap(guidance))
 
     def _prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
-        """Prompts for the pipeline's call; where its text encoder's output can be passed, each text is encoded once."""
-        if "prompt_attention_mask" not in self._accepted:
+        """Prompts for the pipeline's call; PixArt's text encoder runs once per distinct text."""
+        if "class_labels" in self._accepted:
+            return {"class_labels": self._class_labels(prompts)}
+        if not type(self.pipeline).__name__.startswith("PixArt"):
             return {"prompt": prompts}
         for text in {*prompts, ""} - self._embeddings.keys():
             self._embeddings[text] = self._encode(text)
@@ -73,6 +117,18 @@ class TextToImage:
             "negative_prompt_embeds": _pad(negative_features, width),
             "negative_prompt_attention_mask": _pad(negative_mask, width),
         }
+
+    def _class_labels(self, prompts: list[str]) -> list[int]:
+        """DiT takes class numbers, so its prompts are the names that it was trained with."""
+        names: dict[str, int] = self.pipeline.labels
+        for prompt in prompts:
+            if prompt not in names:
+                near = difflib.get_close_matches(prompt, names, n=3)
+                raise UserError(
+                    f"expected prompts that are {type(self.pipeline).__name__}'s own class names, got {prompt!r}; "
+                    f'set prompts.template = "{{name}}" and use names like {", ".join(near or list(names)[:3])}'
+                )
+        return [names[prompt] for prompt in prompts]
 
     def _encode(self, text: str) -> tuple[Tensor, Tensor]:
         limit = min(self.pipeline.tokenizer.model_max_length, 300)
@@ -93,54 +149,13 @@ def _pad(x: Tensor, width: int) -> Tensor:
     return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)
 
 
-def fast_matmul() -> torch.autocast:
-    """bfloat16 matrix products where the CPU computes them natively (3 to 5 times as fast there, slower elsewhere)."""
-    capabilities = torch.cpu.get_capabilities()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
-    return torch.autocast("cpu", torch.bfloat16, enabled=bool(native))
-
-
-def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:
-    """On CPUs the fused attention kernel is several times slower than two matrix products for tens of tokens."""
-    from diffusers.models.attention_processor import AttnProcessor
-
-    transformer: Any = getattr(pipeline, "transformer", None)
-    if pipeline.device.type != "cpu" or not hasattr(transformer, "set_attn_processor"):
+def _check_band(guidance: EnergyGuidance, num_steps: int) -> None:
+    """Guidance that never acts is a mistake, not a result."""
+    if guidance.config.strength == 0 or guidance.num_band_steps:
         return
-    tokens = (transformer.config.sample_size // transformer.config.patch_size) ** 2
-    if tokens <= 64:
-        transformer.set_attn_processor(AttnProcessor())
-
-
-def generator_folder(config: GeneratorConfig) -> Path:
-    """The folder of the embedded generator or of the user's.
-
-    Raises:
-        UserError: there is no pipeline in the folder.
-    """
-    folder = asset("generator") if config.source == "pictograms" else Path(config.source)
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"expected a diffusers pipeline folder with model_index.json, got {folder}; check the path")
-    return folder
-
-
-def load_generator(config: GeneratorConfig) -> TextToImage:
-    """Load the pipeline from its folder; never downloads, never runs the folder's code."""
-    import transformers
-    from diffusers import AutoencoderTiny, DiffusionPipeline
-    from diffusers.utils import logging
-
-    transformers.utils.logging.disable_progress_bar()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
-    folder = generator_folder(config)
-    pipeline = DiffusionPipeline.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    seen = f"{min(guidance.log_snrs):.2f} to {max(guidance.log_snrs):.2f}" if guidance.log_snrs else "none"
+    raise UserError(
+        f"expected a denoising step with log(alpha / sigma) in [{guidance.config.log_snr_min}, "
+        f"{guidance.config.log_snr_max}], got {num_steps} steps at {seen}; widen guidance.log_snr_min and log_snr_max "
+        "or raise generator.num_inference_steps (the last step is never guided)"
     )
-    pipeline.set_progress_bar_config(disable=True)
-    _use_plain_attention_for_few_tokens(pipeline)
-    tiny = None
-    if (folder / "tiny_vae").is_dir():
-        tiny = AutoencoderTiny.from_pretrained(folder / "tiny_vae", dtype=torch.float32).eval().requires_grad_(False)
-    pipeline.vae.requires_grad_(False)
-    return TextToImage(pipeline, tiny, config)

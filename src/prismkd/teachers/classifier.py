@@ -48,9 +48,24 @@ class Classifier(nn.Module):
         return self.network(self.preprocess(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (batch, width)."""
-        features = cast(Any, self.network).forward_features(self.preprocess(images))
-        return features if features.ndim == 2 else features.mean(dim=(2, 3))
+        """Penultimate features (batch, width): what the last layer sees."""
+        network = cast(Any, self.network)
+        return network.forward_head(network.forward_features(self.preprocess(images)), pre_logits=True)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer, features (batch, width) to logits (batch, classes).
+
+        Raises:
+            UserError: the network doesn't end in a linear layer.
+        """
+        head = cast(Any, self.network).get_classifier()
+        if not isinstance(head, nn.Linear):
+            raise UserError(
+                f"expected a teacher that ends in a linear layer, got {type(head).__name__}; "
+                "set guidance.prototype_weight and guidance.react_quantile to their defaults"
+            )
+        return head
 
 
 def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:

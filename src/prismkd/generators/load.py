@@ -1,0 +1,153 @@
+"""Generators by name or folder; weights from safetensors only, and never code from the model's repository."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prismkd.assets import asset
+from prismkd.config import GeneratorConfig
+from prismkd.errors import UserError
+from prismkd.generators.decoders import load_tiny_decoder
+from prismkd.generators.text_to_image import TextToImage
+from prismkd.guidance.schedulers import SUPPORTED
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def is_hub_model(source: str) -> bool:
+    """Whether ``source`` names a model on the hub: org/name, and no folder of that name is here."""
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", source)) and not Path(source).exists()
+
+
+def generator_folder(config: GeneratorConfig) -> Path | None:
+    """The folder of the embedded generator or of the user's; None for a model on the hub.
+
+    Raises:
+        UserError: there is no pipeline in the folder.
+    """
+    if is_hub_model(config.source):
+        return None
+    folder = asset("generator") if config.source == "pictograms" else Path(config.source)
+    if not (folder / "model_index.json").is_file():
+        raise UserError(f"expected a diffusers pipeline folder with model_index.json, got {folder}; check the path")
+    return folder
+
+
+def load_generator(config: GeneratorConfig) -> TextToImage:
+    """Load the pipeline, its scheduler and its tiny decoder onto the device.
+
+    Raises:
+        UserError: no such model, device or scheduler, or weights that aren't safetensors.
+    """
+    folder = generator_folder(config)
+    device = resolve_device(config.device)
+    pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))
+    pipeline.set_progress_bar_config(disable=True)
+    if config.scheduler:
+        pipeline.scheduler = _other_scheduler(pipeline.scheduler, config.scheduler)
+    if config.offload and device.type != "cpu":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    _use_plain_attention_for_few_tokens(pipeline)
+    if config.compile:
+        name = "transformer" if getattr(pipeline, "transformer", None) is not None else "unet"
+        getattr(pipeline, name).compile()
+    tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder)
+    return TextToImage(pipeline, tiny, config)
+
+
+def pinned(config: GeneratorConfig) -> GeneratorConfig:
+    """``config`` with the commit that a hub model's name stands for now, so that a resumed run draws from the same.
+
+    Raises:
+        UserError: the hub doesn't know the model, or can't be reached.
+    """
+    if not is_hub_model(config.source) or re.fullmatch(r"[0-9a-f]{40}", config.revision):
+        return config
+    from huggingface_hub import model_info
+
+    try:
+        found = model_info(config.source, revision=config.revision or None)
+    except Exception as error:  # the hub's client raises a dozen kinds
+        raise UserError(
+            f"expected a model on the hub named {config.source}, got: {str(error).splitlines()[0]}; give a folder, or "
+            "pin generator.revision to a commit of 40 hexadecimal digits that was downloaded before"
+        ) from None
+    return replace(config, revision=found.sha)
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is the best device at hand.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"expected a device of this machine, got {name!r} ({reason}); use cpu or auto") from None
+
+
+def _resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise UserError(f"expected generator.dtype auto, {', '.join(DTYPES)}, got {name!r}; choose one")
+    return DTYPES[name]
+
+
+def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dtype) -> Any:
+    import transformers
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    transformers.utils.logging.disable_progress_bar()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
+    remote = {} if folder is not None else {"revision": config.revision or None}
+    try:
+        return DiffusionPipeline.from_pretrained(
+            folder or config.source, use_safetensors=True, local_files_only=folder is not None or _offline(),
+            dtype=dtype, variant=config.variant or None, **remote,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"expected a diffusers pipeline with safetensors weights at {folder or config.source}, got: "
+            f"{str(error).splitlines()[0]}; check generator.source, generator.revision and generator.variant"
+        ) from None
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
+def _other_scheduler(scheduler: Any, name: str) -> Any:
+    import diffusers
+
+    if name not in SUPPORTED:
+        raise UserError(f"expected generator.scheduler to be one of {', '.join(SUPPORTED)}, got {name!r}; choose one")
+    settings = {**scheduler.config, "clip_sample": False, "thresholding": False}
+    return getattr(diffusers, name).from_config(settings)
+
+
+def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:
+    """On CPUs the fused attention kernel is several times slower than two matrix products for tens of tokens."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    transformer: Any = getattr(pipeline, "transformer", None)
+    if pipeline.device.type != "cpu" or not type(pipeline).__name__.startswith("PixArt"):
+        return
+    tokens = (transformer.config.sample_size // transformer.config.patch_size) ** 2
+    if tokens <= 64:
+        transformer.set_attn_processor(AttnProcessor())

@@ -1,0 +1,104 @@
+"""What the teacher says of unguided images: which sense of a class name it means, and where its energies lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from prismkd.config import GuidanceConfig
+from prismkd.energy import free_energy
+from prismkd.errors import UserError
+from prismkd.guidance import Calibration, calibrate
+from prismkd.prompts import Prompt, PromptPlan
+from prismkd.prompts.classes import ClassName
+from prismkd.prompts.plan import image_seed
+from prismkd.prompts.senses import Sense, choose_senses, mean_log_probability
+from prismkd.prompts.styles import style_bank
+from prismkd.synthesis import Progress, Synthesizer
+
+NUM_GRADIENT_PROBES = 48
+
+
+def judge_senses(
+    classes: list[ClassName], synthesizer: Synthesizer, num_probes: int, seed: int, progress: Progress
+) -> list[Sense]:
+    """Let the teacher choose each class's wording from ``num_probes`` unguided images of every candidate."""
+    template = style_bank(1.0)[0].phrase
+
+    def score(texts: list[str], labels: list[int]) -> Tensor:
+        prompts = [
+            Prompt(probe, label, classes[label].name, template.format(text), "probe", image_seed(seed, probe))
+            for text, label in zip(texts, labels, strict=True)
+            for probe in range(num_probes)
+        ]
+        logits = predict_images(synthesizer.teacher, draw_unguided(prompts, synthesizer, progress))
+        return mean_log_probability(logits, torch.tensor([p.label for p in prompts]), num_probes)
+
+    return choose_senses(classes, score)
+
+
+def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Progress) -> list[Tensor]:
+    """Images of ``prompts``, one tensor per batch, drawn without guidance."""
+    plain = Synthesizer(synthesizer.generator, synthesizer.teacher)
+    size = plain.generator.config.batch_size
+    batches = []
+    for start in range(0, len(prompts), size):
+        batches.append(plain.draw(prompts[start : start + size])[0])
+        progress(len(batches[-1]))
+    return batches
+
+
+@torch.no_grad()
+def predict_images(teacher: torch.nn.Module, batches: list[Tensor]) -> Tensor:
+    """Logits (n, classes) of images in batches."""
+    return torch.cat([teacher(images) for images in batches])
+
+
+def run_calibration(
+    plan: PromptPlan, synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
+) -> tuple[Calibration, list[float]]:
+    """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets.
+
+    Returns:
+        The calibration, and the free energy of every image.
+
+    Raises:
+        UserError: the teacher's energies of unguided images aren't finite.
+    """
+    teacher = synthesizer.teacher
+    prompts = [plan[index] for index in range(config.num_calibration_images)]
+    batches = draw_unguided(prompts, synthesizer, progress)
+    logits = predict_images(teacher, batches)
+    energies = free_energy(logits, config.temperature)
+    if not energies.isfinite().all():
+        raise UserError(
+            f"expected finite energies of unguided images, got {int((~energies.isfinite()).sum())} of {len(energies)} "
+            "that aren't; check the teacher's weights, and use generator.dtype float32"
+        )
+    first = calibrate(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
+    gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
+    found = calibrate(energies, logits.argmax(1), gradients, teacher.num_classes)
+    threshold = 0.0
+    if config.react_quantile < 1:
+        with torch.no_grad():
+            threshold = float(torch.cat([teacher.features(x) for x in batches]).quantile(config.react_quantile))
+    latent_rms = float(latents.max()) if len(latents) else 0.0
+    return replace(found, latent_rms=latent_rms, react_threshold=threshold), energies.tolist()
+
+
+def _probe_gradients(
+    prompts: list[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, calibration: Calibration
+) -> tuple[Tensor, Tensor]:
+    """The usual sizes of gradients and latents: a few samples, guided so weakly that nothing moves."""
+    weakest = replace(config, strength=1e-9)
+    probe = Synthesizer(synthesizer.generator, synthesizer.teacher, weakest, calibration)
+    gradients, latents = [torch.empty(0)], [torch.empty(0)]
+    size = synthesizer.generator.config.batch_size
+    for start in range(0, min(NUM_GRADIENT_PROBES, len(prompts)), size):
+        edit = probe.draw(prompts[start : start + size])[1]
+        assert edit is not None
+        gradients += [sizes.cpu() for sizes in edit.gradient_sizes]
+        latents += [sizes.cpu() for sizes in edit.latent_sizes]
+    return torch.cat(gradients), torch.cat(latents)

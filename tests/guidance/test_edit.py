@@ -1,0 +1,193 @@
+"""The edit of a batch, on an identity decoder and a teacher whose energy is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from prismkd.config import GuidanceConfig
+from prismkd.energy import free_energy
+from prismkd.errors import UserError
+from prismkd.guidance import Calibration, EnergyGuidance, X0Map, edit_x0, rms
+from prismkd.guidance.diversity import repulsion_energy
+from prismkd.guidance.teacher_energy import TeacherEnergy
+from prismkd.students import SmallResNet
+from prismkd.teachers import Classifier, smooth_backward
+
+MIDDLE = X0Map(1.0, -0.5, 0.0)
+PLAIN = GuidanceConfig(augment=False, num_views=1, strength=0.2)
+HARD = Calibration([-99.0] * 3, -99.0, 0.0, [1] * 3)
+
+
+def teacher(seed: int = 0) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = SmallResNet(3, 4)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2.0)
+    return Classifier(network, {"num_classes": 3, "in_channels": 1}).eval().requires_grad_(False)
+
+
+def guidance(config: GuidanceConfig, count: int = 4, calibration: Calibration = HARD) -> EnergyGuidance:
+    labels = torch.arange(count) % 3
+    return EnergyGuidance(teacher(), lambda x: x, labels, calibration, config)
+
+
+def latents(count: int = 4) -> Tensor:
+    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def energy(images: Tensor) -> Tensor:
+    return TeacherEnergy(teacher(), HARD, PLAIN)(images, torch.arange(len(images)) % 3)
+
+
+def test_an_edit_has_the_asked_length_and_lowers_the_energy() -> None:
+    x0 = latents()
+    delta = guidance(replace(PLAIN, strength=0.01))(x0, MIDDLE)
+    assert delta is not None
+    assert torch.allclose(rms(delta), 0.01 * rms(x0), rtol=1e-4)
+    assert energy(x0 + delta) < energy(x0)
+
+
+def test_ascending_is_the_opposite_edit() -> None:
+    down, up = (guidance(replace(PLAIN, ascend=sign))(latents(), MIDDLE) for sign in (False, True))
+    assert down is not None and up is not None
+    assert torch.allclose(down, -up)
+
+
+def test_an_image_gets_the_same_edit_in_any_batch() -> None:
+    config = replace(PLAIN, augment=True, num_views=2)
+    together, alone = guidance(config)(latents(), MIDDLE), guidance(config, 1)(latents()[:1], MIDDLE)
+    assert together is not None and alone is not None
+    assert torch.allclose(together[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("mapping", [X0Map(1, -0.5, -2.0), X0Map(1, -0.5, 0.5), X0Map(1, -0.5, 0.0, is_last=True)])
+def test_outside_the_band_and_at_the_last_step_nothing_is_done(mapping: X0Map) -> None:
+    assert guidance(PLAIN)(latents(), mapping) is None
+
+
+def test_only_every_kth_step_of_the_band_is_guided() -> None:
+    edit = guidance(replace(PLAIN, every=3))
+    acted = [edit(latents(), MIDDLE) is not None for _ in range(7)]
+    assert acted == [True, False, False, True, False, False, True]
+
+
+def test_a_satisfied_image_costs_no_gradient() -> None:
+    x0 = latents(3)
+    with torch.no_grad():
+        logits = teacher()(x0)
+    own = logits.argmax(1)
+    calibration = Calibration((free_energy(logits) + 1.0).tolist(), 0.0, 0.0, [1] * 3)  # all above their energy
+    edit = EnergyGuidance(teacher(), lambda x: x, own, replace(calibration, energy_target=[99.0] * 3), PLAIN)
+    assert edit(x0, MIDDLE) is None
+    assert edit.gradient_sizes == [] and edit.num_edits.tolist() == [0, 0, 0]
+    always = EnergyGuidance(teacher(), lambda x: x, own, replace(calibration, energy_target=[99.0] * 3),
+                            replace(PLAIN, skip_satisfied=False))  # fmt: skip
+    assert always(x0, MIDDLE) is not None
+
+
+def test_small_gradients_are_not_blown_up() -> None:
+    floor = replace(HARD, g_floor=1e6)
+    delta = guidance(PLAIN, calibration=floor)(latents(), MIDDLE)
+    assert delta is not None and rms(delta).max() < 1e-3
+
+
+def test_latents_out_of_range_are_noticed() -> None:
+    edit = guidance(replace(PLAIN, strength=3.0), calibration=replace(HARD, latent_rms=float(rms(latents()).max())))
+    edit(latents(), MIDDLE)
+    assert edit.latent_ratio is not None and edit.latent_ratio.max() > 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"energy": "free"}, {"energy": "joint"}, {"energy": "conditional"}, {"energy": "elucd"},
+        {"batch_norm_weight": 1.0}, {"prototype_weight": 1.0}, {"diversity_weight": 1.0}, {"adam": True},
+        {"x0_noise": 0.1}, {"temperature": 2.0},
+    ],
+)  # fmt: skip
+def test_every_option_changes_the_edit_and_stays_finite(option: dict) -> None:
+    base, other = guidance(PLAIN)(latents(), MIDDLE), guidance(replace(PLAIN, **option))
+    first = other(latents(), MIDDLE)
+    second = other(latents() * 0.9, MIDDLE)
+    assert base is not None and first is not None and second is not None
+    assert first.isfinite().all() and second.isfinite().all()
+    assert not torch.allclose(base, first) or "adam" in option  # at its first step Adam takes the sign
+    assert (first * second).sum() > 0
+
+
+def test_adam_keeps_the_length_of_the_edit() -> None:
+    delta = guidance(replace(PLAIN, adam=True))(latents(), MIDDLE)
+    assert delta is not None
+    assert torch.allclose(rms(delta), 0.2 * rms(latents()), rtol=1e-3)
+
+
+def test_batch_norm_energy_falls_when_the_statistics_are_met() -> None:
+    """Images whose statistics at the first layer are the teacher's own have a lower term."""
+    config = replace(PLAIN, batch_norm_weight=1.0, margin_weight=0.0, label_weight=0.0)
+    x0 = latents(8).requires_grad_(True)
+    labels = torch.zeros(8, dtype=torch.long)
+    before = TeacherEnergy(teacher(), HARD, config)(x0, labels)
+    (gradient,) = torch.autograd.grad(before, x0)
+    after = TeacherEnergy(teacher(), HARD, config)((x0 - 0.05 * gradient / rms(gradient)).detach(), labels)
+    assert after < before
+
+
+def test_batch_norm_needs_a_teacher_that_has_it() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    none = Classifier(network, {"num_classes": 3, "in_channels": 1})
+    with pytest.raises(UserError, match="prototype_weight"):
+        TeacherEnergy(none, HARD, replace(PLAIN, batch_norm_weight=1.0))(latents(), torch.zeros(4, dtype=torch.long))
+
+
+def test_repulsion_is_lowest_for_orthogonal_images_of_a_class() -> None:
+    labels = torch.zeros(4, dtype=torch.long)
+    square = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    close = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+    assert repulsion_energy(square, labels) < repulsion_energy(close, labels)
+    assert repulsion_energy(square, torch.arange(4)) == 0  # images of different classes don't repel
+
+
+def test_smooth_backward_keeps_the_outputs_and_changes_the_gradients() -> None:
+    plain, smooth = teacher(), smooth_backward(teacher())
+    gradients = []
+    for network in (plain, smooth):
+        x = latents().requires_grad_(True)
+        logits = network(x)
+        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
+        gradients.append((logits.detach(), gradient))
+    assert torch.equal(gradients[0][0], gradients[1][0])
+    assert not torch.allclose(gradients[0][1], gradients[1][1])
+
+
+def sampled_mean_shift(num_steps: int, strength: float) -> float:
+    """How far guidance moves samples of N(0, I) under DDIM with the optimal denoiser, toward low energy."""
+    scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=True)
+    scheduler.set_timesteps(num_steps)
+
+    def edit(x0: Tensor, mapping: X0Map) -> Tensor | None:
+        inside = -1.2 <= mapping.log_snr <= 0.2 and not mapping.is_last
+        return strength * torch.ones_like(x0) * rms(x0) if inside else None
+
+    x = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+    ends = []
+    for guide in (lambda x0, mapping: None, edit):
+        sample = x.clone()
+        with edit_x0(scheduler, guide):
+            for t in scheduler.timesteps:
+                sigma = math.sqrt(1 - float(scheduler.alphas_cumprod[int(t)]))
+                sample = scheduler.step(sigma * sample, t, sample).prev_sample  # E[eps | x_t] of N(0, I) data
+        ends.append(sample)
+    return float((ends[1] - ends[0]).mean())
+
+
+def test_one_strength_means_the_same_at_any_number_of_steps() -> None:
+    shifts = [sampled_mean_shift(steps, 0.1) for steps in (10, 20, 50, 100)]
+    assert min(shifts) > 0.01
+    assert max(shifts) / min(shifts) < 1.5
