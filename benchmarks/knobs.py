@@ -8,104 +8,79 @@ on harsh views of them (what vanishes there was an adversarial pattern); the mea
 teacher's features; and the fidelity of a student: how often it agrees with the teacher on held-out unguided images that
 the teacher assigns to the prompted class, half of plain prompts, half of every style in equal parts.
 
-The rule: the setting with the highest fidelity; of settings within its standard error, the weakest guidance.
+The rule: each knob stands where the fidelity, averaged over the other knob's values, is highest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.laboratory import Laboratory, labels_of, quantized
 from benchmarks.publish import RESULTS, head_commit
 from prismkd.augmentation import random_views
-from prismkd.config import Config
-from prismkd.distillation import distill, new_student
 from prismkd.energy import free_energy
-from prismkd.generators import load_generator
-from prismkd.guidance import Calibration
 from prismkd.metrics import vendi_score
-from prismkd.probes import judge_senses, run_calibration
-from prismkd.prompts import PromptPlan, load_classes, make_plan
-from prismkd.prompts.senses import Sense, unjudged_senses
+from prismkd.prompts import PromptPlan
 from prismkd.prompts.styles import ICON_STYLES
 from prismkd.stages import hardware
 from prismkd.students import predict
 from prismkd.synthesis import Synthesizer
-from prismkd.teachers import load_teacher
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.8, 1.2)
 SHARES = (0.0, 0.25, 0.5, 0.75)
-SEED, HELD_OUT_SEED, PROBE_SEED = 777, 778, 7_000_000
+SEED, HELD_OUT_SEED = 777, 778
 
 
-class Laboratory:
-    """The embedded world, opened for measurements."""
+class Measurement:
+    """Rows of the table, on one set of held-out images."""
 
-    def __init__(self, images_per_class: int, num_steps: int) -> None:
-        self.config = Config()
-        self.recipe = replace(self.config.distillation, num_steps=num_steps)
-        self.classes = load_classes("pictograms")
-        self.count = images_per_class * len(self.classes)
-        self.teacher = load_teacher("pictograms", [item.name for item in self.classes])
-        self.unguided = Synthesizer(load_generator(self.config.generator), self.teacher)
-        probes = self.config.prompts.num_probes
-        self.senses = judge_senses(self.classes, self.unguided, probes, PROBE_SEED, lambda count: None)
-        self.calibration: Calibration = run_calibration(
-            self.plan(PROBE_SEED, None), self.unguided, self.config.guidance, lambda count: None
-        )[0]
-        even = 1 / len(ICON_STYLES)
-        self.held_out = [self.draw(self.plan(HELD_OUT_SEED, share), 0.0) for share in (None, even)]
+    def __init__(self, laboratory: Laboratory, images_per_class: int) -> None:
+        self.laboratory = laboratory
+        self.count = images_per_class * len(laboratory.classes)
+        self.calibration = laboratory.calibration(laboratory.config.guidance)
+        plans = [laboratory.plan(HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_STYLES))]
+        self.held_out = [(self.draw(plan, 0.0), labels_of(plan, self.count)) for plan in plans]
 
-    def plan(self, seed: int, id_share: float | None) -> PromptPlan:
-        """Plain prompts where ``id_share`` is None, else DPE's."""
-        diversified = id_share is not None
-        senses: list[Sense] = self.senses if diversified else unjudged_senses(self.classes)
-        return make_plan(senses, seed, diversified=diversified, template=self.config.prompts.template,
-                         id_share=id_share or 0.0)  # fmt: skip
-
-    def draw(self, plan: PromptPlan, strength: float) -> tuple[Tensor, Tensor]:
-        """Images and labels."""
-        prompts = [plan[i] for i in range(self.count)]
-        guidance = replace(self.config.guidance, strength=strength)
-        images = replace(self.unguided, guidance=guidance, calibration=self.calibration).draw_all(prompts)
-        return images.mul(255).round().div(255), torch.tensor([prompt.label for prompt in prompts])
+    def draw(self, plan: PromptPlan, strength: float) -> Tensor:
+        """The plan's first images."""
+        guidance = replace(self.laboratory.config.guidance, strength=strength)
+        synthesizer = Synthesizer(self.laboratory.generator, self.laboratory.teacher, guidance, self.calibration)
+        return quantized(synthesizer.draw_all([plan[i] for i in range(self.count)]))
 
     def fidelity(self, images: Tensor) -> float:
         """Distil a student from ``images`` and compare it with the teacher on the held-out images."""
-        student = new_student(self.recipe, len(self.classes), images.shape[1], 0)
-        with tempfile.TemporaryDirectory() as folder:
-            distill(student, self.teacher, images, self.recipe, 0, Path(folder) / "checkpoint.pt", lambda count: None)
+        student = self.laboratory.distil(images, seed=0)
         shares = []
         for held_out, labels in self.held_out:
-            known = predict(self.teacher, held_out).argmax(1) == labels
+            known = predict(self.laboratory.teacher, held_out).argmax(1) == labels
             shares.append(float((predict(student, held_out).argmax(1) == labels)[known].float().mean()))
         return mean(shares)
 
-    def measure(self, id_share: float | None, strength: float) -> dict[str, Any]:
-        """One row of the table."""
-        images, labels = self.draw(self.plan(SEED, id_share), strength)
-        logits = predict(self.teacher, images)
+    def row(self, id_share: float | None, strength: float) -> dict[str, Any]:
+        """One setting: plain prompts where ``id_share`` is None."""
+        teacher, plan = self.laboratory.teacher, self.laboratory.plan(SEED, id_share)
+        images, labels = self.draw(plan, strength), labels_of(plan, self.count)
+        logits = predict(teacher, images)
         views = random_views(images, noise=0.1, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            features = self.teacher.features(images)
+            features = teacher.features(images)
         return {
             "prompts": "plain" if id_share is None else "DPE",
             "id_share": id_share,
             "strength": strength,
             "agreement": agreement(logits, labels),
-            "agreement_harsh": agreement(predict(self.teacher, views), labels),
+            "agreement_harsh": agreement(predict(teacher, views), labels),
             "energy": float(free_energy(logits).mean()),
-            "vendi": mean(vendi_score(features[labels == k].numpy()) for k in range(len(self.classes))),
+            "vendi": mean(vendi_score(features[labels == k].numpy()) for k in range(teacher.num_classes)),
             "fidelity": self.fidelity(images),
         }
 
@@ -127,10 +102,10 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=50)
     parser.add_argument("--num-steps", type=int, default=800)
     arguments = parser.parse_args()
-    laboratory = Laboratory(arguments.images_per_class, arguments.num_steps)
+    measurement = Measurement(Laboratory(arguments.num_steps), arguments.images_per_class)
     rows = []
     for id_share, strength in settings():
-        rows.append(laboratory.measure(id_share, strength))
+        rows.append(measurement.row(id_share, strength))
         print(json.dumps(rows[-1]), flush=True)
     (RESULTS / "knobs.json").write_text(json.dumps({
         "schema": 1, "rows": rows, "command": "python -m benchmarks.knobs", "hardware": hardware(), "seeds": [SEED],

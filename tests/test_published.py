@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.publish import PAGES, fill, student_table
+from benchmarks.publish import PAGES, fill
+from benchmarks.tables import student_table
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -103,9 +103,10 @@ class Synthesizer:
     def _redraw(self, prompt: Prompt) -> Iterator[Sample]:
         """Draw a broken image again, each time with a seed derived from its own and the number of the try."""
         for tries in range(2, MAX_TRIES + 1):
-            drawn = self._draw_quantized([replace(prompt, seed=image_seed(prompt.seed, tries))])
+            again = replace(prompt, seed=image_seed(prompt.seed, tries))
+            drawn = self._draw_quantized([again])
             if not drawn.broken:
-                yield _sample(prompt, drawn, 0, tries)
+                yield _sample(again, drawn, 0, tries)
                 return
         _warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
 

@@ -1,16 +1,14 @@
 """The embedded generator: offline, one seed per image, and guidance that lowers the energy."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from prismkd.assets import asset
-from prismkd.config import Config, GeneratorConfig, GuidanceConfig
+from prismkd.config import Config, GuidanceConfig
 from prismkd.data import load_labelled_images
 from prismkd.energy import hinge_energy
-from prismkd.errors import UserError
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts import load_classes
@@ -85,8 +83,3 @@ def test_the_tiny_decoder_agrees_with_the_full_one_on_icons(generator: TextToIma
         tiny = generator.decode(latents)
     correlation = torch.corrcoef(torch.stack([full.flatten(), tiny.flatten()]))[0, 1]
     assert correlation > 0.9
-
-
-def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model_index\.json"):
-        load_generator(GeneratorConfig(source=str(tmp_path)))

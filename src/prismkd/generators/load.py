@@ -80,7 +80,7 @@ def pinned(config: GeneratorConfig) -> GeneratorConfig:
             f"expected a model on the hub named {config.source}, got: {str(error).splitlines()[0]}; give a folder, or "
             "pin generator.revision to a commit of 40 hexadecimal digits that was downloaded before"
         ) from None
-    return replace(config, revision=found.sha)
+    return replace(config, revision=found.sha or config.revision)
 
 
 def resolve_device(name: str) -> torch.device:

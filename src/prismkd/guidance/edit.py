@@ -65,12 +65,14 @@ class EnergyGuidance:
         self.num_band_steps += 1
         if (self.num_band_steps - 1) % self.config.every:
             return None
-        with torch.inference_mode(False):
-            x0 = x0.detach().clone().float()
-            needy = self._needy(x0)
+        with torch.inference_mode(False), torch.no_grad():  # leaving inference mode switches gradients on
+            x0 = x0.detach().clone().float().requires_grad_(True)
+            with torch.enable_grad():
+                images = self.decode(x0)
+            needy = self._needy(images.detach())
             delta = torch.zeros_like(x0)
             if needy.any():
-                delta[needy] = self._edit(x0[needy], needy)
+                delta[needy] = self._edit(x0, images, needy)
             self._watch(x0, delta)
             return delta if needy.any() else None
 
@@ -79,10 +81,9 @@ class EnergyGuidance:
         self.log_snrs.append(mapping.log_snr)
         return not mapping.is_last and self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max
 
-    def _needy(self, x0: Tensor) -> Tensor:
-        """One cheap forward pass: is the sample above its target energy, or of another class?"""
-        with torch.no_grad():
-            energy, satisfied = self.energy.satisfied(self.decode(x0), self.labels)
+    def _needy(self, images: Tensor) -> Tensor:
+        """One look of the teacher: is the image above its target energy, or of another class?"""
+        energy, satisfied = self.energy.satisfied(images, self.labels)
         if self.energy_before is None or self.num_edits is None:
             self.energy_before, self.num_edits = energy, torch.zeros_like(self.labels)
         skip = self.config.skip_satisfied and not self.config.ascend and not self.energy.couples_the_batch
@@ -90,29 +91,32 @@ class EnergyGuidance:
         self.num_edits = self.num_edits + needy
         return needy
 
-    def _edit(self, x0: Tensor, needy: Tensor) -> Tensor:
+    def _edit(self, x0: Tensor, images: Tensor, needy: Tensor) -> Tensor:
         """``-strength rms(x0) g / max(rms(g), g_floor)`` with g the energy's gradient, each rms per sample."""
-        g = self._gradient(x0, self.labels[needy])
+        g = self._gradient(x0, images, needy)[needy]
         size = rms(g)
         self.gradient_sizes.append(size.flatten())
         g = g / size.clamp_min(max(self.calibration.g_floor, 1e-12))
         if self.config.adam:
             g = self._with_moments(g, needy)
-        return (1 if self.config.ascend else -1) * self.config.strength * rms(x0) * g
+        return (1 if self.config.ascend else -1) * self.config.strength * rms(x0[needy]) * g
 
-    def _gradient(self, x0: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of the energy's mean over views, which a step's images share: no image depends on its batch."""
-        count, size = self.config.num_views, self.config.x0_noise * rms(x0)
+    def _gradient(self, x0: Tensor, images: Tensor, needy: Tensor) -> Tensor:
+        """Gradient by x0 of the energy's mean over views, which a step's images share: no image depends on its batch.
+
+        ``images`` are the decoded ``x0`` with their graph, which the check has paid for already.
+        """
+        count, labels = self.config.num_views, self.labels[needy]
         with torch.enable_grad():
-            x0 = x0.requires_grad_(True)
-            images = None if self.config.x0_noise else self.decode(x0)
             total = torch.zeros((), device=x0.device)
             for view in range(count):
                 generator = torch.Generator().manual_seed(1000 * self.num_band_steps + view)
                 if self.config.x0_noise:  # LGD: the expectation over a neighborhood of x0 (Song et al. 2023)
-                    images = self.decode(x0 + size * torch.randn(x0.shape[1:], generator=generator).to(x0))
-                assert images is not None
-                seen = random_views(images, shared=True, generator=generator) if self.config.augment else images
+                    noise = torch.randn(x0.shape[1:], generator=generator).to(x0)
+                    images = self.decode(x0 + self.config.x0_noise * rms(x0.detach()) * noise)
+                seen = images[needy]
+                if self.config.augment:
+                    seen = random_views(seen, shared=True, generator=generator)
                 total = total + self.energy(seen, labels) / count
             (gradient,) = torch.autograd.grad(total, x0)
         return torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)

@@ -53,8 +53,7 @@ class TeacherEnergy:
 
     def satisfied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(batch,) free energies, and whether each image is under its target and of its own class."""
-        with torch.no_grad():
-            logits = self.teacher(images)
+        logits = self.teacher(images)
         energy = free_energy(logits, self.config.temperature)
         return energy, (energy <= self._target(energy)[labels]) & (logits.argmax(1) == labels)
 

@@ -1,0 +1,275 @@
+"""What Energy-guided Distribution Alignment does and where it pays, on Pictograms with plain prompts.
+
+Usage: python -m benchmarks.eda [--part sweep] [--part curve] [--part teachers] [--part survival]
+       python -m benchmarks.publish
+
+Every finished cell is a file in ``runs/eda``; the same command continues where it was stopped. Images of one seed
+share their noise over all arms. At equal seconds, ``more`` and ``filter`` spend what guidance would have cost;
+batches of plain and guided images are drawn in turn, so that the ratio of seconds is one of the same minutes.
+Results go to ``benchmarks/results/eda.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.laboratory import Laboratory, labels_of, quantized
+from benchmarks.pictograms.classifiers import fit
+from benchmarks.publish import RESULTS, ROOT, head_commit
+from prismkd.assets import asset
+from prismkd.config import GuidanceConfig
+from prismkd.data import load_labelled_images
+from prismkd.energy import free_energy, hinge_energy
+from prismkd.evaluation import evaluate_images, evaluate_student
+from prismkd.stages import hardware
+from prismkd.students import predict
+from prismkd.survival import gains, survival_test
+from prismkd.synthesis import Synthesizer
+from prismkd.teachers import Classifier, load_classifier, save_classifier
+
+FOLDER = ROOT / "runs" / "eda"
+SEEDS = (0, 1, 2)
+SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200)  # per class
+CHUNK, SURVIVAL_IMAGES = 1200, 480
+DEFAULT = GuidanceConfig()
+LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
+ARMS: dict[str, GuidanceConfig | None] = {
+    "plain": None,
+    **{f"strength {s}": replace(DEFAULT, strength=s) for s in (0.2, 0.4, 0.8, 1.2)},
+    "every 2nd step": replace(DEFAULT, every=2),
+    "late only": LATE_ONLY,
+    "free energy": replace(DEFAULT, energy="free"),
+    "label only": replace(DEFAULT, energy="conditional"),
+    "ascending": replace(DEFAULT, ascend=True),
+}
+SURVIVAL_ARMS = {
+    "default": DEFAULT,
+    "late only": LATE_ONLY,
+    "no views": replace(DEFAULT, augment=False, num_views=1),
+    "late only, no views": replace(LATE_ONLY, augment=False, num_views=1),
+}
+TEACHERS: dict[str, dict[str, Any]] = {
+    "without BatchNorm": {
+        "architecture": "convnext_atto", "num_classes": 24, "in_channels": 1, "mean": [0.5], "std": [0.5],
+        "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [32, 64, 128, 128]},
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images of one arm and seed with their labels, and the seconds that they took."""
+
+    images: Tensor
+    labels: Tensor
+    seconds: float
+
+    def first(self, count: int) -> Pool:
+        """The first ``count``, at their share of the seconds."""
+        return Pool(self.images[:count], self.labels[:count], self.seconds * count / len(self.images))
+
+
+class Bench:
+    """The measurements; each is a cell that is computed once."""
+
+    def __init__(self, laboratory: Laboratory, folder: Path) -> None:
+        self.laboratory, self.folder = laboratory, folder
+        self.num_classes = len(laboratory.classes)
+
+    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The stored result of ``name``, or a new one."""
+        path = self.folder / "cells" / f"{name.replace(' ', '-')}.json"
+        if not path.is_file():
+            data = compute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".tmp").write_text(json.dumps(data))
+            path.with_suffix(".tmp").replace(path)
+            print(f"{name}: {_brief(data)}", flush=True)
+        return json.loads(path.read_text())
+
+    def student(self, pool: Pool, seed: int, teacher: Classifier | None = None) -> dict[str, Any]:
+        """Top-1 of a student per domain."""
+        teacher = teacher or self.laboratory.teacher
+        student = self.laboratory.distil(pool.images, seed, teacher)
+        rows = evaluate_student(student, teacher, self.laboratory.test, "", seed)[0]
+        return {row.domain: row.value for row in rows if row.metric == "top1"}
+
+    def images(self, pool: Pool, teacher: Classifier | None = None) -> dict[str, Any]:
+        """What teacher and judge say of the images, and their precision and recall in the judge's features."""
+        teacher = teacher or self.laboratory.teacher
+        real = self.laboratory.test.domain("id")
+        rows = evaluate_images(pool.images, pool.labels, teacher, self.laboratory.judge, real, 5, "", 0)
+        found = {row.metric: row.value for row in rows}
+        return {**found, "energy": float(free_energy(predict(teacher, pool.images)).mean())}
+
+    # --- drawing -------------------------------------------------------------------------------------------------
+
+    def synthesizer(self, guidance: GuidanceConfig | None, teacher: Classifier | None = None) -> Synthesizer:
+        """A guided one is calibrated first."""
+        teacher = teacher or self.laboratory.teacher
+        calibration = self.laboratory.calibration(guidance, teacher) if guidance else None
+        return Synthesizer(self.laboratory.generator, teacher, guidance, calibration)
+
+    def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
+        """Images ``start`` to ``stop`` of each, drawn batch by batch in turn."""
+        plan, size = self.laboratory.plan(seed), self.laboratory.generator.config.batch_size
+        images: list[list[Tensor]] = [[] for _ in synthesizers]
+        seconds = [0.0] * len(synthesizers)
+        for first in range(start, stop, size):
+            prompts = [plan[i] for i in range(first, min(first + size, stop))]
+            for number, synthesizer in enumerate(synthesizers):
+                begin = time.monotonic()
+                images[number].append(quantized(synthesizer.draw(prompts)[0]))
+                seconds[number] += time.monotonic() - begin
+        labels = labels_of(plan, stop)[start:]
+        return [Pool(torch.cat(own), labels, spent) for own, spent in zip(images, seconds, strict=True)]
+
+    def pools(self, seed: int, count: int, extra: float) -> tuple[Pool, Pool]:
+        """``extra * count`` plain images and ``count`` guided ones, in stored chunks."""
+        plain: list[Pool] = []
+        guided: list[Pool] = []
+        both = [self.synthesizer(None), self.synthesizer(DEFAULT)]
+        for start in range(0, round(extra * count), CHUNK):
+            path = self.folder / "pools" / f"{seed}-{start}.npz"
+            if not path.is_file():
+                used = both if start < count else both[:1]
+                found = self.draw(used, seed, start, start + CHUNK)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(path.with_suffix(".tmp.npz"), seconds=[pool.seconds for pool in found],
+                         labels=found[0].labels.numpy(),
+                         images=np.stack([pool.images.mul(255).round().byte().numpy() for pool in found]))  # fmt: skip
+                path.with_suffix(".tmp.npz").replace(path)
+                print(f"pool {seed} from {start}", flush=True)
+            data = np.load(path)
+            for number, target in enumerate((plain, guided)[: len(data["seconds"])]):
+                images = torch.from_numpy(data["images"][number]).float().div(255)
+                target.append(Pool(images, torch.from_numpy(data["labels"]), float(data["seconds"][number])))
+        return _join(plain), _join(guided)
+
+    def _arm_cell(self, guidance: GuidanceConfig | None, seed: int, teacher: Classifier) -> dict[str, Any]:
+        (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, SWEEP_IMAGES * self.num_classes)
+        return {"top1": self.student(pool, seed, teacher), **self.images(pool, teacher)}
+
+    def _survival_cell(self, guidance: GuidanceConfig) -> dict[str, Any]:
+        synthesizer, plan = self.synthesizer(guidance), self.laboratory.plan(0)
+        found = survival_test(synthesizer, plan, SURVIVAL_IMAGES, self.laboratory.judge, lambda count: None)
+        return {"guided": gains(found), "ascending": gains(found, "ascending")}
+
+    # --- the parts -----------------------------------------------------------------------------------------------
+
+    def sweep(self) -> list[dict[str, Any]]:
+        """Every arm at the same number of images."""
+        rows = []
+        for seed in SEEDS:
+            for arm, guidance in ARMS.items():
+                compute = partial(self._arm_cell, guidance, seed, self.laboratory.teacher)
+                rows.append({"arm": arm, "seed": seed, **self.cell(f"sweep {arm} {seed}", compute)})
+        return rows
+
+    def curve(self, sizes: tuple[int, ...] = CURVE_IMAGES, extra: float = 1.5) -> list[dict[str, Any]]:
+        """Students over images per class: plain, guided, and at the guided ones' seconds more and filter."""
+        rows = []
+        for seed in SEEDS:
+            plain, guided = self.pools(seed, max(sizes) * self.num_classes, extra)
+            ratio = (guided.seconds / len(guided.images)) / (plain.seconds / len(plain.images))
+            for size in sizes:
+                count = size * self.num_classes
+                bought = min(round(count * ratio), len(plain.images))
+                for arm in ("plain", "guided", "more", "filter"):
+                    compute = partial(self._curve_cell, arm, plain, guided, count, bought, seed)
+                    cell = self.cell(f"curve {arm} {size} {seed}", compute)
+                    rows.append({"arm": arm, "seed": seed, "images_per_class": size, "ratio": ratio, **cell})
+        return rows
+
+    def _curve_cell(
+        self, arm: str, plain: Pool, guided: Pool, count: int, bought: int, seed: int
+    ) -> dict[str, Any]:  # fmt: skip
+        pool = {"plain": plain.first(count), "guided": guided.first(count), "more": plain.first(bought),
+                "filter": plain.first(bought)}[arm]  # fmt: skip
+        if arm == "filter":
+            pool = self.filtered(pool, count)
+        return {"top1": self.student(pool, seed), "seconds": pool.seconds, "images": len(pool.images)}
+
+    def filtered(self, pool: Pool, count: int) -> Pool:
+        """Of each class the share with the lowest energy under the teacher, at the whole pool's seconds."""
+        target = torch.full((self.num_classes,), -1e9)  # no hinge: every image can be better
+        energy = hinge_energy(predict(self.laboratory.teacher, pool.images), pool.labels, target)
+        kept = []
+        for label in range(self.num_classes):
+            own = (pool.labels == label).nonzero().flatten()
+            kept.append(own[energy[own].argsort()[: count // self.num_classes]])
+        index = torch.cat(kept)
+        return Pool(pool.images[index], pool.labels[index], pool.seconds)
+
+    def teachers(self) -> list[dict[str, Any]]:
+        """Plain and guided with teachers of other kinds."""
+        rows = []
+        for name, config in TEACHERS.items():
+            teacher = self.other_teacher(name, config)
+            prototypes = replace(DEFAULT, prototype_weight=1.0)
+            arms = {"plain": None, "guided": DEFAULT, "guided, prototypes": prototypes}
+            for seed in SEEDS:
+                for arm, guidance in arms.items():
+                    compute = partial(self._arm_cell, guidance, seed, teacher)
+                    cell = self.cell(f"teachers {name} {arm} {seed}", compute)
+                    rows.append({"teacher": name, "arm": arm, "seed": seed, **cell})
+        return rows
+
+    def other_teacher(self, name: str, config: dict[str, Any]) -> Classifier:
+        """A teacher trained on the same real icons, kept in the folder."""
+        folder = self.folder / "teachers" / name.replace(" ", "-")
+        if not (folder / "model.safetensors").is_file():
+            real = load_labelled_images(asset("real.parquet"), self.num_classes)
+            torch.manual_seed(0)
+            save_classifier(folder, fit(config, real.images, real.labels, 1500, 2e-3), config)
+        return load_classifier(folder)
+
+    def survival(self) -> list[dict[str, Any]]:
+        """The survival test of the default, and of guidance without its safeguards."""
+        rows = []
+        for arm, guidance in SURVIVAL_ARMS.items():
+            compute = partial(self._survival_cell, guidance)
+            rows.append({"arm": arm, **self.cell(f"survival {arm}", compute)})
+        return rows
+
+
+def _join(pools: list[Pool]) -> Pool:
+    return Pool(torch.cat([p.images for p in pools]), torch.cat([p.labels for p in pools]),
+                sum(p.seconds for p in pools))  # fmt: skip
+
+
+def _brief(data: dict[str, Any]) -> str:
+    return json.dumps({k: round(v, 3) for k, v in {**data, **data.get("top1", {})}.items() if isinstance(v, float)})
+
+
+def main() -> None:
+    """Measure the asked parts and record everything that is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ("survival", "sweep", "teachers", "curve")
+    parser.add_argument("--part", choices=parts, action="append", help="default: all")
+    asked = parser.parse_args().part or parts
+    bench = Bench(Laboratory(), FOLDER)
+    path = RESULTS / "eda.json"
+    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    for part in asked:
+        recorded[part] = getattr(bench, part)()
+    path.write_text(json.dumps({
+        **recorded, "schema": 1, "command": "python -m benchmarks.eda", "hardware": hardware(), "seeds": list(SEEDS),
+        "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(),
+    }, indent=1) + "\n")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

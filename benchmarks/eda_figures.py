@@ -1,0 +1,114 @@
+"""The figures of docs/eda.md from the recorded results.
+
+Usage: python -m benchmarks.eda_figures      (needs the extra: pip install -e '.[build]')
+"""
+
+from __future__ import annotations
+
+import json
+from statistics import mean, stdev
+from typing import Any
+
+import matplotlib
+
+from benchmarks.publish import RESULTS, ROOT
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+
+IMAGES = ROOT / "docs" / "images"
+COLORS = {"plain": "#7a7f87", "more": "#b98a2e", "filter": "#5b8c5a", "guided": "#2f5bb7"}
+NAMES = {"plain": "plain", "more": "more (equal seconds)", "filter": "filter (equal seconds)", "guided": "guided"}
+Rows = list[dict[str, Any]]
+
+
+def over_seeds(rows: Rows, value: Any) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    values = [value(row) for row in rows]
+    return mean(values), stdev(values) if len(values) > 1 else 0.0
+
+
+def sweep_figure(rows: Rows) -> None:
+    """Strength against student and images, one panel a quantity."""
+    arms = ["plain", *sorted({r["arm"] for r in rows if r["arm"].startswith("strength")})]
+    strengths = [0.0, *[float(arm.split()[1]) for arm in arms[1:]]]
+    panels = {
+        "student top-1, id": lambda r: r["top1"]["id"],
+        "teacher agreement": lambda r: r["teacher_agreement"],
+        "judge top-1": lambda r: r["judge_top1"],
+        "precision": lambda r: r["precision"],
+        "recall": lambda r: r["recall"],
+        "Vendi per class": lambda r: r["vendi"],
+    }
+    figure, axes = plt.subplots(2, 3, figsize=(9, 4.6), layout="constrained")
+    for axis, (title, value) in zip(axes.flat, panels.items(), strict=True):
+        points = [over_seeds([r for r in rows if r["arm"] == arm], value) for arm in arms]
+        axis.errorbar(strengths, [p[0] for p in points], [p[1] for p in points], color=COLORS["guided"], marker="o",
+                      markersize=4, capsize=3)  # fmt: skip
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("strength", fontsize=9)
+    save(figure, "eda-sweep")
+
+
+def curve_figure(rows: Rows) -> None:
+    """Student accuracy over images per class, and over the seconds that the images cost."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    for arm, color in COLORS.items():
+        own = [r for r in rows if r["arm"] == arm]
+        sizes = sorted({r["images_per_class"] for r in own})
+        points = [over_seeds([r for r in own if r["images_per_class"] == n], lambda r: r["top1"]["id"]) for n in sizes]
+        seconds = [mean(r["seconds"] for r in own if r["images_per_class"] == n) for n in sizes]
+        low, high = [m - s for m, s in points], [m + s for m, s in points]
+        if arm in ("plain", "guided"):
+            axes[0].plot(sizes, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
+            axes[0].fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
+        if arm != "plain":
+            axes[1].plot(seconds, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
+            axes[1].fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
+    for axis, label in zip(axes, ("images per class", "seconds of sampling"), strict=True):
+        axis.set_xscale("log", base=2)
+        axis.set_xlabel(label)
+        axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axis.legend(frameon=False, fontsize=9)
+    axes[0].set_ylabel("student top-1, id")
+    save(figure, "eda-curve")
+
+
+def survival_figure(rows: Rows) -> None:
+    """The energy gain after every treatment, by the teacher and by the judge, with and without the safeguards."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    treatments = [r["treatment"] for r in rows[0]["guided"] if r["viewer"] == "teacher"]
+    width = 0.8 / len(rows)
+    for axis, viewer in zip(axes, ("teacher", "judge"), strict=True):
+        for number, row in enumerate(rows):
+            gains = [r["label_gain"] for r in row["guided"] if r["viewer"] == viewer]
+            places = [i + (number - (len(rows) - 1) / 2) * width for i in range(len(treatments))]
+            axis.bar(places, gains, width * 0.9, label=row["arm"])
+        axis.set_xticks(range(len(treatments)), treatments, fontsize=9)
+        axis.set_title(f"by the {viewer}", fontsize=10)
+        axis.axhline(0, color="black", linewidth=0.6)
+    axes[0].set_ylabel("gain in log p(y | x), nats")
+    axes[1].legend(frameon=False, fontsize=8)
+    save(figure, "eda-survival")
+
+
+def save(figure: Any, name: str) -> None:
+    """An SVG without a date, so that the same figures give the same file."""
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Draw every figure whose rows are recorded."""
+    matplotlib.rcParams["svg.hashsalt"] = "prismkd"
+    data = json.loads((RESULTS / "eda.json").read_text())
+    for part, draw in (("sweep", sweep_figure), ("curve", curve_figure), ("survival", survival_figure)):
+        if part in data:
+            draw(data[part])
+
+
+if __name__ == "__main__":
+    main()

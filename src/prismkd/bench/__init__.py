@@ -1,0 +1,1 @@
+"""Benchmarks as commands: ``prismkd bench guidance`` measures what guidance costs."""

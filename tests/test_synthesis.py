@@ -1,0 +1,70 @@
+"""Broken images: drawn again with a derived seed, recorded, and given up in the end."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prismkd.config import GeneratorConfig, GuidanceConfig
+from prismkd.errors import UserError
+from prismkd.guidance import Calibration, EnergyGuidance
+from prismkd.prompts.plan import Prompt, image_seed
+from prismkd.synthesis import Synthesizer, run_shard
+from prismkd.teachers import Classifier
+
+
+class FakeGenerator:
+    """Grey images; not a number where ``broken(seed)``."""
+
+    def __init__(self, broken) -> None:
+        self.config = GeneratorConfig(batch_size=4)
+        self.device = torch.device("cpu")
+        self.broken = broken
+
+    def sample(self, prompts: list[str], seeds: list[int], guidance: object = None) -> Tensor:
+        return torch.stack([torch.full((1, 8, 8), float("nan") if self.broken(s) else 0.5) for s in seeds])
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0
+
+
+TEACHER = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), {"num_classes": 3, "in_channels": 1})
+
+
+def prompts(count: int = 6) -> list[Prompt]:
+    return [Prompt(i, i % 3, "bell", f"a bell {i}", "plain", 100 + i) for i in range(count)]
+
+
+def test_a_broken_image_is_drawn_again_with_a_derived_seed() -> None:
+    synthesizer = Synthesizer(FakeGenerator(lambda seed: seed == 102), TEACHER)  # type: ignore[arg-type]
+    samples = {sample.index: sample for sample in synthesizer.samples(prompts(), lambda count: None)}
+    assert sorted(samples) == list(range(6))
+    assert samples[2].metadata["tries"] == 2
+    assert samples[2].metadata["seed"] == image_seed(102, 2)
+    assert samples[1].metadata["tries"] == 1 and samples[1].metadata["seed"] == 101
+
+
+def test_it_is_given_up_after_three_tries_and_the_others_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {102, image_seed(102, 2), image_seed(102, 3)}
+    synthesizer = Synthesizer(FakeGenerator(bad.__contains__), TEACHER)  # type: ignore[arg-type]
+    samples = [sample.index for sample in synthesizer.samples(prompts(), lambda count: None)]
+    assert sorted(samples) == [0, 1, 3, 4, 5]
+    assert "gave up image 2 ('a bell 2') after 3 tries" in capsys.readouterr().err
+
+
+def test_a_shard_without_one_finite_image_is_an_error_and_not_committed(tmp_path: Path) -> None:
+    synthesizer = Synthesizer(FakeGenerator(lambda seed: True), TEACHER)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="expected finite images and energies, got none in 6 prompts"):
+        run_shard(tmp_path, 0, prompts(), range(6), synthesizer, "hash", lambda count: None)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_latents_out_of_range_are_warned_of_with_the_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    calibration = Calibration([0.0] * 3, 0.0, 0.0, [1] * 3, latent_rms=0.5)
+    config = GuidanceConfig()
+    synthesizer = Synthesizer(FakeGenerator(lambda seed: False), TEACHER, config, calibration)  # type: ignore[arg-type]
+    edit = EnergyGuidance(TEACHER, lambda x: x, torch.zeros(1, dtype=torch.long), calibration, config)
+    edit.latent_ratio = torch.tensor([2.34])
+    synthesizer._warn_if_out_of_range(edit)
+    assert "2.3 times" in capsys.readouterr().err
