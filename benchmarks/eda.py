@@ -33,6 +33,7 @@ from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
 from prismkd.energy import free_energy, hinge_energy
 from prismkd.evaluation import evaluate_images, evaluate_student
+from prismkd.guidance import Calibration
 from prismkd.stages import hardware
 from prismkd.students import predict
 from prismkd.survival import gains, survival_test
@@ -87,6 +88,7 @@ class Bench:
     def __init__(self, laboratory: Laboratory, folder: Path) -> None:
         self.laboratory, self.folder = laboratory, folder
         self.num_classes = len(laboratory.classes)
+        self.calibrations: dict[tuple[GuidanceConfig | None, int], Calibration] = {}
 
     def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The stored result of ``name``, or a new one."""
@@ -117,10 +119,12 @@ class Bench:
     # --- drawing -------------------------------------------------------------------------------------------------
 
     def synthesizer(self, guidance: GuidanceConfig | None, teacher: Classifier | None = None) -> Synthesizer:
-        """A guided one is calibrated first."""
+        """A guided one is calibrated first, once."""
         teacher = teacher or self.laboratory.teacher
-        calibration = self.laboratory.calibration(guidance, teacher) if guidance else None
-        return Synthesizer(self.laboratory.generator, teacher, guidance, calibration)
+        key = (guidance, id(teacher))
+        if guidance is not None and key not in self.calibrations:
+            self.calibrations[key] = self.laboratory.calibration(guidance, teacher)
+        return Synthesizer(self.laboratory.generator, teacher, guidance, self.calibrations.get(key))
 
     def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
         """Images ``start`` to ``stop`` of each, drawn batch by batch in turn."""
@@ -265,10 +269,10 @@ def main() -> None:
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in asked:
         recorded[part] = getattr(bench, part)()
-    path.write_text(json.dumps({
-        **recorded, "schema": 1, "command": "python -m benchmarks.eda", "hardware": hardware(), "seeds": list(SEEDS),
-        "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(),
-    }, indent=1) + "\n")  # fmt: skip
+        path.write_text(json.dumps({
+            **recorded, "schema": 1, "command": "python -m benchmarks.eda", "hardware": hardware(),
+            "seeds": list(SEEDS), "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(),
+        }, indent=1) + "\n")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Broken images: drawn again with a derived seed, recorded, and given up in the end."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from prismkd.config import GeneratorConfig, GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts.plan import Prompt, image_seed
-from prismkd.synthesis import Synthesizer, run_shard
+from prismkd.synthesis import Synthesizer, check_channels, run_shard
 from prismkd.teachers import Classifier
 
 
@@ -58,6 +60,14 @@ def test_a_shard_without_one_finite_image_is_an_error_and_not_committed(tmp_path
     with pytest.raises(UserError, match="expected finite images and energies, got none in 6 prompts"):
         run_shard(tmp_path, 0, prompts(), range(6), synthesizer, "hash", lambda count: None)  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize(("teacher", "generator", "fits"), [(1, 3, True), (3, 1, True), (4, 4, True), (4, 3, False)])
+def test_only_grey_and_color_are_converted(teacher: int, generator: int, fits: bool) -> None:
+    classifier = Classifier(nn.Identity(), {"num_classes": 3, "in_channels": teacher})
+    images = SimpleNamespace(num_channels=generator)
+    with nullcontext() if fits else pytest.raises(UserError, match="expected a teacher of 3 channels"):
+        check_channels(classifier, images)  # type: ignore[arg-type]
 
 
 def test_latents_out_of_range_are_warned_of_with_the_figure(capsys: pytest.CaptureFixture[str]) -> None:

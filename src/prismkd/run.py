@@ -19,6 +19,7 @@ from prismkd.distillation import new_student
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName, load_classes
+from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
@@ -45,8 +46,10 @@ class Run:
 
     @cached_property
     def generator(self) -> TextToImage:
-        """The text-to-image model."""
-        return load_generator(self.config.generator)
+        """The text-to-image model, whose images the teacher can take."""
+        generator = load_generator(self.config.generator)
+        check_channels(self.teacher, generator)
+        return generator
 
     @cached_property
     def judge(self) -> Classifier | None:

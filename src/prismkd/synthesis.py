@@ -29,6 +29,19 @@ MAX_TRIES = 3  # draws of an image before it is given up
 LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
 
 
+def check_channels(teacher: Classifier, generator: TextToImage) -> None:
+    """Grey images may go to a color teacher and the other way round, but no further.
+
+    Raises:
+        UserError: the teacher takes images of another kind, such as multispectral ones.
+    """
+    if teacher.in_channels != generator.num_channels and {teacher.in_channels, generator.num_channels} != {1, 3}:
+        raise UserError(
+            f"expected a teacher of {generator.num_channels} channels, as the generator draws, got one of "
+            f"{teacher.in_channels}; only grey (1) and color (3) are converted into each other"
+        )
+
+
 @dataclass(frozen=True)
 class Drawn:
     """Images (batch, channels, height, width) in [0, 1], the teacher's logits of them, and the guidance that acted."""

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
 from torch import Tensor, nn
 
 from prismkd.config import GeneratorConfig, GuidanceConfig
 from prismkd.energy import free_energy
+from prismkd.errors import UserError
 from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.teachers import Classifier
@@ -55,3 +57,40 @@ def test_strength_zero_is_bit_identical_and_more_lowers_the_energy(name: str) ->
     guided, edit = draw(name, replace(WIDE, strength=0.3))
     assert edit is not None and edit.num_band_steps >= 1
     assert (free_energy(TEACHER(guided)) < free_energy(TEACHER(plain))).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["sd-DDIM", "sd3-FlowMatchEulerDiscrete-3.0"])
+def test_half_precision_pipelines_are_guided_in_full_precision(name: str, dtype: torch.dtype) -> None:
+    """Decoder and teacher stay out of float16, which overflows in SDXL's decoder."""
+    images = generator(name)
+    images.pipeline.to(dtype)
+    images = TextToImage(images.pipeline, None, images.config)
+    edit = EnergyGuidance(TEACHER, images.decode, LABELS, Calibration([-99.0] * 2, -99.0, 0.0, [1, 1]),
+                          replace(WIDE, strength=0.3))  # fmt: skip
+    plain, guided = images.sample(["a bell", "a cat"], [3, 4]), images.sample(["a bell", "a cat"], [3, 4], edit)
+    assert guided.dtype == torch.float32 and guided.isfinite().all()
+    assert free_energy(TEACHER(guided)).mean() < free_energy(TEACHER(plain)).mean()
+    assert images._full_decoder.dtype != torch.float16
+
+
+def test_offloaded_parts_and_a_compiled_denoiser_draw_the_same() -> None:
+    """accelerate's hooks move each part before its forward pass; guidance decodes in between."""
+    plain, _ = draw("sd-DDIM", replace(WIDE, strength=0.3))
+    images = generator("sd-DDIM")
+    hook = None
+    for part in (images.pipeline.text_encoder, images.pipeline.unet, images.pipeline.vae):
+        _, hook = cpu_offload_with_hook(part, execution_device="cpu", prev_module_hook=hook)
+    images.pipeline.unet.compile(backend="eager")
+    edit = EnergyGuidance(TEACHER, images.decode, LABELS, Calibration([-99.0] * 2, -99.0, 0.0, [1, 1]),
+                          replace(WIDE, strength=0.3))  # fmt: skip
+    offloaded = images.sample(["a photo of a bell", "a photo of a cat"], [3, 4], edit)
+    assert torch.allclose(plain, offloaded, atol=0.02)
+
+
+def test_guidance_that_never_acts_is_an_error_and_not_a_result() -> None:
+    images = generator("sdxl-turbo-EulerAncestralDiscrete-trailing")
+    images.config = replace(images.config, num_inference_steps=1)
+    edit = EnergyGuidance(TEACHER, images.decode, LABELS, Calibration([-99.0] * 2, -99.0, 0.0, [1, 1]), WIDE)
+    with pytest.raises(UserError, match="expected a denoising step with log"):
+        images.sample(["a bell", "a cat"], [3, 4], edit)

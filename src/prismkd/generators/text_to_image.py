@@ -40,6 +40,11 @@ class TextToImage:
         self._embeddings: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
+    def num_channels(self) -> int:
+        """Channels of the images: 1 for grey, 3 for color."""
+        return int(getattr(self.pipeline.vae.config, "out_channels", 3))
+
+    @property
     def device(self) -> torch.device:
         """Where the pipeline computes."""
         return getattr(self.pipeline, "_execution_device", self.pipeline.device)
@@ -65,7 +70,7 @@ class TextToImage:
             arguments["use_resolution_binning"] = False
         if config.image_size and "height" in self._accepted:
             arguments |= {"height": config.image_size, "width": config.image_size}
-        with self._guided(guidance), fast_matmul(self.device):
+        with self._guided(guidance), self._fast_matmul():
             images = self.pipeline(**arguments).images
         if guidance is not None:
             _check_band(guidance, config.num_inference_steps)
@@ -93,6 +98,9 @@ class TextToImage:
     @cached_property
     def _decode_tiny(self) -> Callable[[Tensor], Tensor]:
         return self._decode_full if self.tiny_decoder is None else decode_with(self.tiny_decoder, tiny=True)
+
+    def _fast_matmul(self) -> AbstractContextManager[Any]:
+        return fast_matmul(self.device) if self.pipeline.dtype == torch.float32 else nullcontext()
 
     def _guided(self, guidance: EnergyGuidance | None) -> AbstractContextManager[None]:
         if guidance is None:
