@@ -36,6 +36,14 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
          "expected a classifier folder"),
         (["run", "--config", write(tmp_path / "d.toml", "methods = ['more']"), "--out", str(out)],
          "expected plain and prism beside more"),
+        (["run", "--config", write(tmp_path / "e.toml", "[guidance]\nenergy = 'fre'"), "--out", str(out)],
+         "perhaps free"),
+        (["run", "--config", write(tmp_path / "f.toml", "[guidance]\nlog_snr_min = 1.0"), "--out", str(out)],
+         "expected guidance.log_snr_min below log_snr_max"),
+        (["run", "--config", write(tmp_path / "g.toml", "[generator]\ndevice = 'cuda:99'"), "--out", str(out)],
+         "expected a device of this machine"),
+        (["bench"], "expected `prismkd bench guidance`"),
+        (["bench", "guidance", "--steps", "0"], "expected"),
     ]  # fmt: skip
     for arguments, message in cases:
         assert main(arguments) == 2, arguments

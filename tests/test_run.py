@@ -113,3 +113,26 @@ def test_a_damaged_shard_stops_the_training(finished: Path, capsys: pytest.Captu
 def test_stages_in_the_wrong_order_say_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["synthesize", "--out", str(tmp_path / "run")]) == 2
     assert "run `prismkd prompts` first" in capsys.readouterr().err
+
+
+def test_the_survival_test_writes_its_rows_and_prints_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    assert main(["survival", "--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "survival.json").read_text())
+    assert {(row["variant"], row["treatment"], row["viewer"]) for row in found["rows"]} == {
+        (variant, treatment, viewer)
+        for variant in ("unguided", "guided", "ascending")
+        for treatment in ("none", "resize", "jpeg", "re-encode", "all")
+        for viewer in ("teacher", "judge")
+    }
+    gain = {(row["treatment"], row["viewer"]): row["label_gain"] for row in found["guided"]}
+    control = {(row["treatment"], row["viewer"]): row["label_gain"] for row in found["ascending"]}
+    assert gain["none", "teacher"] > 0 > control["none", "teacher"]
+    assert "negative control" in capsys.readouterr().out
+
+
+def test_strength_zero_has_nothing_to_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["survival", "--out", str(tmp_path / "out"), "--guidance.strength", "0"]) == 2
+    assert "expected guidance to test" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from prismkd.config import GeneratorConfig, GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts.plan import Prompt, image_seed
-from prismkd.synthesis import Synthesizer, check_channels, run_shard
+from prismkd.synthesis import Synthesizer, _warn_if_out_of_range, check_channels, run_shard
 from prismkd.teachers import Classifier
 
 
@@ -72,9 +72,8 @@ def test_only_grey_and_color_are_converted(teacher: int, generator: int, fits: b
 
 def test_latents_out_of_range_are_warned_of_with_the_figure(capsys: pytest.CaptureFixture[str]) -> None:
     calibration = Calibration([0.0] * 3, 0.0, 0.0, [1] * 3, latent_rms=0.5)
-    config = GuidanceConfig()
-    synthesizer = Synthesizer(FakeGenerator(lambda seed: False), TEACHER, config, calibration)  # type: ignore[arg-type]
-    edit = EnergyGuidance(TEACHER, lambda x: x, torch.zeros(1, dtype=torch.long), calibration, config)
+    edit = EnergyGuidance(TEACHER, lambda x: x, torch.zeros(1, dtype=torch.long), calibration, GuidanceConfig())
+    assert not _warn_if_out_of_range(edit)
     edit.latent_ratio = torch.tensor([2.34])
-    synthesizer._warn_if_out_of_range(edit)
+    assert _warn_if_out_of_range(edit)
     assert "2.3 times" in capsys.readouterr().err

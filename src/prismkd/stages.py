@@ -23,7 +23,7 @@ from prismkd.prompts import PromptPlan, make_plan
 from prismkd.prompts.senses import Sense, candidates, defined_senses, unjudged_senses
 from prismkd.run import LAST_METHOD, Run, read_json, write_json
 from prismkd.shards import load_arrays, verify
-from prismkd.survival import VARIANTS, gains, survival_test, to_dicts
+from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, run_shard
 from prismkd.teachers import load_classifier, save_classifier
 
@@ -144,6 +144,7 @@ def _calibration(run: Run) -> Calibration:
 
 def survival(run: Run) -> None:
     """Test whether the guidance's gain survives treatments and convinces the judge; writes ``survival.json``."""
+    check_guided(run.config.guidance)  # before the calibration, which takes a while
     count = run.config.guidance.num_calibration_images
     synthesizer = Synthesizer(run.generator, run.teacher, run.config.guidance, _calibration(run))
     plan = make_plan(unjudged_senses(run.classes), run.config.seeds[0], diversified=False,

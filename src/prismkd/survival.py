@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from prismkd.config import GuidanceConfig
 from prismkd.energy import conditional_energy, free_energy
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
@@ -65,9 +66,7 @@ def survival_test(
     Raises:
         UserError: the synthesizer isn't guided, or its strength is 0.
     """
-    guidance = synthesizer.guidance
-    if guidance is None or synthesizer.calibration is None or guidance.strength == 0:
-        raise UserError("expected guidance to test, got none; set guidance.strength above 0")
+    guidance = check_guided(synthesizer.guidance)
     prompts = [plan[i] for i in range(num_images)]
     labels = torch.tensor([prompt.label for prompt in prompts])
     viewers = {"teacher": synthesizer.teacher} | ({"judge": judge} if judge is not None else {})
@@ -81,6 +80,13 @@ def survival_test(
             for viewer, network in viewers.items():
                 rows.append(_row(variant, treatment, viewer, predict(network, treated), labels))
     return rows
+
+
+def check_guided(guidance: GuidanceConfig | None) -> GuidanceConfig:
+    """The guidance, which must act."""
+    if guidance is None or guidance.strength == 0:
+        raise UserError("expected guidance to test, got none; set guidance.strength above 0")
+    return guidance
 
 
 def gains(rows: list[SurvivalRow], variant: str = "guided") -> list[dict[str, Any]]:

@@ -93,11 +93,11 @@ class Synthesizer:
         """Draw prompts in batches and describe each image; one that stays broken is given up with a warning."""
         if self.guidance is not None and self.guidance.diversity_weight > 0:
             prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
-        size = self.generator.config.batch_size
+        size, warned = self.generator.config.batch_size, False
         for start in range(0, len(prompts), size):
             batch = prompts[start : start + size]
             drawn = self._draw_quantized(batch)
-            self._warn_if_out_of_range(drawn.guidance)
+            warned = warned or _warn_if_out_of_range(drawn.guidance)
             broken = drawn.broken
             for place, prompt in enumerate(batch):
                 if place not in broken:
@@ -123,12 +123,16 @@ class Synthesizer:
                 return
         _warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
 
-    def _warn_if_out_of_range(self, edit: EnergyGuidance | None) -> None:
-        if edit is not None and edit.latent_ratio is not None and float(edit.latent_ratio.max()) > LATENT_LIMIT:
-            _warn(
-                f"guidance sends latents to {float(edit.latent_ratio.max()):.1f} times the size that unguided sampling "
-                f"shows (limit {LATENT_LIMIT}); lower guidance.strength ({edit.config.strength})"
-            )
+
+def _warn_if_out_of_range(edit: EnergyGuidance | None) -> bool:
+    """Warn, and say so, where guidance sends latents far beyond the sizes that unguided sampling shows."""
+    if edit is None or edit.latent_ratio is None or float(edit.latent_ratio.max()) <= LATENT_LIMIT:
+        return False
+    _warn(
+        f"guidance sends latents to {float(edit.latent_ratio.max()):.1f} times the size that unguided sampling shows "
+        f"(limit {LATENT_LIMIT}); lower guidance.strength ({edit.config.strength})"
+    )
+    return True
 
 
 def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
