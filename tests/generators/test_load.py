@@ -38,6 +38,21 @@ def test_another_scheduler_by_name(folder: Path) -> None:
         load_generator(GeneratorConfig(source=str(folder), scheduler="KarrasVeScheduler"))
 
 
+def test_a_flow_model_keeps_to_flow_schedulers(tmp_path: Path) -> None:
+    pipeline, _ = build("sana-FlowMatchEulerDiscrete-3.0")
+    pipeline.save_pretrained(tmp_path / "sana")
+    other = load_generator(GeneratorConfig(source=str(tmp_path / "sana"), scheduler="UniPCMultistepScheduler"))
+    assert other.pipeline.scheduler.config.prediction_type == "flow_prediction"
+    assert other.pipeline.scheduler.config.flow_shift == 3.0
+    with pytest.raises(UserError, match="expected a scheduler for a flow model"):
+        load_generator(GeneratorConfig(source=str(tmp_path / "sana"), scheduler="DDIMScheduler"))
+
+
+def test_a_noise_model_keeps_away_from_flow_schedulers(folder: Path) -> None:
+    with pytest.raises(UserError, match="expected a scheduler for a model that predicts noise or v"):
+        load_generator(GeneratorConfig(source=str(folder), scheduler="FlowMatchEulerDiscreteScheduler"))
+
+
 def test_a_tiny_decoder_of_other_latents_is_refused(folder: Path, tmp_path: Path) -> None:
     AutoencoderTiny(latent_channels=7).save_pretrained(tmp_path / "tiny")
     with pytest.raises(UserError, match="expected a tiny decoder of 4 latent channels, got 7"):

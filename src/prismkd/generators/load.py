@@ -15,7 +15,7 @@ from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.text_to_image import TextToImage
-from prismkd.guidance.schedulers import SUPPORTED
+from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -133,11 +133,20 @@ def _offline() -> bool:
 
 
 def _other_scheduler(scheduler: Any, name: str) -> Any:
+    """The scheduler ``name`` with the settings of the pipeline's own; a flow model stays one."""
     import diffusers
 
     if name not in SUPPORTED:
         raise UserError(f"expected generator.scheduler to be one of {', '.join(SUPPORTED)}, got {name!r}; choose one")
     settings = {**scheduler.config, "clip_sample": False, "thresholding": False}
+    is_flow = type(scheduler).__name__ in FLOW or scheduler.config.get("prediction_type") == "flow_prediction"
+    fitting = FLOW + BY_SIGMA if is_flow else BY_TIMESTEP + BY_SIGMA + EXPLODING
+    if name not in fitting:
+        kind = "a flow model" if is_flow else "a model that predicts noise or v"
+        raise UserError(f"expected a scheduler for {kind} ({', '.join(fitting)}), got {name}; choose one of these")
+    if is_flow and name in BY_SIGMA:
+        shift = scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
+        settings |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
     return getattr(diffusers, name).from_config(settings)
 
 
