@@ -3,19 +3,20 @@
 Usage: python -m benchmarks.eda [--part sweep] [--part curve] [--part teachers] [--part survival]
        python -m benchmarks.publish
 
-Every finished cell is a file in ``runs/eda``; the same command continues where it was stopped. Images of one seed
-share their noise over all arms. At equal seconds, ``more`` and ``filter`` spend what guidance would have cost;
-batches of plain and guided images are drawn in turn, so that the ratio of seconds is one of the same minutes.
-Results go to ``benchmarks/results/eda.json``.
+Every finished cell is a file in ``runs/eda-HASH``, the hash being that of all settings; the same command continues
+where it was stopped. Images of one seed share their noise over all arms. At equal seconds, ``more`` and ``filter``
+spend what guidance and its calibration would have cost; batches of plain and guided images are drawn in turn, so that
+the ratio of seconds is one of the same minutes. Results go to ``benchmarks/results/eda.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from benchmarks.publish import RESULTS, ROOT, head_commit
 from prismkd.assets import asset
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
-from prismkd.energy import free_energy, hinge_energy
+from prismkd.energy import conditional_energy, free_energy
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
 from prismkd.stages import hardware
@@ -40,7 +41,6 @@ from prismkd.survival import gains, survival_test
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import Classifier, load_classifier, save_classifier
 
-FOLDER = ROOT / "runs" / "eda"
 SEEDS = (0, 1, 2)
 SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200)  # per class
 CHUNK, SURVIVAL_IMAGES = 1200, 480
@@ -82,6 +82,12 @@ class Pool:
         return Pool(self.images[:count], self.labels[:count], self.seconds * count / len(self.images))
 
 
+def folder_of(laboratory: Laboratory) -> Path:
+    """Where the cells of these settings are: other defaults are other cells."""
+    settings = json.dumps([asdict(laboratory.config), laboratory.num_steps, SWEEP_IMAGES], sort_keys=True)
+    return ROOT / "runs" / f"eda-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
 class Bench:
     """The measurements; each is a cell that is computed once."""
 
@@ -89,6 +95,7 @@ class Bench:
         self.laboratory, self.folder = laboratory, folder
         self.num_classes = len(laboratory.classes)
         self.calibrations: dict[tuple[GuidanceConfig | None, int], Calibration] = {}
+        self.calibration_seconds = 0.0
 
     def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The stored result of ``name``, or a new one."""
@@ -123,7 +130,9 @@ class Bench:
         teacher = teacher or self.laboratory.teacher
         key = (guidance, id(teacher))
         if guidance is not None and key not in self.calibrations:
+            begin = time.monotonic()
             self.calibrations[key] = self.laboratory.calibration(guidance, teacher)
+            self.calibration_seconds = time.monotonic() - begin
         return Synthesizer(self.laboratory.generator, teacher, guidance, self.calibrations.get(key))
 
     def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
@@ -187,10 +196,13 @@ class Bench:
         rows = []
         for seed in SEEDS:
             plain, guided = self.pools(seed, max(sizes) * self.num_classes, extra)
-            ratio = (guided.seconds / len(guided.images)) / (plain.seconds / len(plain.images))
+            per_plain_image = plain.seconds / len(plain.images)
+            ratio = guided.seconds / len(guided.images) / per_plain_image
             for size in sizes:
                 count = size * self.num_classes
-                bought = min(round(count * ratio), len(plain.images))
+                bought = round(count * ratio + self.calibration_seconds / per_plain_image)  # calibration is charged
+                if bought > len(plain.images):
+                    raise RuntimeError(f"the pool has {len(plain.images)} images, {bought} are wanted; raise `extra`")
                 for arm in ("plain", "guided", "more", "filter"):
                     compute = partial(self._curve_cell, arm, plain, guided, count, bought, seed)
                     cell = self.cell(f"curve {arm} {size} {seed}", compute)
@@ -208,8 +220,8 @@ class Bench:
 
     def filtered(self, pool: Pool, count: int) -> Pool:
         """Of each class the share with the lowest energy under the teacher, at the whole pool's seconds."""
-        target = torch.full((self.num_classes,), -1e9)  # no hinge: every image can be better
-        energy = hinge_energy(predict(self.laboratory.teacher, pool.images), pool.labels, target)
+        logits, weight = predict(self.laboratory.teacher, pool.images), DEFAULT.label_weight
+        energy = free_energy(logits) + weight * conditional_energy(logits, pool.labels)  # as guidance, without hinge
         kept = []
         for label in range(self.num_classes):
             own = (pool.labels == label).nonzero().flatten()
@@ -264,7 +276,8 @@ def main() -> None:
     parts = ("survival", "sweep", "teachers", "curve")
     parser.add_argument("--part", choices=parts, action="append", help="default: all")
     asked = parser.parse_args().part or parts
-    bench = Bench(Laboratory(), FOLDER)
+    laboratory = Laboratory()
+    bench = Bench(laboratory, folder_of(laboratory))
     path = RESULTS / "eda.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in asked:

@@ -42,6 +42,10 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
          "expected guidance.log_snr_min below log_snr_max"),
         (["run", "--config", write(tmp_path / "g.toml", "[generator]\ndevice = 'cuda:99'"), "--out", str(out)],
          "expected a device of this machine"),
+        (["run", "--config", write(tmp_path / "h.toml", "[guidance]\nstrength = inf"), "--out", str(out)],
+         "expected a finite guidance.strength"),
+        (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
+                                   "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
         (["bench"], "expected `prismkd bench guidance`"),
         (["bench", "guidance", "--steps", "0"], "expected"),
     ]  # fmt: skip

@@ -94,18 +94,25 @@ def check_config(config: Config) -> None:
         "guidance.prototype_weight": config.guidance.prototype_weight,
         "guidance.diversity_weight": config.guidance.diversity_weight,
         "guidance.x0_noise": config.guidance.x0_noise,
+        "guidance.margin_weight": config.guidance.margin_weight,
+        "guidance.label_weight": config.guidance.label_weight,
+        "distillation.weight_decay": config.distillation.weight_decay,
         "generator.image_size": config.generator.image_size,
         "prompts.num_probes": config.prompts.num_probes,
         "num_threads": config.num_threads,
     }
     for name, value in not_negative.items():
-        if not value >= 0:
-            raise UserError(f"expected {name} of at least 0, got {value}; raise it")
+        if not 0 <= value < float("inf"):
+            raise UserError(f"expected a finite {name} of at least 0, got {value}; correct it")
     if config.guidance.energy not in ENERGIES:
         near = difflib.get_close_matches(config.guidance.energy, ENERGIES, n=1, cutoff=0.4)
         raise UserError(
             f"expected guidance.energy to be one of {', '.join(ENERGIES)}, got {config.guidance.energy!r}; "
             f"perhaps {near[0] if near else 'hinge'}"
+        )
+    if not 0 <= config.distillation.ema_decay < 1:
+        raise UserError(
+            f"expected distillation.ema_decay from 0 to below 1, got {config.distillation.ema_decay}; 0 is no average"
         )
     if not 0 < config.guidance.react_quantile <= 1:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,12 +12,14 @@ from prismkd.config import GuidanceConfig
 from prismkd.energy import free_energy
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, calibrate
+from prismkd.guidance.teacher_energy import TeacherEnergy
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.prompts.classes import ClassName
 from prismkd.prompts.plan import image_seed
 from prismkd.prompts.senses import Sense, choose_senses, mean_log_probability
 from prismkd.prompts.styles import style_bank
 from prismkd.synthesis import Progress, Synthesizer
+from prismkd.teachers import Classifier
 
 NUM_GRADIENT_PROBES = 48
 
@@ -29,7 +32,7 @@ def judge_senses(
 
     def score(texts: list[str], labels: list[int]) -> Tensor:
         prompts = [
-            Prompt(probe, label, classes[label].name, template.format(text), "probe", image_seed(seed, probe))
+            Prompt(probe, label, classes[label].name, template.replace("{}", text), "probe", image_seed(seed, probe))
             for text, label in zip(texts, labels, strict=True)
             for probe in range(num_probes)
         ]
@@ -51,9 +54,17 @@ def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Pro
 
 
 @torch.no_grad()
-def predict_images(teacher: torch.nn.Module, batches: list[Tensor]) -> Tensor:
-    """Logits (n, classes) of images in batches."""
-    return torch.cat([teacher(images) for images in batches])
+def predict_images(network: Callable[[Tensor], Tensor], batches: list[Tensor]) -> Tensor:
+    """Outputs (n, ...) of images in batches."""
+    return torch.cat([network(images) for images in batches])
+
+
+def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float) -> float | None:
+    """The quantile of the teacher's penultimate features on unguided images; None where ReAct is off."""
+    if quantile >= 1:
+        return None
+    features = predict_images(teacher.features, batches).flatten().sort().values  # torch.quantile stops at 16 M values
+    return float(features[round(quantile * (len(features) - 1))])
 
 
 def run_calibration(
@@ -70,7 +81,9 @@ def run_calibration(
     teacher = synthesizer.teacher
     prompts = [plan[index] for index in range(config.num_calibration_images)]
     batches = draw_unguided(prompts, synthesizer, progress)
-    logits = predict_images(teacher, batches)
+    threshold = _react_threshold(teacher, batches, config.react_quantile)
+    view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
+    logits = predict_images(view.logits, batches)
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(
@@ -78,12 +91,9 @@ def run_calibration(
             "that aren't; check the teacher's weights, and use generator.dtype float32"
         )
     first = calibrate(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
+    first = replace(first, react_threshold=threshold)
     gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
     found = calibrate(energies, logits.argmax(1), gradients, teacher.num_classes)
-    threshold = 0.0
-    if config.react_quantile < 1:
-        with torch.no_grad():
-            threshold = float(torch.cat([teacher.features(x) for x in batches]).quantile(config.react_quantile))
     latent_rms = float(latents.max()) if len(latents) else 0.0
     return replace(found, latent_rms=latent_rms, react_threshold=threshold), energies.tolist()
 

@@ -148,9 +148,24 @@ def _check_inputs(run: Run) -> None:
     generator_folder(run.config.generator)
     resolve_device(run.config.generator.device)
     new_student(run.config.distillation, len(run.classes), 1, seed=0)
+    _check_diversity(run.config, len(run.classes))
+    if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
+        raise UserError(
+            "expected evaluation.source, a parquet file of test images of your classes, got none; name the file "
+            "(columns image, label, domain)"
+        )
     if "id" not in run.test.domains:
         found = ", ".join(sorted(set(run.test.domains)))
         raise UserError(f"expected test images of the domain id, got only {found}; name the teacher's own domain id")
+
+
+def _check_diversity(config: Config, num_classes: int) -> None:
+    """The repulsion needs two images of a class in a batch; batches are filled within a shard."""
+    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
+        raise UserError(
+            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
+            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
+        )
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

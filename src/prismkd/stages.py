@@ -257,6 +257,8 @@ def _timing(stage: str, method: str, seed: int | None, seconds: float, images: i
 
 def hardware() -> str:
     """The machine in words."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 

@@ -149,10 +149,9 @@ def jpeg(images: Tensor, quality: int = 75) -> Tensor:
 
 
 @torch.no_grad()
-def reencode(generator: TextToImage, images: Tensor, batch_size: int = 48) -> Tensor:
+def reencode(generator: TextToImage, images: Tensor) -> Tensor:
     """Through the generator's full autoencoder."""
-    batches = [generator.reconstruct(batch).cpu() for batch in images.split(batch_size)]
-    return torch.cat(batches)
+    return torch.cat([generator.reconstruct(batch).cpu() for batch in images.split(generator.config.batch_size)])
 
 
 def _row(variant: str, treatment: str, viewer: str, logits: Tensor, labels: Tensor) -> SurvivalRow:

@@ -146,7 +146,7 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
         "seed": prompt.seed,
         "tries": tries,
         "energy_before": None,
-        "energy_after": round(float(free_energy(logits[None])), 5),
+        "energy_after": round(float(free_energy(logits[None], edit.config.temperature if edit else 1.0)), 5),
         "teacher_top1": int(logits.argmax()),
         "guided": 0,
     }

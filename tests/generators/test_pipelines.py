@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
+from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from torch import Tensor, nn
 
 from prismkd.config import GeneratorConfig, GuidanceConfig
@@ -33,7 +34,8 @@ TEACHER = Classifier(Ramp(), {"num_classes": 2, "in_channels": 3})
 
 def generator(name: str) -> TextToImage:
     pipeline, scale = build(name)
-    return TextToImage(pipeline, None, GeneratorConfig(num_inference_steps=8, guidance_scale=scale, image_size=SIZE))
+    size = 0 if name.startswith("dit") else SIZE
+    return TextToImage(pipeline, None, GeneratorConfig(num_inference_steps=8, guidance_scale=scale, image_size=size))
 
 
 def draw(name: str, config: GuidanceConfig | None) -> tuple[Tensor, EnergyGuidance | None]:
@@ -42,7 +44,6 @@ def draw(name: str, config: GuidanceConfig | None) -> tuple[Tensor, EnergyGuidan
     if config is not None:
         kind = EnergyGuidance(TEACHER, images.decode, LABELS, Calibration([-99.0] * 2, -99.0, 0.0, [1, 1]), config)
     before = type(images.pipeline.scheduler)
-    torch.manual_seed(0)  # DiT and some schedulers draw from the global generator
     drawn = images.sample(prompts, [3, 4], kind)
     assert type(images.pipeline.scheduler) is before
     return drawn, kind
@@ -110,3 +111,50 @@ def test_a_guided_image_is_the_same_in_any_batch(name: str) -> None:
     together, alone = drawn([0, 1, 2]), drawn([1])
     assert (together[1] - alone[0]).abs().mean() < 0.02  # bfloat16 sums in another order
     assert (together[1] - together[0]).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("name", ["dit-DDPM", "sd-EulerAncestralDiscrete", "sd-TCD"])
+def test_stochastic_schedulers_draw_from_the_images_own_seed(name: str) -> None:
+    """DiT hands its scheduler no generator, so the noise would come from torch's global state."""
+    images = generator("dit-DDIM" if name.startswith("dit") else name)
+    if name.startswith("dit"):
+        images.pipeline.scheduler = DDPMScheduler(clip_sample=False)
+    prompts = ["bell", "cat"] if name.startswith("dit") else ["a bell", "a cat"]
+    first = images.sample(prompts, [3, 4])
+    torch.rand(7)
+    second = images.sample(prompts, [3, 4])
+    alone = images.sample(prompts[1:], [4])
+    assert torch.equal(first, second)
+    assert (first[1] - alone[0]).abs().mean() < 0.02
+
+
+def test_images_that_a_safety_checker_blackened_are_not_a_number() -> None:
+    """So they are drawn again with another seed, and never become training data."""
+    images = generator("sd-DDIM")
+    real = images.pipeline
+
+    class Flagging(type(real)):  # type: ignore[misc]
+        def __call__(self, **arguments):
+            drawn = super().__call__(**arguments)
+            drawn.nsfw_content_detected = [False, True]
+            return drawn
+
+    real.__class__ = Flagging
+    found = images.sample(["a bell", "a cat"], [3, 4])
+    assert found[0].isfinite().all() and found[1].isnan().all()
+
+
+def test_settings_that_a_pipeline_refuses_are_one_clear_error() -> None:
+    images = generator("sd-DDIM")
+    images.config = replace(images.config, image_size=33)
+    with pytest.raises(UserError, match="expected settings that StableDiffusionPipeline takes"):
+        images.sample(["a bell"], [0])
+
+
+def test_dit_is_not_given_what_it_gets_wrong() -> None:
+    pipeline, _ = build("dit-DDIM")
+    with pytest.raises(UserError, match=r"generator\.image_size = 0"):
+        TextToImage(pipeline, None, GeneratorConfig(image_size=64))
+    pipeline.scheduler = EulerDiscreteScheduler()
+    with pytest.raises(UserError, match="EulerDiscreteScheduler"):
+        TextToImage(pipeline, None, GeneratorConfig())

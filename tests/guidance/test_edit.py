@@ -139,6 +139,24 @@ def test_batch_norm_energy_falls_when_the_statistics_are_met() -> None:
     assert after < before
 
 
+def test_the_queue_of_statistics_moves_slowly_and_passes_the_whole_gradient() -> None:
+    config = replace(PLAIN, batch_norm_weight=1.0, margin_weight=0.0, label_weight=0.0)
+    energy, labels, sizes = TeacherEnergy(teacher(), HARD, config), torch.zeros(8, dtype=torch.long), []
+    for _ in range(3):
+        x0 = latents(8).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(energy(x0, labels), x0)
+        sizes.append(float(rms(gradient).mean()))
+    assert max(sizes) / min(sizes) < 1.5
+
+
+def test_react_clips_for_the_check_as_for_the_gradient() -> None:
+    clipped = replace(HARD, react_threshold=0.1)
+    plain, react = (TeacherEnergy(teacher(), c, PLAIN) for c in (HARD, clipped))
+    labels = torch.arange(4) % 3
+    assert not torch.allclose(plain.logits(latents()), react.logits(latents()))
+    assert torch.allclose(react.satisfied(latents(), labels)[0], free_energy(react.logits(latents())))
+
+
 def test_batch_norm_needs_a_teacher_that_has_it() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
     none = Classifier(network, {"num_classes": 3, "in_channels": 1})

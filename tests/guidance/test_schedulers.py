@@ -171,6 +171,7 @@ def test_guided_mean_of_a_gaussian_matches_the_closed_form(strength: float) -> N
         (HeunDiscreteScheduler(), "HeunDiscreteScheduler of order 2"),
         (DDIMScheduler(clip_sample=True), "clip_sample=True"),
         (DPMSolverMultistepScheduler(thresholding=True), "thresholding=True"),
+        (DDIMScheduler(clip_sample=False, prediction_type="flow_prediction"), "for flow_prediction, got DDIMScheduler"),
         (LMSDiscreteScheduler(), "LMSDiscreteScheduler"),
         (DPMSolverSinglestepScheduler(), "DPMSolverSinglestepScheduler"),
     ],

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from prismkd.errors import UserError
 from prismkd.students import SmallResNet
-from prismkd.teachers import load_classifier, load_teacher, save_classifier
+from prismkd.teachers import load_classifier, load_teacher, save_classifier, smooth_backward
 
 CONFIG = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
 
@@ -63,3 +64,21 @@ def test_what_does_not_fit_is_one_clear_error(tmp_path: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"with config\.json"):
         load_classifier(folder)
+
+
+def test_a_folder_as_timm_writes_it_brings_its_preprocessing(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=5)
+    save_classifier(tmp_path, network, {
+        "architecture": "test_resnet", "num_classes": 5,
+        "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]},
+    })  # fmt: skip
+    found = load_classifier(tmp_path)
+    assert found.input_size == 64
+    assert found.in_channels == 3
+    assert torch.allclose(found.mean.flatten(), torch.tensor([0.5, 0.4, 0.3]))
+    assert torch.allclose(found.std.flatten(), torch.tensor([0.2, 0.2, 0.1]))
+
+
+def test_smooth_backward_needs_a_relu() -> None:
+    with pytest.raises(UserError, match=r"expected a teacher with nn\.ReLU"):
+        smooth_backward(torch.nn.Linear(2, 2))

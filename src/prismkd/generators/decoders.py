@@ -25,13 +25,14 @@ TINY_DECODERS = {
 }
 
 
-def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str) -> Any:
+def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: torch.device) -> Any:
     """The tiny decoder in float32 (bfloat16 where the pipeline has that), or None where there is none.
 
     Args:
         pipeline: the loaded pipeline.
         folder: its folder, whose ``tiny_vae`` is taken first; None for one from the hub.
         choice: ``auto``, ``none``, or a folder or hub repository of an ``AutoencoderTiny``.
+        device: where guidance computes; the pipeline itself may be offloaded.
 
     Raises:
         UserError: the named decoder can't be loaded, or decodes other latents.
@@ -50,7 +51,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str) -> Any:
             return None
     dtype = torch.bfloat16 if pipeline.dtype == torch.bfloat16 else torch.float32
     try:
-        tiny = AutoencoderTiny.from_pretrained(source, dtype=dtype)
+        tiny = AutoencoderTiny.from_pretrained(source, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise UserError(
             f"expected an AutoencoderTiny at {source}, got: {str(error).splitlines()[0]}; set generator.tiny_decoder "
@@ -59,7 +60,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str) -> Any:
     expected, got = pipeline.vae.config.latent_channels, tiny.config.latent_channels
     if expected != got:
         raise UserError(f"expected a tiny decoder of {expected} latent channels, got {got} in {source}; take another")
-    return tiny.to(pipeline.device).eval().requires_grad_(False)
+    return tiny.to(device).eval().requires_grad_(False)
 
 
 def full_decoder(pipeline: Any) -> Any:

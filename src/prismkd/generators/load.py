@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from dataclasses import replace
@@ -51,16 +52,14 @@ def load_generator(config: GeneratorConfig) -> TextToImage:
     pipeline.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipeline.scheduler = _other_scheduler(pipeline.scheduler, config.scheduler)
-    if config.offload and device.type != "cpu":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
+    tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder, device)
+    generator = TextToImage(pipeline, tiny, config)  # copies a float16 decoder, before hooks are in the way
+    generator.place(device, offload=config.offload)
     _use_plain_attention_for_few_tokens(pipeline)
     if config.compile:
         name = "transformer" if getattr(pipeline, "transformer", None) is not None else "unet"
         getattr(pipeline, name).compile()
-    tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder)
-    return TextToImage(pipeline, tiny, config)
+    return generator
 
 
 def pinned(config: GeneratorConfig) -> GeneratorConfig:
@@ -121,7 +120,7 @@ def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dt
             folder or config.source, use_safetensors=True, local_files_only=folder is not None or _offline(),
             dtype=dtype, variant=config.variant or None, **remote,
         )  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, AttributeError) as error:
         raise UserError(
             f"expected a diffusers pipeline with safetensors weights at {folder or config.source}, got: "
             f"{str(error).splitlines()[0]}; check generator.source, generator.revision and generator.variant"
@@ -138,7 +137,7 @@ def _other_scheduler(scheduler: Any, name: str) -> Any:
 
     if name not in SUPPORTED:
         raise UserError(f"expected generator.scheduler to be one of {', '.join(SUPPORTED)}, got {name!r}; choose one")
-    settings = {**scheduler.config, "clip_sample": False, "thresholding": False}
+    settings: dict[str, Any] = {"clip_sample": False, "thresholding": False}
     is_flow = type(scheduler).__name__ in FLOW or scheduler.config.get("prediction_type") == "flow_prediction"
     fitting = FLOW + BY_SIGMA if is_flow else BY_TIMESTEP + BY_SIGMA + EXPLODING
     if name not in fitting:
@@ -147,7 +146,9 @@ def _other_scheduler(scheduler: Any, name: str) -> Any:
     if is_flow and name in BY_SIGMA:
         shift = scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
         settings |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
-    return getattr(diffusers, name).from_config(settings)
+    cls = getattr(diffusers, name)
+    accepted = inspect.signature(cls.__init__).parameters
+    return cls.from_config(scheduler.config, **{k: v for k, v in settings.items() if k in accepted})
 
 
 def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -16,8 +17,11 @@ from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
 from prismkd.generators.layouts import layout_of
-from prismkd.guidance import EnergyGuidance, edit_x0
+from prismkd.guidance import EnergyGuidance, edit_x0, seeded_steps
+from prismkd.guidance.schedulers import EXPLODING
 from prismkd.precision import fast_matmul
+
+MAX_EMBEDDINGS = 4096  # texts whose embeddings are kept
 
 
 class TextToImage:
@@ -37,7 +41,17 @@ class TextToImage:
         self.layout = layout_of(pipeline, config.image_size, config.guidance_scale)
         self._full_decoder = full_decoder(pipeline)
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
-        self._embeddings: dict[str, tuple[Tensor, Tensor]] = {}
+        self._embeddings: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        _check_pipeline(pipeline, config)
+
+    def place(self, device: torch.device, *, offload: bool) -> None:
+        """Move the pipeline to ``device``, or, offloading, only the part of it that is at work."""
+        if offload and device.type != "cpu":
+            self.pipeline.enable_model_cpu_offload(device=device)
+        else:
+            self.pipeline.to(device)
+        if self._full_decoder is not self.pipeline.vae:
+            self._full_decoder.to(device)
 
     @property
     def num_channels(self) -> int:
@@ -56,13 +70,14 @@ class TextToImage:
             Images (batch, channels, height, width) float32 in [0, 1], on the CPU.
 
         Raises:
-            UserError: the scheduler can't be guided, or none of its steps lies in the guidance's band.
+            UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, or the pipeline
+                refuses the settings.
         """
-        config = self.config
+        config, generators = self.config, [torch.Generator().manual_seed(seed) for seed in seeds]
         arguments = {
             "num_inference_steps": config.num_inference_steps,
             "guidance_scale": config.guidance_scale,
-            "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+            "generator": generators,
             "output_type": "pt",
             **self._prompt_arguments(prompts),
         }
@@ -70,11 +85,15 @@ class TextToImage:
             arguments["use_resolution_binning"] = False
         if config.image_size and "height" in self._accepted:
             arguments |= {"height": config.image_size, "width": config.image_size}
-        with self._guided(guidance), self._fast_matmul():
-            images = self.pipeline(**arguments).images
+        with seeded_steps(self.pipeline.scheduler, generators), self._guided(guidance), self._fast_matmul():
+            drawn = self._call_pipeline(arguments)
         if guidance is not None:
             _check_band(guidance, config.num_inference_steps)
-        return images.float().clamp(0, 1).cpu()
+        images = drawn.images.float().clamp(0, 1).cpu()
+        flagged = getattr(drawn, "nsfw_content_detected", None)
+        if flagged is not None:  # a safety checker blackens these: not a number, so that they are drawn again
+            images[torch.tensor(flagged)] = torch.nan
+        return images
 
     def decode(self, x0: Tensor) -> Tensor:
         """The scheduler's x0 to images in [0, 1], differentiable, through the tiny decoder where there is one."""
@@ -102,6 +121,15 @@ class TextToImage:
     def _fast_matmul(self) -> AbstractContextManager[Any]:
         return fast_matmul(self.device) if self.pipeline.dtype == torch.float32 else nullcontext()
 
+    def _call_pipeline(self, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.pipeline(**arguments)
+        except ValueError as error:
+            raise UserError(
+                f"expected settings that {type(self.pipeline).__name__} takes, got: {str(error).splitlines()[0]}; "
+                "correct the section [generator]"
+            ) from None
+
     def _guided(self, guidance: EnergyGuidance | None) -> AbstractContextManager[None]:
         if guidance is None:
             return nullcontext()
@@ -113,11 +141,15 @@ class TextToImage:
             return {"class_labels": self._class_labels(prompts)}
         if not type(self.pipeline).__name__.startswith("PixArt"):
             return {"prompt": prompts}
-        for text in {*prompts, ""} - self._embeddings.keys():
-            self._embeddings[text] = self._encode(text)
+        for text in ["", *prompts]:
+            if text not in self._embeddings:
+                self._embeddings[text] = self._encode(text)
+            self._embeddings.move_to_end(text)
         features, mask = self._stack(prompts)
         negative_features, negative_mask = self._stack([""] * len(prompts))
         width = max(features.shape[1], negative_features.shape[1])
+        while len(self._embeddings) > max(MAX_EMBEDDINGS, len(prompts) + 1):
+            self._embeddings.popitem(last=False)
         return {
             "prompt_embeds": _pad(features, width),
             "prompt_attention_mask": _pad(mask, width),
@@ -138,23 +170,38 @@ class TextToImage:
                 )
         return [names[prompt] for prompt in prompts]
 
+    @torch.no_grad()
     def _encode(self, text: str) -> tuple[Tensor, Tensor]:
         limit = min(self.pipeline.tokenizer.model_max_length, 300)
         features, mask, *_ = self.pipeline.encode_prompt(
             text, do_classifier_free_guidance=False, clean_caption=False, max_sequence_length=limit
         )
         length = int(mask.sum())
-        return features[0, :length], mask[0, :length]
+        return features[0, :length].cpu(), mask[0, :length].cpu()
 
     def _stack(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         pairs = [self._embeddings[prompt] for prompt in prompts]
         pad = torch.nn.utils.rnn.pad_sequence
-        return pad([f for f, _ in pairs], batch_first=True), pad([m for _, m in pairs], batch_first=True)
+        features, mask = pad([f for f, _ in pairs], batch_first=True), pad([m for _, m in pairs], batch_first=True)
+        return features.to(self.device), mask.to(self.device)
 
 
 def _pad(x: Tensor, width: int) -> Tensor:
     """Zeros behind ``x`` (batch, tokens, ...) up to ``width`` tokens."""
     return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)
+
+
+def _check_pipeline(pipeline: Any, config: GeneratorConfig) -> None:
+    """Refuse what diffusers' DiT pipeline accepts and gets wrong or ignores."""
+    if type(pipeline).__name__ != "DiTPipeline":
+        return
+    if type(pipeline.scheduler).__name__ in EXPLODING:
+        raise UserError(
+            f"expected a scheduler that DiTPipeline can use, got {type(pipeline.scheduler).__name__}, whose initial "
+            'noise it does not scale; set generator.scheduler = "DDIMScheduler"'
+        )
+    if config.image_size:
+        raise UserError(f"expected DiT's own image size, got {config.image_size}; set generator.image_size = 0")
 
 
 def _check_band(guidance: EnergyGuidance, num_steps: int) -> None:

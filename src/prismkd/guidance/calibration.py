@@ -19,7 +19,7 @@ class Calibration:
         g_floor: gradients below this root mean square aren't scaled up.
         per_class_count: how many unguided samples each class's target rests on.
         latent_rms: the largest root mean square of an unguided x0 prediction; 0 where it wasn't measured.
-        react_threshold: penultimate features above this are clipped (ReAct); 0 is no clip.
+        react_threshold: penultimate features above this are clipped (ReAct); None is no clip.
     """
 
     energy_target: list[float]
@@ -27,7 +27,7 @@ class Calibration:
     g_floor: float
     per_class_count: list[int]
     latent_rms: float = 0.0
-    react_threshold: float = 0.0
+    react_threshold: float | None = None
 
 
 def calibrate(energies: Tensor, predictions: Tensor, gradients: Tensor, num_classes: int) -> Calibration:

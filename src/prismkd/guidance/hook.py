@@ -1,4 +1,4 @@
-"""The hook into diffusers: edit every x0 prediction inside a scheduler's own ``step``.
+"""The hook into diffusers: edit every x0 prediction inside a scheduler's own ``step``, and seed its noise.
 
 An edit ``delta`` of ``x0 = a x_t + b out`` is ``out + delta / b``, and the scheduler does the rest, multistep
 history, noise and all. The prediction is edited, not the sample, so that one strength means the same at any number
@@ -8,13 +8,17 @@ of steps.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prismkd.guidance.schedulers import X0Map, check_scheduler, x0_map
+
+Step = Callable[..., Any]
 
 
 @contextmanager
@@ -29,15 +33,44 @@ def edit_x0(scheduler: Any, edit: Callable[[Tensor, X0Map], Tensor | None]) -> I
         UserError: the scheduler isn't supported.
     """
     check_scheduler(scheduler)
-    original = type(scheduler)
 
-    @functools.wraps(original.step)
-    def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def edited(step: Step, self: Any, model_output: Tensor, timestep: Any, sample: Tensor, **kwargs: Any) -> Any:
         mapping = x0_map(self, timestep)
         delta = edit(mapping.a * sample.float() + mapping.b * model_output.float(), mapping)
         if delta is not None:
             model_output = (model_output.float() + delta / mapping.b).to(model_output.dtype)
-        return original.step(self, model_output, timestep, sample, *args, **kwargs)
+        return step(self, model_output, timestep, sample, **kwargs)
+
+    with _replaced_step(scheduler, edited):
+        yield
+
+
+@contextmanager
+def seeded_steps(scheduler: Any, generators: list[torch.Generator]) -> Iterator[None]:
+    """While active, a stochastic ``scheduler.step`` draws image i's noise from ``generators[i]``.
+
+    Some pipelines (DiT, SD 3, Flux) pass none, and the noise would come from torch's global state.
+    """
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+
+    def seeded(step: Step, self: Any, model_output: Tensor, timestep: Any, sample: Tensor, **kwargs: Any) -> Any:
+        if takes_generator and kwargs.get("generator") is None:
+            copies = len(sample) // len(generators)  # DiT steps a doubled batch, and keeps the first half
+            kwargs["generator"] = generators * copies
+        return step(self, model_output, timestep, sample, **kwargs)
+
+    with _replaced_step(scheduler, seeded):
+        yield
+
+
+@contextmanager
+def _replaced_step(scheduler: Any, around: Callable[..., Any]) -> Iterator[None]:
+    """While active, ``around(step, self, ...)`` stands for the scheduler's ``step``, with the same signature."""
+    original = type(scheduler)
+
+    @functools.wraps(original.step)
+    def step(self: Any, model_output: Tensor, timestep: Any, sample: Tensor, **kwargs: Any) -> Any:
+        return around(original.step, self, model_output, timestep, sample, **kwargs)
 
     scheduler.__class__ = type(original.__name__, (original,), {"step": step})
     try:

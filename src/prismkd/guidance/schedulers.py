@@ -57,6 +57,10 @@ def check_scheduler(scheduler: Any) -> None:
                 "pipeline's scheduler_config.json"
             )
     kind = config.get("prediction_type", "flow_prediction" if name in FLOW else "epsilon")
+    if kind == "flow_prediction" and name not in FLOW + BY_SIGMA:
+        raise UserError(
+            f"expected a flow scheduler ({', '.join(FLOW + BY_SIGMA)}) for flow_prediction, got {name}{remedy}"
+        )
     if kind not in ("epsilon", "v_prediction", "sample", "flow_prediction"):
         raise UserError(
             f"expected prediction_type epsilon, v_prediction, sample or flow_prediction, got {kind!r}; correct it in "

@@ -28,7 +28,7 @@ from prismkd.guidance.diversity import repulsion_energy
 from prismkd.teachers import Classifier
 
 Statistics = tuple[_BatchNorm, Tensor, Tensor]  # a layer, and mean and variance (channels,) of its input
-QUEUE_MOMENTUM = 0.9  # of the running batch statistics that small batches are mixed with
+QUEUE_MOMENTUM = 0.9  # of the running statistics that those of a small batch are mixed with
 
 
 @dataclass
@@ -53,7 +53,7 @@ class TeacherEnergy:
 
     def satisfied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(batch,) free energies, and whether each image is under its target and of its own class."""
-        logits = self.teacher(images)
+        logits = self.logits(images)
         energy = free_energy(logits, self.config.temperature)
         return energy, (energy <= self._target(energy)[labels]) & (logits.argmax(1) == labels)
 
@@ -74,6 +74,10 @@ class TeacherEnergy:
             total = total + self.config.diversity_weight * repulsion_energy(features, labels)
         return total
 
+    def logits(self, images: Tensor) -> Tensor:
+        """The teacher's logits (batch, classes), from clipped features where ReAct is on."""
+        return self._logits_and_features(images)[0]
+
     def _of_logits(self, logits: Tensor, labels: Tensor) -> Tensor:
         config, name = self.config, self.config.energy
         if name == "hinge":
@@ -86,16 +90,19 @@ class TeacherEnergy:
     def _logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and penultimate features where a term needs them (else empty)."""
         threshold = self.calibration.react_threshold
-        if threshold == 0 and self.config.prototype_weight == 0 and self.config.diversity_weight == 0:
+        if threshold is None and self.config.prototype_weight == 0 and self.config.diversity_weight == 0:
             return self.teacher(images), images.new_empty(0)
         features = self.teacher.features(images)
-        return self.teacher.head(react(features, threshold) if threshold else features), features
+        return self.teacher.head(features if threshold is None else react(features, threshold)), features
 
     def _target(self, like: Tensor) -> Tensor:
         return torch.tensor(self.calibration.energy_target, device=like.device)
 
     def _batch_norm_term(self, statistics: list[Statistics]) -> Tensor:
-        """Sum over layers; the batch's statistics are mixed with those of the batches before it."""
+        """Sum over layers; the statistics are mixed with those of the views and steps before.
+
+        The mixture moves slowly, the gradient is as large as without it.
+        """
         if not statistics:
             raise UserError(
                 "expected a teacher with batch normalization for guidance.batch_norm_weight, got none; "
@@ -105,8 +112,8 @@ class TeacherEnergy:
         for number, (layer, mean, variance) in enumerate(statistics):
             if number in self._queue:
                 old_mean, old_variance = self._queue[number]
-                mean = QUEUE_MOMENTUM * old_mean + (1 - QUEUE_MOMENTUM) * mean
-                variance = QUEUE_MOMENTUM * old_variance + (1 - QUEUE_MOMENTUM) * variance
+                mean = mean + QUEUE_MOMENTUM * (old_mean - mean).detach()
+                variance = variance + QUEUE_MOMENTUM * (old_variance - variance).detach()
             self._queue[number] = (mean.detach(), variance.detach())
             assert layer.running_mean is not None and layer.running_var is not None
             total = total + batch_norm_energy(mean, variance, layer.running_mean, layer.running_var)

@@ -49,8 +49,8 @@ class PromptPlan:
         label, turn = index % num_classes, index // num_classes
         sense = self.senses[label]
         style = self._style((turn * GOLDEN + label / num_classes) % 1.0)
-        subject = self.attributes[turn % len(self.attributes)].format(sense.text)
-        text = style.phrase.format(subject)
+        subject = self.attributes[turn % len(self.attributes)].replace("{}", sense.text)
+        text = style.phrase.replace("{}", subject)
         return Prompt(index, label, sense.class_name, text, style.name, image_seed(self.seed, index))
 
     def _style(self, position: float) -> Style:

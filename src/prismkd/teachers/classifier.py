@@ -90,6 +90,7 @@ def load_classifier(folder: Path) -> Classifier:
         architecture, num_classes = config["architecture"], config["num_classes"]
     except (ValueError, KeyError) as error:
         raise UserError(f"expected {folder / 'config.json'} with architecture and num_classes, got {error}") from None
+    config = {**_from_timm(config), **config}
     arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
     network = new_network(architecture, num_classes, **arguments)
     try:
@@ -101,6 +102,17 @@ def load_classifier(folder: Path) -> Classifier:
             f"expected weights of {architecture} in {folder / 'model.safetensors'}, got: {reason}"
         ) from None
     return Classifier(network, config).eval().requires_grad_(False)
+
+
+def _from_timm(config: dict[str, Any]) -> dict[str, Any]:
+    """Preprocessing and arguments of a folder that timm's ``save_for_hf`` wrote, in our words."""
+    given = config.get("pretrained_cfg")
+    if not isinstance(given, dict):
+        return {}
+    channels, *sizes = given.get("input_size", (3, None))
+    found = {"in_channels": channels, "input_size": sizes[-1], "mean": list(given.get("mean", [0.0])),
+             "std": list(given.get("std", [1.0]))}  # fmt: skip
+    return found | ({"arguments": config["model_args"]} if config.get("model_args") else {})
 
 
 def load_teacher(source: str, class_names: list[str]) -> Classifier:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from prismkd.errors import UserError
+
 BETA = 10.0  # softplus_beta(x) = log(1 + exp(beta x)) / beta
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,7 +36,13 @@ class SoftReLU(nn.Module):
 
 
 def smooth_backward(network: Network) -> Network:
-    """A copy of ``network`` with the same outputs, whose ``nn.ReLU`` modules pass gradients as softplus does."""
+    """A copy of ``network`` with the same outputs, whose ``nn.ReLU`` modules pass gradients as softplus does.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not any(isinstance(module, nn.ReLU) for module in network.modules()):
+        raise UserError("expected a teacher with nn.ReLU modules for guidance.smooth_backward, got none; switch it off")
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():
