@@ -67,12 +67,16 @@ class Synthesizer:
     calibration: Calibration | None = None
 
     @cached_property
-    def guide(self) -> Classifier:
-        """The teacher as guidance differentiates it, on the generator's device."""
-        smooth = self.guidance is not None and self.guidance.smooth_backward
-        teacher = smooth_backward(self.teacher) if smooth else self.teacher
+    def viewer(self) -> Classifier:
+        """The teacher on the generator's device."""
         device = self.generator.device
-        return teacher if device.type == "cpu" else copy.deepcopy(teacher).to(device)
+        return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
+
+    @cached_property
+    def guide(self) -> Classifier:
+        """The teacher as guidance differentiates it."""
+        smooth = self.guidance is not None and self.guidance.smooth_backward
+        return smooth_backward(self.viewer) if smooth else self.viewer
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
@@ -111,7 +115,7 @@ class Synthesizer:
         images, edit = self.draw(prompts)
         images = images.mul(255).round().div(255)
         with torch.no_grad():
-            return Drawn(images, self.teacher(images), edit)
+            return Drawn(images, self.viewer(images.to(self.generator.device)).cpu(), edit)
 
     def _redraw(self, prompt: Prompt) -> Iterator[Sample]:
         """Draw a broken image again, each time with a seed derived from its own and the number of the try."""

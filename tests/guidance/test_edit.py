@@ -67,6 +67,21 @@ def test_an_image_gets_the_same_edit_in_any_batch() -> None:
     assert torch.allclose(together[:1], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("option", [{}, {"adam": True}])
+def test_gradients_in_parts_are_those_of_the_whole_batch(option: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(PLAIN, augment=True, num_views=2, **option)
+    whole, parts = guidance(config), guidance(config)
+    for scale in (1.0, 0.9):
+        monkeypatch.setattr("prismkd.guidance.edit.LATENTS_AT_ONCE", 2**18)
+        expected = whole(latents() * scale, MIDDLE)
+        monkeypatch.setattr("prismkd.guidance.edit.LATENTS_AT_ONCE", 300)  # one image of 256 values at a time
+        got = parts(latents() * scale, MIDDLE)
+        assert expected is not None and got is not None
+        assert torch.allclose(expected, got, atol=1e-5)
+    assert whole.num_edits is not None and parts.num_edits is not None
+    assert torch.equal(whole.num_edits, parts.num_edits)
+
+
 @pytest.mark.parametrize("mapping", [X0Map(1, -0.5, -2.0), X0Map(1, -0.5, 0.5), X0Map(1, -0.5, 0.0, is_last=True)])
 def test_outside_the_band_and_at_the_last_step_nothing_is_done(mapping: X0Map) -> None:
     assert guidance(PLAIN)(latents(), mapping) is None
