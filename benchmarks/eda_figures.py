@@ -88,7 +88,8 @@ def survival_figure(rows: Rows) -> None:
         axis.set_title(f"by the {viewer}", fontsize=10)
         axis.axhline(0, color="black", linewidth=0.6)
     axes[0].set_ylabel("gain in log p(y | x), nats")
-    axes[1].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(rows), frameon=False, fontsize=8)
     save(figure, "eda-survival")
 
 
@@ -97,7 +98,7 @@ def save(figure: Any, name: str) -> None:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
+    figure.savefig(IMAGES / f"{name}.svg", facecolor="white", metadata={"Date": None})
     plt.close(figure)
 
 
