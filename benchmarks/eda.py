@@ -17,7 +17,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,19 +25,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.laboratory import Laboratory, labels_of, quantized
+from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.pictograms.classifiers import fit
-from benchmarks.publish import RESULTS, ROOT, head_commit
+from benchmarks.publish import RESULTS, ROOT, write_results
 from prismkd.assets import asset
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
 from prismkd.energy import conditional_energy, free_energy
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
-from prismkd.stages import hardware
 from prismkd.students import predict
 from prismkd.survival import gains, survival_test
-from prismkd.synthesis import Synthesizer
+from prismkd.synthesis import Synthesizer, quantized
 from prismkd.teachers import Classifier, load_classifier, save_classifier
 
 SEEDS = (0, 1, 2)
@@ -282,10 +280,7 @@ def main() -> None:
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in asked:
         recorded[part] = getattr(bench, part)()
-        path.write_text(json.dumps({
-            **recorded, "schema": 1, "command": "python -m benchmarks.eda", "hardware": hardware(),
-            "seeds": list(SEEDS), "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(),
-        }, indent=1) + "\n")  # fmt: skip
+        write_results("eda", "python -m benchmarks.eda", SEEDS, recorded)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 
-from benchmarks.publish import RESULTS, head_commit
-from prismkd.stages import hardware
+from benchmarks.publish import write_results
 
 
 def main() -> None:
     """Store the rows of standard input with their provenance."""
-    (RESULTS / "guidance_cost.json").write_text(json.dumps({
-        "schema": 1, "rows": json.load(sys.stdin), "command": "prismkd bench guidance --json", "hardware": hardware(),
-        "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(), "seeds": [],
-    }, indent=1) + "\n")  # fmt: skip
+    write_results("guidance_cost", "prismkd bench guidance --json", [], {"rows": json.load(sys.stdin)})
 
 
 if __name__ == "__main__":

@@ -17,23 +17,21 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.laboratory import Laboratory, labels_of, quantized
-from benchmarks.publish import RESULTS, head_commit
+from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.publish import write_results
 from prismkd.augmentation import random_views
 from prismkd.energy import free_energy
 from prismkd.metrics import vendi_score
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.styles import ICON_STYLES
-from prismkd.stages import hardware
 from prismkd.students import predict
-from prismkd.synthesis import Synthesizer
+from prismkd.synthesis import Synthesizer, quantized
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.8, 1.2)
 SHARES = (0.0, 0.25, 0.5, 0.75)
@@ -107,11 +105,7 @@ def main() -> None:
     for id_share, strength in settings():
         rows.append(measurement.row(id_share, strength))
         print(json.dumps(rows[-1]), flush=True)
-    (RESULTS / "knobs.json").write_text(json.dumps({
-        "schema": 1, "rows": rows, "command": "python -m benchmarks.knobs", "hardware": hardware(), "seeds": [SEED],
-        "date": datetime.now(UTC).date().isoformat(), "commit": head_commit(),
-        "images_per_class": arguments.images_per_class, "num_steps": arguments.num_steps,
-    }, indent=1) + "\n")  # fmt: skip
+    write_results("knobs", "python -m benchmarks.knobs", [SEED], {"rows": rows, **vars(arguments)})
 
 
 if __name__ == "__main__":

@@ -16,13 +16,11 @@ from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import distill, new_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
-from prismkd.probes import judge_senses, run_calibration
-from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan
-from prismkd.prompts.senses import Sense, unjudged_senses
+from prismkd.probes import PROBE_SEED, judge_senses, run_calibration
+from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan, plain_plan
+from prismkd.prompts.senses import Sense
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import Classifier, load_judge, load_teacher
-
-PROBE_SEED = 7_000_000  # far from the measured seeds
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,10 @@ class Laboratory:
 
     def plan(self, seed: int, id_share: float | None = None) -> PromptPlan:
         """Plain prompts where ``id_share`` is None, else DPE's."""
-        diversified = id_share is not None
-        senses = self.senses if diversified else unjudged_senses(self.classes)
-        return make_plan(senses, seed, diversified=diversified, template=self.config.prompts.template,
-                         id_share=id_share or 0.0)  # fmt: skip
+        template = self.config.prompts.template
+        if id_share is None:
+            return plain_plan(self.classes, seed, template)
+        return make_plan(self.senses, seed, diversified=True, template=template, id_share=id_share)
 
     def calibration(self, guidance: GuidanceConfig, teacher: Classifier | None = None) -> Calibration:
         """Targets from unguided images of plain prompts."""
@@ -85,11 +83,6 @@ class Laboratory:
             checkpoint = Path(folder) / "checkpoint.pt"
             distill(student, teacher or self.teacher, images, self.recipe, seed, checkpoint, _ignore)
         return student
-
-
-def quantized(images: Tensor) -> Tensor:
-    """Images as they would be stored, in 8 bits."""
-    return images.mul(255).round().div(255)
 
 
 def labels_of(plan: PromptPlan, count: int) -> Tensor:

@@ -12,9 +12,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.tables import TABLES
+from prismkd.stages import hardware
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,6 +33,13 @@ def record(run_dir: Path, name: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**metrics, "commit": head_commit(), "config": config}, indent=1) + "\n")
     return path
+
+
+def write_results(name: str, command: str, seeds: Sequence[int], data: dict[str, Any]) -> None:
+    """Store a benchmark's ``data`` as ``results/NAME.json``, with what made it, on what, when and at which commit."""
+    provenance = {"schema": 1, "command": command, "seeds": list(seeds), "hardware": hardware(),
+                  "date": datetime.now(UTC).date().isoformat(), "commit": head_commit()}  # fmt: skip
+    (RESULTS / f"{name}.json").write_text(json.dumps({**data, **provenance}, indent=1) + "\n")
 
 
 def head_commit() -> str:

@@ -8,14 +8,12 @@ Writes ``benchmarks/results/generator.json``; ``python -m benchmarks.publish`` m
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from datetime import UTC, datetime
 
 import torch
 
-from benchmarks.publish import RESULTS, head_commit
+from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.config import Config
 from prismkd.data import load_labelled_images
@@ -23,7 +21,6 @@ from prismkd.evaluation import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import PromptPlan, load_classes, make_plan
 from prismkd.prompts.senses import Sense, defined_senses, unjudged_senses
-from prismkd.stages import hardware
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_classifier
 
@@ -62,18 +59,9 @@ def main() -> None:
         value = (judge(part.images).argmax(1) == part.labels).float().mean().item()
         results.append({"method": "real", "seed": 0, "domain": domain, "metric": "judge_top1", "value": round(value, 5),
                         "n": len(part.labels), "ci95": None})  # fmt: skip
-    data = {
-        "schema": 1,
-        "results": results,
-        "timings": timings,
-        "classes": [item.name for item in classes],
-        "command": " ".join(["python -m benchmarks.pictograms.quality", *sys.argv[1:]]),
-        "hardware": hardware(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "seeds": list(SEEDS),
-        "commit": head_commit(),
-    }
-    (RESULTS / "generator.json").write_text(json.dumps(data, indent=1) + "\n")
+    command = " ".join(["python -m benchmarks.pictograms.quality", *sys.argv[1:]])
+    data = {"results": results, "timings": timings, "classes": [item.name for item in classes]}
+    write_results("generator", command, SEEDS, data)
 
 
 if __name__ == "__main__":

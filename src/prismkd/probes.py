@@ -21,6 +21,7 @@ from prismkd.prompts.styles import style_bank
 from prismkd.synthesis import Progress, Synthesizer
 from prismkd.teachers import Classifier
 
+PROBE_SEED = 7_000_000  # far from the runs' own seeds
 NUM_GRADIENT_PROBES = 48
 
 

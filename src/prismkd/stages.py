@@ -18,17 +18,14 @@ from prismkd.distillation import distill, new_student
 from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
-from prismkd.probes import judge_senses, run_calibration
-from prismkd.prompts import PromptPlan, make_plan
+from prismkd.probes import PROBE_SEED, judge_senses, run_calibration
+from prismkd.prompts import PromptPlan, make_plan, plain_plan
 from prismkd.prompts.senses import Sense, candidates, defined_senses, unjudged_senses
 from prismkd.run import LAST_METHOD, Run, read_json, write_json
 from prismkd.shards import load_arrays, verify
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, run_shard
 from prismkd.teachers import load_classifier, save_classifier
-
-PROBE_SEED = 7_000_000  # far from the runs' own seeds
-
 
 # --- prompts -----------------------------------------------------------------------------------------------------
 
@@ -128,8 +125,7 @@ def _calibration(run: Run) -> Calibration:
     path = run.directory / "calibration.json"
     if not path.is_file():
         start = time.monotonic()
-        plan = make_plan(unjudged_senses(run.classes), PROBE_SEED, diversified=False,
-                         template=run.config.prompts.template, id_share=1.0)  # fmt: skip
+        plan = plain_plan(run.classes, PROBE_SEED, run.config.prompts.template)
         synthesizer = Synthesizer(run.generator, run.teacher)
         with run.track("calibration (unguided images)", run.config.guidance.num_calibration_images) as progress:
             found, energies = run_calibration(plan, synthesizer, run.config.guidance, progress)
@@ -147,8 +143,7 @@ def survival(run: Run) -> None:
     check_guided(run.config.guidance)  # before the calibration, which takes a while
     count = run.config.guidance.num_calibration_images
     synthesizer = Synthesizer(run.generator, run.teacher, run.config.guidance, _calibration(run))
-    plan = make_plan(unjudged_senses(run.classes), run.config.seeds[0], diversified=False,
-                     template=run.config.prompts.template, id_share=1.0)  # fmt: skip
+    plan = plain_plan(run.classes, run.config.seeds[0], run.config.prompts.template)
     with run.track("survival test", count * len(VARIANTS)) as progress:
         rows = survival_test(synthesizer, plan, count, run.judge, progress)
     write_json(run.directory / "survival.json", {

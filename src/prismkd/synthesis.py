@@ -113,7 +113,7 @@ class Synthesizer:
     def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
         """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
         images, edit = self.draw(prompts)
-        images = images.mul(255).round().div(255)
+        images = quantized(images)
         with torch.no_grad():
             return Drawn(images, self.viewer(images.to(self.generator.device)).cpu(), edit)
 
@@ -126,6 +126,11 @@ class Synthesizer:
                 yield _sample(again, drawn, 0, tries)
                 return
         _warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
+
+
+def quantized(images: Tensor) -> Tensor:
+    """Images in [0, 1] as they are stored, in 8 bits."""
+    return images.mul(255).round().div(255)
 
 
 def _warn_if_out_of_range(edit: EnergyGuidance | None) -> bool:

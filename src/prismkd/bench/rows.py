@@ -24,14 +24,12 @@ from prismkd.bench.shapes import SHAPES, embedded_networks, shape_networks
 from prismkd.config import Config, GuidanceConfig
 from prismkd.generators import load_generator
 from prismkd.guidance import X0Map, edit_x0
-from prismkd.probes import run_calibration
-from prismkd.prompts import load_classes, make_plan
-from prismkd.prompts.senses import unjudged_senses
+from prismkd.probes import PROBE_SEED, run_calibration
+from prismkd.prompts import load_classes, plain_plan
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_teacher
 
 EMBEDDED = "embedded"
-PROBE_SEED = 7_000_000  # far from the runs' own seeds
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,7 @@ def embedded_rows(
     classes = load_classes(defaults.classes)
     teacher = load_teacher(defaults.teacher, [item.name for item in classes])
     generator = load_generator(replace(defaults.generator, num_inference_steps=steps, device="cpu"))
-    plan = make_plan(unjudged_senses(classes), PROBE_SEED, diversified=False, template=defaults.prompts.template,
-                     id_share=1.0)  # fmt: skip
+    plan = plain_plan(classes, PROBE_SEED, defaults.prompts.template)
     prompts = [plan[config.num_calibration_images + i] for i in range(num_images)]
     pieces = count_pieces(embedded_networks(generator, teacher, [prompt.text for prompt in prompts]))
     guided_steps = band_steps(copy.deepcopy(generator.pipeline.scheduler), steps, config)

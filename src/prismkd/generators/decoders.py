@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prismkd.errors import UserError
 
-# Distilled decoders of each family's latents (TAESD, Ollin Boer Bohan, MIT), pinned by repository.
+# Distilled decoders of each family's latents (TAESD, Ollin Boer Bohan, MIT), not pinned to a commit.
 TINY_DECODERS = {
     "StableDiffusionPipeline": "madebyollin/taesd",
     "LatentConsistencyModelPipeline": "madebyollin/taesd",

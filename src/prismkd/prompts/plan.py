@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from prismkd.prompts.classes import ClassName
 from prismkd.prompts.content import contents
-from prismkd.prompts.senses import Sense
+from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.styles import Style, style_bank
 
 GOLDEN = 0.6180339887498949  # the additive recurrence with the lowest discrepancy in one dimension
@@ -89,3 +90,8 @@ def make_plan(senses: Sequence[Sense], seed: int, *, diversified: bool, template
     if diversified:
         return PromptPlan(tuple(senses), tuple(contents()), tuple(style_bank(id_share)), seed)
     return PromptPlan(tuple(senses), ("{}",), (Style("plain", template.replace("{name}", "{}"), 1.0),), seed)
+
+
+def plain_plan(classes: Sequence[ClassName], seed: int, template: str) -> PromptPlan:
+    """The plan of class names in one template: what calibration, tests of guidance and plain methods draw."""
+    return make_plan(unjudged_senses(classes), seed, diversified=False, template=template, id_share=1.0)
