@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import TABLES
-from prismkd.stages import hardware
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -37,6 +36,8 @@ def record(run_dir: Path, name: str) -> Path:
 
 def write_results(name: str, command: str, seeds: Sequence[int], data: dict[str, Any]) -> None:
     """Store a benchmark's ``data`` as ``results/NAME.json``, with what made it, on what, when and at which commit."""
+    from prismkd.stages import hardware  # imports torch, which writing the pages needn't
+
     provenance = {"schema": 1, "command": command, "seeds": list(seeds), "hardware": hardware(),
                   "date": datetime.now(UTC).date().isoformat(), "commit": head_commit()}  # fmt: skip
     (RESULTS / f"{name}.json").write_text(json.dumps({**data, **provenance}, indent=1) + "\n")

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -161,7 +161,7 @@ def images_through_denoiser(
         [torch.Generator().manual_seed(seed) for seed in seeds])  # fmt: skip
     to_images = decode or generator.decode
     with fast_matmul(generator.device):
-        predict = pixart_predictor(pipeline.transformer, *encode_prompts(pipeline, prompts), config.guidance_scale)
+        predict = pixart_predictor(pipeline.transformer, *encode_prompts(generator, prompts), config.guidance_scale)
         latents = sample_through_denoiser(
             predict, noise, levels, energy and (lambda x0: energy(to_images(x0))), strength,
             prediction="flow_prediction", guided=guided)  # fmt: skip
@@ -169,15 +169,11 @@ def images_through_denoiser(
             return generator.decode_fully(latents).cpu()
 
 
-@torch.no_grad()
-def encode_prompts(pipeline: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:
+def encode_prompts(generator: TextToImage, prompts: list[str]) -> tuple[Tensor, Tensor]:
     """Text features (2 n, tokens, width) and mask (2 n, tokens) of a PixArt pipeline, those of no prompt first."""
-    limit = min(pipeline.tokenizer.model_max_length, 300)
-    features, mask, empty_features, empty_mask = pipeline.encode_prompt(
-        prompts, clean_caption=False, max_sequence_length=limit
-    )
-    used = max(int(mask.sum(1).max()), int(empty_mask.sum(1).max()))
-    return torch.cat([empty_features, features])[:, :used], torch.cat([empty_mask, mask])[:, :used]
+    given = generator.prompt_arguments(prompts)
+    features = torch.cat([given["negative_prompt_embeds"], given["prompt_embeds"]])
+    return features, torch.cat([given["negative_prompt_attention_mask"], given["prompt_attention_mask"]])
 
 
 def pixart_predictor(

@@ -153,7 +153,7 @@ def imagenet_teacher(device: torch.device) -> Classifier:
 def embedded_networks(generator: TextToImage, teacher: Classifier, prompts: list[str]) -> Networks:
     """A loaded PixArt generator and its teacher on the meta device, to count the work of one of ``prompts``' images."""
     pipeline, device = generator.pipeline, torch.device("meta")
-    features, mask = encode_prompts(pipeline, prompts)
+    features, mask = encode_prompts(generator, prompts)
     transformer, full, tiny, judge = (
         copy.deepcopy(network).to(device).requires_grad_(False)
         for network in (pipeline.transformer, pipeline.vae, generator.tiny_decoder or pipeline.vae, teacher)

@@ -79,7 +79,7 @@ class TextToImage:
             "guidance_scale": config.guidance_scale,
             "generator": generators,
             "output_type": "pt",
-            **self._prompt_arguments(prompts),
+            **self.prompt_arguments(prompts),
         }
         if "use_resolution_binning" in self._accepted:
             arguments["use_resolution_binning"] = False
@@ -135,7 +135,7 @@ class TextToImage:
             return nullcontext()
         return edit_x0(self.pipeline.scheduler, self.layout.wrap(guidance))
 
-    def _prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
+    def prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
         """Prompts for the pipeline's call; PixArt's text encoder runs once per distinct text."""
         if "class_labels" in self._accepted:
             return {"class_labels": self._class_labels(prompts)}
