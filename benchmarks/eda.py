@@ -40,7 +40,7 @@ from prismkd.synthesis import Synthesizer, quantized
 from prismkd.teachers import Classifier, load_classifier, save_classifier
 
 SEEDS = (0, 1, 2)
-SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200)  # per class
+SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200, 400, 800, 1600)  # per class
 CHUNK, SURVIVAL_IMAGES = 1200, 480
 DEFAULT = GuidanceConfig()
 LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
@@ -93,7 +93,6 @@ class Bench:
         self.laboratory, self.folder = laboratory, folder
         self.num_classes = len(laboratory.classes)
         self.calibrations: dict[tuple[GuidanceConfig | None, int], Calibration] = {}
-        self.calibration_seconds = 0.0
 
     def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The stored result of ``name``, or a new one."""
@@ -130,7 +129,9 @@ class Bench:
         if guidance is not None and key not in self.calibrations:
             begin = time.monotonic()
             self.calibrations[key] = self.laboratory.calibration(guidance, teacher)
-            self.calibration_seconds = time.monotonic() - begin
+            seconds = time.monotonic() - begin
+            if guidance == DEFAULT:
+                self.cell("calibration", lambda: {"seconds": seconds})
         return Synthesizer(self.laboratory.generator, teacher, guidance, self.calibrations.get(key))
 
     def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
@@ -147,27 +148,30 @@ class Bench:
         labels = labels_of(plan, stop)[start:]
         return [Pool(torch.cat(own), labels, spent) for own, spent in zip(images, seconds, strict=True)]
 
-    def pools(self, seed: int, count: int, extra: float) -> tuple[Pool, Pool]:
-        """``extra * count`` plain images and ``count`` guided ones, in stored chunks."""
-        plain: list[Pool] = []
-        guided: list[Pool] = []
+    def pools(self, seed: int, count: int, bought: Callable[[Pool, Pool], int]) -> tuple[Pool, Pool]:
+        """``count`` guided images, and of the plain ones as many as ``bought`` says; both at the price of the pairs."""
         both = [self.synthesizer(None), self.synthesizer(DEFAULT)]
-        for start in range(0, round(extra * count), CHUNK):
-            path = self.folder / "pools" / f"{seed}-{start}.npz"
-            if not path.is_file():
-                used = both if start < count else both[:1]
-                found = self.draw(used, seed, start, start + CHUNK)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path.with_suffix(".tmp.npz"), seconds=[pool.seconds for pool in found],
-                         labels=found[0].labels.numpy(),
-                         images=np.stack([pool.images.mul(255).round().byte().numpy() for pool in found]))  # fmt: skip
-                path.with_suffix(".tmp.npz").replace(path)
-                print(f"pool {seed} from {start}", flush=True)
-            data = np.load(path)
-            for number, target in enumerate((plain, guided)[: len(data["seconds"])]):
-                images = torch.from_numpy(data["images"][number]).float().div(255)
-                target.append(Pool(images, torch.from_numpy(data["labels"]), float(data["seconds"][number])))
-        return _join(plain), _join(guided)
+        pairs = [self.chunk(both, seed, start) for start in range(0, count, CHUNK)]
+        plain, guided = (_join([pair[number] for pair in pairs]) for number in (0, 1))
+        rest = range(len(plain.images), bought(plain.first(count), guided.first(count)), CHUNK)
+        more = _join([plain, *[self.chunk(both[:1], seed, start)[0] for start in rest]])
+        return replace(more, seconds=plain.seconds * len(more.images) / len(plain.images)), guided
+
+    def chunk(self, synthesizers: list[Synthesizer], seed: int, start: int) -> list[Pool]:
+        """``CHUNK`` images of each, stored; drawn again where fewer synthesizers had drawn before."""
+        path = self.folder / "pools" / f"{seed}-{start}.npz"
+        if not path.is_file() or len(np.load(path)["seconds"]) < len(synthesizers):
+            found = self.draw(synthesizers, seed, start, start + CHUNK)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path.with_suffix(".tmp.npz"), seconds=[pool.seconds for pool in found],
+                     labels=found[0].labels.numpy(),
+                     images=np.stack([pool.images.mul(255).round().byte().numpy() for pool in found]))  # fmt: skip
+            path.with_suffix(".tmp.npz").replace(path)
+            print(f"pool {seed} from {start}", flush=True)
+        data = np.load(path)
+        labels = torch.from_numpy(data["labels"])
+        return [Pool(torch.from_numpy(images).float().div(255), labels, float(seconds))
+                for images, seconds in zip(data["images"], data["seconds"], strict=True)]  # fmt: skip
 
     def _arm_cell(self, guidance: GuidanceConfig | None, seed: int, teacher: Classifier) -> dict[str, Any]:
         (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, SWEEP_IMAGES * self.num_classes)
@@ -189,27 +193,28 @@ class Bench:
                 rows.append({"arm": arm, "seed": seed, **self.cell(f"sweep {arm} {seed}", compute)})
         return rows
 
-    def curve(self, sizes: tuple[int, ...] = CURVE_IMAGES, extra: float = 1.5) -> list[dict[str, Any]]:
+    def curve(self, sizes: tuple[int, ...] = CURVE_IMAGES) -> list[dict[str, Any]]:
         """Students over images per class: plain, guided, and at the guided ones' seconds more and filter."""
         rows = []
         for seed in SEEDS:
-            plain, guided = self.pools(seed, max(sizes) * self.num_classes, extra)
-            per_plain_image = plain.seconds / len(plain.images)
-            ratio = guided.seconds / len(guided.images) / per_plain_image
+            plain, guided = self.pools(seed, max(sizes) * self.num_classes, self.bought)
             for size in sizes:
                 count = size * self.num_classes
-                bought = round(count * ratio + self.calibration_seconds / per_plain_image)  # calibration is charged
-                if bought > len(plain.images):
-                    raise RuntimeError(f"the pool has {len(plain.images)} images, {bought} are wanted; raise `extra`")
                 for arm in ("plain", "guided", "more", "filter"):
-                    compute = partial(self._curve_cell, arm, plain, guided, count, bought, seed)
+                    compute = partial(self._curve_cell, arm, plain, guided, count, seed)
                     cell = self.cell(f"curve {arm} {size} {seed}", compute)
-                    rows.append({"arm": arm, "seed": seed, "images_per_class": size, "ratio": ratio, **cell})
+                    rows.append({"arm": arm, "seed": seed, "images_per_class": size, **cell})
         return rows
 
+    def bought(self, plain: Pool, guided: Pool) -> int:
+        """How many plain images the seconds of guidance and its calibration would have given."""
+        calibration = json.loads((self.folder / "cells" / "calibration.json").read_text())["seconds"]
+        return round((guided.seconds + calibration) / plain.seconds * len(plain.images))
+
     def _curve_cell(
-        self, arm: str, plain: Pool, guided: Pool, count: int, bought: int, seed: int
+        self, arm: str, plain: Pool, guided: Pool, count: int, seed: int
     ) -> dict[str, Any]:  # fmt: skip
+        bought = self.bought(plain.first(count), guided.first(count))
         pool = {"plain": plain.first(count), "guided": guided.first(count), "more": plain.first(bought),
                 "filter": plain.first(bought)}[arm]  # fmt: skip
         if arm == "filter":
