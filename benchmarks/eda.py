@@ -12,11 +12,9 @@ the ratio of seconds is one of the same minutes. Results go to ``benchmarks/resu
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.pictograms.classifiers import fit
-from benchmarks.publish import RESULTS, ROOT, write_results
+from benchmarks.publish import RESULTS, write_results
 from prismkd.assets import asset
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
@@ -41,7 +40,7 @@ from prismkd.teachers import Classifier, load_classifier, save_classifier
 
 SEEDS = (0, 1, 2)
 SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200, 400, 800, 1600)  # per class
-CHUNK, SURVIVAL_IMAGES = 1200, 480
+CHUNK, SURVIVAL_IMAGES, CALIBRATION_PAIR = 1200, 480, 192
 DEFAULT = GuidanceConfig()
 LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
 ARMS: dict[str, GuidanceConfig | None] = {
@@ -80,30 +79,13 @@ class Pool:
         return Pool(self.images[:count], self.labels[:count], self.seconds * count / len(self.images))
 
 
-def folder_of(laboratory: Laboratory) -> Path:
-    """Where the cells of these settings are: other defaults are other cells."""
-    settings = json.dumps([asdict(laboratory.config), laboratory.num_steps, SWEEP_IMAGES], sort_keys=True)
-    return ROOT / "runs" / f"eda-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
-
-
 class Bench:
     """The measurements; each is a cell that is computed once."""
 
     def __init__(self, laboratory: Laboratory, folder: Path) -> None:
-        self.laboratory, self.folder = laboratory, folder
+        self.laboratory, self.folder, self.cells = laboratory, folder, Cells(folder)
         self.num_classes = len(laboratory.classes)
         self.calibrations: dict[tuple[GuidanceConfig | None, int], Calibration] = {}
-
-    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The stored result of ``name``, or a new one."""
-        path = self.folder / "cells" / f"{name.replace(' ', '-')}.json"
-        if not path.is_file():
-            data = compute()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".tmp").write_text(json.dumps(data))
-            path.with_suffix(".tmp").replace(path)
-            print(f"{name}: {_brief(data)}", flush=True)
-        return json.loads(path.read_text())
 
     def student(self, pool: Pool, seed: int, teacher: Classifier | None = None) -> dict[str, Any]:
         """Top-1 of a student per domain."""
@@ -127,11 +109,7 @@ class Bench:
         teacher = teacher or self.laboratory.teacher
         key = (guidance, id(teacher))
         if guidance is not None and key not in self.calibrations:
-            begin = time.monotonic()
             self.calibrations[key] = self.laboratory.calibration(guidance, teacher)
-            seconds = time.monotonic() - begin
-            if guidance == DEFAULT:
-                self.cell("calibration", lambda: {"seconds": seconds})
         return Synthesizer(self.laboratory.generator, teacher, guidance, self.calibrations.get(key))
 
     def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
@@ -148,12 +126,12 @@ class Bench:
         labels = labels_of(plan, stop)[start:]
         return [Pool(torch.cat(own), labels, spent) for own, spent in zip(images, seconds, strict=True)]
 
-    def pools(self, seed: int, count: int, bought: Callable[[Pool, Pool], int]) -> tuple[Pool, Pool]:
+    def pools(self, seed: int, count: int) -> tuple[Pool, Pool]:
         """``count`` guided images, and of the plain ones as many as ``bought`` says; both at the price of the pairs."""
         both = [self.synthesizer(None), self.synthesizer(DEFAULT)]
         pairs = [self.chunk(both, seed, start) for start in range(0, count, CHUNK)]
         plain, guided = (_join([pair[number] for pair in pairs]) for number in (0, 1))
-        rest = range(len(plain.images), bought(plain.first(count), guided.first(count)), CHUNK)
+        rest = range(len(plain.images), self.bought(plain.first(count), guided.first(count)), CHUNK)
         more = _join([plain, *[self.chunk(both[:1], seed, start)[0] for start in rest]])
         return replace(more, seconds=plain.seconds * len(more.images) / len(plain.images)), guided
 
@@ -190,36 +168,56 @@ class Bench:
         for seed in SEEDS:
             for arm, guidance in ARMS.items():
                 compute = partial(self._arm_cell, guidance, seed, self.laboratory.teacher)
-                rows.append({"arm": arm, "seed": seed, **self.cell(f"sweep {arm} {seed}", compute)})
+                rows.append({"arm": arm, "seed": seed, **self.cells.get(f"sweep {arm} {seed}", compute)})
         return rows
 
     def curve(self, sizes: tuple[int, ...] = CURVE_IMAGES) -> list[dict[str, Any]]:
         """Students over images per class: plain, guided, and at the guided ones' seconds more and filter."""
         rows = []
         for seed in SEEDS:
-            plain, guided = self.pools(seed, max(sizes) * self.num_classes, self.bought)
+            plain, guided = self.pools(seed, max(sizes) * self.num_classes)
             for size in sizes:
                 count = size * self.num_classes
+                bought = self.bought(plain.first(count), guided.first(count))
                 for arm in ("plain", "guided", "more", "filter"):
-                    compute = partial(self._curve_cell, arm, plain, guided, count, seed)
-                    cell = self.cell(f"curve {arm} {size} {seed}", compute)
-                    rows.append({"arm": arm, "seed": seed, "images_per_class": size, **cell})
+                    compute = partial(self._curve_cell, arm, plain, guided, count, bought, seed)
+                    cell = self.cells.get(f"curve {arm} {size} {seed}", compute)
+                    cost = count if arm == "plain" else bought
+                    rows.append(
+                        {
+                            "arm": arm,
+                            "seed": seed,
+                            "images_per_class": size,
+                            **cell,
+                            "cost": cost / self.num_classes,
+                            "price": plain.seconds / len(plain.images),
+                        }
+                    )
         return rows
 
     def bought(self, plain: Pool, guided: Pool) -> int:
         """How many plain images the seconds of guidance and its calibration would have given."""
-        calibration = json.loads((self.folder / "cells" / "calibration.json").read_text())["seconds"]
-        return round((guided.seconds + calibration) / plain.seconds * len(plain.images))
+        calibration = self.cells.get("calibration", self._calibration_cell)["images"]
+        return round(guided.seconds / plain.seconds * len(plain.images) + calibration)
+
+    def _calibration_cell(self) -> dict[str, Any]:
+        """The calibration's price in plain images, some of which are drawn before and after it."""
+        plain = [self.synthesizer(None)]
+        before = self.draw(plain, 0, 0, CALIBRATION_PAIR)[0].seconds
+        begin = time.monotonic()
+        self.laboratory.calibration(DEFAULT)
+        seconds = time.monotonic() - begin
+        after = self.draw(plain, 0, 0, CALIBRATION_PAIR)[0].seconds
+        return {"seconds": seconds, "images": seconds / (before + after) * 2 * CALIBRATION_PAIR}
 
     def _curve_cell(
-        self, arm: str, plain: Pool, guided: Pool, count: int, seed: int
+        self, arm: str, plain: Pool, guided: Pool, count: int, bought: int, seed: int
     ) -> dict[str, Any]:  # fmt: skip
-        bought = self.bought(plain.first(count), guided.first(count))
         pool = {"plain": plain.first(count), "guided": guided.first(count), "more": plain.first(bought),
                 "filter": plain.first(bought)}[arm]  # fmt: skip
         if arm == "filter":
             pool = self.filtered(pool, count)
-        return {"top1": self.student(pool, seed), "seconds": pool.seconds, "images": len(pool.images)}
+        return {"top1": self.student(pool, seed), "images": len(pool.images)}
 
     def filtered(self, pool: Pool, count: int) -> Pool:
         """Of each class the share with the lowest energy under the teacher, at the whole pool's seconds."""
@@ -242,7 +240,7 @@ class Bench:
             for seed in SEEDS:
                 for arm, guidance in arms.items():
                     compute = partial(self._arm_cell, guidance, seed, teacher)
-                    cell = self.cell(f"teachers {name} {arm} {seed}", compute)
+                    cell = self.cells.get(f"teachers {name} {arm} {seed}", compute)
                     rows.append({"teacher": name, "arm": arm, "seed": seed, **cell})
         return rows
 
@@ -260,17 +258,13 @@ class Bench:
         rows = []
         for arm, guidance in SURVIVAL_ARMS.items():
             compute = partial(self._survival_cell, guidance)
-            rows.append({"arm": arm, **self.cell(f"survival {arm}", compute)})
+            rows.append({"arm": arm, **self.cells.get(f"survival {arm}", compute)})
         return rows
 
 
 def _join(pools: list[Pool]) -> Pool:
     return Pool(torch.cat([p.images for p in pools]), torch.cat([p.labels for p in pools]),
                 sum(p.seconds for p in pools))  # fmt: skip
-
-
-def _brief(data: dict[str, Any]) -> str:
-    return json.dumps({k: round(v, 3) for k, v in {**data, **data.get("top1", {})}.items() if isinstance(v, float)})
 
 
 def main() -> None:
@@ -280,7 +274,7 @@ def main() -> None:
     parser.add_argument("--part", choices=parts, action="append", help="default: all")
     asked = parser.parse_args().part or parts
     laboratory = Laboratory()
-    bench = Bench(laboratory, folder_of(laboratory))
+    bench = Bench(laboratory, folder_of("eda", laboratory, SWEEP_IMAGES))
     path = RESULTS / "eda.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in asked:

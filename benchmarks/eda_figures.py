@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 
 from benchmarks.publish import RESULTS, ROOT
+from benchmarks.tables import shifted
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -51,26 +52,31 @@ def sweep_figure(rows: Rows) -> None:
 
 
 def curve_figure(rows: Rows) -> None:
-    """Student accuracy over images per class, and over the seconds that the images cost."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
-    for arm, color in COLORS.items():
-        own = [r for r in rows if r["arm"] == arm]
-        sizes = sorted({r["images_per_class"] for r in own})
-        points = [over_seeds([r for r in own if r["images_per_class"] == n], lambda r: r["top1"]["id"]) for n in sizes]
-        seconds = [mean(r["seconds"] for r in own if r["images_per_class"] == n) for n in sizes]
-        low, high = [m - s for m, s in points], [m + s for m, s in points]
-        if arm in ("plain", "guided"):
-            axes[0].plot(sizes, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
-            axes[0].fill_between(sizes, low, high, color=color, alpha=0.15, linewidth=0)
-        if arm != "plain":
-            axes[1].plot(seconds, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
-            axes[1].fill_between(seconds, low, high, color=color, alpha=0.15, linewidth=0)
-    for axis, label in zip(axes, ("images per class", "seconds of sampling"), strict=True):
-        axis.set_xscale("log", base=2)
+    """Student accuracy over images per class, and over the time that the images cost, on ID and shifted domains."""
+    price = min(row["price"] for row in rows)  # seconds per plain image of the seed that nothing disturbed
+    num_classes = rows[0]["images"] / rows[0]["images_per_class"]
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained", sharex="col", sharey="row")
+    for line, (title, value) in enumerate(
+        {"student top-1, id": lambda r: r["top1"]["id"], "student top-1, shifted": shifted}.items()
+    ):
+        for arm, color in COLORS.items():
+            own = [r for r in rows if r["arm"] == arm]
+            sizes = sorted({r["images_per_class"] for r in own})
+            points = [over_seeds([r for r in own if r["images_per_class"] == n], value) for n in sizes]
+            seconds = [price * num_classes * mean(r["cost"] for r in own if r["images_per_class"] == n) for n in sizes]
+            for axis, places in zip(axes[line], (sizes if arm in ("plain", "guided") else [], seconds), strict=True):
+                if places and not (axis is axes[line][1] and arm == "plain"):
+                    axis.plot(places, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
+                    low, high = [m - s for m, s in points], [m + s for m, s in points]
+                    axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+        axes[line][0].set_ylabel(title)
+    for axis, label in zip(axes[1], ("images per class", "seconds of sampling, calibration included"), strict=True):
         axis.set_xlabel(label)
+    for axis in axes.flat:
+        axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    for axis in axes[0]:
         axis.legend(frameon=False, fontsize=9)
-    axes[0].set_ylabel("student top-1, id")
     save(figure, "eda-curve")
 
 

@@ -29,7 +29,7 @@ from prismkd.augmentation import random_views
 from prismkd.energy import free_energy
 from prismkd.metrics import vendi_score
 from prismkd.prompts import PromptPlan
-from prismkd.prompts.styles import ICON_STYLES
+from prismkd.prompts.styles import ICON_DOMAINS
 from prismkd.students import predict
 from prismkd.synthesis import Synthesizer, quantized
 
@@ -45,7 +45,7 @@ class Measurement:
         self.laboratory = laboratory
         self.count = images_per_class * len(laboratory.classes)
         self.calibration = laboratory.calibration(laboratory.config.guidance)
-        plans = [laboratory.plan(HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_STYLES))]
+        plans = [laboratory.plan(HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_DOMAINS))]
         self.held_out = [(self.draw(plan, 0.0), labels_of(plan, self.count)) for plan in plans]
 
     def draw(self, plan: PromptPlan, strength: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.assets import asset
-from prismkd.config import Config, DistillationConfig, GuidanceConfig
+from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import distill, new_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
-from prismkd.probes import PROBE_SEED, judge_senses, run_calibration
-from prismkd.prompts import ClassName, PromptPlan, load_classes, make_plan, plain_plan
-from prismkd.prompts.senses import Sense
+from prismkd.probes import (
+    PROBE_SEED,
+    content_prompts,
+    keep_contents,
+    keep_near_contents,
+    run_calibration,
+    scores_of,
+    sense_prompts,
+    wording_score,
+)
+from prismkd.prompts import ClassName, Prompt, PromptPlan, diversified_plan, load_classes, plain_plan
+from prismkd.prompts.diversify import contents_of_classes, with_defaults
+from prismkd.prompts.senses import Score, Sense, choose, given_senses
+from prismkd.prompts.styles import style_bank
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
@@ -56,9 +68,31 @@ class Laboratory:
         return load_labelled_images(asset("test.parquet"), len(self.classes))
 
     @cached_property
+    def prompts(self) -> PromptsConfig:
+        return with_defaults(self.config.prompts, self.config.generator.source)
+
+    @cached_property
     def senses(self) -> list[Sense]:
-        probes = self.config.prompts.num_probes
-        return judge_senses(self.classes, Synthesizer(self.generator, self.teacher), probes, PROBE_SEED, _ignore)
+        return self.judged(given_senses(self.classes, {}, self.prompts.max_senses))
+
+    def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
+        """The teacher's choice among the wordings."""
+        phrase = style_bank(self.prompts.domains, 1.0)[0].phrase
+        wanted = sense_prompts(senses, self.prompts.num_probes, phrase, seed)
+        return choose(senses, wording_score(self.scores(wanted), phrase))
+
+    @cached_property
+    def contents(self) -> list[list[str]]:
+        """Of every class, without those that lose it."""
+        phrase, probes = style_bank(self.prompts.domains, 1.0)[0].phrase, self.prompts.num_content_probes
+        found = contents_of_classes(self.senses, self.prompts)
+        found = keep_near_contents(self.senses, found, self.generator)[0]
+        scores = self.scores(content_prompts(self.senses, found, probes, phrase))
+        return keep_contents(self.senses, found, scores, phrase)[0]
+
+    def scores(self, wanted: list[Prompt]) -> dict[tuple[int, str], Score]:
+        """What the teacher says of probes."""
+        return scores_of(Synthesizer(self.generator, self.teacher).samples(wanted, _ignore))
 
     @property
     def recipe(self) -> DistillationConfig:
@@ -66,10 +100,11 @@ class Laboratory:
 
     def plan(self, seed: int, id_share: float | None = None) -> PromptPlan:
         """Plain prompts where ``id_share`` is None, else DPE's."""
-        template = self.config.prompts.template
         if id_share is None:
-            return plain_plan(self.classes, seed, template)
-        return make_plan(self.senses, seed, diversified=True, template=template, id_share=id_share)
+            return plain_plan(self.classes, seed, self.prompts.template)
+        return diversified_plan(
+            self.classes, self.senses, self.contents, replace(self.prompts, id_share=id_share), seed
+        )
 
     def calibration(self, guidance: GuidanceConfig, teacher: Classifier | None = None) -> Calibration:
         """Targets from unguided images of plain prompts."""

@@ -126,16 +126,16 @@ def teachers_table(data: dict[str, Any]) -> str:
 
 
 def curve_table(data: dict[str, Any]) -> str:
-    """Student top-1 on ID over images per class; more and filter at the guided images' seconds."""
+    """Student top-1 over images per class, ID / shifted; more and filter at the guided images' seconds."""
     rows = data["curve"]
     sizes = sorted({r["images_per_class"] for r in rows})
     lines = []
-    for arm in dict.fromkeys(r["arm"] for r in rows):
-        cells = [
-            over_seeds([r["top1"]["id"] for r in rows if (r["arm"], r["images_per_class"]) == (arm, n)]) for n in sizes
-        ]
-        lines.append([arm, *cells])
-    return table(["student id, images per class", *map(str, sizes)], lines)
+    for domain, value in {"id": lambda r: r["top1"]["id"], "shifted": shifted}.items():
+        for arm in dict.fromkeys(r["arm"] for r in rows):
+            own = [r for r in rows if r["arm"] == arm]
+            lines.append([f"{domain}: {arm}", *[over_seeds([value(r) for r in own if r["images_per_class"] == n])
+                                                for n in sizes]])  # fmt: skip
+    return table(["student, images per class", *map(str, sizes)], lines)
 
 
 def survival_table(data: dict[str, Any]) -> str:
@@ -163,6 +163,40 @@ def cost_of_guidance_table(data: dict[str, Any]) -> str:
     return table(["shape", "gradient through", "decoder", "share guided", "FLOPs ratio", "seconds ratio"], lines)
 
 
+def steps_table(data: dict[str, Any]) -> str:
+    """DPE's steps, each added to the one before: students per domain, then images; without and with guidance."""
+    rows = data["steps"]
+    domains = list(rows[0]["top1"])
+    lines = []
+    for guided, step in dict.fromkeys((r["guided"], r["step"]) for r in rows):
+        own = [r for r in rows if (r["guided"], r["step"]) == (guided, step)]
+        name = step if step == "plain" else f"+ {step}"
+        values = [[r["top1"][d] for r in own] for d in domains]
+        values += [[r[m] for r in own] for m in ("judge_top1", "recall", "coverage", "vendi")]
+        lines.append([f"{'**EDA** ' if guided else ''}{name}", *map(over_seeds, values)])
+    return table(["prompts", *domains, "judge top1", "recall", "coverage", "Vendi"], lines)
+
+
+def senses_table(data: dict[str, Any]) -> str:
+    """How often the judge recognizes the class in the images of each source's wording, and how often mostly."""
+    rows = data["senses"]
+    sources = list(dict.fromkeys(source for r in rows for source in r["recognized"]))
+    lines = []
+    for source in sources:
+        cells = []
+        for polysemous in (True, False):
+            own = [r for r in rows if r["polysemous"] == polysemous and source in r["recognized"]]
+            seeds = sorted({r["seed"] for r in own})
+            shares = [[r["recognized"][source] for r in own if r["seed"] == seed] for seed in seeds]
+            right = mean(mean(value >= 0.5 for value in values) for values in shares)
+            number = len({r["class"] for r in own})
+            cells += [over_seeds([mean(values) for values in shares]), f"{right * number:.1f} of {number}"]
+        lines.append([source, *cells])
+    return table(
+        ["wording from", "ambiguous: judge sees it", "mostly right", "others: judge sees it", "mostly right"], lines
+    )
+
+
 def over_seeds(values: list[float]) -> str:
     """Mean, and the standard deviation where there are several."""
     spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
@@ -179,5 +213,7 @@ TABLES = {
     "curve": curve_table,
     "survival": survival_table,
     "guidance": cost_of_guidance_table,
+    "steps": steps_table,
+    "senses": senses_table,
     "provenance": provenance,
 }

@@ -46,12 +46,12 @@ class _Drawing(Bench):
 
 def test_more_buys_plain_images_for_the_seconds_of_guidance_and_calibration(tmp_path: Path) -> None:
     bench = _Drawing(SimpleNamespace(classes=["a", "b", "c"]), tmp_path)  # type: ignore[arg-type]
-    bench.cell("calibration", lambda: {"seconds": 4.0})
-    plain, guided = bench.pools(0, 2 * CHUNK, bench.bought)
+    bench.cells.get("calibration", lambda: {"images": 0.5 * CHUNK})
+    plain, guided = bench.pools(0, 2 * CHUNK)
     assert bench.bought(plain.first(2 * CHUNK), guided.first(2 * CHUNK)) == 3 * CHUNK  # (20 + 4) / 8
     assert len(guided.images) == 2 * CHUNK and len(plain.images) == 3 * CHUNK
     assert plain.seconds == 24 and bench.drawn == 3
-    bench.pools(0, 2 * CHUNK, bench.bought)
+    bench.pools(0, 2 * CHUNK)
     assert bench.drawn == 3  # stored
-    _, guided = bench.pools(0, 3 * CHUNK, bench.bought)  # the third chunk now needs guided images too
+    _, guided = bench.pools(0, 3 * CHUNK)  # the third chunk now needs guided images too
     assert len(guided.images) == 3 * CHUNK and bench.drawn == 6

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.cli import main
+from prismkd.shards import read_samples, verify
 
 TINY = """
 methods = ["real", "plain", "more", "eda", "dpe", "prism"]
@@ -136,3 +137,37 @@ def test_the_survival_test_writes_its_rows_and_prints_a_table(
 def test_strength_zero_has_nothing_to_survive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["survival", "--out", str(tmp_path / "out"), "--guidance.strength", "0"]) == 2
     assert "expected guidance to test" in capsys.readouterr().err
+
+
+def test_senses_are_a_command_with_a_table_and_probes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    assert main(["senses", "--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "senses.json").read_text())
+    assert found["images"] == 48 and len(found["senses"]) == 24
+    assert all(wording["score"] for sense in found["senses"] for wording in sense["wordings"])
+    assert verify(tmp_path / "out" / "probes" / "senses") == 48
+    assert "lightning" in capsys.readouterr().out
+
+
+def test_after_a_pilot_coverage_decides_and_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
+    prompts = "num_probes = 0\nnum_content_probes = 0\npilot_share = 0.5"
+    config = TINY.replace("num_probes = 1", prompts).replace("images_per_class = 1", "images_per_class = 2")
+    (tmp_path / "tiny.toml").write_text(config)
+    out = tmp_path / "out"
+    command = ["synthesize", "--config", str(tmp_path / "tiny.toml"), "--out", str(out), "--methods", "dpe"]
+    assert main(["prompts", *command[1:]]) == 0
+    assert main(command) == 0
+    folder = tmp_path / "out" / "seed-0" / "dpe"
+    found = json.loads((folder / "allocation.json").read_text())
+    assert found["pilot"] == 24 and len(found["class_shares"]) == 24
+    samples = list(read_samples(folder / "images"))
+    assert [sample.label for sample in samples[:24]] == list(range(24)) and len(samples) == 48
+    before = digests(folder / "images")
+    assert len([name for name in before if name.endswith(".tar")]) == 4  # a shard ends with the pilot: 16, 8, 16, 8
+    record = folder / "synthesis.json"
+    for lost in (2, 3):
+        for suffix in (".tar", ".json"):
+            (folder / "images" / f"shard-00000{lost}{suffix}").unlink()
+    record.write_text(json.dumps({**json.loads(record.read_text()), "complete": False}))
+    assert main(command) == 0
+    assert digests(folder / "images") == before

@@ -19,8 +19,9 @@ from prismkd.config import Config
 from prismkd.data import load_labelled_images
 from prismkd.evaluation import evaluate_images
 from prismkd.generators import load_generator
-from prismkd.prompts import PromptPlan, load_classes, make_plan
-from prismkd.prompts.senses import Sense, defined_senses, unjudged_senses
+from prismkd.prompts import PromptPlan, load_classes
+from prismkd.prompts.diversify import template_plan, with_defaults
+from prismkd.prompts.senses import Sense, given_senses, names_alone
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_classifier
 
@@ -42,11 +43,12 @@ def main() -> None:
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
     test = load_labelled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
-    wordings: dict[str, list[Sense]] = {"name": unjudged_senses(classes), "sense": defined_senses(classes)}
+    wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": given_senses(classes, {}, 0)}
+    template = with_defaults(config.prompts, config.generator.source).template
     results, timings = [], []
     for seed in SEEDS:
         for method, senses in wordings.items():
-            plan = make_plan(senses, 50_000 + seed, diversified=False, template=config.prompts.template, id_share=1.0)
+            plan = template_plan(senses, 50_000 + seed, template)
             start = time.monotonic()
             images, labels = draw(synthesizer, plan, count * len(classes))
             timings.append({"stage": "synthesize", "method": method, "seed": seed,

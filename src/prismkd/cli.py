@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from prismkd import __version__
+from prismkd import __version__, console
 from prismkd.config import Config
 from prismkd.errors import UserError
 
 COMMANDS = {
     "run": "all stages: prompts, synthesize, distill, evaluate, report",
-    "prompts": "class names to a prompt plan (the teacher chooses the senses)",
+    "senses": "which wording of each class the teacher recognizes, as a table",
+    "prompts": "class names to a prompt plan; `prompts --dry-run` shows it and what it costs, and draws nothing",
     "synthesize": "prompts to images, guided by the teacher where the method says so",
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
@@ -67,6 +70,9 @@ def _run_command(command: str, arguments: list[str]) -> None:
     if command == "bench":
         _bench(arguments)
         return
+    if command == "prompts" and "--dry-run" in arguments:
+        _dry_run([argument for argument in arguments if argument != "--dry-run"])
+        return
     file, out, rest = _split_off(arguments)
     config = _parse_settings(command, file, rest)
     if out is None:
@@ -83,22 +89,44 @@ def _bench(arguments: list[str]) -> None:
     guidance.main(arguments[1:])
 
 
-def _split_off(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """Take --config and --out out of the arguments; what remains are settings."""
-    found: dict[str, str | None] = {"--config": None, "--out": None}
-    rest, pending = [], list(arguments)
+def _dry_run(arguments: list[str]) -> None:
+    """Show a prompt plan and what it costs; imports no torch."""
+    as_json = "--json" in arguments
+    file, out, rest = _split_off([argument for argument in arguments if argument != "--json"])
+    number, rest = _take("--num-images", rest)
+    if number is not None and not (number.isdecimal() and int(number)):
+        raise UserError(f"expected a positive whole number for --num-images, got {number!r}; mend it")
+    config = _parse_settings("prompts", file, rest)
+    from prismkd.preview import preview
+
+    found = preview(config, int(number or 0), Path(out) if out else None)
+    if as_json:
+        print(json.dumps(found.to_dict(len(found.senses)), indent=1))
+    else:
+        console.print_preview(found)
+
+
+def _take(name: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """One setting's value, the last one given, and the other arguments."""
+    value, rest, pending = None, [], list(arguments)
     while pending:
         argument = pending.pop(0)
-        name, equals, value = argument.partition("=")
-        if name not in found:
-            rest.append(argument)
-        elif equals:
-            found[name] = value
-        elif pending:
-            found[name] = pending.pop(0)
+        if argument == name and not pending:
+            raise UserError(f"expected a value after {name}, got none; give one")
+        if argument == name:
+            value = pending.pop(0)
+        elif argument.startswith(f"{name}="):
+            value = argument.partition("=")[2]
         else:
-            raise UserError(f"expected a value after {name}, got none; give a path")
-    return found["--config"], found["--out"], rest
+            rest.append(argument)
+    return value, rest
+
+
+def _split_off(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Take --config and --out out of the arguments; what remains are settings."""
+    file, rest = _take("--config", arguments)
+    out, rest = _take("--out", rest)
+    return file, out, rest
 
 
 def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Config:
@@ -125,13 +153,14 @@ def _execute(command: str, config: Config, out: Path) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import torch
 
-    from prismkd import stages
+    from prismkd import prompting, stages
     from prismkd.run import Run, open_run
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    steps: dict[str, Callable[[Run], None]] = {
-        "prompts": stages.prompts,
+    steps: dict[str, Callable[[Run], Any]] = {
+        "senses": prompting.senses,
+        "prompts": prompting.prompts,
         "synthesize": stages.synthesize,
         "distill": stages.distill_students,
         "evaluate": stages.evaluate,
@@ -143,10 +172,12 @@ def _execute(command: str, config: Config, out: Path) -> None:
         run = open_run(config, out, shown, track)
         for name in PIPELINE if command == "run" else [command]:
             steps[name](run)
+    if command == "senses":
+        console.print_senses(out)
     if command in ("run", "evaluate"):
-        _print_table(out)
+        console.print_students(out)
     if command == "survival":
-        _print_survival(out)
+        console.print_survival(out)
     if command in ("run", "report"):
         print(f"report: {out / 'report.html'}")
 
@@ -179,48 +210,3 @@ def _tracker() -> Iterator[Callable]:
             yield lambda count: bars.advance(task, count)
 
     yield track
-
-
-def _print_table(out: Path) -> None:
-    """Students' top-1 per domain, the mean over seeds, on stdout."""
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = [row for row in json.loads((out / "metrics.json").read_text())["results"] if row["metric"] == "top1"]
-    domains = list(dict.fromkeys(row["domain"] for row in rows))
-    table = Table(title="Top-1 accuracy of the students")
-    table.add_column("method")
-    for domain in domains:
-        table.add_column(domain, justify="right")
-    for method in dict.fromkeys(row["method"] for row in rows):
-        cells = []
-        for domain in domains:
-            values = [r["value"] for r in rows if r["method"] == method and r["domain"] == domain]
-            cells.append(f"{sum(values) / len(values):.3f}")
-        table.add_row(method, *cells)
-    Console().print(table)
-
-
-def _print_survival(out: Path) -> None:
-    """The gains of guidance after each treatment, by each viewer, on stdout."""
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-
-    data = json.loads((out / "survival.json").read_text())
-    table = Table(title=f"Does the gain survive? {data['num_images']} images, guided against unguided, same seeds")
-    for column in ("treatment", "viewer", "energy gain", "survives", "label gain (nats)", "top-1", "unguided top-1"):
-        table.add_column(column, justify="left" if column in ("treatment", "viewer") else "right")
-    for row in data["guided"]:
-        survives = "" if row["survives"] is None else f"{row['survives']:.0%}"
-        table.add_row(row["treatment"], row["viewer"], f"{row['gain']:.2f}", survives, f"{row['label_gain']:.2f}",
-                      f"{row['top1']:.3f}", f"{row['top1_unguided']:.3f}")  # fmt: skip
-    console = Console()
-    console.print(table)
-    control = [row for row in data["ascending"] if row["treatment"] == "none"]
-    for row in control:
-        console.print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
-                      f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip

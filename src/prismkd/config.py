@@ -14,15 +14,44 @@ ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
 @dataclass(frozen=True)
+class LanguageModelConfig:
+    """A language model that is asked for senses and contents of the class names; nothing else leaves the machine."""
+
+    url: str = ""
+    """Base URL of an OpenAI-compatible server, such as http://localhost:8080/v1; empty: none is asked."""
+    model: str = ""
+    """The server's name of the model."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, which is never printed or stored."""
+    timeout: float = 120.0
+    """Seconds for one whole answer."""
+    max_tries: int = 3
+    """Requests per class name before the deterministic contents serve instead."""
+    num_phrases: int = 12
+    """Content phrases asked for per sense."""
+
+
+@dataclass(frozen=True)
 class PromptsConfig:
     """Diversified Prompt Engineering: how class names become prompts."""
 
-    template: str = "an icon of a {name}"
-    """The plain prompt of the methods without DPE."""
+    template: str = ""
+    """The plain prompt of the methods without DPE; empty: "an icon of a {name}" or "a photo of a {name}"."""
     num_probes: int = 8
-    """Images per wording by which the teacher chooses each class's sense; 0 takes the definitions as given."""
+    """Images per wording by which the teacher chooses each class's sense; 0 takes what the class list gives."""
+    max_senses: int = 4
+    """Senses of a bare class name, the most frequent ones first, that are tried beside the name alone."""
+    content: bool = True
+    """Vary what is drawn: sub-kinds, attributes, surroundings."""
+    num_content_probes: int = 2
+    """Images per content by which the teacher drops contents that lose the class; 0 keeps them all."""
+    domains: tuple[str, ...] = ()
+    """How it is drawn, the teacher's own domain first; or "name: a phrase with {}"; empty: as suits the generator."""
     id_share: float = 0.25
-    """Share of images in the teacher's own style (the first style of the bank); the rest is spread over the others."""
+    """Share of images in the teacher's own domain; the rest is spread over the others."""
+    pilot_share: float = 0.0
+    """Share of the images after which coverage decides which classes and styles get the rest; 0 is off."""
+    language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
 
 
 @dataclass(frozen=True)
@@ -154,7 +183,7 @@ class Config:
     """One run: classes, teacher, generator, methods, seeds, and every stage's settings."""
 
     classes: str = "pictograms"
-    """``pictograms``, or a file: JSON rows with ``name`` and ``definition``, or text with one name per line."""
+    """``pictograms``, ``teacher`` (the names it carries), a list such as imagenet-1k or office-home, or a file."""
     teacher: str = "pictograms"
     """``pictograms``, or a folder with ``config.json`` and ``model.safetensors``."""
     methods: tuple[str, ...] = ("plain", "prism")

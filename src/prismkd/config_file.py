@@ -84,6 +84,9 @@ def check_config(config: Config) -> None:
         "distillation.learning_rate": config.distillation.learning_rate,
         "distillation.temperature": config.distillation.temperature,
         "evaluation.nearest_k": config.evaluation.nearest_k,
+        "prompts.language_model.timeout": config.prompts.language_model.timeout,
+        "prompts.language_model.max_tries": config.prompts.language_model.max_tries,
+        "prompts.language_model.num_phrases": config.prompts.language_model.num_phrases,
     }
     for name, value in positive.items():
         if not value > 0:
@@ -99,6 +102,8 @@ def check_config(config: Config) -> None:
         "distillation.weight_decay": config.distillation.weight_decay,
         "generator.image_size": config.generator.image_size,
         "prompts.num_probes": config.prompts.num_probes,
+        "prompts.num_content_probes": config.prompts.num_content_probes,
+        "prompts.max_senses": config.prompts.max_senses,
         "num_threads": config.num_threads,
     }
     for name, value in not_negative.items():
@@ -125,7 +130,17 @@ def check_config(config: Config) -> None:
         )
     if not 0 <= config.prompts.id_share <= 1:
         raise UserError(f"expected prompts.id_share from 0 to 1, got {config.prompts.id_share}; it is a share")
-    if "{name}" not in config.prompts.template:
+    if not 0 <= config.prompts.pilot_share < 1:
+        raise UserError(
+            f"expected prompts.pilot_share from 0 to below 1, got {config.prompts.pilot_share}; 0 allocates evenly"
+        )
+    asked = config.prompts.language_model
+    if asked.url and not (asked.model and asked.url.startswith(("http://", "https://"))):
+        raise UserError(
+            "expected prompts.language_model.url such as http://localhost:8080/v1, and its model, got "
+            f"{asked.url!r} and {asked.model!r}; name both"
+        )
+    if config.prompts.template and "{name}" not in config.prompts.template:
         raise UserError(
             f"expected {{name}} in prompts.template, got {config.prompts.template!r}; say where the class goes"
         )

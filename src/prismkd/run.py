@@ -18,7 +18,8 @@ from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
-from prismkd.prompts import ClassName, load_classes
+from prismkd.prompts import ClassName
+from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
@@ -37,7 +38,7 @@ class Run:
     @cached_property
     def classes(self) -> list[ClassName]:
         """The class list."""
-        return load_classes(self.config.classes)
+        return classes_of(self.config)
 
     @cached_property
     def teacher(self) -> Classifier:
@@ -94,6 +95,7 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     """
     record = directory / "run.json"
     config = _with_pinned_generator(config, record)
+    config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     run = Run(config, directory, track)
     _check_methods(config)
     _check_inputs(run)
@@ -149,6 +151,7 @@ def _check_inputs(run: Run) -> None:
     resolve_device(run.config.generator.device)
     new_student(run.config.distillation, len(run.classes), 1, seed=0)
     _check_diversity(run.config, len(run.classes))
+    check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
         raise UserError(
             "expected evaluation.source, a parquet file of test images of your classes, got none; name the file "

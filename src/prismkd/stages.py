@@ -13,68 +13,18 @@ import torch
 from torch import Tensor
 
 from prismkd import __version__
-from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS
+from prismkd.config import GUIDED_METHODS
 from prismkd.distillation import distill, new_student
-from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
-from prismkd.probes import PROBE_SEED, judge_senses, run_calibration
-from prismkd.prompts import PromptPlan, make_plan, plain_plan
-from prismkd.prompts.senses import Sense, candidates, defined_senses, unjudged_senses
+from prismkd.probes import PROBE_SEED, run_calibration
+from prismkd.prompting import allocated_plan, load_plan, pilot_size
+from prismkd.prompts import plain_plan
 from prismkd.run import LAST_METHOD, Run, read_json, write_json
 from prismkd.shards import load_arrays, verify
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, run_shard
 from prismkd.teachers import load_classifier, save_classifier
-
-# --- prompts -----------------------------------------------------------------------------------------------------
-
-
-def prompts(run: Run) -> None:
-    """Choose senses once per run, and write each method's plan."""
-    for seed, method in run.jobs:
-        path = run.folder(seed, method) / "prompts.json"
-        if method == "real" or path.is_file():
-            continue
-        diversified = method in DIVERSIFIED_METHODS
-        senses = _senses(run) if diversified else unjudged_senses(run.classes)
-        config = run.config.prompts
-        plan = make_plan(senses, seed, diversified=diversified, template=config.template, id_share=config.id_share)
-        examples = [asdict(plan[i]) for i in range(3 * len(run.classes))]
-        write_json(path, {
-            "plan": plan.to_dict(),
-            "plan_hash": plan.hash(),
-            "senses": [{"class": s.class_name, "definition": s.text, "scores": s.scores} for s in plan.senses],
-            "templates": [style.phrase for style in plan.styles],
-            "contents": list(plan.attributes),
-            "styles": [asdict(style) for style in plan.styles],
-            "num_images": run.config.synthesis.images_per_class * len(run.classes),
-            "examples": [{**e, "class": e["class_name"], "prompt": e["text"]} for e in examples],
-        })  # fmt: skip
-
-
-def _senses(run: Run) -> list[Sense]:
-    path = run.directory / "senses.json"
-    if not path.is_file():
-        start = time.monotonic()
-        count = run.config.prompts.num_probes
-        if count == 0:
-            return defined_senses(run.classes)
-        synthesizer = Synthesizer(run.generator, run.teacher)
-        total = count * sum(len(candidates(item)) for item in run.classes)
-        with run.track("senses (teacher as judge)", total) as progress:
-            found = judge_senses(run.classes, synthesizer, count, PROBE_SEED, progress)
-        write_json(path, {"seconds": time.monotonic() - start, "images": total, "senses": [asdict(s) for s in found]})
-    return [Sense(**row) for row in read_json(path)["senses"]]
-
-
-def load_plan(run: Run, seed: int, method: str) -> PromptPlan:
-    """The plan that the prompts stage wrote."""
-    path = run.folder(seed, method) / "prompts.json"
-    if not path.is_file():
-        raise UserError(f"expected {path}, found none; run `prismkd prompts` first")
-    return PromptPlan.from_dict(read_json(path)["plan"])
-
 
 # --- synthesize --------------------------------------------------------------------------------------------------
 
@@ -98,16 +48,25 @@ def _synthesize_one(run: Run, seed: int, method: str) -> None:
     synthesizer = Synthesizer(run.generator, run.teacher, config.guidance if guided else None, calibration)
     identity = [plan.hash(), asdict(config.generator), config.teacher, config.synthesis.shard_size]
     identity += [asdict(config.guidance), asdict(calibration)] if calibration else []
+    pilot = pilot_size(run, method, count)
+    identity += [pilot] if pilot else []  # what follows the pilot is determined by it
     plan_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     seconds = read_json(record)["seconds"] if record.is_file() else 0.0
     with run.track(f"images {method} (seed {seed})", count) as progress:
-        for shard, start in enumerate(range(0, count, config.synthesis.shard_size)):
-            indices = range(start, min(start + config.synthesis.shard_size, count))
+        for shard, indices in enumerate(_shard_ranges(pilot, count, config.synthesis.shard_size)):
+            if pilot and indices.start == pilot:
+                plan = allocated_plan(run, folder, plan, pilot)
             spent = run_shard(folder / "images", shard, plan, indices, synthesizer, plan_hash, progress)
             seconds += spent or 0.0
             write_json(record, {"num_images": count, "seconds": seconds, "complete": False})
     write_json(record, {"num_images": count, "seconds": seconds, "images_per_second": count / max(seconds, 1e-9),
                         "complete": True})  # fmt: skip
+
+
+def _shard_ranges(pilot: int, count: int, size: int) -> list[range]:
+    """The indices of each shard; the pilot ends with one."""
+    parts = (range(pilot), range(pilot, count))
+    return [part[start : start + size] for part in parts for start in range(0, len(part), size)]
 
 
 def _num_images(run: Run, seed: int, method: str) -> int:
@@ -116,7 +75,7 @@ def _num_images(run: Run, seed: int, method: str) -> int:
     if method != LAST_METHOD:
         return count
     plain, prism = (read_json(run.folder(seed, name) / "synthesis.json") for name in ("plain", "prism"))
-    records = [run.directory / name for name in ("senses.json", "calibration.json")]
+    records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
     preparation = sum(read_json(path)["seconds"] for path in records if path.is_file())
     return max(count, round(count * (prism["seconds"] + preparation) / plain["seconds"]))
 
@@ -227,7 +186,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         if method != "real":
             record = read_json(folder / "synthesis.json")
             timings.append(_timing("synthesize", method, seed, record["seconds"], record["num_images"]))
-    for stage in ("senses", "calibration"):
+    for stage in ("senses", "contents", "calibration"):
         path = run.directory / f"{stage}.json"
         if path.is_file():
             data = read_json(path)

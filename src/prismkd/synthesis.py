@@ -157,6 +157,7 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
         "energy_before": None,
         "energy_after": round(float(free_energy(logits[None], edit.config.temperature if edit else 1.0)), 5),
         "teacher_top1": int(logits.argmax()),
+        "log_probability": round(float(logits.log_softmax(0)[prompt.label]), 5),
         "guided": 0,
     }
     if edit is not None and edit.energy_before is not None and edit.num_edits is not None:

@@ -158,3 +158,13 @@ def test_dit_is_not_given_what_it_gets_wrong() -> None:
     pipeline.scheduler = EulerDiscreteScheduler()
     with pytest.raises(UserError, match="EulerDiscreteScheduler"):
         TextToImage(pipeline, None, GeneratorConfig())
+
+
+@pytest.mark.parametrize("name", sorted({name.split("-")[0]: name for name in PAIRS}.values()))
+def test_texts_have_features_that_tell_them_apart(name: str) -> None:
+    features = generator(name).text_features(["a bell", "a cat", "a bell"])
+    if name.startswith("dit"):
+        assert features is None
+        return
+    assert features is not None and features.shape[0] == 3 and features.isfinite().all()
+    assert torch.equal(features[0], features[2]) and not torch.allclose(features[0], features[1])

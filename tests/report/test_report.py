@@ -66,6 +66,7 @@ def make_run(
         },
     )
     write_json(folder / "calibration.json", calibration)
+    write_senses(folder, classes)
     write_json(
         folder / "metrics.json",
         {
@@ -102,20 +103,25 @@ def write_method(folder: Path, method: str, classes: Sequence[str]) -> None:
     if method == "real":
         return
     examples = [
-        {"index": i, "class": name, "label": i, "prompt": f"an icon of a {name}", "style": "flat", "seed": i}
+        {"index": i, "class_name": name, "label": i, "text": f"an icon of a {name}", "style": "flat", "seed": i}
         for i, name in enumerate(classes)
     ]
     write_json(
         folder / "prompts.json",
         {
-            "senses": [{"class": name, "definition": f"a {name}"} for name in classes],
-            "templates": ["an icon of a {name}"],
-            "contents": ["small"],
+            "plan": {
+                "subjects": [
+                    {
+                        "class_name": name,
+                        "text": name,
+                        "contents": ["a {}", f"a {HOSTILE} {{}}"],
+                        "weights": [0.75, 0.25],
+                    }
+                    for name in classes
+                ],
+                "styles": [{"name": "flat", "phrase": "flat style"}, {"name": HOSTILE, "phrase": ""}],
+            },
             "num_images": 30,
-            "styles": [
-                {"name": "flat", "phrase": "flat style", "weight": 3},
-                {"name": HOSTILE, "phrase": "", "weight": 1},
-            ],
             "plan_hash": "0",
             "examples": examples,
         },
@@ -127,6 +133,28 @@ def write_method(folder: Path, method: str, classes: Sequence[str]) -> None:
         metadata = {"prompt": f'{method} "{classes[label]}" {index}', "teacher_top1": label if index % 4 else 0}
         samples.append(Sample(index, image, label, metadata))
     write_shard(folder / "images", 0, samples, "0")
+
+
+def write_senses(folder: Path, classes: Sequence[str]) -> None:
+    """Two wordings a class with two probes each; the second wording wins; the last class is a tie."""
+    wordings = [
+        {"text": f"{HOSTILE} {number}", "source": "name", "score": {"log_probability": number - 2.0, "error": 0.1,
+                                                                     "energy": -9.0, "agreement": 0.5}}
+        for number in range(2)
+    ]  # fmt: skip
+    senses = [
+        {"class_name": name, "chosen": 1, "wordings": wordings, "tie": name == classes[-1], "lost": False}
+        for name in classes
+    ]
+    write_json(folder / "senses.json", {"seconds": 1.0, "images": 4 * len(classes), "senses": senses})
+    dropped = [{"class_name": HOSTILE, "content": f"a {HOSTILE}", "reason": "it loses the class"}]
+    write_json(folder / "contents.json", {"contents": [], "dropped": dropped})
+    image = np.zeros((8, 8), dtype=np.uint8)
+    samples = [
+        Sample(index, image, index // 4, {"prompt": f"probe {index}", "teacher_top1": 0})
+        for index in range(4 * len(classes))
+    ]
+    write_shard(folder / "probes" / "senses", 0, samples, "0")
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -305,3 +333,28 @@ def test_a_rival_in_front_is_named(tmp_path: Path) -> None:
 def test_methods_with_the_same_prompts_share_an_entry(tmp_path: Path) -> None:
     page = Page(write_report(make_run(tmp_path)))
     assert "PRISM · Plain" in page.text and len(page.all("details")) == 2  # the other is the configuration
+
+
+def test_senses_come_with_their_probes_and_those_to_look_at_first(tmp_path: Path) -> None:
+    page = Page(write_report(make_run(tmp_path)))
+    cards = page.text.split("Classes to look at come first.")[1].split("Prompts")[0]
+    assert cards.index(f"{CLASSES[-1]} a tie") < cards.index(CLASSES[0])
+    assert f"{HOSTILE} 1 name -1.00" in cards
+    groups = [a for _, a in page.elements if a.get("class", "").startswith("wording")]
+    assert [a["class"] for a in groups[:2]] == ["wording", "wording chosen"]
+    probes = [image["alt"].split(" \u2014")[0] for image in page.all("img") if image["alt"].startswith("probe")]
+    assert probes == [f"probe {i}" for i in (*range(8, 12), *range(8))]
+
+
+def test_prompts_stand_beside_their_images_and_dropped_contents_beside_the_reason(tmp_path: Path) -> None:
+    page = Page(write_report(make_run(tmp_path)))
+    beside = [image["title"] for image in page.all("img") if image["alt"] == "the image of this prompt"]
+    assert beside[0].startswith('prism "bell" 0') and len(beside) >= len(CLASSES)
+    assert f"a {HOSTILE} it loses the class" in page.text
+
+
+def test_a_run_without_senses_has_no_such_section(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (run / "senses.json").unlink()
+    (run / "contents.json").unlink()
+    assert 'id="senses"' not in write_report(run).read_text()

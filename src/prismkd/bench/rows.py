@@ -26,6 +26,7 @@ from prismkd.generators import load_generator
 from prismkd.guidance import X0Map, edit_x0
 from prismkd.probes import PROBE_SEED, run_calibration
 from prismkd.prompts import load_classes, plain_plan
+from prismkd.prompts.diversify import with_defaults
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import load_teacher
 
@@ -99,7 +100,7 @@ def embedded_rows(
     classes = load_classes(defaults.classes)
     teacher = load_teacher(defaults.teacher, [item.name for item in classes])
     generator = load_generator(replace(defaults.generator, num_inference_steps=steps, device="cpu"))
-    plan = plain_plan(classes, PROBE_SEED, defaults.prompts.template)
+    plan = plain_plan(classes, PROBE_SEED, with_defaults(defaults.prompts, "pictograms").template)
     prompts = [plan[config.num_calibration_images + i] for i in range(num_images)]
     pieces = count_pieces(embedded_networks(generator, teacher, [prompt.text for prompt in prompts]))
     guided_steps = band_steps(copy.deepcopy(generator.pipeline.scheduler), steps, config)

@@ -95,6 +95,19 @@ class TextToImage:
             images[torch.tensor(flagged)] = torch.nan
         return images
 
+    @torch.no_grad()
+    def text_features(self, texts: list[str]) -> Tensor | None:
+        """The mean over tokens of the first text encoder's output, (n, width); None where there is none, as in DiT."""
+        encoder, tokenizer = (getattr(self.pipeline, name, None) for name in ("text_encoder", "tokenizer"))
+        if encoder is None or tokenizer is None:
+            return None
+        rows = []
+        for text in texts:
+            tokens = tokenizer(text, truncation=True, return_tensors="pt").to(encoder.device)
+            found = encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+            rows.append(found.last_hidden_state[0].float().mean(0).cpu())
+        return torch.stack(rows)
+
     def decode(self, x0: Tensor) -> Tensor:
         """The scheduler's x0 to images in [0, 1], differentiable, through the tiny decoder where there is one."""
         return self._decode_tiny(self.layout.latents(x0))

@@ -1,11 +1,157 @@
-"""Content diversification: what varies inside a class, as a grammar of attributes that keep the thing."""
+"""Content diversification: what varies inside a class. A content is a phrase with ``{}`` for the class in its sense.
+
+``a {}`` becomes ``an {}`` before a vowel, and plurals have no article; ``{s}`` is the plural.
+"""
 
 from __future__ import annotations
 
-# "{}" is the class in its sense. The plain form comes often, since it is what most pictures show.
-ATTRIBUTES = ("{}", "simple {}", "{}", "small {}", "{} with details", "{}", "big {}", "modern {}")
+import re
+from collections.abc import Container, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+from prismkd.prompts import wordnet
+from prismkd.prompts.classes import load_classes
+from prismkd.prompts.styles import ICON_DOMAINS
+
+MAX_SUBKINDS = 8
+SINGULAR = re.compile(r"(?i).*(us|is|ss|as|lens|[^s])$")  # bus, iris, compass, gas: no plurals, though inflect says so
+
+# An icon can show little more than the thing; its plain form comes often, since it is what most icons show.
+ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a {} with details", "a {}", "a big {}", "a modern {}")
+KIND_CONTENTS: dict[str, tuple[str, ...]] = {
+    "animal": (
+        "a {}", "a {} seen from the side", "the face of a {}", "a young {}", "an old {}", "a {} at rest",
+        "a {} in motion", "a {} among plants", "a {} beside water", "a {} on bare ground", "two {s} together",
+        "a group of {s}", "a {} far away in a wide landscape", "a {} partly hidden", "a {} from above", "a {} eating",
+    ),
+    "person": (
+        "a {}", "a {} at work", "the face of a {}", "a young {}", "an old {}", "a {} from behind", "two {s} talking",
+        "a group of {s}", "a {} in a street", "a {} indoors", "a {} sitting", "a {} far away in a wide landscape",
+    ),
+    "plant": (
+        "a {}", "a {} in close-up", "a {} in a garden", "many {s}", "a {} in a pot", "a {} after rain", "a withered {}",
+        "a {} against the sky", "a wild {}", "a {} held in a hand", "a {} in a forest", "a {} from above",
+    ),
+    "food": (
+        "a {}", "a {} on a plate", "a {} on a wooden table", "a {} in close-up", "a {} cut open", "a half-eaten {}",
+        "several {s}", "a {} in a bowl", "a {} held in a hand", "a {} at a market", "a {} in a kitchen",
+        "a {} from above",
+    ),
+    "vehicle": (
+        "a {}", "a {} from the front", "a {} from the side", "a {} from behind", "an old {}", "a modern {}",
+        "a parked {}", "a moving {}", "a row of {s}", "a {} far away", "a small {}", "a {} in the rain", "a rusty {}",
+        "the inside of a {}",
+    ),
+    "building": (
+        "a {}", "the entrance of a {}", "a {} from below", "a {} far away", "an old {}", "a modern {}",
+        "a {} among trees", "a {} in a city", "a {} at night", "the inside of a {}", "a {} from the air",
+        "a ruined {}",
+    ),
+    "clothing": (
+        "a {}", "a person wearing a {}", "a folded {}", "a {} on a hanger", "a colorful {}", "a worn {}",
+        "a {} on a table", "several {s}", "a {} in close-up", "a {} on a mannequin", "a {} in a shop", "a dark {}",
+    ),
+    "instrument": (
+        "a {}", "a person playing a {}", "a {} on a stand", "a {} on a stage", "an old {}", "a {} in its case",
+        "a {} in close-up", "several {s}", "a {} in a living room", "a {} in a shop", "a {} from above",
+    ),
+    "place": (
+        "a {}", "a {} at sunrise", "a {} from the air", "a {} in winter", "a {} with people", "a {} under dark clouds",
+        "a {} in summer", "a {} far away", "a {} in close-up", "a {} in fog",
+    ),
+    "object": (
+        "a {}", "a {} in close-up", "a {} on a table", "a {} held in a hand", "an old worn {}", "a new {}",
+        "a small {}", "a large {}", "several {s}", "a {} in use", "a {} outdoors", "a {} from above",
+        "a {} from the side", "a {} in a cluttered room", "a {} on a plain background", "part of a {}",
+    ),
+}  # fmt: skip
 
 
-def contents(attributes: tuple[str, ...] = ATTRIBUTES) -> list[str]:
-    """The attribute templates of every class, in the order in which they are used."""
-    return list(attributes)
+def contents_of(domain: str, synset: str, suggested: Sequence[str] = (), others: Container[str] = ()) -> list[str]:
+    """The contents of one class, the plain form first.
+
+    Args:
+        domain: the teacher's own style domain; icons have a grammar of their own.
+        synset: WordNet id of the class's sense, which gives sub-kinds and the right grammar; may be empty.
+        suggested: a language model's contents, which take the grammar's place.
+        others: synsets of the other classes, which are no sub-kinds of this one.
+    """
+    if domain in ICON_DOMAINS and not suggested:
+        return list(ICON_CONTENTS)
+    kind = wordnet.kind(synset) if synset else "object"
+    return without_near_duplicates(["a {}", *(suggested or KIND_CONTENTS[kind]), *subkinds(synset, others)])
+
+
+def subkinds(synset: str, others: Container[str]) -> list[str]:
+    """Names of what lies below a synset, evenly from all over it, those of ImageNet-1k if there are any.
+
+    People have none: WordNet's words for them include insults.
+    """
+    if not synset or wordnet.kind(synset) == "person":
+        return []
+    below = [item for item in wordnet.hyponyms(synset) if item.id not in others]
+    below = [item for item in below if item.id in _usual()] or below
+    count = min(MAX_SUBKINDS, len(below))
+    return [_subkind(below[i * len(below) // count], synset) for i in range(count)]
+
+
+@cache
+def _usual() -> frozenset[str]:
+    return frozenset(item.synset for item in load_classes("imagenet-1k"))
+
+
+def _subkind(item: wordnet.Synset, synset: str) -> str:
+    """The sub-kind's name, and of what it is a kind, since names are ambiguous: a boxer, a kind of dog."""
+    general = wordnet.find_synset(synset).lemmas[0]
+    name = with_article(item.lemmas[0])
+    return name if general.lower() in item.lemmas[0].lower().split() else f"{name}, a kind of {general}"
+
+
+def without_near_duplicates(phrases: Sequence[str]) -> list[str]:
+    """The phrases whose words aren't those of an earlier one, articles and order aside."""
+    kept: dict[frozenset[str], str] = {}
+    for phrase in phrases:
+        words = re.findall(r"\{s?\}|\w+", phrase.lower())
+        kept.setdefault(frozenset(words) - {"a", "an", "the", "of", "in", "on", "with", "and"}, phrase)
+    return list(kept.values())
+
+
+@lru_cache(maxsize=65536)
+def compose(phrase: str, content: str, sense: str) -> str:
+    """A style's phrase with a content of the class in it; what explains the sense, behind a comma, comes last."""
+    noun, comma, explanation = sense.partition(",")
+    return phrase.replace("{}", fill(content, noun)) + comma + explanation
+
+
+def fill(content: str, noun: str) -> str:
+    """A content with the class's noun in it, in grammatical English as far as simple rules go."""
+    if is_plural(noun):
+        content = re.sub(r"\ban? (?=((?!an? )[\w-]+ )*\{\})", "", content)
+    for placeholder, text in (("{s}", plural(noun)), ("a {}", with_article(noun)), ("{}", noun)):
+        if placeholder in content:
+            content = content.replace(placeholder, text)
+    return content
+
+
+def with_article(noun: str) -> str:
+    """``a`` or ``an`` before a noun, nothing before a plural; what follows a comma explains the noun."""
+    return noun if is_plural(noun) else str(_inflect().a(noun))
+
+
+def is_plural(noun: str) -> bool:
+    """Whether a noun such as "reading glasses" or "scissors" is a plural."""
+    head = re.split(r",| (?:of|with|for|in) ", noun)[0].split(" ")[-1]
+    return not SINGULAR.match(head) and bool(_inflect().singular_noun(head))
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun."""
+    return noun if is_plural(noun) else str(_inflect().plural_noun(noun))
+
+
+@cache
+def _inflect() -> Any:
+    import inflect  # slow to import
+
+    return inflect.engine()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
-from prismkd.prompts.classes import ClassName
-from prismkd.prompts.content import contents
-from prismkd.prompts.senses import Sense, unjudged_senses
-from prismkd.prompts.styles import Style, style_bank
+from prismkd.errors import UserError
+from prismkd.prompts.content import compose
+from prismkd.prompts.styles import Style
 
-GOLDEN = 0.6180339887498949  # the additive recurrence with the lowest discrepancy in one dimension
+# The additive recurrence with low discrepancy in two dimensions: 1 / g and 1 / g^2 with g^3 = g + 1 (Roberts 2018).
+CONTENT_STEP, STYLE_STEP = 0.7548776662466927, 0.5698402909980532
+GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309515  # so that classes differ in what they have at one turn
+CYCLE = 32  # prompts per class, on average, in one round of an uneven allocation
 
 
 @dataclass(frozen=True)
@@ -29,39 +33,83 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is drawn of one class.
+
+    Attributes:
+        class_name: the label's name.
+        text: the class in its sense.
+        contents: phrases with ``{}`` for the text.
+        weights: of the plan's styles; they add up to 1.
+    """
+
+    class_name: str
+    text: str
+    contents: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PromptPlan:
     """How prompts are made from an index.
 
     Attributes:
-        senses: one wording per class.
-        attributes: content templates, used in turn.
-        styles: styles with weights that add up to 1.
+        subjects: one per class, in the order of the labels.
+        styles: what the subjects' weights are of.
         seed: the run's seed; image i has the same noise in every method.
+        pilot: prompts, a multiple of the number of classes, that go to all classes alike.
+        shares: of the classes after the pilot; they add up to 1. Empty: all alike.
+        later: the subjects after the pilot. Empty: the same.
     """
 
-    senses: tuple[Sense, ...]
-    attributes: tuple[str, ...]
+    subjects: tuple[Subject, ...]
     styles: tuple[Style, ...]
     seed: int
+    pilot: int = 0
+    shares: tuple[float, ...] = ()
+    later: tuple[Subject, ...] = ()
 
     def __getitem__(self, index: int) -> Prompt:
-        """Prompt ``index``: classes in turn, so that every prefix is balanced; styles spread by weight."""
-        num_classes = len(self.senses)
-        label, turn = index % num_classes, index // num_classes
-        sense = self.senses[label]
-        style = self._style((turn * GOLDEN + label / num_classes) % 1.0)
-        subject = self.attributes[turn % len(self.attributes)].replace("{}", sense.text)
-        text = style.phrase.replace("{}", subject)
-        return Prompt(index, label, sense.class_name, text, style.name, image_seed(self.seed, index))
+        """Prompt ``index``: classes in turn, so that every prefix is balanced; contents and styles spread evenly."""
+        label, turn = self._turn(index)
+        subject = (self.later or self.subjects)[label] if index >= self.pilot else self.subjects[label]
+        content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
+        style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
+        text = compose(style.phrase, content, subject.text)
+        return Prompt(index, label, subject.class_name, text, style.name, image_seed(self.seed, index))
 
-    def _style(self, position: float) -> Style:
+    def _turn(self, index: int) -> tuple[int, int]:
+        """The label of a prompt, and how many prompts of that label came before."""
+        num_classes = len(self.subjects)
+        if index < self.pilot or not self.shares:
+            return index % num_classes, index // num_classes
+        order, quotas = self._round
+        rounds, place = divmod(index - self.pilot, len(order))
+        label, earlier = order[place]
+        return label, self.pilot // num_classes + rounds * quotas[label] + earlier
+
+    @cached_property
+    def _round(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """One round of the uneven part: (label, earlier prompts of it) in an order that spreads every label evenly."""
+        total = CYCLE * len(self.shares)
+        quotas = _rounded([share * total for share in self.shares], total)
+        places = [((turn + 0.5) / quota, label, turn) for label, quota in enumerate(quotas) for turn in range(quota)]
+        return [(label, turn) for _, label, turn in sorted(places)], quotas
+
+    def _style(self, subject: Subject, position: float) -> Style:
         """The style whose share of [0, 1) holds ``position``."""
-        total = 0.0
-        for style in self.styles:
-            total += style.weight
-            if position < total:
+        for style, end in zip(self.styles, accumulate(subject.weights), strict=True):
+            if position < end:
                 return style
-        return self.styles[-1]
+        return max(zip(subject.weights, self.styles, strict=True), key=lambda pair: pair[0])[1]  # sums to 1 - 1e-16
+
+    def allocated(self, pilot: int, shares: Sequence[float], factors: Sequence[float]) -> PromptPlan:
+        """This plan up to ``pilot``; after it ``shares`` of the classes, and style weights times ``factors``."""
+        later = []
+        for subject in self.subjects:
+            weights = [weight * factor for weight, factor in zip(subject.weights, factors, strict=True)]
+            later.append(replace(subject, weights=tuple(weight / sum(weights) for weight in weights)))
+        return replace(self, pilot=pilot, shares=tuple(shares), later=tuple(later))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -70,13 +118,29 @@ class PromptPlan:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PromptPlan:
         """The inverse of ``to_dict``."""
-        senses = tuple(Sense(**row) for row in data["senses"])
+        first, later = (tuple(map(_subject, data[name])) for name in ("subjects", "later"))
         styles = tuple(Style(**row) for row in data["styles"])
-        return cls(senses, tuple(data["attributes"]), styles, data["seed"])
+        return cls(first, styles, data["seed"], data["pilot"], tuple(data["shares"]), later)
 
     def hash(self) -> str:
         """A digest of everything that determines the prompts and seeds."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _subject(row: dict[str, Any]) -> Subject:
+    return Subject(row["class_name"], row["text"], tuple(row["contents"]), tuple(row["weights"]))
+
+
+def _rounded(values: Sequence[float], total: int) -> list[int]:
+    """Whole numbers near ``values`` that add up to ``total``, each at least 1 (largest remainders)."""
+    whole = [max(1, int(value)) for value in values]
+    by_remainder = sorted(range(len(values)), key=lambda i: whole[i] - values[i])
+    while sum(whole) < total:
+        for i in by_remainder[: total - sum(whole)]:
+            whole[i] += 1
+    while sum(whole) > total:
+        whole[whole.index(max(whole))] -= 1
+    return whole
 
 
 def image_seed(run_seed: int, index: int) -> int:
@@ -85,13 +149,13 @@ def image_seed(run_seed: int, index: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def make_plan(senses: Sequence[Sense], seed: int, *, diversified: bool, template: str, id_share: float) -> PromptPlan:
-    """The plan of a method: the senses in one template, or in DPE's contents and styles as well."""
-    if diversified:
-        return PromptPlan(tuple(senses), tuple(contents()), tuple(style_bank(id_share)), seed)
-    return PromptPlan(tuple(senses), ("{}",), (Style("plain", template.replace("{name}", "{}"), 1.0),), seed)
+def check_budget(num_images: int, num_classes: int) -> None:
+    """Every class needs an image.
 
-
-def plain_plan(classes: Sequence[ClassName], seed: int, template: str) -> PromptPlan:
-    """The plan of class names in one template: what calibration, tests of guidance and plain methods draw."""
-    return make_plan(unjudged_senses(classes), seed, diversified=False, template=template, id_share=1.0)
+    Raises:
+        UserError: there are fewer images than classes.
+    """
+    if num_images < num_classes:
+        raise UserError(
+            f"expected at least one image per class, {num_classes}, got {num_images}; raise the number of images"
+        )

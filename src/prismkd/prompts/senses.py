@@ -6,27 +6,155 @@ wording whose images the teacher gives the class most surely is kept. No real im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from prismkd.prompts import wordnet
 from prismkd.prompts.classes import ClassName
+from prismkd.prompts.language_model import SenseSuggestion
+
+MAX_GLOSS_WORDS = 12
+OPEN_ENDS = set("a an the of in on with to and or that which for by from as at having its used typically".split())
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the teacher says of a wording's probe images: means over them.
+
+    Attributes:
+        log_probability: of the class; what wordings are compared by.
+        error: its standard error.
+        energy: the free energy.
+        agreement: share of images that the teacher takes for the class.
+    """
+
+    log_probability: float
+    error: float
+    energy: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One way to say what a class means.
+
+    Attributes:
+        text: takes the place of the class name in prompts.
+        source: name, definition, synset (the user's), wordnet or language model.
+        synset: WordNet id of the sense, where known.
+        contents: a language model's contents of this sense.
+        score: the teacher's, where it was asked.
+    """
+
+    text: str
+    source: str
+    synset: str = ""
+    contents: tuple[str, ...] = ()
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
 class Sense:
-    """The chosen wording of a class, with every candidate's score (mean log probability of the class)."""
+    """The wordings of a class, and the place of the chosen one."""
 
     class_name: str
-    text: str
-    scores: dict[str, float]
+    wordings: tuple[Wording, ...]
+    chosen: int = 0
+
+    @property
+    def wording(self) -> Wording:
+        """The chosen one."""
+        return self.wordings[self.chosen]
+
+    @property
+    def text(self) -> str:
+        """The chosen one's text."""
+        return self.wording.text
+
+    @property
+    def meaning(self) -> tuple[Wording, ...]:
+        """The chosen wording; a chosen bare name is followed by its senses, best first, which tell what it means."""
+        if self.wording.source != "name":
+            return (self.wording,)
+        others = [w for w in self.wordings if w is not self.wording]
+        if any(w.score for w in others):
+            others = sorted(others, key=lambda w: -w.score.log_probability if w.score else math.inf)
+        return (self.wording, *(others if len(others) == 1 or self.wording.score else ()))
+
+    @property
+    def synset(self) -> str:
+        """WordNet id of what is meant, where known."""
+        return next((w.synset for w in self.meaning if w.synset), "")
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """A language model's contents of what is meant, if any."""
+        return next((w.contents for w in self.meaning if w.contents), ())
+
+    @property
+    def margin(self) -> float | None:
+        """Nats of log probability between the chosen wording and the next one; None without a rival."""
+        rivals = [w.score.log_probability for i, w in enumerate(self.wordings) if w.score and i != self.chosen]
+        return self.wording.score.log_probability - max(rivals) if self.wording.score and rivals else None
+
+    @property
+    def tie(self) -> bool:
+        """Whether a rival is as good within one standard error of the difference."""
+        best = self.wording.score
+        return best is not None and any(
+            best.log_probability - w.score.log_probability < math.hypot(best.error, w.score.error)
+            for i, w in enumerate(self.wordings)
+            if w.score and i != self.chosen
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether the teacher takes no probe image of any wording for the class."""
+        scores = [w.score for w in self.wordings if w.score]
+        return bool(scores) and max(score.agreement for score in scores) == 0
 
 
-def candidates(item: ClassName) -> list[str]:
-    """Wordings to try: the name alone, and its definition where there is one."""
-    return [item.name, _without_article(item.definition)] if item.definition else [item.name]
+def candidates(item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max_senses: int = 4) -> list[Wording]:
+    """Wordings to try: the name alone, and what the user says is meant; else WordNet's and a language model's senses.
+
+    Args:
+        item: the class.
+        suggestions: a language model's senses.
+        max_senses: of WordNet, the most frequent ones first.
+    """
+    given = bool(item.definition or item.synset)
+    only = suggestions[0].contents if given and len(suggestions) == 1 else ()
+    found = [Wording(item.name, "name", item.synset, only)]
+    if item.definition:
+        found.append(Wording(_without_article(item.definition), "definition", item.synset, only))
+    if item.synset:
+        gloss = wordnet.find_synset(item.synset).definition
+        found.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, only))
+    if not given:
+        for sense in _senses_of_all(item)[:max_senses]:
+            found.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
+        for suggestion in suggestions:
+            text = f"{item.name}, {short_gloss(suggestion.gloss)}"
+            found.append(Wording(text, "language model", contents=suggestion.contents))
+    return list({wording.text: wording for wording in reversed(found)}.values())[::-1]
+
+
+def _senses_of_all(item: ClassName) -> list[wordnet.Synset]:
+    """WordNet's senses of the name, then those of its synonyms."""
+    found = [sense for name in (item.name, *item.synonyms) for sense in wordnet.senses_of(name)]
+    return list({sense.id: sense for sense in found}.values())
+
+
+def short_gloss(gloss: str) -> str:
+    """The first clause of a definition, without brackets and article, at most ``MAX_GLOSS_WORDS`` words."""
+    clause = re.split(r"[;:]", re.sub(r"\([^)]*\)", "", gloss))[0]
+    words = re.sub(r"^any of (?:various|several|numerous|many) ", "", clause.strip()).split()[:MAX_GLOSS_WORDS]
+    while len(words) > 1 and words[-1].lower() in OPEN_ENDS:
+        words.pop()
+    return _without_article(" ".join(words).strip(" ,."))
 
 
 def _without_article(text: str) -> str:
@@ -34,34 +162,48 @@ def _without_article(text: str) -> str:
     return rest if first.lower() in ("a", "an", "the") and rest else text
 
 
-def choose_senses(classes: Sequence[ClassName], score: Callable[[list[str], list[int]], Tensor]) -> list[Sense]:
-    """Pick each class's best wording.
-
-    Args:
-        classes: the class list.
-        score: takes wordings and their class indices, returns the mean log probability that the teacher gives
-            the class on images of each wording.
-    """
-    wordings = [(index, text) for index, item in enumerate(classes) for text in candidates(item)]
-    scores = score([text for _, text in wordings], [index for index, _ in wordings])
+def given_senses(
+    classes: Sequence[ClassName], suggestions: Mapping[str, Sequence[SenseSuggestion]], max_senses: int
+) -> list[Sense]:
+    """Every class's wordings, none judged; chosen is the user's synset, else the definition, else the name."""
     senses = []
-    for index, item in enumerate(classes):
-        own = {text: float(s) for (i, text), s in zip(wordings, scores, strict=True) if i == index}
-        senses.append(Sense(item.name, max(own, key=lambda text: own[text]), own))
+    for item in classes:
+        wordings = candidates(item, suggestions.get(item.name, ()), max_senses)
+        given = [i for i, wording in enumerate(wordings) if wording.source in ("name", "definition", "synset")]
+        senses.append(Sense(item.name, tuple(wordings), given[-1]))
     return senses
 
 
-def unjudged_senses(classes: Sequence[ClassName]) -> list[Sense]:
+def choose(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[Sense]:
+    """Give every wording its score, and pick each class's best.
+
+    Args:
+        senses: with candidates.
+        score: of a class index and a wording's text.
+    """
+    judged = []
+    for label, sense in enumerate(senses):
+        wordings = tuple(replace(wording, score=score(label, wording.text)) for wording in sense.wordings)
+        best = max(range(len(wordings)), key=lambda i: wordings[i].score.log_probability)  # type: ignore[union-attr]
+        judged.append(replace(sense, wordings=wordings, chosen=best))
+    return judged
+
+
+def names_alone(classes: Sequence[ClassName]) -> list[Sense]:
     """Names as they are."""
-    return [Sense(item.name, item.name, {}) for item in classes]
+    return [Sense(item.name, (Wording(item.name, "name", item.synset),)) for item in classes]
 
 
-def defined_senses(classes: Sequence[ClassName]) -> list[Sense]:
-    """Definitions as the user gave them, names where there are none."""
-    return [Sense(item.name, candidates(item)[-1], {}) for item in classes]
+def senses_to_rows(senses: Sequence[Sense]) -> list[dict[str, Any]]:
+    """For JSON and tables: the fields, and what follows from them."""
+    return [{**asdict(s), "text": s.text, "margin": s.margin, "tie": s.tie, "lost": s.lost} for s in senses]
 
 
-def mean_log_probability(logits: Tensor, labels: Tensor, num_probes: int) -> Tensor:
-    """(wordings * num_probes, classes) logits to the mean log probability of each wording's class."""
-    log_probability = torch.log_softmax(logits, dim=1).gather(1, labels[:, None]).squeeze(1)
-    return log_probability.view(-1, num_probes).mean(dim=1)
+def senses_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Sense]:
+    """The inverse of ``senses_to_rows``."""
+    return [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
+
+
+def _wording(row: Mapping[str, Any]) -> Wording:
+    score = Score(**row["score"]) if row["score"] else None
+    return Wording(**{**row, "contents": tuple(row["contents"]), "score": score})

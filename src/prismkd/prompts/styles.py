@@ -1,31 +1,130 @@
-"""Style diversification: how a thing is drawn. The first style of a bank is the teacher's own."""
+"""Style diversification: how a thing is drawn. The first domain of a bank is the teacher's own."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from prismkd.errors import UserError
+
+# Phrases by domain; "{}" is the subject with its article. The icon domains have the words that the embedded generator
+# was trained with; the others are the domains of ImageNet, PACS and DomainNet.
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "filled": ("a solid icon of {}",),
+    "icon": ("an icon of {}",),
+    "outline": ("an outline icon of {}",),
+    "duotone": ("a duotone icon of {}",),
+    "emoji": ("a color emoji icon of {}",),
+    "color": ("a flat color icon of {}",),
+    "photo": (
+        "a photo of {}",
+        "a close-up photo of {}",
+        "a wide-angle photo of {}",
+        "a smartphone snapshot of {}",
+        "a photo of {} in bright daylight",
+        "a photo of {} at dusk",
+        "a photo of {} with flash at night",
+        "a photo of {} with a blurred background",
+        "a black and white photo of {}",
+    ),
+    "art": (
+        "an oil painting of {}",
+        "a watercolor painting of {}",
+        "an impressionist painting of {}",
+        "an ink wash painting of {}",
+        "a woodblock print of {}",
+        "a pastel drawing of {}",
+        "a sculpture of {}",
+    ),
+    "sketch": (
+        "a pencil sketch of {}",
+        "a charcoal drawing of {}",
+        "a pen and ink drawing of {}",
+        "a line drawing of {} on white paper",
+    ),
+    "cartoon": (
+        "a cartoon of {}",
+        "a comic book panel with {}",
+        "a children's book illustration of {}",
+        "a flat animation still of {}",
+    ),
+    "clip-art": ("clip art of {}", "a flat vector illustration of {}", "a sticker of {}"),
+    "quickdraw": ("a quick doodle of {} in a few black strokes on white", "a child's simple line doodle of {}"),
+    "infographic": ("an infographic about {}", "a labeled diagram of {}"),
+}
+ICON_DOMAINS = ("filled", "icon", "outline", "duotone", "emoji", "color")
+PHOTO_DOMAINS = ("photo", "art", "sketch", "cartoon", "clip-art", "quickdraw", "infographic")
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style's name, the prompt it makes of a subject (``{}``), and its share of the images."""
+    """A way of drawing: its name, its domain, the prompt it makes of a subject (``{}``), its share of the images."""
 
     name: str
+    domain: str
     phrase: str
     weight: float
 
 
-# The words that the embedded generator was trained with.
-ICON_STYLES = (
-    ("filled", "a solid icon of a {}"),
-    ("icon", "an icon of a {}"),
-    ("outline", "an outline icon of a {}"),
-    ("duotone", "a duotone icon of a {}"),
-    ("emoji", "a color emoji icon of a {}"),
-    ("color", "a flat color icon of a {}"),
-)
+def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
+    """The domains' styles with weights that add up to 1.
+
+    Args:
+        domains: names of ``DOMAINS`` or "name: a phrase with {}"; the first is the teacher's own.
+        id_share: share of the first domain; the others have equal parts of the rest, and the styles of a domain too.
+
+    Raises:
+        UserError: an unknown domain, one twice, or a phrase without ``{}``.
+    """
+    phrases = dict(map(_domain, domains))
+    if not domains or len(phrases) < len(domains):
+        raise UserError(f"expected prompts.domains, each once, got {list(domains)}; remove the repeats")
+    rest = (1.0 - id_share) / max(len(phrases) - 1, 1)
+    bank = []
+    for place, (domain, own) in enumerate(phrases.items()):
+        share = 1.0 if len(phrases) == 1 else rest if place else id_share
+        names = [domain, *[f"{domain} {number}" for number in range(2, len(own) + 1)]]
+        bank += [Style(name, domain, phrase, share / len(own)) for name, phrase in zip(names, own, strict=True)]
+    return bank
 
 
-def style_bank(id_share: float) -> list[Style]:
-    """Styles with weights that add up to 1: ``id_share`` for the teacher's own, the rest spread evenly."""
-    others = (1.0 - id_share) / (len(ICON_STYLES) - 1)
-    return [Style(name, phrase, others if i else id_share) for i, (name, phrase) in enumerate(ICON_STYLES)]
+def _domain(text: str) -> tuple[str, tuple[str, ...]]:
+    """A domain's name and phrases."""
+    name, colon, phrase = text.partition(":")
+    if not colon:
+        return text, DOMAINS[known_domain(text)]
+    if phrase.count("{}") != 1:
+        raise UserError(
+            f'expected "name: a phrase with {{}}" in prompts.domains, got {text!r}; say where the class goes'
+        )
+    return name.strip(), (phrase.strip(),)
+
+
+def known_domain(name: str) -> str:
+    """``name`` if it is a domain's.
+
+    Raises:
+        UserError: it is not; offers the nearest.
+    """
+    if name not in DOMAINS:
+        near = difflib.get_close_matches(name, DOMAINS, n=1, cutoff=0.4)
+        hint = f"perhaps {near[0]}" if near else f'use {", ".join(DOMAINS)}, or "name: a phrase with {{}}"'
+        raise UserError(f"expected a style domain, got {name!r}; {hint}")
+    return name
+
+
+def class_weights(bank: Sequence[Style], allowed: Sequence[str], class_name: str) -> tuple[float, ...]:
+    """The weights of a bank's styles for a class that allows some of the domains only (empty: all).
+
+    Raises:
+        UserError: the bank has none of them.
+    """
+    weights = [style.weight if not allowed or style.domain in allowed else 0.0 for style in bank]
+    if not sum(weights) > 0:
+        found = ", ".join(dict.fromkeys(style.domain for style in bank if style.weight > 0))
+        raise UserError(
+            f"expected styles of the class {class_name!r} among {found}, got {', '.join(allowed)}; "
+            "add one to prompts.domains or mend the class list"
+        )
+    return tuple(weight / sum(weights) for weight in weights)

@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from prismkd.report import figures, names, tables
+from prismkd.report import figures, names, prompts, tables
 from prismkd.report.figures import Mark
 from prismkd.report.headline import headline
 from prismkd.report.run_directory import Run, load_run
@@ -34,23 +34,6 @@ class Panel:
     title: str
     figure: Markup
     note: str = ""
-
-
-@dataclass(frozen=True)
-class PromptSet:
-    """The parts of prompts.json that are shown, and the methods that they serve."""
-
-    methods: list[str]
-    templates: list[str]
-    contents: list[str]
-    senses: list[dict[str, Any]]
-    styles: list[dict[str, Any]]
-    examples: list[dict[str, Any]]
-
-    @property
-    def ingredients(self) -> tuple[list[Any], ...]:
-        """Everything but the methods and the examples, which carry seeds."""
-        return self.templates, self.contents, self.senses, self.styles
 
 
 def write_report(run_dir: Path) -> Path:
@@ -99,7 +82,9 @@ def context(run: Run) -> dict[str, Any]:
         "energy_panels": energy_panels(run),
         "calibration": tables.calibration_table(run),
         "calibration_panel": calibration_panel(run),
-        "prompts": prompt_sets(run),
+        "senses": prompts.sense_cards(run),
+        "prompts": prompts.prompt_sets(run),
+        "dropped": prompts.dropped_contents(run),
         "confusion_of": names.method_label(confused_method),
         "heat_map": None if confusion is None else heat_map(run, confusion),
         "confused": None if confusion is None else tables.confused_table(run, confusion),
@@ -187,34 +172,6 @@ def calibration_panel(run: Run) -> Panel | None:
     figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
     note = f"{len(energies)} unguided images"
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
-
-
-def prompt_sets(run: Run) -> list[PromptSet]:
-    """What the prompts are made of, PRISM's first; methods with the same ingredients share an entry."""
-    sets: list[PromptSet] = []
-    for method in sorted(run.folders, key=lambda method: method != "prism"):
-        document = next(iter(run.documents(method, "prompts.json")), None)
-        if document is None or method in REFERENCES:
-            continue
-        found = PromptSet(
-            [names.method_label(method)],
-            document.get("templates") or [],
-            document.get("contents") or [],
-            [sense for sense in document.get("senses") or [] if sense.get("definition")],
-            _with_shares(document.get("styles") or []),
-            document.get("examples") or [],
-        )
-        same = next((known for known in sets if known.ingredients == found.ingredients), None)
-        if same:
-            same.methods.extend(found.methods)
-        else:
-            sets.append(found)
-    return sets
-
-
-def _with_shares(styles: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    total = sum(float(style.get("weight") or 0) for style in styles) or 1.0
-    return [{**style, "share": float(style.get("weight") or 0) / total} for style in styles]
 
 
 def heat_map(run: Run, confusion: NDArray[np.float64]) -> Markup | None:

@@ -56,7 +56,7 @@ def image_grids(run: Run) -> list[ClassGrid]:
     num_classes = min(len(run.classes), MAX_CLASSES)
     indices = _first_indices(folders[shown[0]], num_classes)
     wanted = {index for chosen in indices for index in chosen}
-    pictures = {method: _thumbnails(run, folders[method], wanted) for method in shown}
+    pictures = {method: thumbnails_of(run, folders[method], wanted) for method in shown}
     return [
         ClassGrid(
             class_name(run, label),
@@ -83,18 +83,19 @@ def _first_indices(folder: Path, num_classes: int) -> list[list[int]]:
     return indices
 
 
-def _thumbnails(run: Run, folder: Path, wanted: set[int]) -> dict[tuple[int, int], Thumbnail]:
-    """Thumbnails by (image index, label)."""
+def thumbnails_of(run: Run, folder: Path, wanted: set[int]) -> dict[tuple[int, int], Thumbnail]:
+    """Thumbnails of the wanted images by (image index, label)."""
     found: dict[tuple[int, int], Thumbnail] = {}
     for sample in shards.read_samples(folder):
         if sample.index in wanted:
-            found[sample.index, sample.label] = _thumbnail(run, sample)
+            found[sample.index, sample.label] = thumbnail(run, sample)
             if len(found) == len(wanted):
                 break
     return found
 
 
-def _thumbnail(run: Run, sample: shards.Sample) -> Thumbnail:
+def thumbnail(run: Run, sample: shards.Sample) -> Thumbnail:
+    """A stored image in small, with its prompt and what the teacher sees."""
     seen = sample.metadata.get("teacher_top1")
     rejected = isinstance(seen, int) and seen != sample.label
     text = str(sample.metadata.get("prompt", class_name(run, sample.label)))

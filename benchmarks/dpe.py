@@ -1,0 +1,160 @@
+"""What each step of Diversified Prompt Engineering does on Pictograms, without and with guidance.
+
+Usage: python -m benchmarks.dpe [--part steps] [--part senses]
+       python -m benchmarks.publish
+
+Every finished cell is a file in ``runs/dpe-HASH``, the hash being that of all settings; the same command continues
+where it was stopped. All rows have the same number of images, and images of one seed share their noise over all rows.
+Results go to ``benchmarks/results/dpe.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.cells import Cells, folder_of
+from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.publish import RESULTS, write_results
+from prismkd.evaluation import evaluate_images, evaluate_student
+from prismkd.guidance import Calibration
+from prismkd.probes import PROBE_SEED, pilot_allocation, sense_prompts
+from prismkd.prompts import PromptPlan, diversified_plan
+from prismkd.prompts.diversify import template_plan
+from prismkd.prompts.senses import Sense, Wording, candidates
+from prismkd.prompts.styles import style_bank
+from prismkd.students import predict
+from prismkd.synthesis import Synthesizer, quantized
+
+SEEDS, JUDGE_SEED = (0, 1, 2), 8_000_000
+IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES = 50, 20, 16
+STEPS = ("plain", "senses", "content", "style", "adaptive")
+
+
+class Bench:
+    """The measurements; each is a cell that is computed once."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.laboratory = laboratory
+        self.num_classes = len(laboratory.classes)
+        self.cells = Cells(folder_of("dpe", laboratory, IMAGES_PER_CLASS, PILOT_PER_CLASS))
+
+    # --- the steps -----------------------------------------------------------------------------------------------
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Student and images of every step, without and with guidance."""
+        rows = []
+        for seed in SEEDS:
+            for guided in (False, True):
+                for step in STEPS:
+                    name = f"{step} {'guided' if guided else 'unguided'} {seed}"
+                    cell = self.cells.get(name, partial(self._step, step, guided, seed))
+                    rows.append({"step": step, "guided": guided, "seed": seed, **cell})
+        return rows
+
+    def _step(self, step: str, guided: bool, seed: int) -> dict[str, Any]:
+        laboratory = self.laboratory
+        images, labels, allocation = self.draw(step, guided, seed)
+        student = laboratory.distil(images, seed)
+        rows = evaluate_student(student, laboratory.teacher, laboratory.test, "", seed)[0]
+        real = laboratory.test.domain("id")
+        found = evaluate_images(images, labels, laboratory.teacher, laboratory.judge, real, 5, "", 0)
+        return {"top1": {row.domain: row.value for row in rows if row.metric == "top1"},
+                **{row.metric: row.value for row in found}, **allocation}  # fmt: skip
+
+    def plan(self, step: str, seed: int) -> PromptPlan:
+        """The plan of a step: each adds one thing to the step before."""
+        laboratory, template = self.laboratory, self.laboratory.prompts.template
+        if step == "plain":
+            return laboratory.plan(seed)
+        if step == "senses":
+            return template_plan(laboratory.senses, seed, template)
+        config = laboratory.prompts
+        if step == "content":
+            config = replace(config, domains=(f"icon: {template.replace('a {name}', '{}')}",))  # the template's style
+        return diversified_plan(laboratory.classes, laboratory.senses, laboratory.contents, config, seed)
+
+    def draw(self, step: str, guided: bool, seed: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Images, labels, and what the pilot decided."""
+        plan, count = self.plan(step, seed), IMAGES_PER_CLASS * self.num_classes
+        if step != "adaptive":
+            return self.images(plan, 0, count, guided), labels_of(plan, count), {}
+        pilot = PILOT_PER_CLASS * self.num_classes
+        first = self.images(plan, 0, pilot, guided)
+        found = pilot_allocation(self.laboratory.teacher, plan, first, range(pilot))
+        plan = plan.allocated(pilot, found.class_shares, found.style_factors)
+        images = torch.cat([first, self.images(plan, pilot, count, guided)])
+        return images, labels_of(plan, count), {"shares": found.class_shares, "factors": found.style_factors}
+
+    def images(self, plan: PromptPlan, start: int, stop: int, guided: bool) -> Tensor:
+        """Images ``start`` to ``stop`` as they are stored."""
+        laboratory = self.laboratory
+        guidance = laboratory.config.guidance if guided else None
+        calibration = self.calibration if guided else None
+        synthesizer = Synthesizer(laboratory.generator, laboratory.teacher, guidance, calibration)
+        return quantized(synthesizer.draw_all([plan[i] for i in range(start, stop)]))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return self.laboratory.calibration(self.laboratory.config.guidance)
+
+    # --- the senses ----------------------------------------------------------------------------------------------
+
+    def senses(self) -> list[dict[str, Any]]:
+        """What the outside judge sees in the images of each source's wording, class by class."""
+        rows = []
+        for seed in SEEDS:
+            rows += self.cells.get(f"senses {seed}", partial(self._senses_cell, seed))["rows"]
+        return rows
+
+    def _senses_cell(self, seed: int) -> dict[str, Any]:
+        """Wordings from the name alone and from WordNet; the class list's own definitions are only the reference."""
+        scored = self.laboratory.judged(self._bare_senses(), PROBE_SEED + seed)
+        rows = []
+        for item, sense in zip(self.laboratory.classes, scored, strict=True):
+            sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
+                       "definition of the class list": candidates(item)[-1]}  # fmt: skip
+            known = [wording for wording in sense.wordings if wording.source == "wordnet"]
+            if known:
+                sources["WordNet's first sense"] = known[0]
+            recognized = {name: self.recognized(item.name, wording, seed) for name, wording in sources.items()}
+            rows.append({"class": item.name, "polysemous": item.polysemous, "seed": seed, "chosen": sense.text,
+                         "tie": sense.tie, "num_senses": len(known), "recognized": recognized})  # fmt: skip
+        return {"rows": rows}
+
+    def _bare_senses(self) -> list[Sense]:
+        bare = [replace(item, definition="") for item in self.laboratory.classes]
+        return [Sense(item.name, tuple(candidates(item))) for item in bare]
+
+    def recognized(self, class_name: str, wording: Wording, seed: int) -> float:
+        """The share of a wording's images that the judge takes for the class."""
+        laboratory = self.laboratory
+        names = [item.name for item in laboratory.classes]
+        phrase = style_bank(laboratory.prompts.domains, 1.0)[0].phrase
+        prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, JUDGE_SEED + seed)
+        images = quantized(Synthesizer(laboratory.generator, laboratory.teacher).draw_all(prompts))
+        return float((predict(laboratory.judge, images).argmax(1) == names.index(class_name)).float().mean())
+
+
+def main() -> None:
+    """Measure the asked parts and record them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ("senses", "steps")
+    parser.add_argument("--part", choices=parts, action="append", help="default: all")
+    asked = parser.parse_args().part or parts
+    bench = Bench(Laboratory())
+    path = RESULTS / "dpe.json"
+    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    for part in asked:
+        recorded[part] = getattr(bench, part)()
+        write_results("dpe", "python -m benchmarks.dpe", SEEDS, recorded)
+
+
+if __name__ == "__main__":
+    main()

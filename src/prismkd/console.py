@@ -1,0 +1,107 @@
+"""What the commands print on stdout: tables of a run's JSON files. rich is imported when one is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prismkd.preview import Preview
+
+NUM_CLASSES_SHOWN = 12
+
+
+def print_students(out: Path) -> None:
+    """Students' top-1 per domain, the mean over seeds."""
+    rows = [row for row in _read(out / "metrics.json")["results"] if row["metric"] == "top1"]
+    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for domain in domains:
+            values = [r["value"] for r in rows if r["method"] == method and r["domain"] == domain]
+            cells.append(f"{sum(values) / len(values):.3f}")
+        lines.append([method, *cells])
+    _print("Top-1 accuracy of the students", ["method", *domains], lines, left=1)
+
+
+def print_survival(out: Path) -> None:
+    """The gains of guidance after each treatment, by each viewer."""
+    data = _read(out / "survival.json")
+    lines = []
+    for row in data["guided"]:
+        survives = "" if row["survives"] is None else f"{row['survives']:.0%}"
+        lines.append([row["treatment"], row["viewer"], f"{row['gain']:.2f}", survives, f"{row['label_gain']:.2f}",
+                      f"{row['top1']:.3f}", f"{row['top1_unguided']:.3f}"])  # fmt: skip
+    header = ["treatment", "viewer", "energy gain", "survives", "label gain (nats)", "top-1", "unguided top-1"]
+    _print(f"Does the gain survive? {data['num_images']} images, guided against unguided, same seeds", header, lines, 2)
+    for row in data["ascending"]:
+        if row["treatment"] == "none":
+            print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
+                  f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip
+
+
+def print_senses(out: Path) -> None:
+    """Every wording of every class, the chosen ones marked, with what the teacher says of their probe images."""
+    data = _read(out / "senses.json")
+    lines = []
+    for sense in data["senses"]:
+        for place, wording in enumerate(sense["wordings"]):
+            score, chosen = wording["score"], place == sense["chosen"]
+            figures = ["", "", ""]
+            if score:
+                figures = [f"{score['log_probability']:.2f} ± {score['error']:.2f}", f"{score['energy']:.1f}",
+                           f"{score['agreement']:.0%}"]  # fmt: skip
+            remark = "lost" if sense["lost"] else "tie" if sense["tie"] else ""
+            lines.append([sense["class_name"] if not place else "", "*" if chosen else "", wording["text"],
+                          wording["source"], *figures, remark if chosen else ""])  # fmt: skip
+    header = ["class", "", "wording", "from", "log p(class)", "energy", "agrees", ""]
+    _print(f"What the teacher means ({data['images']} probe images; * is used)", header, lines, left=4)
+    print(f"written to {out / 'senses.json'}; probe images in {out / 'probes' / 'senses'}")
+
+
+def print_preview(found: Preview) -> None:
+    """A plan before it is drawn: examples, counts, shares and cost."""
+    count, classes = found.cost.images, found.plan.subjects
+    lines = [
+        [subject.class_name if not turn else "", prompt.text, prompt.style]
+        for label, subject in enumerate(classes[:NUM_CLASSES_SHOWN])
+        for turn, prompt in enumerate(found.examples(label))
+    ]
+    more = f" of {min(NUM_CLASSES_SHOWN, len(classes))} of {len(classes)} classes" if len(classes) > 12 else ""
+    _print(f"First prompts{more}", ["class", "prompt", "style"], lines, left=3)
+    shares = found.style_counts()
+    rows = [[domain, f"{number:,}", f"{number / count:.1%}"] for domain, number in shares.items()]
+    _print("Styles", ["domain", "images", "share"], rows, left=1)
+    cost = found.cost
+    rows = [["language model requests (class names only)", f"{cost.requests:,}"],
+            ["probe images for senses", f"{cost.sense_probes:,}"],
+            ["probe images for contents, at most", f"{cost.content_probes:,}"],
+            ["images per method and seed", f"{cost.images:,}"]]  # fmt: skip
+    _print("Cost", ["what", "number"], rows, left=1)
+    low, high = found.balance(count)
+    first = found.balance(min(1000, count))
+    print(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
+          f"({first[0]} to {first[1]} among the first {min(1000, count):,}); "
+          f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
+    if not found.judged:
+        print("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
+
+
+def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> None:
+    """A table whose first ``left`` columns are text."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place < left else "right")
+    for line in lines:
+        table.add_row(*map(escape, line))
+    Console().print(table)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())

@@ -1,0 +1,139 @@
+"""``prismkd prompts --dry-run``: what a budget of prompts would be, without a model and without the plan in memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prismkd.config import Config
+from prismkd.errors import UserError
+from prismkd.prompts import Prompt, PromptPlan, diversified_plan
+from prismkd.prompts.diversify import check_styles, classes_of, contents_of_classes, with_defaults
+from prismkd.prompts.plan import check_budget
+from prismkd.prompts.senses import Sense, given_senses, senses_from_rows
+
+NUM_TIMED = 1000  # prompts, spread over the whole plan
+NUM_SHOWN = 3  # prompts per class
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan asks for.
+
+    Attributes:
+        requests: to a language model.
+        sense_probes, content_probes: images that the teacher looks at before the first prompt is settled.
+        images: of the plan, for each diversified method and seed.
+    """
+
+    requests: int
+    sense_probes: int
+    content_probes: int
+    images: int
+
+    @property
+    def total(self) -> int:
+        """Images in all."""
+        return self.sense_probes + self.content_probes + self.images
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan seen from outside."""
+
+    plan: PromptPlan
+    senses: list[Sense]
+    cost: Cost
+    judged: bool
+    microseconds: float
+
+    def balance(self, count: int) -> tuple[int, int]:
+        """The smallest and the largest number of images of a class among the first ``count``."""
+        num_classes = len(self.plan.subjects)
+        return count // num_classes, -(-count // num_classes)
+
+    def style_counts(self) -> dict[str, int]:
+        """Images per style domain, as the weights say."""
+        counts: dict[str, float] = {}
+        for subject in self.plan.subjects:
+            for style, weight in zip(self.plan.styles, subject.weights, strict=True):
+                counts[style.domain] = counts.get(style.domain, 0.0) + weight / len(self.plan.subjects)
+        return {domain: round(share * self.cost.images) for domain, share in counts.items()}
+
+    def examples(self, label: int) -> list[Prompt]:
+        """The first prompts of a class."""
+        return [self.plan[label + turn * len(self.plan.subjects)] for turn in range(NUM_SHOWN)]
+
+    def to_dict(self, num_classes: int) -> dict[str, Any]:
+        """Plain data, with examples of the first ``num_classes`` classes."""
+        shown = range(min(num_classes, len(self.plan.subjects)))
+        return {
+            "num_images": self.cost.images,
+            "num_classes": len(self.plan.subjects),
+            "senses_judged": self.judged,
+            "images_per_class": {"first 1,000": self.balance(min(1000, self.cost.images)),
+                                 "all": self.balance(self.cost.images)},
+            "images_per_domain": self.style_counts(),
+            "contents_per_class": [len(subject.contents) for subject in self.plan.subjects],
+            "cost": {"language model requests": self.cost.requests, "sense probes": self.cost.sense_probes,
+                     "content probes": self.cost.content_probes, "images": self.cost.images,
+                     "images in all": self.cost.total},
+            "microseconds_per_prompt": self.microseconds,
+            "examples": {self.plan.subjects[k].class_name: [p.text for p in self.examples(k)] for k in shown},
+        }  # fmt: skip
+
+
+def preview(config: Config, num_images: int, directory: Path | None = None) -> Preview:
+    """The plan without a model: as the run in ``directory`` has decided, or before the teacher has judged anything.
+
+    Args:
+        config: as of a run.
+        num_images: of one method and seed; 0 takes ``synthesis.images_per_class``.
+        directory: of a run, which may not exist yet.
+
+    Raises:
+        UserError: bad classes or styles, or fewer images than classes.
+    """
+    classes = classes_of(config)
+    prompts = with_defaults(config.prompts, config.generator.source)
+    num_images = num_images or config.synthesis.images_per_class * len(classes)
+    check_budget(num_images, len(classes))
+    check_styles(classes, prompts)
+    decided = _decided(directory)
+    senses = senses_from_rows(decided["senses"]) if decided else given_senses(classes, {}, prompts.max_senses)
+    contents = decided.get("contents") or contents_of_classes(senses, prompts)
+    plan = diversified_plan(classes, senses, contents, prompts, config.seeds[0])
+    distinct = sum(len(set(own) | {"a {}"}) for own in contents)
+    cost = Cost(
+        requests=len(classes) if prompts.language_model.url and not decided else 0,
+        sense_probes=0 if decided else prompts.num_probes * sum(len(sense.wordings) for sense in senses),
+        content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
+        images=num_images,
+    )
+    return Preview(plan, senses, cost, bool(decided), _microseconds(plan, num_images))
+
+
+def _decided(directory: Path | None) -> dict[str, Any]:
+    """The senses and contents that a run has settled; empty where it has not come so far."""
+    found: dict[str, Any] = {}
+    for name in ("senses", "contents"):
+        path = directory / f"{name}.json" if directory else None
+        if path and path.is_file():
+            try:
+                found[name] = json.loads(path.read_text())[name]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"expected {name} in {path}, got something else; delete it and repeat") from None
+    return found if "senses" in found else {}
+
+
+def _microseconds(plan: PromptPlan, num_images: int) -> float:
+    """Mean time of a prompt at places all over the plan."""
+    _ = plan[0]  # imports what it needs
+    places = [i * num_images // NUM_TIMED for i in range(NUM_TIMED)]
+    start = time.perf_counter()
+    for place in places:
+        _ = plan[place]
+    return (time.perf_counter() - start) / NUM_TIMED * 1e6

@@ -1,0 +1,193 @@
+"""The prompts stage of a run: senses, contents and plans, each decided once, recorded, and found again on resuming."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.errors import UserError
+from prismkd.probes import (
+    Dropped,
+    content_prompts,
+    keep_contents,
+    keep_near_contents,
+    pilot_allocation,
+    scores_of,
+    sense_prompts,
+    wording_score,
+)
+from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
+from prismkd.prompts.diversify import contents_of_classes
+from prismkd.prompts.language_model import SenseSuggestion, ask_about
+from prismkd.prompts.plan import check_budget
+from prismkd.prompts.senses import Sense, choose, given_senses, senses_from_rows, senses_to_rows
+from prismkd.prompts.styles import style_bank
+from prismkd.run import Run, read_json, write_json
+from prismkd.shards import Sample, is_committed, load_arrays, read_samples, write_shard
+from prismkd.synthesis import Synthesizer
+
+PROBE_SIDE = 96  # pixels; probes are kept to be looked at
+EXAMPLES_PER_CLASS = 3
+
+
+def prompts(run: Run) -> None:
+    """Choose senses and contents once per run, and write each method's plan."""
+    num_images = run.config.synthesis.images_per_class * len(run.classes)
+    check_budget(num_images, len(run.classes))
+    for seed, method in run.jobs:
+        path = run.folder(seed, method) / "prompts.json"
+        if method == "real" or path.is_file():
+            continue
+        plan = _plan(run, seed, method)
+        examples = [asdict(plan[i]) for i in range(EXAMPLES_PER_CLASS * len(run.classes))]
+        write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash(), "num_images": num_images,
+                          "examples": examples})  # fmt: skip
+
+
+def _plan(run: Run, seed: int, method: str) -> PromptPlan:
+    config = run.config.prompts
+    if method not in DIVERSIFIED_METHODS:
+        return plain_plan(run.classes, seed, config.template)
+    chosen = senses(run)
+    return diversified_plan(run.classes, chosen, contents(run, chosen), config, seed)
+
+
+def load_plan(run: Run, seed: int, method: str) -> PromptPlan:
+    """The plan that the prompts stage wrote."""
+    path = run.folder(seed, method) / "prompts.json"
+    if not path.is_file():
+        raise UserError(f"expected {path}, found none; run `prismkd prompts` first")
+    return PromptPlan.from_dict(read_json(path)["plan"])
+
+
+# --- senses ----------------------------------------------------------------------------------------------------------
+
+
+def senses(run: Run) -> list[Sense]:
+    """Every class's sense; the teacher judges the wordings unless ``prompts.num_probes`` is 0."""
+    path, config = run.directory / "senses.json", run.config.prompts
+    if path.is_file():
+        return senses_from_rows(read_json(path)["senses"])
+    start = time.monotonic()
+    found = given_senses(run.classes, _suggestions(run), config.max_senses)
+    wanted = sense_prompts(found, config.num_probes, _own_phrase(run))
+    if wanted:
+        scores = scores_of(_draw_probes(run, "senses", "senses (teacher as judge)", wanted))
+        found = choose(found, wording_score(scores, _own_phrase(run)))
+        _warn_of_lost(found)
+    write_json(path, {"seconds": time.monotonic() - start, "images": len(wanted), "senses": senses_to_rows(found)})
+    return found
+
+
+def _suggestions(run: Run) -> Mapping[str, Sequence[SenseSuggestion]]:
+    """A language model's senses, where one is named; classes without an answer get none."""
+    config, names = run.config.prompts.language_model, [item.name for item in run.classes]
+    if not config.url:
+        return {}
+    with run.track("language model", len(names)) as progress:
+        answers = ask_about(names, config, run.directory / "language-model", progress)
+    problems = {name: answer.problem for name, answer in answers.items() if answer.problem}
+    for name, problem in list(problems.items())[:3]:
+        _warn(f"the language model gave nothing for {name!r}: {problem}; the built-in contents serve")
+    if len(problems) > 3:
+        _warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
+    return {name: answer.senses for name, answer in answers.items()}
+
+
+def _warn_of_lost(found: Sequence[Sense]) -> None:
+    lost = [sense.class_name for sense in found if sense.lost]
+    if lost:
+        _warn(
+            f"the teacher takes no probe image for {', '.join(lost[:5])}"
+            + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            + "; give these classes a definition or a synset in the class list"
+        )
+
+
+# --- contents --------------------------------------------------------------------------------------------------------
+
+
+def contents(run: Run, chosen: Sequence[Sense]) -> list[list[str]]:
+    """Every class's contents, without those that lose the class."""
+    path, config = run.directory / "contents.json", run.config.prompts
+    if path.is_file():
+        return read_json(path)["contents"]
+    start = time.monotonic()
+    found = contents_of_classes(chosen, config)
+    wanted: list[Prompt] = []
+    dropped: list[Dropped] = []
+    if config.num_content_probes and config.content:
+        found, dropped = keep_near_contents(chosen, found, run.generator)
+        wanted = content_prompts(chosen, found, config.num_content_probes, _own_phrase(run))
+        scores = scores_of(_draw_probes(run, "contents", "contents (teacher as judge)", wanted))
+        found, more = keep_contents(chosen, found, scores, _own_phrase(run))
+        dropped += more
+    write_json(path, {"seconds": time.monotonic() - start, "images": len(wanted), "contents": found,
+                      "dropped": [asdict(row) for row in dropped]})  # fmt: skip
+    return found
+
+
+def _own_phrase(run: Run) -> str:
+    """The first style of the teacher's own domain, in which probes are drawn."""
+    return style_bank(run.config.prompts.domains, 1.0)[0].phrase
+
+
+# --- probes ----------------------------------------------------------------------------------------------------------
+
+
+def _draw_probes(run: Run, name: str, title: str, wanted: list[Prompt]) -> Iterator[Sample]:
+    """Unguided images of ``wanted``, kept small in shards so that they can be looked at and a crash loses few."""
+    folder, size = run.directory / "probes" / name, run.config.synthesis.shard_size
+    identity = [[p.text for p in wanted], asdict(run.config.generator), run.config.teacher]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    synthesizer = Synthesizer(run.generator, run.teacher)
+    with run.track(title, len(wanted)) as progress:
+        for shard, start in enumerate(range(0, len(wanted), size)):
+            batch = wanted[start : start + size]
+            if is_committed(folder, shard, digest):
+                progress(len(batch))
+            else:
+                write_shard(folder, shard, map(_shrunk, synthesizer.samples(batch, progress)), digest)
+    return read_samples(folder)
+
+
+def _shrunk(sample: Sample) -> Sample:
+    picture = Image.fromarray(sample.image)
+    picture.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
+    return replace(sample, image=np.asarray(picture))
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+# --- adaptive allocation ---------------------------------------------------------------------------------------------
+
+
+def pilot_size(run: Run, method: str, count: int) -> int:
+    """Images of a method before coverage decides: a multiple of the number of classes, 0 where nothing adapts."""
+    share, num_classes = run.config.prompts.pilot_share, len(run.classes)
+    if not share or method not in DIVERSIFIED_METHODS:
+        return 0
+    return min(max(1, round(share * count / num_classes)) * num_classes, count)
+
+
+def allocated_plan(run: Run, folder: Path, plan: PromptPlan, pilot: int) -> PromptPlan:
+    """The plan whose classes and styles after the pilot follow from the pilot's images in ``folder``/images."""
+    path = folder / "allocation.json"
+    if not path.is_file():
+        images, _, metadata = load_arrays(folder / "images")
+        found = pilot_allocation(run.teacher, plan, torch.from_numpy(images), [row["index"] for row in metadata])
+        write_json(path, {"pilot": pilot, **asdict(found)})
+    data = read_json(path)
+    return plan.allocated(pilot, data["class_shares"], data["style_factors"])

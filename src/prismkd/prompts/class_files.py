@@ -1,0 +1,183 @@
+"""Class list files: names and, where they are given, what is meant by them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from prismkd.errors import UserError
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".toml", ".json")
+TRUTH = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
+
+
+@dataclass(frozen=True)
+class ClassName:
+    """One class, by the name that files and reports have.
+
+    Attributes:
+        name: 1 to 200 characters, no other class's.
+        definition: what is meant, in the user's words; at most 1,000 characters, may be empty.
+        polysemous: the name has other meanings that a generator may draw.
+        synset: WordNet id of what is meant, such as n02012849; may be empty.
+        synonyms: other names of the class.
+        styles: the only styles of the bank that suit the class; none: all do.
+    """
+
+    name: str
+    definition: str = ""
+    polysemous: bool = False
+    synset: str = ""
+    synonyms: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+
+
+COLUMNS = tuple(field.name for field in fields(ClassName))
+
+
+def read_text(path: Path, expected: str, advice: str) -> str:
+    """The file's text, without a byte order mark.
+
+    Raises:
+        UserError: it can't be read; the error says what was ``expected``, and gives the ``advice``.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # a ValueError for what isn't UTF-8, and for paths with a null
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"expected {expected}, got {path}: {reason}; {advice}") from None
+
+
+def parse_rows(text: str, path: Path) -> Any:
+    """What a class list file says of each class, unchecked: names, or dictionaries of columns.
+
+    A .json file may hold anything: it is parsed, and no more.
+
+    Raises:
+        UserError: an unknown suffix, or a broken file.
+    """
+    suffix = path.suffix.lower()
+    if suffix in ("", ".txt"):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    if suffix in (".csv", ".tsv"):
+        return parse_table(text, path)
+    if suffix == ".toml":
+        return _parse_toml(text, path)
+    if suffix == ".json":
+        return parse_json(text, path)
+    raise UserError(f"expected a class list that ends in {', '.join(SUFFIXES)}, got {path}; write it as one of these")
+
+
+def parse_table(text: str, path: Path) -> list[Any]:
+    """Rows of a .csv or .tsv file, whose first line names the columns.
+
+    Raises:
+        UserError: a broken table, unknown columns, or no column for names.
+    """
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    try:
+        lines = [[cell.strip() for cell in line] for line in reader if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise UserError(f"expected a table in {path}, got in line {reader.line_num}: {error}; mend the file") from None
+    header, *rows = lines or [["name"]]
+    columns = [cell.lower() for cell in header]
+    _check_columns(columns, f"the first line of {path}")
+    if len(set(columns)) < len(columns) or not {"name", "synset"} & set(columns):
+        raise UserError(f"expected a column name and none twice in {path}, got {header}; mend the first line")
+    for number, row in enumerate(rows, 1):
+        if len(row) > len(columns):
+            raise UserError(
+                f"expected {len(columns)} columns in class {number} of {path}, got {len(row)}; "
+                "put quotes around texts that hold the separator"
+            )
+    return [dict(zip(columns, row, strict=False)) for row in rows]
+
+
+def _parse_toml(text: str, path: Path) -> list[Any]:
+    """Rows of ``[[classes]]`` tables."""
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
+    if list(data) != ["classes"] or not isinstance(data["classes"], list):
+        raise UserError(
+            f"expected only [[classes]] tables in {path}, got {str(data)[:60]}; write [[classes]] above each class"
+        )
+    return data["classes"]
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The data of a .json file.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"expected JSON in {path}, got: {error}; mend the file") from None
+
+
+def rows_to_classes(rows: Iterable[Any], path: Path) -> list[ClassName]:
+    """Rows as classes, each checked on its own.
+
+    Raises:
+        UserError: a row without a name, with an unknown column, or with a value of the wrong type.
+    """
+    return [_class(row, f"class {number} of {path}") for number, row in enumerate(rows, 1)]
+
+
+def _class(row: Any, place: str) -> ClassName:
+    """One row as a class; a synset without a name stands for it."""
+    row = {"name": row} if isinstance(row, str) else row
+    if not isinstance(row, dict) or not (row.get("name") or row.get("synset")):
+        raise UserError(f"expected a name in {place}, got {str(row)[:60]!r}; give each class a name")
+    _check_columns(row, place)
+    synset = _text(row, "synset", place)
+    return ClassName(
+        name=_text(row, "name", place) or synset,
+        definition=" ".join(_text(row, "definition", place).split()),
+        polysemous=_truth(row, "polysemous", place),
+        synset=synset,
+        synonyms=_texts(row, "synonyms", place),
+        styles=_texts(row, "styles", place),
+    )
+
+
+def _check_columns(columns: Iterable[str], place: str) -> None:
+    for column in columns:
+        if column not in COLUMNS:
+            near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
+            advice = f"perhaps {near[0]}" if near else "name only these"
+            raise UserError(f"expected columns among {', '.join(COLUMNS)} in {place}, got {column[:40]!r}; {advice}")
+
+
+def _text(row: dict[str, Any], column: str, place: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str | None):
+        raise UserError(f"expected text as {column} in {place}, got {str(value)[:60]}; put it in quotes")
+    return (value or "").strip()
+
+
+def _texts(row: dict[str, Any], column: str, place: str) -> tuple[str, ...]:
+    value = row.get(column) or []
+    texts = re.split(r"[|;]", value) if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"expected a list of texts as {column} in {place}, got {str(value)[:60]}; put it in []")
+    return tuple(text.strip() for text in texts if text.strip())
+
+
+def _truth(row: dict[str, Any], column: str, place: str) -> bool:
+    value = row.get(column) or False
+    value = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(value, bool):
+        raise UserError(f"expected true or false as {column} in {place}, got {str(row[column])[:60]}; mend it")
+    return value

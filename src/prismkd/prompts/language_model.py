@@ -1,0 +1,458 @@
+"""Ask a language model for the senses of a class name, and for what varies inside each sense.
+
+Any OpenAI-compatible server will do. What leaves the machine is one fixed text per class with the class name in it, and
+the key; a name without an answer keeps the deterministic grammar, so no fault of the server stops a run. Answers are
+text from a stranger: they are bounded in time and size, checked phrase by phrase, and cached only when valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from prismkd.config import LanguageModelConfig
+from prismkd.errors import UserError
+
+VERSION = 1  # of the rules below; another one asks again
+MAX_SENSES = 6
+MAX_ANSWER = 2**20  # bytes
+MAX_FAILURES = 3  # names in a row, until the server counts as dead
+GLOSS_LENGTH = (3, 200)  # characters
+PHRASE_LENGTH = (3, 120)
+MARKUP = re.compile(r"[<>`\[\]{}]|&#?\w+;|://|http|www\.", re.IGNORECASE)
+KEPT_HEADERS = {"host", "authorization", "content-type", "content-length", "connection", "accept"}
+CLIENT_HEADER = "x-stainless-raw-response"  # the client finds its own way of reading by it; says nothing of the user
+
+# The name comes last: a small model copies the example otherwise, and servers reuse their work on what names share.
+PROMPT = """\
+I write prompts for a text-to-image model. List the meanings of a class name that look different in a picture, the \
+most common first, at most {num_senses}. Give each meaning
+- a gloss: what it is, in 3 to 15 words that someone who does not know the name could draw;
+- contents: {num_phrases} short and varied phrases of what a picture could show (kinds, parts, colors, poses, \
+surroundings; no art styles, no lettering), with articles. Each contains the class name exactly once.
+Write English. Answer only with JSON.
+
+Class name: "bat"
+{"senses": [\
+{"gloss": "a small flying mammal with leathery wings", "contents": ["a brown bat", "a bat asleep in a cave"]}, \
+{"gloss": "a wooden club for hitting a ball", "contents": ["a long wooden bat", "a bat on green grass"]}]}
+
+Class name: "{name}"
+"""
+
+
+@dataclass(frozen=True)
+class SenseSuggestion:
+    """One meaning of a class name.
+
+    Attributes:
+        gloss: what it is.
+        contents: what pictures of it show, with one ``{}`` where the name stood, or ``{s}`` where its plural did.
+    """
+
+    gloss: str
+    contents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The senses of a class name, or the problem why there are none."""
+
+    senses: tuple[SenseSuggestion, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """The JSON that the model is asked for."""
+
+    senses: tuple[SenseSuggestion, ...]
+
+
+class _ServerError(Exception):
+    """The server gave no answer."""
+
+
+class _ContentError(Exception):
+    """The model's answer is no use."""
+
+
+def ask_about(
+    names: Sequence[str], config: LanguageModelConfig, cache: Path, progress: Callable[[int], None]
+) -> dict[str, Answer]:
+    """Ask about each class name that the cache doesn't hold, one after the other.
+
+    Args:
+        names: class names.
+        config: the server, and the bounds. A name costs at most ``max_tries`` requests, and a few more once while
+            it is found out which form of request the server takes.
+        cache: a folder with one JSON file per answer. The server's address is not part of an answer's identity.
+        progress: called with the number of names just finished.
+
+    Raises:
+        UserError: no usable address, no ``openai`` package, a wrong key, an unknown model, or an unwritable cache.
+            Other faults of the server become the ``problem`` of the names they hit.
+    """
+    address = _address(config.url)
+    files = {name: cache / f"{_digest(name, config)}.json" for name in names}
+    answers = {name: Answer(senses) for name, path in files.items() if (senses := _load(path))}
+    missing = [name for name in files if name not in answers]
+    print(
+        f"language model {config.model!r} at {address}: {len(missing)} class names leave this machine, nothing else; "
+        f"{len(answers)} answers come from the cache",
+        file=sys.stderr,
+        flush=True,
+    )
+    progress(len(answers))
+    with closing(_ask_server(missing, config, address)) as asked:
+        for name, answer in asked:
+            answers[name] = answer
+            if answer.senses:
+                _store(files[name], name, config.model, answer.senses)
+            progress(1)
+    return {name: answers[name] for name in files}
+
+
+def _ask_server(
+    names: Sequence[str], config: LanguageModelConfig, address: str
+) -> Generator[tuple[str, Answer], None, None]:
+    """Each name's answer; once the server has failed on ``MAX_FAILURES`` names in a row, the rest isn't asked."""
+    if not names:
+        return
+    failures = 0
+    with _connected(config, address) as server:
+        for name in names:
+            if failures == MAX_FAILURES:
+                yield name, Answer(problem=f"not asked: the server failed {MAX_FAILURES} times in a row")
+                continue
+            try:
+                answer, failures = Answer(server.ask(name)), 0
+            except _ContentError as error:
+                answer, failures = Answer(problem=str(error)), 0
+            except _ServerError as error:
+                answer, failures = Answer(problem=str(error)), failures + 1
+            yield name, answer
+
+
+@contextmanager
+def _connected(config: LanguageModelConfig, address: str) -> Iterator[_Server]:
+    """A client on an event loop of its own thread, where a deadline can cut off whatever is under way."""
+    try:
+        import openai
+        from anyio.from_thread import start_blocking_portal
+    except ImportError:
+        raise UserError(
+            "expected the package openai for prompts.language_model, got none; pip install 'prismkd[llm]'"
+        ) from None
+    hooks: Any = {"request": [_strip_headers], "response": [_drop_error_body]}
+    http = openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks=hooks)
+    client = openai.AsyncOpenAI(api_key=_key(config), base_url=config.url, timeout=None, http_client=http)
+    with start_blocking_portal() as portal:
+        try:
+            yield _Server(config, address, client, portal)
+        finally:
+            portal.call(client.close)
+
+
+async def _strip_headers(request: Any) -> None:
+    """Send only what HTTP needs: by itself the client also tells the operating system and Python's version, and
+    organization, project and other headers from the environment."""
+    for header in set(request.headers.keys()) - KEPT_HEADERS - {CLIENT_HEADER}:
+        del request.headers[header]
+    request.headers.update({"user-agent": "prismkd", "accept-encoding": "identity"})
+
+
+async def _drop_error_body(response: Any) -> None:
+    """Leave an error's body unread: it may be endless, and it may quote the key."""
+    if not response.is_success:
+        await response.aclose()
+
+
+@dataclass
+class _Server:
+    """The connection, and the form of request that the server takes (an index into ``_forms``)."""
+
+    config: LanguageModelConfig
+    address: str
+    client: Any
+    portal: Any
+    form: int = 0
+
+    def ask(self, name: str) -> tuple[SenseSuggestion, ...]:
+        """The senses of a name, asked for again with another seed while the answer is no use.
+
+        The client repeats requests by itself when the server is busy or the connection fails, and waits as long as the
+        server says (``Retry-After``, up to a minute or two by its version); the deadline of an answer ends all that.
+        """
+        tries = 0
+        while True:
+            body, spent = self._request(name, seed=tries, max_retries=self.config.max_tries - tries - 1)
+            tries += spent
+            try:
+                return read_senses(_message(body), name, self.config.num_phrases)
+            except _ContentError as error:
+                if tries >= self.config.max_tries:
+                    raise _ContentError(f"{error} (try {tries})") from None
+
+    def _request(self, name: str, seed: int, max_retries: int) -> tuple[bytes, int]:
+        """The body of one answer and the number of requests it took, by the first form that the server accepts."""
+        import openai
+
+        client = self.client.with_options(max_retries=max_retries)
+        for form, request in list(enumerate(_forms(name, seed, self.config)))[self.form :]:
+            try:
+                result = self.portal.call(_complete, client, request, self.config.timeout)
+            except openai.APIStatusError as error:
+                status = error.status_code
+                if status not in (400, 422):
+                    raise self._refusal(status) from None
+            except openai.APIConnectionError:
+                raise _ServerError("no connection to the server") from None
+            except TimeoutError:
+                raise _ServerError(f"no whole answer within {self.config.timeout:g} s") from None
+            else:
+                self.form = form
+                return result
+        raise self._refusal(status)
+
+    def _refusal(self, status: int) -> Exception:
+        """What to raise for an HTTP status: what the user must mend ends the run, the rest is the server's fault."""
+        if status in (401, 403):
+            variable = self.config.key_variable
+            return UserError(f"expected a key for {self.address} in {variable}, got HTTP {status}; set {variable}")
+        if status == 404:
+            return UserError(
+                f"expected the model {self.config.model!r} at {self.address}, got HTTP 404; "
+                "check prompts.language_model.url (most end in /v1) and prompts.language_model.model"
+            )
+        return _ServerError(f"the server answered HTTP {status}")
+
+
+async def _complete(client: Any, request: dict[str, Any], timeout: float) -> tuple[bytes, int]:
+    """One answer's body within ``timeout`` seconds, waits and repetitions included, and the number of requests."""
+    import anyio
+
+    with anyio.fail_after(timeout):
+        async with client.chat.completions.with_streaming_response.create(**request) as response:
+            return await _read(response.http_response), 1 + response.retries_taken
+
+
+async def _read(response: Any) -> bytes:
+    """The body as it comes, never decompressed, up to ``MAX_ANSWER`` bytes."""
+    body = b""
+    try:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                break
+    except Exception as error:  # httpx's or httpx2's, by the version of openai
+        raise _ServerError(f"the answer broke off ({type(error).__name__})") from None
+    if len(body) > MAX_ANSWER:
+        raise _ServerError(f"an answer of more than {MAX_ANSWER} bytes")
+    return body
+
+
+def _forms(name: str, seed: int, config: LanguageModelConfig) -> list[dict[str, Any]]:
+    """The request in three forms, the strictest first, since servers differ in what they refuse."""
+    max_tokens = 2048 + 150 * config.num_phrases
+    bare = {"model": config.model, "messages": [{"role": "user", "content": _prompt(name, config)}]}
+    usual = {**bare, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8}
+    schema = {"name": "senses", "strict": True, "schema": _schema(config.num_phrases)}
+    strict = {**usual, "response_format": {"type": "json_schema", "json_schema": schema}}
+    return [strict, usual, {**bare, "max_completion_tokens": max_tokens}]  # the last for OpenAI's reasoning models
+
+
+def _prompt(name: str, config: LanguageModelConfig) -> str:
+    text = PROMPT.replace("{num_senses}", str(MAX_SENSES)).replace("{num_phrases}", str(config.num_phrases))
+    return text.replace("{name}", name)
+
+
+def _schema(num_phrases: int) -> dict[str, Any]:
+    """The JSON schema of a reply; the limits keep a small model from listing without end."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(_Reply).json_schema()
+    sense = schema["$defs"]["SenseSuggestion"]
+    for node in (schema, sense):
+        node["additionalProperties"] = False
+        del node["description"]  # our docstrings, which some servers would show to the model
+    schema["properties"]["senses"]["maxItems"] = MAX_SENSES
+    sense["properties"]["contents"]["maxItems"] = num_phrases
+    return schema
+
+
+def _message(body: bytes) -> str:
+    """The model's text in a chat completion; empty where it said nothing."""
+    from pydantic_core import from_json
+
+    try:
+        text = from_json(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        raise _ServerError("the server answered with something else than a chat completion") from None
+    return text if isinstance(text, str) else ""
+
+
+def read_senses(text: str, name: str, num_phrases: int) -> tuple[SenseSuggestion, ...]:
+    """What can be used of a model's answer: JSON, perhaps after thoughts, in a fence or amid prose."""
+    from pydantic import TypeAdapter, ValidationError
+
+    text = text.rpartition("</think>")[2]
+    try:
+        reply = TypeAdapter(_Reply).validate_json(text[max(text.find("{"), 0) : text.rfind("}") + 1])
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise _ContentError(f"{place} is not as asked for: {first['msg']}") from None
+    return _usable_senses(reply.senses, name, num_phrases)
+
+
+def _usable_senses(raw: Iterable[SenseSuggestion], name: str, num_phrases: int) -> tuple[SenseSuggestion, ...]:
+    """The senses with a valid gloss and at least one valid phrase, each once."""
+    faults: Counter[str] = Counter()
+    pattern = name_pattern(name)
+    latin = _is_latin(name)
+    senses: dict[str, SenseSuggestion] = {}
+    for sense in raw:
+        gloss = _usable([sense.gloss], lambda text: _check_gloss(text, pattern, latin), faults)
+        contents = _usable(sense.contents, lambda text: _check_phrase(text, pattern, latin), faults)[:num_phrases]
+        if gloss and contents:
+            senses.setdefault(_letters(gloss[0]), SenseSuggestion(gloss[0], tuple(contents)))
+    if not senses:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in faults.most_common())
+        raise _ContentError(f"no usable sense: {reasons or 'none given'}")
+    return tuple(senses.values())[:MAX_SENSES]
+
+
+def _usable(texts: Iterable[str], check: Callable[[str], str], faults: Counter[str]) -> list[str]:
+    """The texts that pass, each once whatever its case and spaces; the others' faults are counted."""
+    kept: dict[str, str] = {}
+    for text in texts:
+        try:
+            checked = check(text.strip().rstrip("."))
+        except _ContentError as error:
+            faults[str(error)] += 1
+        else:
+            kept.setdefault(_letters(checked), checked)
+    return list(kept.values())
+
+
+def _letters(text: str) -> str:
+    return "".join(text.casefold().split())
+
+
+def _check_gloss(text: str, pattern: re.Pattern[str], latin: bool) -> str:
+    """A gloss as it is, where it tells something."""
+    _check_text(text, GLOSS_LENGTH)
+    if pattern.fullmatch(re.sub(r"^(?:an?|the) ", "", text.lower())):
+        raise _ContentError("gloss that only repeats the class name")
+    if f'"{text}"' in PROMPT and not pattern.fullmatch("bat"):
+        raise _ContentError("gloss copied from the example")  # seen in models of 135 and 270 million parameters
+    _check_language(text, latin)
+    return text
+
+
+def _check_phrase(text: str, pattern: re.Pattern[str], latin: bool) -> str:
+    """A phrase as a content: the class name becomes ``{}`` or ``{s}``, and a leading article small."""
+    _check_text(text, PHRASE_LENGTH)
+    content, count = pattern.subn(lambda found: "{s}" if found["plural"] else "{}", text)
+    if count != 1:
+        raise _ContentError("phrase that names the class twice" if count else "phrase without the class name")
+    _check_language(content.replace("{s}", "{}"), latin)
+    return re.sub(r"^(?:An?|The) ", lambda article: article[0].lower(), content)
+
+
+def _check_text(text: str, length: tuple[int, int]) -> None:
+    """A text that is safe to show and to encode: no markup, control characters, line breaks or hidden marks."""
+    if not length[0] <= len(text) <= length[1]:
+        raise _ContentError(f"text outside {length[0]} to {length[1]} characters")
+    if not text.isprintable() or "\ufffd" in text:
+        raise _ContentError("unprintable characters")
+    if MARKUP.search(text):
+        raise _ContentError("markup or an address")
+
+
+def _check_language(text: str, latin: bool) -> None:
+    """Text encoders know English; only another script is told apart here, not another language."""
+    if latin and not _is_latin(text):
+        raise _ContentError("another language")
+
+
+def _is_latin(text: str) -> bool:
+    """Whether at least half of the letters are Latin."""
+    letters = [char for char in text if char.isalpha()]
+    return 2 * sum(unicodedata.name(char, "").startswith("LATIN") for char in letters) >= len(letters)
+
+
+def name_pattern(name: str) -> re.Pattern[str]:
+    """Finds a class name as a word, in any case, singular or simple plural.
+
+    A name may list synonyms (``tench, Tinca tinca``), and underscores or hyphens stand for spaces (``pickup_truck``).
+    """
+    synonyms = sorted((part.strip() for part in name.split(",") if part.strip()), key=len, reverse=True)
+    words = (r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s_-]+", synonym)) for synonym in synonyms)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(words)})(?P<plural>e?s)?(?![\w-])", re.IGNORECASE)
+
+
+def _address(url: str) -> str:
+    """The part of a URL that can be shown: no user, password or query."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise UserError(
+            "expected an address such as http://localhost:8080/v1 in prompts.language_model.url, got something else; "
+            "mend it"
+        )
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _key(config: LanguageModelConfig) -> str:
+    """The key from the environment; servers without keys get a placeholder."""
+    key = os.environ.get(config.key_variable, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise UserError(f"expected a key of printable ASCII in {config.key_variable}, got other characters; mend it")
+    return key or "none"
+
+
+def _digest(name: str, config: LanguageModelConfig) -> str:
+    """What determines an answer: the rules, the model and the text sent (which holds the name)."""
+    identity = json.dumps([VERSION, config.model, name, _prompt(name, config)])
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _load(path: Path) -> tuple[SenseSuggestion, ...]:
+    """The senses in a cache file; none where it is missing or damaged."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["senses"]
+        senses = tuple(SenseSuggestion(row["gloss"], tuple(row["contents"])) for row in rows)
+    except (OSError, ValueError, LookupError, TypeError):
+        return ()
+    texts = [text for sense in senses for text in (sense.gloss, *sense.contents)]
+    return senses if all(isinstance(text, str) for text in texts) else ()
+
+
+def _store(path: Path, name: str, model: str, senses: Sequence[SenseSuggestion]) -> None:
+    """Write a cache file all at once."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"name": name, "model": model, "date": date, "senses": [asdict(sense) for sense in senses]}
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"expected a writable folder {path.parent}, got {error.strerror}; mend it") from None

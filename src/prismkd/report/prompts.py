@@ -1,0 +1,146 @@
+"""What was drawn, in words: the teacher's choice of senses with its probe images, and every method's prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prismkd import shards
+from prismkd.report import names, thumbnails
+from prismkd.report.run_directory import Run, read_json
+from prismkd.report.scores import REFERENCES
+from prismkd.report.thumbnails import Thumbnail
+
+MAX_CLASSES, PROBES_SHOWN = 30, 6
+MAX_EXAMPLES, MAX_DROPPED = 72, 100
+
+
+@dataclass(frozen=True)
+class WordingRow:
+    """A wording, what the teacher says of it, and some of its probe images."""
+
+    text: str
+    source: str
+    chosen: bool
+    score: str
+    hint: str
+    probes: list[Thumbnail]
+
+
+@dataclass(frozen=True)
+class SenseCard:
+    """The wordings of one class; ``remark`` is empty, or why it should be looked at."""
+
+    name: str
+    remark: str
+    wordings: list[WordingRow]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt beside its image, where that is drawn."""
+
+    index: int
+    name: str
+    prompt: str
+    style: str
+    image: Thumbnail | None
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The parts of a plan that are shown, and the methods that they serve."""
+
+    methods: list[str]
+    styles: list[dict[str, Any]]
+    contents: list[str]
+    examples: list[Example]
+
+
+def sense_cards(run: Run) -> list[SenseCard]:
+    """Every class's wordings, those to look at first; empty where nothing was judged."""
+    document = read_json(run.folder / "senses.json") or {}
+    senses = document.get("senses") or []
+    probes = _probes(run, sum(len(sense["wordings"]) for sense in senses), document.get("images") or 0)
+    cards, number = [], 0
+    for sense in senses:
+        rows = []
+        for place, wording in enumerate(sense["wordings"]):
+            rows.append(_wording_row(wording, place == sense["chosen"], probes.get(number, [])))
+            number += 1
+        remark = "the teacher never sees it" if sense["lost"] else "a tie" if sense["tie"] else ""
+        if len(rows) > 1 or sense["lost"]:
+            cards.append(SenseCard(sense["class_name"], remark, rows))
+    return sorted(cards, key=lambda card: not card.remark)[:MAX_CLASSES] if probes else []
+
+
+def _wording_row(wording: dict[str, Any], chosen: bool, probes: list[Thumbnail]) -> WordingRow:
+    score = wording["score"]
+    if not score:
+        return WordingRow(wording["text"], wording["source"], chosen, "", "", probes)
+    hint = (f"log p(class) {score['log_probability']:.2f} \u00b1 {score['error']:.2f}, energy {score['energy']:.1f}, "
+            f"{score['agreement']:.0%} of the probes agree")  # fmt: skip
+    return WordingRow(wording["text"], wording["source"], chosen, f"{score['log_probability']:.2f}", hint, probes)
+
+
+def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
+    """The first probe images of each wording, by the wording's number: probes are stored wording by wording."""
+    folder = run.folder / "probes" / "senses"
+    if not num_wordings or not num_images or not folder.is_dir():
+        return {}
+    per_wording = max(1, num_images // num_wordings)
+    found: dict[int, list[Thumbnail]] = {}
+    for sample in shards.read_samples(folder):
+        number, probe = divmod(sample.index, per_wording)
+        if probe < PROBES_SHOWN:
+            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample))
+    return found
+
+
+def prompt_sets(run: Run) -> list[PromptSet]:
+    """What the prompts are made of, PRISM's first; methods with the same styles and contents share an entry."""
+    sets: list[PromptSet] = []
+    for method in sorted(run.folders, key=lambda method: method != "prism"):
+        document = next(iter(run.documents(method, "prompts.json")), None)
+        if document is None or method in REFERENCES:
+            continue
+        plan = document.get("plan") or {}
+        contents = list(dict.fromkeys(c for subject in plan.get("subjects") or [] for c in subject["contents"]))
+        styles = _shares(plan)
+        same = next((known for known in sets if (known.styles, known.contents) == (styles, contents)), None)
+        if same:
+            same.methods.append(names.method_label(method))
+        else:
+            examples = _examples(run, run.folders[method][0], document.get("examples") or [])
+            sets.append(PromptSet([names.method_label(method)], styles, contents, examples))
+    return sets
+
+
+def _shares(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Styles with their share of the images, the mean over classes."""
+    subjects = plan.get("subjects") or []
+    weights = [subject["weights"] for subject in subjects]
+    return [
+        {**style, "share": sum(own[place] for own in weights) / max(len(weights), 1)}
+        for place, style in enumerate(plan.get("styles") or [])
+    ]
+
+
+def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Example]:
+    images = folder / "images"
+    shown = rows[:MAX_EXAMPLES]
+    pictures: dict[tuple[int, int], Thumbnail] = {}
+    if images.is_dir() and shards.committed_shards(images):
+        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown})
+    return [
+        Example(row["index"], row["class_name"], row["text"], row["style"], pictures.get((row["index"], row["label"])))
+        for row in shown
+    ]
+
+
+def dropped_contents(run: Run) -> tuple[list[dict[str, str]], int]:
+    """The first contents that lost their class, with the reasons, and the number of all."""
+    rows = (read_json(run.folder / "contents.json") or {}).get("dropped") or []
+    return list(islice(rows, MAX_DROPPED)), len(rows)

@@ -1,0 +1,99 @@
+"""Senses: candidates in order of authority, the teacher's choice, ties and lost classes."""
+
+import pytest
+
+from prismkd.prompts.classes import ClassName
+from prismkd.prompts.language_model import SenseSuggestion
+from prismkd.prompts.senses import (
+    Score,
+    Sense,
+    Wording,
+    candidates,
+    choose,
+    given_senses,
+    senses_from_rows,
+    senses_to_rows,
+    short_gloss,
+)
+
+BIRD, MACHINE = "n02012849", "n03126707"
+
+
+def score(value: float, error: float = 0.1, agreement: float = 0.5) -> Score:
+    return Score(value, error, -9.0, agreement)
+
+
+def test_a_bare_name_is_tried_in_its_wordnet_senses_and_a_language_models() -> None:
+    found = candidates(ClassName("crane"), [SenseSuggestion("an origami bird", ("a folded {}",))])
+    assert found[0] == Wording("crane", "name")
+    assert {BIRD, MACHINE} <= {w.synset for w in found}
+    assert found[-1].source == "language model" and found[-1].contents == ("a folded {}",)
+    assert len({w.text for w in found}) == len(found)
+
+
+def test_what_the_user_says_is_meant_leaves_no_other_sense() -> None:
+    found = candidates(ClassName("crane", synset=MACHINE), [SenseSuggestion("a bird", ())])
+    assert [w.source for w in found] == ["name", "synset"] and found[1].synset == MACHINE
+    assert candidates(ClassName("crane", "a machine for lifting"))[1].text == "machine for lifting"
+
+
+def test_synonyms_bring_their_senses() -> None:
+    found = candidates(ClassName("GSD", synonyms=("German shepherd",)))
+    assert "n02106662" in {w.synset for w in found}
+
+
+def test_the_teachers_best_wording_is_chosen() -> None:
+    senses = choose(
+        given_senses([ClassName("crane")], {}, 4), lambda label, text: score(-0.1 if "bird" in text else -3)
+    )
+    assert senses[0].wording.synset == BIRD and senses[0].synset == BIRD
+    assert senses[0].margin == pytest.approx(2.9) and not senses[0].tie and not senses[0].lost
+
+
+def test_within_one_standard_error_it_is_a_tie() -> None:
+    rivals = (Wording("a", "name", score=score(-1.0, 0.3)), Wording("b", "wordnet", score=score(-1.4, 0.3)))
+    assert Sense("x", rivals, 0).tie
+    assert not Sense("x", (rivals[0], Wording("b", "wordnet", score=score(-1.5, 0.3))), 0).tie
+
+
+def test_a_class_that_the_teacher_never_sees_is_lost() -> None:
+    wordings = tuple(Wording(text, "wordnet", score=score(-5, agreement=0.0)) for text in "ab")
+    assert Sense("x", wordings).lost
+    assert not Sense("x", (wordings[0], Wording("c", "name", score=score(-5, agreement=0.1)))).lost
+
+
+def test_a_bare_name_means_its_best_sense() -> None:
+    wordings = (
+        Wording("crane", "name", score=score(-0.1)),
+        Wording("crane, machine", "wordnet", MACHINE, score=score(-4)),
+        Wording("crane, bird", "wordnet", BIRD, score=score(-0.2)),
+    )
+    assert Sense("crane", wordings).synset == BIRD
+    assert Sense("crane", tuple(Wording(w.text, w.source, w.synset) for w in wordings)).synset == ""  # who knows
+    assert given_senses([ClassName("tench")], {}, 4)[0].synset == "n01440764"  # there is but one
+
+
+def test_without_a_judge_the_users_word_counts() -> None:
+    classes = [ClassName("a"), ClassName("b", "a bee"), ClassName("crane", "a bird", synset=BIRD)]
+    assert [s.wording.source for s in given_senses(classes, {}, 4)] == ["name", "definition", "synset"]
+
+
+def test_a_language_models_only_sense_lends_its_contents_to_the_users_definition() -> None:
+    one = [SenseSuggestion("a bell", ("a cracked {}",))]
+    assert given_senses([ClassName("bell", "a church bell")], {"bell": one}, 4)[0].contents == ("a cracked {}",)
+    assert given_senses([ClassName("bell", "a church bell")], {"bell": one * 2}, 4)[0].contents == ()
+
+
+def test_senses_survive_json() -> None:
+    senses = choose(
+        given_senses([ClassName("crane"), ClassName("tench")], {}, 4), lambda label, text: score(-len(text))
+    )
+    assert senses_from_rows(senses_to_rows(senses)) == senses
+
+
+def test_glosses_are_cut_to_their_first_clause() -> None:
+    assert short_gloss("a large (long-necked) wading bird; of marshes") == "large wading bird"
+    assert short_gloss(
+        "any of various burrowing crabs of American coastal regions having one claw much enlarged in"
+    ) == ("burrowing crabs of American coastal regions having one claw much enlarged")
+    assert len(short_gloss("word " * 40).split()) == 12

@@ -1,0 +1,34 @@
+"""The style bank."""
+
+import pytest
+
+from prismkd.errors import UserError
+from prismkd.prompts.styles import DOMAINS, ICON_DOMAINS, PHOTO_DOMAINS, style_bank
+
+
+@pytest.mark.parametrize("domains", [ICON_DOMAINS, PHOTO_DOMAINS, ("photo",), ("art", "x-ray: an x-ray of {}")])
+def test_weights_add_up_and_the_first_domain_has_its_share(domains: tuple[str, ...]) -> None:
+    bank = style_bank(domains, 0.4)
+    assert sum(style.weight for style in bank) == pytest.approx(1)
+    own = sum(style.weight for style in bank if style.domain == domains[0])
+    assert own == pytest.approx(0.4 if len(domains) > 1 else 1)
+    assert len({style.name for style in bank}) == len(bank)
+
+
+def test_every_phrase_has_one_place_for_the_class() -> None:
+    assert all(phrase.count("{}") == 1 for phrases in DOMAINS.values() for phrase in phrases)
+    assert len({phrase for phrases in DOMAINS.values() for phrase in phrases}) == sum(map(len, DOMAINS.values()))
+
+
+@pytest.mark.parametrize(
+    ("domains", "message"),
+    [
+        (("foto",), "got 'foto'; perhaps photo"),
+        (("photo", "photo"), "each once"),
+        (("x-ray: an x-ray",), "say where the class goes"),
+        ((), "each once"),
+    ],
+)
+def test_bad_domains_are_refused(domains: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        style_bank(domains, 0.5)
