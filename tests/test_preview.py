@@ -48,7 +48,11 @@ def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
     senses = given_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": [["a purple {}"]] * 24}))
+    record = tmp_path / "seed-0" / "prism" / "synthesis.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"images_per_second": 2.0}))
     found = preview(Config(), 0, tmp_path)
+    assert found.hours == pytest.approx(found.cost.total / 2 / 3600)
     assert found.judged and found.cost.total == found.cost.images
     assert "purple bell" in found.plan[0].text
 

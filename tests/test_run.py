@@ -171,3 +171,17 @@ def test_after_a_pilot_coverage_decides_and_a_resumed_run_equals_the_uninterrupt
     record.write_text(json.dumps({**json.loads(record.read_text()), "complete": False}))
     assert main(command) == 0
     assert digests(folder / "images") == before
+
+
+def test_a_dead_language_model_is_a_warning_and_the_built_in_contents_serve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TINY.replace("num_probes = 1", "num_probes = 0\nnum_content_probes = 0")
+    config += '[prompts.language_model]\nurl = "http://127.0.0.1:9/v1"\nmodel = "none"\nmax_tries = 1\n'
+    (tmp_path / "tiny.toml").write_text(config)
+    arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out"), "--methods", "dpe"]
+    assert main(["prompts", *arguments]) == 0
+    shown = capsys.readouterr().err
+    assert "24 class names leave this machine, nothing else" in shown
+    assert "no connection to the server; the built-in contents serve" in shown
+    assert len(json.loads((tmp_path / "out" / "contents.json").read_text())["contents"]) == 24

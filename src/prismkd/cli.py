@@ -137,8 +137,10 @@ def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Con
     if arguments:
         import tyro
 
+        more = ", and with --dry-run also --num-images N and --json" if command == "prompts" else ""
         description = (
-            f"{COMMANDS[command]}\n\nTakes --config FILE (TOML) and --out DIR (the run's folder), and these settings."
+            f"{COMMANDS[command]}\n\n"
+            f"Takes --config FILE (TOML) and --out DIR (the run's folder){more}, and these settings."
         )
         config = tyro.cli(Config, default=config, args=arguments, prog=f"prismkd {command}", description=description)
         check_config(config)

@@ -85,6 +85,8 @@ def print_preview(found: Preview) -> None:
     print(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
           f"({first[0]} to {first[1]} among the first {min(1000, count):,}); "
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
+    if found.hours is not None:
+        print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:
         print("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
 

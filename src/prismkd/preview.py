@@ -48,7 +48,13 @@ class Preview:
     senses: list[Sense]
     cost: Cost
     judged: bool
+    images_per_second: float | None
     microseconds: float
+
+    @property
+    def hours(self) -> float | None:
+        """Sampling time of all images, at the speed that the run has measured."""
+        return self.cost.total / self.images_per_second / 3600 if self.images_per_second else None
 
     def balance(self, count: int) -> tuple[int, int]:
         """The smallest and the largest number of images of a class among the first ``count``."""
@@ -81,6 +87,7 @@ class Preview:
             "cost": {"language model requests": self.cost.requests, "sense probes": self.cost.sense_probes,
                      "content probes": self.cost.content_probes, "images": self.cost.images,
                      "images in all": self.cost.total},
+            "hours": self.hours,
             "microseconds_per_prompt": self.microseconds,
             "examples": {self.plan.subjects[k].class_name: [p.text for p in self.examples(k)] for k in shown},
         }  # fmt: skip
@@ -92,7 +99,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     Args:
         config: as of a run.
         num_images: of one method and seed; 0 takes ``synthesis.images_per_class``.
-        directory: of a run, which may not exist yet.
+        directory: of a run, which may not exist yet; its decisions and its speed are used.
 
     Raises:
         UserError: bad classes or styles, or fewer images than classes.
@@ -113,7 +120,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
     )
-    return Preview(plan, senses, cost, bool(decided), _microseconds(plan, num_images))
+    return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))
 
 
 def _decided(directory: Path | None) -> dict[str, Any]:
@@ -127,6 +134,17 @@ def _decided(directory: Path | None) -> dict[str, Any]:
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"expected {name} in {path}, got something else; delete it and repeat") from None
     return found if "senses" in found else {}
+
+
+def _measured_speed(directory: Path | None) -> float | None:
+    """Images per second of what a run has drawn last, None where it has drawn nothing."""
+    paths = (
+        sorted(directory.glob("seed-*/*/synthesis.json"), key=lambda path: path.stat().st_mtime) if directory else []
+    )
+    try:
+        return float(json.loads(paths[-1].read_text())["images_per_second"]) if paths else None
+    except (ValueError, KeyError, TypeError):
+        return None  # not finished, or damaged: `prismkd synthesize` will say so
 
 
 def _microseconds(plan: PromptPlan, num_images: int) -> float:
