@@ -1,6 +1,6 @@
 """What each step of Diversified Prompt Engineering does on Pictograms, without and with guidance.
 
-Usage: python -m benchmarks.dpe [--part steps] [--part senses]
+Usage: python -m benchmarks.dpe [--part steps] [--part senses] [--part sheet]
        python -m benchmarks.publish
 
 Every finished cell is a file in ``runs/dpe-HASH``, the hash being that of all settings; the same command continues
@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
-from benchmarks.publish import RESULTS, write_results
+from benchmarks.publish import RESULTS, ROOT, write_results
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
 from prismkd.probes import PROBE_SEED, pilot_allocation, sense_prompts
@@ -34,6 +36,7 @@ from prismkd.synthesis import Synthesizer, quantized
 
 SEEDS, JUDGE_SEED = (0, 1, 2), 8_000_000
 IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES = 50, 20, 16
+SHOWN, SHOWN_PER_CLASS = ("bolt", "glasses", "mouse", "tree"), 5
 STEPS = ("plain", "senses", "content", "style", "adaptive")
 
 
@@ -94,15 +97,33 @@ class Bench:
 
     def images(self, plan: PromptPlan, start: int, stop: int, guided: bool) -> Tensor:
         """Images ``start`` to ``stop`` as they are stored."""
+        return self.images_at(plan, range(start, stop), guided)
+
+    def images_at(self, plan: PromptPlan, places: Sequence[int], guided: bool) -> Tensor:
+        """A plan's images at some places."""
         laboratory = self.laboratory
         guidance = laboratory.config.guidance if guided else None
         calibration = self.calibration if guided else None
         synthesizer = Synthesizer(laboratory.generator, laboratory.teacher, guidance, calibration)
-        return quantized(synthesizer.draw_all([plan[i] for i in range(start, stop)]))
+        return quantized(synthesizer.draw_all([plan[i] for i in places]))
 
     @cached_property
     def calibration(self) -> Calibration:
         return self.laboratory.calibration(self.laboratory.config.guidance)
+
+    def sheet(self) -> Image.Image:
+        """The first images of some classes, a row per step, unguided and then guided, seed 0."""
+        labels = [[item.name for item in self.laboratory.classes].index(name) for name in SHOWN]
+        rows = []
+        for guided in (False, True):
+            for step in STEPS[:-1]:
+                plan = self.plan(step, 0)
+                places = [label + turn * self.num_classes for label in labels for turn in range(SHOWN_PER_CLASS)]
+                images = self.images_at(plan, places, guided)[:, 0].mul(255).byte()
+                padded = torch.full((len(images), 34, 34), 255, dtype=torch.uint8)
+                padded[:, 1:33, 1:33] = images
+                rows.append(torch.cat(list(padded), dim=1))
+        return Image.fromarray(torch.cat(rows).numpy()).resize((len(labels) * SHOWN_PER_CLASS * 51, len(rows) * 51))
 
     # --- the senses ----------------------------------------------------------------------------------------------
 
@@ -145,13 +166,15 @@ class Bench:
 def main() -> None:
     """Measure the asked parts and record them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("senses", "steps")
+    parts = ("senses", "steps", "sheet")
     parser.add_argument("--part", choices=parts, action="append", help="default: all")
     asked = parser.parse_args().part or parts
     bench = Bench(Laboratory())
     path = RESULTS / "dpe.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
-    for part in asked:
+    if "sheet" in asked:
+        bench.sheet().save(ROOT / "docs" / "images" / "dpe-steps.png", optimize=True)
+    for part in set(asked) - {"sheet"}:
         recorded[part] = getattr(bench, part)()
         write_results("dpe", "python -m benchmarks.dpe", SEEDS, recorded)
 

@@ -1,6 +1,6 @@
-"""The figures of docs/eda.md from the recorded results.
+"""The figures of docs/eda.md and docs/dpe.md from the recorded results.
 
-Usage: python -m benchmarks.eda_figures      (needs the extra: pip install -e '.[build]')
+Usage: python -m benchmarks.figures      (needs the extra: pip install -e '.[build]')
 """
 
 from __future__ import annotations
@@ -99,6 +99,27 @@ def survival_figure(rows: Rows) -> None:
     save(figure, "eda-survival")
 
 
+def steps_figure(rows: Rows) -> None:
+    """DPE's steps, each added to the one before, without and with guidance."""
+    steps = list(dict.fromkeys(r["step"] for r in rows))
+    panels = {
+        "student top-1, id": lambda r: r["top1"]["id"],
+        "student top-1, shifted": shifted,
+        "recall": lambda r: r["recall"],
+        "Vendi per class": lambda r: r["vendi"],
+    }
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
+    for axis, (title, value) in zip(axes, panels.items(), strict=True):
+        for guided, name in ((False, "plain"), (True, "guided")):
+            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], value) for s in steps]
+            axis.errorbar(range(len(steps)), [p[0] for p in points], [p[1] for p in points], color=COLORS[name],
+                          marker="o", markersize=4, capsize=3, label="with EDA" if guided else "without")  # fmt: skip
+        axis.set_xticks(range(len(steps)), [s if s == "plain" else f"+ {s}" for s in steps], rotation=35, ha="right")
+        axis.set_title(title, fontsize=10)
+    axes[0].legend(frameon=False, fontsize=8)
+    save(figure, "dpe-steps")
+
+
 def save(figure: Any, name: str) -> None:
     """An SVG without a date, so that the same figures give the same file."""
     for axis in figure.axes:
@@ -108,13 +129,21 @@ def save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
+FIGURES = {
+    "eda": {"sweep": sweep_figure, "curve": curve_figure, "survival": survival_figure},
+    "dpe": {"steps": steps_figure},
+}
+
+
 def main() -> None:
     """Draw every figure whose rows are recorded."""
     matplotlib.rcParams["svg.hashsalt"] = "prismkd"
-    data = json.loads((RESULTS / "eda.json").read_text())
-    for part, draw in (("sweep", sweep_figure), ("curve", curve_figure), ("survival", survival_figure)):
-        if part in data:
-            draw(data[part])
+    for name, figures in FIGURES.items():
+        path = RESULTS / f"{name}.json"
+        data = json.loads(path.read_text()) if path.is_file() else {}
+        for part, draw in figures.items():
+            if part in data:
+                draw(data[part])
 
 
 if __name__ == "__main__":
