@@ -140,6 +140,11 @@ def check_config(config: Config) -> None:
             "expected prompts.language_model.url such as http://localhost:8080/v1, and its model, got "
             f"{asked.url!r} and {asked.model!r}; name both"
         )
+    if "@" in asked.url:
+        raise UserError(
+            "expected prompts.language_model.url without user and password, which a run would record, got an @ in it; "
+            "put the key into the environment variable that prompts.language_model.key_variable names"
+        )
     if config.prompts.template and "{name}" not in config.prompts.template:
         raise UserError(
             f"expected {{name}} in prompts.template, got {config.prompts.template!r}; say where the class goes"

@@ -24,6 +24,9 @@ from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
+NO_MATTER = {"num_threads"} | {
+    f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")
+}
 LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 
@@ -172,12 +175,12 @@ def _check_diversity(config: Config, num_classes: int) -> None:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings that differ, threads aside."""
+    """Dotted names of settings that differ, those aside that no result depends on."""
     names = []
     for key in sorted(old.keys() | new.keys()):
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
             names += _differences(old[key], new[key], f"{prefix}{key}.")
-        elif old.get(key) != new.get(key) and key != "num_threads":
+        elif old.get(key) != new.get(key) and prefix + key not in NO_MATTER:
             names.append(prefix + key)
     return names
 
