@@ -28,10 +28,11 @@ from prismkd.probes import (
 )
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.diversify import contents_of_classes
-from prismkd.prompts.language_model import SenseSuggestion, ask_about
+from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import check_budget
 from prismkd.prompts.senses import Sense, choose, given_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.styles import style_bank
+from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.run import Run, read_json, write_json
 from prismkd.shards import Sample, is_committed, load_arrays, read_samples, write_shard
 from prismkd.synthesis import Synthesizer

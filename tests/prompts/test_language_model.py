@@ -21,8 +21,9 @@ import pytest
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
-from prismkd.prompts import language_model
-from prismkd.prompts.language_model import Answer, SenseSuggestion, ask_about, read_senses
+from prismkd.prompts import language_model, suggestions
+from prismkd.prompts.language_model import Answer, ask_about
+from prismkd.prompts.suggestions import SenseSuggestion, read_senses
 
 SECRET = "sk-not-a-real-key-4711"
 CRANE = {
@@ -155,7 +156,7 @@ def test_only_the_class_name_leaves(ask: Ask, server: Server, monkeypatch: pytes
     server.script = [says(about("bolt")), says(about("mouse"))]
     ask("bolt", "mouse")
     texts = [body["messages"][0]["content"] for body in server.bodies]
-    fixed = language_model.PROMPT.replace("{num_senses}", "6").replace("{num_phrases}", "12")
+    fixed = suggestions.PROMPT.replace("{num_senses}", "6").replace("{num_phrases}", "12")
     assert texts == [fixed.replace("{name}", name) for name in ("bolt", "mouse")]
     bodies = [{**body, "messages": len(body["messages"])} for body in server.bodies]
     assert bodies[0] == bodies[1] and bodies[0]["messages"] == 1
@@ -456,7 +457,7 @@ def senses_of(
 def test_dirty_glosses_and_phrases_are_dropped(text: str, reason: str) -> None:
     assert senses_of(("a bird", ["a crane", text])) == (SenseSuggestion("a bird", ("a {}",)),)
     assert senses_of(("a bird", ["a crane"]), (text, ["a crane"])) == (SenseSuggestion("a bird", ("a {}",)),)
-    with pytest.raises(language_model._ContentError, match=reason):
+    with pytest.raises(suggestions.ContentError, match=reason):
         senses_of((text, ["a crane"]))
 
 

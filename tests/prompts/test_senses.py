@@ -3,7 +3,6 @@
 import pytest
 
 from prismkd.prompts.classes import ClassName
-from prismkd.prompts.language_model import SenseSuggestion
 from prismkd.prompts.senses import (
     Score,
     Sense,
@@ -15,6 +14,7 @@ from prismkd.prompts.senses import (
     senses_to_rows,
     short_gloss,
 )
+from prismkd.prompts.suggestions import SenseSuggestion
 
 BIRD, MACHINE = "n02012849", "n03126707"
 

@@ -2,7 +2,7 @@
 
 Any OpenAI-compatible server will do. What leaves the machine is one fixed text per class with the class name in it, and
 the key; a name without an answer keeps the deterministic grammar, so no fault of the server stops a run. Answers are
-text from a stranger: they are bounded in time and size, checked phrase by phrase, and cached only when valid.
+bounded in time and size, and cached where ``suggestions.py`` finds them usable.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,46 +21,12 @@ from urllib.parse import urlsplit
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
+from prismkd.prompts.suggestions import VERSION, ContentError, SenseSuggestion, question, read_senses, reply_schema
 
-VERSION = 1  # of the rules below; another one asks again
-MAX_SENSES = 6
 MAX_ANSWER = 2**20  # bytes
 MAX_FAILURES = 3  # names in a row, until the server counts as dead
-GLOSS_LENGTH = (3, 200)  # characters
-PHRASE_LENGTH = (3, 120)
-MARKUP = re.compile(r"[<>`\[\]{}]|&#?\w+;|://|http|www\.", re.IGNORECASE)
 KEPT_HEADERS = {"host", "authorization", "content-type", "content-length", "connection", "accept"}
 CLIENT_HEADER = "x-stainless-raw-response"  # the client finds its own way of reading by it; says nothing of the user
-
-# The name comes last: a small model copies the example otherwise, and servers reuse their work on what names share.
-PROMPT = """\
-I write prompts for a text-to-image model. List the meanings of a class name that look different in a picture, the \
-most common first, at most {num_senses}. Give each meaning
-- a gloss: what it is, in 3 to 15 words that someone who does not know the name could draw;
-- contents: {num_phrases} short and varied phrases of what a picture could show (kinds, parts, colors, poses, \
-surroundings; no art styles, no lettering), with articles. Each contains the class name exactly once.
-Write English. Answer only with JSON.
-
-Class name: "bat"
-{"senses": [\
-{"gloss": "a small flying mammal with leathery wings", "contents": ["a brown bat", "a bat asleep in a cave"]}, \
-{"gloss": "a wooden club for hitting a ball", "contents": ["a long wooden bat", "a bat on green grass"]}]}
-
-Class name: "{name}"
-"""
-
-
-@dataclass(frozen=True)
-class SenseSuggestion:
-    """One meaning of a class name.
-
-    Attributes:
-        gloss: what it is.
-        contents: what pictures of it show, with one ``{}`` where the name stood, or ``{s}`` where its plural did.
-    """
-
-    gloss: str
-    contents: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,19 +37,8 @@ class Answer:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """The JSON that the model is asked for."""
-
-    senses: tuple[SenseSuggestion, ...]
-
-
 class _ServerError(Exception):
     """The server gave no answer."""
-
-
-class _ContentError(Exception):
-    """The model's answer is no use."""
 
 
 def ask_about(
@@ -139,7 +91,7 @@ def _ask_server(
                 continue
             try:
                 answer, failures = Answer(server.ask(name)), 0
-            except _ContentError as error:
+            except ContentError as error:
                 answer, failures = Answer(problem=str(error)), 0
             except _ServerError as error:
                 answer, failures = Answer(problem=str(error)), failures + 1
@@ -202,9 +154,9 @@ class _Server:
             tries += spent
             try:
                 return read_senses(_message(body), name, self.config.num_phrases)
-            except _ContentError as error:
+            except ContentError as error:
                 if tries >= self.config.max_tries:
-                    raise _ContentError(f"{error} (try {tries})") from None
+                    raise ContentError(f"{error} (try {tries})") from None
 
     def _request(self, name: str, seed: int, max_retries: int) -> tuple[bytes, int]:
         """The body of one answer and the number of requests it took, by the first form that the server accepts."""
@@ -267,30 +219,11 @@ async def _read(response: Any) -> bytes:
 def _forms(name: str, seed: int, config: LanguageModelConfig) -> list[dict[str, Any]]:
     """The request in three forms, the strictest first, since servers differ in what they refuse."""
     max_tokens = 2048 + 150 * config.num_phrases
-    bare = {"model": config.model, "messages": [{"role": "user", "content": _prompt(name, config)}]}
+    bare = {"model": config.model, "messages": [{"role": "user", "content": question(name, config.num_phrases)}]}
     usual = {**bare, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8}
-    schema = {"name": "senses", "strict": True, "schema": _schema(config.num_phrases)}
+    schema = {"name": "senses", "strict": True, "schema": reply_schema(config.num_phrases)}
     strict = {**usual, "response_format": {"type": "json_schema", "json_schema": schema}}
     return [strict, usual, {**bare, "max_completion_tokens": max_tokens}]  # the last for OpenAI's reasoning models
-
-
-def _prompt(name: str, config: LanguageModelConfig) -> str:
-    text = PROMPT.replace("{num_senses}", str(MAX_SENSES)).replace("{num_phrases}", str(config.num_phrases))
-    return text.replace("{name}", name)
-
-
-def _schema(num_phrases: int) -> dict[str, Any]:
-    """The JSON schema of a reply; the limits keep a small model from listing without end."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(_Reply).json_schema()
-    sense = schema["$defs"]["SenseSuggestion"]
-    for node in (schema, sense):
-        node["additionalProperties"] = False
-        del node["description"]  # our docstrings, which some servers would show to the model
-    schema["properties"]["senses"]["maxItems"] = MAX_SENSES
-    sense["properties"]["contents"]["maxItems"] = num_phrases
-    return schema
 
 
 def _message(body: bytes) -> str:
@@ -302,107 +235,6 @@ def _message(body: bytes) -> str:
     except (ValueError, LookupError, TypeError):
         raise _ServerError("the server answered with something else than a chat completion") from None
     return text if isinstance(text, str) else ""
-
-
-def read_senses(text: str, name: str, num_phrases: int) -> tuple[SenseSuggestion, ...]:
-    """What can be used of a model's answer: JSON, perhaps after thoughts, in a fence or amid prose."""
-    from pydantic import TypeAdapter, ValidationError
-
-    text = text.rpartition("</think>")[2]
-    try:
-        reply = TypeAdapter(_Reply).validate_json(text[max(text.find("{"), 0) : text.rfind("}") + 1])
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise _ContentError(f"{place} is not as asked for: {first['msg']}") from None
-    return _usable_senses(reply.senses, name, num_phrases)
-
-
-def _usable_senses(raw: Iterable[SenseSuggestion], name: str, num_phrases: int) -> tuple[SenseSuggestion, ...]:
-    """The senses with a valid gloss and at least one valid phrase, each once."""
-    faults: Counter[str] = Counter()
-    pattern = name_pattern(name)
-    latin = _is_latin(name)
-    senses: dict[str, SenseSuggestion] = {}
-    for sense in raw:
-        gloss = _usable([sense.gloss], lambda text: _check_gloss(text, pattern, latin), faults)
-        contents = _usable(sense.contents, lambda text: _check_phrase(text, pattern, latin), faults)[:num_phrases]
-        if gloss and contents:
-            senses.setdefault(_letters(gloss[0]), SenseSuggestion(gloss[0], tuple(contents)))
-    if not senses:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in faults.most_common())
-        raise _ContentError(f"no usable sense: {reasons or 'none given'}")
-    return tuple(senses.values())[:MAX_SENSES]
-
-
-def _usable(texts: Iterable[str], check: Callable[[str], str], faults: Counter[str]) -> list[str]:
-    """The texts that pass, each once whatever its case and spaces; the others' faults are counted."""
-    kept: dict[str, str] = {}
-    for text in texts:
-        try:
-            checked = check(text.strip().rstrip("."))
-        except _ContentError as error:
-            faults[str(error)] += 1
-        else:
-            kept.setdefault(_letters(checked), checked)
-    return list(kept.values())
-
-
-def _letters(text: str) -> str:
-    return "".join(text.casefold().split())
-
-
-def _check_gloss(text: str, pattern: re.Pattern[str], latin: bool) -> str:
-    """A gloss as it is, where it tells something."""
-    _check_text(text, GLOSS_LENGTH)
-    if pattern.fullmatch(re.sub(r"^(?:an?|the) ", "", text.lower())):
-        raise _ContentError("gloss that only repeats the class name")
-    if f'"{text}"' in PROMPT and not pattern.fullmatch("bat"):
-        raise _ContentError("gloss copied from the example")  # seen in models of 135 and 270 million parameters
-    _check_language(text, latin)
-    return text
-
-
-def _check_phrase(text: str, pattern: re.Pattern[str], latin: bool) -> str:
-    """A phrase as a content: the class name becomes ``{}`` or ``{s}``, and a leading article small."""
-    _check_text(text, PHRASE_LENGTH)
-    content, count = pattern.subn(lambda found: "{s}" if found["plural"] else "{}", text)
-    if count != 1:
-        raise _ContentError("phrase that names the class twice" if count else "phrase without the class name")
-    _check_language(content.replace("{s}", "{}"), latin)
-    return re.sub(r"^(?:An?|The) ", lambda article: article[0].lower(), content)
-
-
-def _check_text(text: str, length: tuple[int, int]) -> None:
-    """A text that is safe to show and to encode: no markup, control characters, line breaks or hidden marks."""
-    if not length[0] <= len(text) <= length[1]:
-        raise _ContentError(f"text outside {length[0]} to {length[1]} characters")
-    if not text.isprintable() or "\ufffd" in text:
-        raise _ContentError("unprintable characters")
-    if MARKUP.search(text):
-        raise _ContentError("markup or an address")
-
-
-def _check_language(text: str, latin: bool) -> None:
-    """Text encoders know English; only another script is told apart here, not another language."""
-    if latin and not _is_latin(text):
-        raise _ContentError("another language")
-
-
-def _is_latin(text: str) -> bool:
-    """Whether at least half of the letters are Latin."""
-    letters = [char for char in text if char.isalpha()]
-    return 2 * sum(unicodedata.name(char, "").startswith("LATIN") for char in letters) >= len(letters)
-
-
-def name_pattern(name: str) -> re.Pattern[str]:
-    """Finds a class name as a word, in any case, singular or simple plural.
-
-    A name may list synonyms (``tench, Tinca tinca``), and underscores or hyphens stand for spaces (``pickup_truck``).
-    """
-    synonyms = sorted((part.strip() for part in name.split(",") if part.strip()), key=len, reverse=True)
-    words = (r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s_-]+", synonym)) for synonym in synonyms)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(words)})(?P<plural>e?s)?(?![\w-])", re.IGNORECASE)
 
 
 def _address(url: str) -> str:
@@ -430,7 +262,7 @@ def _key(config: LanguageModelConfig) -> str:
 
 def _digest(name: str, config: LanguageModelConfig) -> str:
     """What determines an answer: the rules, the model and the text sent (which holds the name)."""
-    identity = json.dumps([VERSION, config.model, name, _prompt(name, config)])
+    identity = json.dumps([VERSION, config.model, name, question(name, config.num_phrases)])
     return hashlib.sha256(identity.encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from prismkd.prompts import wordnet
 from prismkd.prompts.classes import ClassName
-from prismkd.prompts.language_model import SenseSuggestion
+from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12
 OPEN_ENDS = set("a an the of in on with to and or that which for by from as at having its used typically".split())
