@@ -53,11 +53,17 @@ def test_scores_are_means_over_a_wordings_probes() -> None:
 
 def test_contents_that_lose_the_class_are_dropped_with_the_reason() -> None:
     contents = ["a {}", "a small {}", "a broken {}", "a melted {}"]
-    said = {"a bell": -0.2, "a small bell": -0.6, "a broken bell": -1.1, "a melted bell": -1.3}
+    said = {"a bell": -0.2, "a small bell": -0.6, "a broken bell": -1.1, "a melted bell": -1.4}
     scores = {(0, f"an icon of {text}"): score(value) for text, value in said.items()}
     kept, dropped = keep_contents([BELL], [contents], scores, PHRASE)
     assert kept == [["a {}", "a small {}", "a broken {}"]]  # within one nat of the plain form
-    assert [row.content for row in dropped] == ["a melted {}"] and "-1.30, below -1.20" in dropped[0].reason
+    assert [row.content for row in dropped] == ["a melted {}"] and "-1.40, clearly below -1.20" in dropped[0].reason
+
+
+def test_a_content_that_loses_by_chance_is_kept() -> None:
+    noisy = Score(-4.0, 3.0, -9.0, 0.5)
+    scores = {(0, "an icon of a bell"): score(-0.2), (0, "an icon of a small bell"): noisy}
+    assert keep_contents([BELL], [["a {}", "a small {}"]], scores, PHRASE)[1] == []
 
 
 def test_a_content_that_is_even_likely_is_kept_whatever_the_plain_form_says() -> None:

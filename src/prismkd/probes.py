@@ -100,6 +100,8 @@ def keep_contents(
 ) -> tuple[list[list[str]], list[Dropped]]:
     """Drop the contents whose probes the teacher takes for the class less surely than the plain form's, and than even.
 
+    What could be chance, by the standard error of the difference, is kept.
+
     Args:
         senses: chosen, one per class.
         contents: of every class.
@@ -112,10 +114,12 @@ def keep_contents(
         score = {c: scores.get((label, compose(phrase, c, sense.text))) for c in (PLAIN, *own)}
         plain = score[PLAIN]
         least = min(plain.log_probability - CONTENT_MARGIN, math.log(0.5)) if plain else -math.inf
-        lost = {c: s for c, s in score.items() if s is not None and c != PLAIN and s.log_probability < least}
+        noise = plain.error if plain else 0.0
+        lost = {c: s for c, s in score.items()
+                if s and c != PLAIN and s.log_probability + math.hypot(s.error, noise) < least}  # fmt: skip
         kept.append([c for c in own if c not in lost] or [PLAIN])
         for content, found in lost.items():
-            reason = f"the teacher's log probability is {found.log_probability:.2f}, below {least:.2f}"
+            reason = f"the teacher's log probability is {found.log_probability:.2f}, clearly below {least:.2f}"
             dropped.append(Dropped(sense.class_name, content, reason))
     return kept, dropped
 

@@ -54,6 +54,8 @@ def test_within_one_standard_error_it_is_a_tie() -> None:
     rivals = (Wording("a", "name", score=score(-1.0, 0.3)), Wording("b", "wordnet", score=score(-1.4, 0.3)))
     assert Sense("x", rivals, 0).tie
     assert not Sense("x", (rivals[0], Wording("b", "wordnet", score=score(-1.5, 0.3))), 0).tie
+    sure = tuple(Wording(text, "name", score=score(-0.2, 0.3)) for text in "ab")
+    assert not Sense("x", sure).tie  # both are fine
 
 
 def test_a_class_that_the_teacher_never_sees_is_lost() -> None:

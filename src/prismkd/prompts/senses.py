@@ -17,6 +17,7 @@ from prismkd.prompts.classes import ClassName
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12
+SURE = 0.75  # a class with this probability is recognized, whichever of its wordings is used
 OPEN_ENDS = set("a an the of in on with to and or that which for by from as at having its used typically".split())
 
 
@@ -102,12 +103,16 @@ class Sense:
 
     @property
     def tie(self) -> bool:
-        """Whether a rival is as good within one standard error of the difference."""
+        """Whether the class isn't sure, and a rival is as good within one standard error of the difference."""
         best = self.wording.score
-        return best is not None and any(
-            best.log_probability - w.score.log_probability < math.hypot(best.error, w.score.error)
-            for i, w in enumerate(self.wordings)
-            if w.score and i != self.chosen
+        return (
+            best is not None
+            and best.log_probability < math.log(SURE)
+            and any(
+                best.log_probability - w.score.log_probability < math.hypot(best.error, w.score.error)
+                for i, w in enumerate(self.wordings)
+                if w.score and i != self.chosen
+            )
         )
 
     @property

@@ -54,16 +54,24 @@ def image_grids(run: Run) -> list[ClassGrid]:
     if not shown:
         return []
     num_classes = min(len(run.classes), MAX_CLASSES)
-    indices = _first_indices(folders[shown[0]], num_classes)
-    wanted = {index for chosen in indices for index in chosen}
-    pictures = {method: thumbnails_of(run, folders[method], wanted) for method in shown}
+    indices = {shown[0]: _first_indices(folders[shown[0]], num_classes)}
+    for method in shown[1:]:  # after a pilot the classes have other indices
+        allocated = (folders[method].parent / "allocation.json").is_file()
+        indices[method] = _first_indices(folders[method], num_classes) if allocated else indices[shown[0]]
+    pictures = {}
+    for method in shown:
+        wanted = {index for chosen in indices[method] for index in chosen}
+        pictures[method] = thumbnails_of(run, folders[method], wanted)
     return [
         ClassGrid(
             class_name(run, label),
-            [Strip(method_label(m), method_class(m), [pictures[m].get((i, label)) for i in chosen]) for m in shown],
+            [
+                Strip(method_label(m), method_class(m), [pictures[m].get((i, label)) for i in indices[m][label]])
+                for m in shown
+            ],
         )
-        for label, chosen in enumerate(indices)
-        if chosen
+        for label in range(num_classes)
+        if indices[shown[0]][label]
     ]
 
 
