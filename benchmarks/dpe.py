@@ -26,11 +26,13 @@ from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import RESULTS, ROOT, write_results
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.guidance import Calibration
-from prismkd.probes import PROBE_SEED, pilot_allocation, sense_prompts
+from prismkd.judging import judge_pilot, sense_prompts
+from prismkd.probes import PROBE_SEED
 from prismkd.prompts import PromptPlan, diversified_plan
-from prismkd.prompts.diversify import template_plan
+from prismkd.prompts.content import ICON_CONTENTS, PLAIN
 from prismkd.prompts.senses import Sense, Wording, candidates
-from prismkd.prompts.styles import style_bank
+from prismkd.prompts.styles import DOMAINS, own_phrase
+from prismkd.shards import to_array
 from prismkd.students import predict
 from prismkd.synthesis import Synthesizer, quantized
 
@@ -46,7 +48,9 @@ class Bench:
     def __init__(self, laboratory: Laboratory) -> None:
         self.laboratory = laboratory
         self.num_classes = len(laboratory.classes)
-        self.cells = Cells(folder_of("dpe", laboratory, IMAGES_PER_CLASS, PILOT_PER_CLASS))
+        self.cells = Cells(
+            folder_of("dpe", laboratory, IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES, DOMAINS, ICON_CONTENTS)
+        )
 
     # --- the steps -----------------------------------------------------------------------------------------------
 
@@ -76,36 +80,36 @@ class Bench:
         laboratory, template = self.laboratory, self.laboratory.prompts.template
         if step == "plain":
             return laboratory.plan(seed)
-        if step == "senses":
-            return template_plan(laboratory.senses, seed, template)
-        config = laboratory.prompts
-        if step == "content":
+        config, contents = laboratory.prompts, laboratory.contents
+        if step in ("senses", "content"):
             config = replace(config, domains=(f"icon: {template.replace('a {name}', '{}')}",))  # the template's style
-        return diversified_plan(laboratory.classes, laboratory.senses, laboratory.contents, config, seed)
+        if step == "senses":
+            contents = [[PLAIN] for _ in contents]
+        return diversified_plan(laboratory.classes, laboratory.senses, contents, config, seed)
 
     def draw(self, step: str, guided: bool, seed: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Images, labels, and what the pilot decided."""
         plan, count = self.plan(step, seed), IMAGES_PER_CLASS * self.num_classes
         if step != "adaptive":
-            return self.images(plan, 0, count, guided), labels_of(plan, count), {}
+            return self.images(plan, range(count), guided), labels_of(plan, count), {}
         pilot = PILOT_PER_CLASS * self.num_classes
-        first = self.images(plan, 0, pilot, guided)
-        found = pilot_allocation(self.laboratory.teacher, plan, first, range(pilot))
+        laboratory, synthesizer = self.laboratory, self.synthesizer(guided)
+        first = list(synthesizer.samples([plan[i] for i in range(pilot)], lambda count: None))
+        found = judge_pilot(laboratory.teacher, laboratory.generator.device, plan, first)
         plan = plan.allocated(pilot, found.class_shares, found.style_factors)
-        images = torch.cat([first, self.images(plan, pilot, count, guided)])
+        pilot_images = torch.stack([torch.from_numpy(to_array(sample)) for sample in first])
+        images = torch.cat([pilot_images, self.images(plan, range(pilot, count), guided)])
         return images, labels_of(plan, count), {"shares": found.class_shares, "factors": found.style_factors}
 
-    def images(self, plan: PromptPlan, start: int, stop: int, guided: bool) -> Tensor:
-        """Images ``start`` to ``stop`` as they are stored."""
-        return self.images_at(plan, range(start, stop), guided)
+    def images(self, plan: PromptPlan, places: Sequence[int], guided: bool) -> Tensor:
+        """A plan's images at some places, as they are stored."""
+        return quantized(self.synthesizer(guided).draw_all([plan[i] for i in places]))
 
-    def images_at(self, plan: PromptPlan, places: Sequence[int], guided: bool) -> Tensor:
-        """A plan's images at some places."""
+    def synthesizer(self, guided: bool) -> Synthesizer:
+        """Without or with guidance."""
         laboratory = self.laboratory
         guidance = laboratory.config.guidance if guided else None
-        calibration = self.calibration if guided else None
-        synthesizer = Synthesizer(laboratory.generator, laboratory.teacher, guidance, calibration)
-        return quantized(synthesizer.draw_all([plan[i] for i in places]))
+        return Synthesizer(laboratory.generator, laboratory.teacher, guidance, self.calibration if guided else None)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -119,7 +123,7 @@ class Bench:
             for step in STEPS[:-1]:
                 plan = self.plan(step, 0)
                 places = [label + turn * self.num_classes for label in labels for turn in range(SHOWN_PER_CLASS)]
-                images = self.images_at(plan, places, guided)[:, 0].mul(255).byte()
+                images = self.images(plan, places, guided)[:, 0].mul(255).round().byte()
                 padded = torch.full((len(images), 34, 34), 255, dtype=torch.uint8)
                 padded[:, 1:33, 1:33] = images
                 rows.append(torch.cat(list(padded), dim=1))
@@ -157,7 +161,7 @@ class Bench:
         """The share of a wording's images that the judge takes for the class."""
         laboratory = self.laboratory
         names = [item.name for item in laboratory.classes]
-        phrase = style_bank(laboratory.prompts.domains, 1.0)[0].phrase
+        phrase = own_phrase(laboratory.prompts.domains)
         prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, JUDGE_SEED + seed)
         images = quantized(Synthesizer(laboratory.generator, laboratory.teacher).draw_all(prompts))
         return float((predict(laboratory.judge, images).argmax(1) == names.index(class_name)).float().mean())
@@ -174,7 +178,7 @@ def main() -> None:
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     if "sheet" in asked:
         bench.sheet().save(ROOT / "docs" / "images" / "dpe-steps.png", optimize=True)
-    for part in set(asked) - {"sheet"}:
+    for part in (part for part in parts if part in asked and part != "sheet"):
         recorded[part] = getattr(bench, part)()
         write_results("dpe", "python -m benchmarks.dpe", SEEDS, recorded)
 

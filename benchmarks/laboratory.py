@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +17,12 @@ from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import distill, new_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
-from prismkd.probes import (
-    PROBE_SEED,
-    content_prompts,
-    keep_contents,
-    keep_near_contents,
-    run_calibration,
-    scores_of,
-    sense_prompts,
-    wording_score,
-)
+from prismkd.judging import judge_contents, judge_senses
+from prismkd.probes import PROBE_SEED, run_calibration
 from prismkd.prompts import ClassName, Prompt, PromptPlan, diversified_plan, load_classes, plain_plan
 from prismkd.prompts.diversify import contents_of_classes, with_defaults
-from prismkd.prompts.senses import Score, Sense, choose, given_senses
-from prismkd.prompts.styles import style_bank
+from prismkd.prompts.senses import Sense, given_senses
+from prismkd.shards import Sample
 from prismkd.synthesis import Synthesizer
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
@@ -77,22 +69,16 @@ class Laboratory:
 
     def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
         """The teacher's choice among the wordings."""
-        phrase = style_bank(self.prompts.domains, 1.0)[0].phrase
-        wanted = sense_prompts(senses, self.prompts.num_probes, phrase, seed)
-        return choose(senses, wording_score(self.scores(wanted), phrase))
+        return judge_senses(senses, self.prompts, self._probe, seed)
 
     @cached_property
     def contents(self) -> list[list[str]]:
         """Of every class, without those that lose it."""
-        phrase, probes = style_bank(self.prompts.domains, 1.0)[0].phrase, self.prompts.num_content_probes
         found = contents_of_classes(self.senses, self.prompts)
-        found = keep_near_contents(self.senses, found, self.generator)[0]
-        scores = self.scores(content_prompts(self.senses, found, probes, phrase))
-        return keep_contents(self.senses, found, scores, phrase)[0]
+        return judge_contents(self.senses, found, self.prompts, self.generator, self._probe)[0]
 
-    def scores(self, wanted: list[Prompt]) -> dict[tuple[int, str], Score]:
-        """What the teacher says of probes."""
-        return scores_of(Synthesizer(self.generator, self.teacher).samples(wanted, _ignore))
+    def _probe(self, name: str, wanted: list[Prompt]) -> Iterator[Sample]:
+        return Synthesizer(self.generator, self.teacher).samples(wanted, _ignore)
 
     @property
     def recipe(self) -> DistillationConfig:

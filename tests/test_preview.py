@@ -3,23 +3,26 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prismkd.cli import main
-from prismkd.config import Config
+from prismkd.config import Config, PromptsConfig
 from prismkd.preview import preview
 from prismkd.prompts import load_classes
 from prismkd.prompts.senses import given_senses, senses_to_rows
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
 def test_ten_million_prompts_cost_what_a_thousand_cost() -> None:
     """No torch, no list of size N: a process of its own, measured at its peak."""
     code = (
-        "import resource, sys; from prismkd.cli import main; "
+        "import sys; from prismkd.cli import main; "
         "main(['prompts', '--dry-run', '--json', '--num-images', '10000000']); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 'torch' in sys.modules, file=sys.stderr)"
+        "peak = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0]; "
+        "print(peak, 'torch' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
@@ -50,10 +53,13 @@ def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
     (tmp_path / "contents.json").write_text(json.dumps({"contents": [["a purple {}"]] * 24}))
     record = tmp_path / "seed-0" / "prism" / "synthesis.json"
     record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"images_per_second": 2.0}))
+    record.write_text(json.dumps({"num_images": 30, "seconds": 15.0, "complete": True}))
+    unfinished = tmp_path / "seed-0" / "plain" / "synthesis.json"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_text(json.dumps({"num_images": 30, "seconds": 1.0, "complete": False}))
     found = preview(Config(), 0, tmp_path)
     assert found.hours == pytest.approx(found.cost.total / 2 / 3600)
-    assert found.judged and found.cost.total == found.cost.images
+    assert found.judged and found.cost.total == 2 * found.cost.images  # plain and prism
     assert "purple bell" in found.plan[0].text
 
 
@@ -76,3 +82,18 @@ def test_the_tables_show_prompts_styles_and_cost(capsys: pytest.CaptureFixture[s
     assert main(["prompts", "--dry-run", "--classes", "imagenette", "--generator.source", "some/model"]) == 0
     shown = capsys.readouterr().out
     assert "tench" in shown and "infographic" in shown and "probe images for senses" in shown
+
+
+def test_the_decisions_of_a_run_of_other_classes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    senses = given_senses(load_classes("pictograms"), {}, 4)
+    (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
+    arguments = ["prompts", "--dry-run", "--classes", "imagenette", "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "expected the classes of the run in" in capsys.readouterr().err
+
+
+def test_seeds_and_a_pilot_are_counted() -> None:
+    found = preview(replace(Config(), seeds=(0, 1), prompts=PromptsConfig(pilot_share=0.25)), 2400)
+    assert found.cost.plans == 4 and found.cost.pilot == 600

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from prismkd.assets import asset
 from prismkd.cli import main
+from prismkd.prompts import PromptPlan
 from prismkd.shards import read_samples, verify
 
 TINY = """
@@ -161,16 +163,21 @@ def test_after_a_pilot_coverage_decides_and_a_resumed_run_equals_the_uninterrupt
     found = json.loads((folder / "allocation.json").read_text())
     assert found["pilot"] == 24 and len(found["class_shares"]) == 24
     samples = list(read_samples(folder / "images"))
-    assert [sample.label for sample in samples[:24]] == list(range(24)) and len(samples) == 48
+    plan = PromptPlan.from_dict(json.loads((folder / "prompts.json").read_text())["plan"])
+    plan = plan.allocated(24, found["class_shares"], found["style_factors"])
+    assert [(s.index, s.label, s.metadata["prompt"]) for s in samples] == [
+        (i, plan[i].label, plan[i].text) for i in range(48)
+    ]
     before = digests(folder / "images")
     assert len([name for name in before if name.endswith(".tar")]) == 4  # a shard ends with the pilot: 16, 8, 16, 8
     record = folder / "synthesis.json"
-    for lost in (2, 3):
-        for suffix in (".tar", ".json"):
-            (folder / "images" / f"shard-00000{lost}{suffix}").unlink()
+    (folder / "allocation.json").unlink()
+    for suffix in (".tar", ".json"):
+        (folder / "images" / f"shard-000003{suffix}").unlink()
     record.write_text(json.dumps({**json.loads(record.read_text()), "complete": False}))
     assert main(command) == 0
     assert digests(folder / "images") == before
+    assert json.loads((folder / "allocation.json").read_text()) == found
 
 
 def test_a_dead_language_model_is_a_warning_and_the_built_in_contents_serve(
@@ -185,3 +192,27 @@ def test_a_dead_language_model_is_a_warning_and_the_built_in_contents_serve(
     assert "24 class names leave this machine, nothing else" in shown
     assert "no connection to the server; the built-in contents serve" in shown
     assert len(json.loads((tmp_path / "out" / "contents.json").read_text())["contents"]) == 24
+
+
+def test_a_changed_class_list_does_not_meet_old_senses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = json.loads(asset("classes.json").read_text())
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps(classes))
+    arguments = ["--classes", str(path), "--out", str(tmp_path / "out"), "--prompts.num-probes", "0",
+                 "--prompts.num-content-probes", "0", "--evaluation.source", str(asset("test.parquet"))]  # fmt: skip
+    assert main(["prompts", *arguments]) == 0
+    classes[0]["definition"] = "a doorbell"
+    path.write_text(json.dumps(classes))
+    assert main(["prompts", *arguments]) == 2
+    assert "content of the class list" in capsys.readouterr().err
+
+
+def test_a_run_killed_between_the_probes_goes_on_with_the_same_candidates(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    command = ["senses", "--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    before = digests(tmp_path / "out" / "probes")
+    for name in ("senses.json", "probes/senses/shard-000001.tar", "probes/senses/shard-000001.json"):
+        (tmp_path / "out" / name).unlink()
+    assert main(command) == 0
+    assert digests(tmp_path / "out" / "probes") == before

@@ -135,15 +135,15 @@ def check_config(config: Config) -> None:
             f"expected prompts.pilot_share from 0 to below 1, got {config.prompts.pilot_share}; 0 allocates evenly"
         )
     asked = config.prompts.language_model
+    if "@" in asked.url or "?" in asked.url:
+        raise UserError(
+            "expected prompts.language_model.url without user and password or query, which a run would record, got "
+            "one with @ or ?; put the key into the environment variable that prompts.language_model.key_variable names"
+        )
     if asked.url and not (asked.model and asked.url.startswith(("http://", "https://"))):
         raise UserError(
             "expected prompts.language_model.url such as http://localhost:8080/v1, and its model, got "
             f"{asked.url!r} and {asked.model!r}; name both"
-        )
-    if "@" in asked.url:
-        raise UserError(
-            "expected prompts.language_model.url without user and password, which a run would record, got an @ in it; "
-            "put the key into the environment variable that prompts.language_model.key_variable names"
         )
     if config.prompts.template and "{name}" not in config.prompts.template:
         raise UserError(

@@ -58,7 +58,7 @@ def print_senses(out: Path) -> None:
                           wording["source"], *figures, remark if chosen else ""])  # fmt: skip
     header = ["class", "", "wording", "from", "log p(class)", "energy", "agrees", ""]
     _print(f"What the teacher means ({data['images']} probe images; * is used)", header, lines, left=4)
-    print(f"written to {out / 'senses.json'}; probe images in {out / 'probes' / 'senses'}")
+    print(f"written to {out / 'senses.json'}" + (f"; images in {out / 'probes' / 'senses'}" if data["images"] else ""))
 
 
 def print_preview(found: Preview) -> None:
@@ -69,7 +69,7 @@ def print_preview(found: Preview) -> None:
         for label, subject in enumerate(classes[:NUM_CLASSES_SHOWN])
         for turn, prompt in enumerate(found.examples(label))
     ]
-    more = f" of {min(NUM_CLASSES_SHOWN, len(classes))} of {len(classes)} classes" if len(classes) > 12 else ""
+    more = f" of {NUM_CLASSES_SHOWN} of {len(classes)} classes" if len(classes) > NUM_CLASSES_SHOWN else ""
     _print(f"First prompts{more}", ["class", "prompt", "style"], lines, left=3)
     shares = found.style_counts()
     rows = [[domain, f"{number:,}", f"{number / count:.1%}"] for domain, number in shares.items()]
@@ -78,13 +78,17 @@ def print_preview(found: Preview) -> None:
     rows = [["language model requests (class names only)", f"{cost.requests:,}"],
             ["probe images for senses", f"{cost.sense_probes:,}"],
             ["probe images for contents, at most", f"{cost.content_probes:,}"],
-            ["images per method and seed", f"{cost.images:,}"]]  # fmt: skip
+            ["images of a plan", f"{cost.images:,}"],
+            ["plans (methods times seeds)", f"{cost.plans:,}"],
+            ["images in all", f"{cost.total:,}"]]  # fmt: skip
     _print("Cost", ["what", "number"], rows, left=1)
     low, high = found.balance(count)
     first = found.balance(min(1000, count))
     print(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
           f"({first[0]} to {first[1]} among the first {min(1000, count):,}); "
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
+    if cost.pilot:
+        print(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")
     if found.hours is not None:
         print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:

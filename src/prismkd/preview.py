@@ -11,6 +11,7 @@ from typing import Any
 from prismkd.config import Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
+from prismkd.prompts.content import PLAIN
 from prismkd.prompts.diversify import check_styles, classes_of, contents_of_classes, with_defaults
 from prismkd.prompts.plan import check_budget
 from prismkd.prompts.senses import Sense, given_senses, senses_from_rows
@@ -26,18 +27,22 @@ class Cost:
     Attributes:
         requests: to a language model.
         sense_probes, content_probes: images that the teacher looks at before the first prompt is settled.
-        images: of the plan, for each diversified method and seed.
+        images: of the plan.
+        plans: methods times seeds that have so many images each; ``more`` has more.
+        pilot: images of a plan that are allocated evenly, before coverage decides.
     """
 
     requests: int
     sense_probes: int
     content_probes: int
     images: int
+    plans: int
+    pilot: int
 
     @property
     def total(self) -> int:
         """Images in all."""
-        return self.sense_probes + self.content_probes + self.images
+        return self.sense_probes + self.content_probes + self.images * self.plans
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Preview:
             "contents_per_class": [len(subject.contents) for subject in self.plan.subjects],
             "cost": {"language model requests": self.cost.requests, "sense probes": self.cost.sense_probes,
                      "content probes": self.cost.content_probes, "images": self.cost.images,
-                     "images in all": self.cost.total},
+                     "plans": self.cost.plans, "images in all": self.cost.total},
             "hours": self.hours,
             "microseconds_per_prompt": self.microseconds,
             "examples": {self.plan.subjects[k].class_name: [p.text for p in self.examples(k)] for k in shown},
@@ -111,14 +116,19 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     check_styles(classes, prompts)
     decided = _decided(directory)
     senses = senses_from_rows(decided["senses"]) if decided else given_senses(classes, {}, prompts.max_senses)
-    contents = decided.get("contents") or contents_of_classes(senses, prompts)
+    if [sense.class_name for sense in senses] != [item.name for item in classes]:
+        raise UserError(f"expected the classes of the run in {directory}, got others; give that run's --config")
+    contents = decided.get("contents") if prompts.content else None
+    contents = contents or contents_of_classes(senses, prompts)
     plan = diversified_plan(classes, senses, contents, prompts, config.seeds[0])
-    distinct = sum(len(set(own) | {"a {}"}) for own in contents)
+    distinct = sum(len({*own, PLAIN}) for own in contents)
     cost = Cost(
         requests=len(classes) if prompts.language_model.url and not decided else 0,
         sense_probes=0 if decided else prompts.num_probes * sum(len(sense.wordings) for sense in senses),
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
+        plans=len(config.seeds) * sum(method != "real" for method in config.methods),
+        pilot=round(prompts.pilot_share * num_images),
     )
     return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))
 
@@ -137,14 +147,16 @@ def _decided(directory: Path | None) -> dict[str, Any]:
 
 
 def _measured_speed(directory: Path | None) -> float | None:
-    """Images per second of what a run has drawn last, None where it has drawn nothing."""
-    paths = (
-        sorted(directory.glob("seed-*/*/synthesis.json"), key=lambda path: path.stat().st_mtime) if directory else []
-    )
-    try:
-        return float(json.loads(paths[-1].read_text())["images_per_second"]) if paths else None
-    except (ValueError, KeyError, TypeError):
-        return None  # not finished, or damaged: `prismkd synthesize` will say so
+    """Images per second over all that a run has drawn; None where it has finished no method."""
+    images = seconds = 0.0
+    for path in directory.glob("seed-*/*/synthesis.json") if directory else ():
+        try:
+            record = json.loads(path.read_text())
+            if record["complete"]:
+                images, seconds = images + float(record["num_images"]), seconds + float(record["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged: `prismkd synthesize` will say so
+    return images / seconds if seconds else None
 
 
 def _microseconds(plan: PromptPlan, num_images: int) -> float:

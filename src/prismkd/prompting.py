@@ -8,33 +8,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from prismkd.config import DIVERSIFIED_METHODS
 from prismkd.errors import UserError
-from prismkd.probes import (
-    Dropped,
-    content_prompts,
-    keep_contents,
-    keep_near_contents,
-    pilot_allocation,
-    scores_of,
-    sense_prompts,
-    wording_score,
-)
+from prismkd.judging import Dropped, judge_contents, judge_pilot, judge_senses
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.diversify import contents_of_classes
 from prismkd.prompts.language_model import ask_about
-from prismkd.prompts.plan import check_budget
-from prismkd.prompts.senses import Sense, choose, given_senses, senses_from_rows, senses_to_rows
-from prismkd.prompts.styles import style_bank
+from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.run import Run, read_json, write_json
-from prismkd.shards import Sample, is_committed, load_arrays, read_samples, write_shard
+from prismkd.shards import Sample, is_committed, read_samples, write_shard
 from prismkd.synthesis import Synthesizer
 
 PROBE_SIDE = 96  # pixels; probes are kept to be looked at
@@ -44,15 +33,14 @@ EXAMPLES_PER_CLASS = 3
 def prompts(run: Run) -> None:
     """Choose senses and contents once per run, and write each method's plan."""
     num_images = run.config.synthesis.images_per_class * len(run.classes)
-    check_budget(num_images, len(run.classes))
     for seed, method in run.jobs:
         path = run.folder(seed, method) / "prompts.json"
         if method == "real" or path.is_file():
             continue
         plan = _plan(run, seed, method)
-        examples = [asdict(plan[i]) for i in range(EXAMPLES_PER_CLASS * len(run.classes))]
+        shown = min(EXAMPLES_PER_CLASS * len(run.classes), pilot_size(run, method, num_images) or num_images)
         write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash(), "num_images": num_images,
-                          "examples": examples})  # fmt: skip
+                          "examples": [asdict(plan[i]) for i in range(shown)]})  # fmt: skip
 
 
 def _plan(run: Run, seed: int, method: str) -> PromptPlan:
@@ -79,15 +67,22 @@ def senses(run: Run) -> list[Sense]:
     path, config = run.directory / "senses.json", run.config.prompts
     if path.is_file():
         return senses_from_rows(read_json(path)["senses"])
-    start = time.monotonic()
-    found = given_senses(run.classes, _suggestions(run), config.max_senses)
-    wanted = sense_prompts(found, config.num_probes, _own_phrase(run))
-    if wanted:
-        scores = scores_of(_draw_probes(run, "senses", "senses (teacher as judge)", wanted))
-        found = choose(found, wording_score(scores, _own_phrase(run)))
+    start, drawn = time.monotonic(), list[Prompt]()
+    found = _candidates(run)
+    if config.num_probes:
+        found = judge_senses(found, config, partial(_draw_probes, run, drawn))
         _warn_of_lost(found)
-    write_json(path, {"seconds": time.monotonic() - start, "images": len(wanted), "senses": senses_to_rows(found)})
+    write_json(path, {"seconds": time.monotonic() - start, "images": len(drawn), "senses": senses_to_rows(found)})
     return found
+
+
+def _candidates(run: Run) -> list[Sense]:
+    """Every class's wordings, none judged; kept, since a language model may answer otherwise the next time."""
+    path = run.directory / "candidates.json"
+    if not path.is_file():
+        found = given_senses(run.classes, _suggestions(run), run.config.prompts.max_senses)
+        write_json(path, {"senses": senses_to_rows(found)})
+    return senses_from_rows(read_json(path)["senses"])
 
 
 def _suggestions(run: Run) -> Mapping[str, Sequence[SenseSuggestion]]:
@@ -111,7 +106,7 @@ def _warn_of_lost(found: Sequence[Sense]) -> None:
         _warn(
             f"the teacher takes no probe image for {', '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-            + "; give these classes a definition or a synset in the class list"
+            + "; a definition or a synset in the class list may help (start a new --out then)"
         )
 
 
@@ -123,36 +118,29 @@ def contents(run: Run, chosen: Sequence[Sense]) -> list[list[str]]:
     path, config = run.directory / "contents.json", run.config.prompts
     if path.is_file():
         return read_json(path)["contents"]
-    start = time.monotonic()
-    found = contents_of_classes(chosen, config)
-    wanted: list[Prompt] = []
-    dropped: list[Dropped] = []
+    start, drawn = time.monotonic(), list[Prompt]()
+    found, dropped = contents_of_classes(chosen, config), list[Dropped]()
     if config.num_content_probes and config.content:
-        found, dropped = keep_near_contents(chosen, found, run.generator)
-        wanted = content_prompts(chosen, found, config.num_content_probes, _own_phrase(run))
-        scores = scores_of(_draw_probes(run, "contents", "contents (teacher as judge)", wanted))
-        found, more = keep_contents(chosen, found, scores, _own_phrase(run))
-        dropped += more
-    write_json(path, {"seconds": time.monotonic() - start, "images": len(wanted), "contents": found,
+        found, dropped = judge_contents(chosen, found, config, run.generator, partial(_draw_probes, run, drawn))
+    write_json(path, {"seconds": time.monotonic() - start, "images": len(drawn), "contents": found,
                       "dropped": [asdict(row) for row in dropped]})  # fmt: skip
     return found
-
-
-def _own_phrase(run: Run) -> str:
-    """The first style of the teacher's own domain, in which probes are drawn."""
-    return style_bank(run.config.prompts.domains, 1.0)[0].phrase
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
 
 
-def _draw_probes(run: Run, name: str, title: str, wanted: list[Prompt]) -> Iterator[Sample]:
-    """Unguided images of ``wanted``, kept small in shards so that they can be looked at and a crash loses few."""
+def _draw_probes(run: Run, drawn: list[Prompt], name: str, wanted: list[Prompt]) -> Iterator[Sample]:
+    """Unguided images of ``wanted``, kept small in shards so that they can be looked at and a crash loses few.
+
+    What was asked for is added to ``drawn``.
+    """
+    drawn += wanted
     folder, size = run.directory / "probes" / name, run.config.synthesis.shard_size
     identity = [[p.text for p in wanted], asdict(run.config.generator), run.config.teacher]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     synthesizer = Synthesizer(run.generator, run.teacher)
-    with run.track(title, len(wanted)) as progress:
+    with run.track(f"{name} (teacher as judge)", len(wanted)) as progress:
         for shard, start in enumerate(range(0, len(wanted), size)):
             batch = wanted[start : start + size]
             if is_committed(folder, shard, digest):
@@ -176,19 +164,29 @@ def _warn(text: str) -> None:
 
 
 def pilot_size(run: Run, method: str, count: int) -> int:
-    """Images of a method before coverage decides: a multiple of the number of classes, 0 where nothing adapts."""
+    """Images of a method before coverage decides: whole rounds over the classes; 0 where nothing adapts.
+
+    Raises:
+        UserError: there are too few images per class for a pilot and a rest.
+    """
     share, num_classes = run.config.prompts.pilot_share, len(run.classes)
     if not share or method not in DIVERSIFIED_METHODS:
         return 0
-    return min(max(1, round(share * count / num_classes)) * num_classes, count)
+    if count < 2 * num_classes:
+        raise UserError(
+            f"expected at least two images per class for prompts.pilot_share, got {count} of {num_classes} classes; "
+            "raise synthesis.images_per_class or set pilot_share to 0"
+        )
+    return min(max(1, round(share * count / num_classes)), count // num_classes - 1) * num_classes
 
 
 def allocated_plan(run: Run, folder: Path, plan: PromptPlan, pilot: int) -> PromptPlan:
     """The plan whose classes and styles after the pilot follow from the pilot's images in ``folder``/images."""
     path = folder / "allocation.json"
     if not path.is_file():
-        images, _, metadata = load_arrays(folder / "images")
-        found = pilot_allocation(run.teacher, plan, torch.from_numpy(images), [row["index"] for row in metadata])
+        samples = (sample for sample in read_samples(folder / "images") if sample.index < pilot)
+        viewer = Synthesizer(run.generator, run.teacher).viewer
+        found = judge_pilot(viewer, run.generator.device, plan, samples)
         write_json(path, {"pilot": pilot, **asdict(found)})
     data = read_json(path)
     return plan.allocated(pilot, data["class_shares"], data["style_factors"])

@@ -103,8 +103,12 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     _check_methods(config)
     _check_inputs(run)
     resolved = json.loads(json.dumps(asdict(config)))
+    classes = json.loads(json.dumps([asdict(item) for item in run.classes]))
     if record.is_file():
-        differing = _differences(json.loads(record.read_text())["config"], resolved)
+        old = json.loads(record.read_text())
+        differing = _differences(old["config"], resolved)
+        if old.get("classes", classes) != classes:
+            differing.append(f"content of the class list {config.classes}")
         if differing:
             raise UserError(
                 f"expected the configuration that {directory} was started with, got another {', '.join(differing)}; "
@@ -118,7 +122,15 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     directory.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(
-        record, {"schema": 1, "command": command, "config": resolved, "started": started, "version": __version__}
+        record,
+        {
+            "schema": 1,
+            "command": command,
+            "config": resolved,
+            "started": started,
+            "version": __version__,
+            "classes": classes,
+        },
     )
     return run
 

@@ -140,10 +140,14 @@ def load_arrays(folder: Path) -> tuple[np.ndarray, np.ndarray, list[dict[str, An
             f"expected images of one shape in {folder}, got {sorted(shapes) or 'no committed sample'}; "
             "do finish the synthesis, or read the images one by one with read_samples"
         )
-    images = np.stack([sample.image for sample in samples])
-    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     labels = np.array([sample.label for sample in samples], dtype=np.int64)
-    return np.ascontiguousarray(images, dtype=np.float32) / 255, labels, [sample.metadata for sample in samples]
+    return np.stack([to_array(sample) for sample in samples]), labels, [sample.metadata for sample in samples]
+
+
+def to_array(sample: Sample) -> np.ndarray:
+    """The image as float32 (channels, height, width) in [0, 1]."""
+    image = sample.image[None] if sample.image.ndim == 2 else sample.image.transpose(2, 0, 1)
+    return np.ascontiguousarray(image, dtype=np.float32) / 255
 
 
 def _tar_path(folder: Path, shard: int) -> Path:

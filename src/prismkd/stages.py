@@ -1,4 +1,7 @@
-"""The stages: each reads a part of the run directory and writes the next, and skips what is there already."""
+"""The stages: each reads a part of the run directory and writes the next, and skips what is there already.
+
+The first, prompts, is in ``prompting.py``.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,9 @@ def _synthesize_one(run: Run, seed: int, method: str) -> None:
     with run.track(f"images {method} (seed {seed})", count) as progress:
         for shard, indices in enumerate(_shard_ranges(pilot, count, config.synthesis.shard_size)):
             if pilot and indices.start == pilot:
+                start = time.monotonic()
                 plan = allocated_plan(run, folder, plan, pilot)
+                seconds += time.monotonic() - start
             spent = run_shard(folder / "images", shard, plan, indices, synthesizer, plan_hash, progress)
             seconds += spent or 0.0
             write_json(record, {"num_images": count, "seconds": seconds, "complete": False})

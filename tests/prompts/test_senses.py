@@ -77,13 +77,26 @@ def test_a_bare_name_means_its_best_sense() -> None:
 
 def test_without_a_judge_the_users_word_counts() -> None:
     classes = [ClassName("a"), ClassName("b", "a bee"), ClassName("crane", "a bird", synset=BIRD)]
-    assert [s.wording.source for s in given_senses(classes, {}, 4)] == ["name", "definition", "synset"]
+    assert [s.wording.source for s in given_senses(classes, {}, 4)] == ["name", "definition", "definition"]
 
 
 def test_a_language_models_only_sense_lends_its_contents_to_the_users_definition() -> None:
     one = [SenseSuggestion("a bell", ("a cracked {}",))]
     assert given_senses([ClassName("bell", "a church bell")], {"bell": one}, 4)[0].contents == ("a cracked {}",)
-    assert given_senses([ClassName("bell", "a church bell")], {"bell": one * 2}, 4)[0].contents == ()
+    assert given_senses([ClassName("bell", "the church has it")], {"bell": one * 2}, 4)[0].contents == ()
+
+
+def test_of_a_language_models_senses_the_one_that_shares_words_with_the_definition_lends_its_contents() -> None:
+    both = [SenseSuggestion("a tall machine for lifting loads", ("a yellow {}",)),
+            SenseSuggestion("a large bird with long legs", ("a {} in reeds",))]  # fmt: skip
+    assert given_senses([ClassName("crane", synset=BIRD)], {"crane": both}, 4)[0].contents == ("a {} in reeds",)
+    assert given_senses([ClassName("crane", "it lifts loads")], {"crane": both}, 4)[0].contents == ("a yellow {}",)
+
+
+def test_a_bare_name_means_no_sense_that_the_teacher_refuses() -> None:
+    wordings = (Wording("crane", "name", score=score(-0.1)),
+                Wording("crane, bird", "wordnet", BIRD, score=score(-4, agreement=0.1)))  # fmt: skip
+    assert Sense("crane", wordings).synset == ""
 
 
 def test_senses_survive_json() -> None:

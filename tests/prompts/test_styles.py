@@ -24,9 +24,9 @@ def test_every_phrase_has_one_place_for_the_class() -> None:
     ("domains", "message"),
     [
         (("foto",), "got 'foto'; perhaps photo"),
-        (("photo", "photo"), "each once"),
+        (("photo", "photo"), "each name once"),
         (("x-ray: an x-ray",), "say where the class goes"),
-        ((), "each once"),
+        ((), "each name once"),
     ],
 )
 def test_bad_domains_are_refused(domains: tuple[str, ...], message: str) -> None:

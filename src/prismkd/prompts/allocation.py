@@ -38,7 +38,7 @@ def allocate(
     styles: NDArray[np.int64],
     accepted: NDArray[np.bool_],
     num_classes: int,
-    num_styles: int,
+    style_weights: NDArray[np.float64],
 ) -> Allocation:
     """Estimate what is unseen of every class and style from a pilot.
 
@@ -46,15 +46,17 @@ def allocate(
         features: (n, width) of the pilot's images under the teacher.
         labels, styles: (n,) indices of each image's class and style.
         accepted: (n,) whether the teacher takes the image for its class.
-        num_classes, num_styles: the numbers of both.
+        num_classes: the number of classes, which have equal shares so far.
+        style_weights: of the styles so far; they add up to 1.
     """
     distances = nearest_distances(features[accepted], labels[accepted])
     finite = distances[np.isfinite(distances)]
     alone = distances > (np.median(finite) if len(finite) else 0.0)
     by_class = _novelty(alone, labels[accepted], num_classes)
-    by_style = _novelty(alone, styles[accepted], num_styles)
-    shares = _factors(by_class) / _factors(by_class).sum()
-    return Allocation(by_class.tolist(), by_style.tolist(), shares.tolist(), _factors(by_style).tolist())
+    by_style = _novelty(alone, styles[accepted], len(style_weights))
+    even = np.full(num_classes, 1 / num_classes)
+    shares, factors = even * bounded_factors(by_class, even), bounded_factors(by_style, style_weights)
+    return Allocation(by_class.tolist(), by_style.tolist(), shares.tolist(), factors.tolist())
 
 
 def nearest_distances(features: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -76,6 +78,13 @@ def _novelty(alone: NDArray[np.bool_], groups: NDArray[np.int64], count: int) ->
     return (singles + PRIOR / 2) / (np.bincount(groups, minlength=count) + PRIOR)
 
 
-def _factors(novelty: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Novelty relative to the mean, within bounds."""
-    return np.clip(novelty / novelty.mean(), LOWEST, HIGHEST)
+def bounded_factors(novelty: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors in proportion to novelty, from ``LOWEST`` to ``HIGHEST``, that leave the weights' sum as it is."""
+    low, high = 0.0, HIGHEST / novelty.min()
+    for _ in range(60):  # bisection: the sum grows with the scale, from LOWEST to HIGHEST
+        scale = (low + high) / 2
+        if (weights * np.clip(scale * novelty, LOWEST, HIGHEST)).sum() < weights.sum():
+            low = scale
+        else:
+            high = scale
+    return np.clip(high * novelty, LOWEST, HIGHEST)

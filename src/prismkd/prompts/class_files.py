@@ -29,7 +29,7 @@ class ClassName:
         polysemous: the name has other meanings that a generator may draw.
         synset: WordNet id of what is meant, such as n02012849; may be empty.
         synonyms: other names of the class.
-        styles: the only styles of the bank that suit the class; none: all do.
+        styles: the only style domains that suit the class; none: all do.
     """
 
     name: str

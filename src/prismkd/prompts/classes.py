@@ -151,7 +151,7 @@ def _check_name(name: str, path: Path) -> None:
     if problem:
         raise UserError(
             f"expected names of 1 to {MAX_NAME} printable characters without / \\ < >, "
-            f"got {name[:40]!r} with {problem}; rename it in {path}"
+            f"got {name[:40]!r} with {problem}; rename it in {path}, or name another list in `classes`"
         )
 
 

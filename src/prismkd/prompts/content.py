@@ -1,21 +1,20 @@
-"""Content diversification: what varies inside a class. A content is a phrase with ``{}`` for the class in its sense.
-
-``a {}`` becomes ``an {}`` before a vowel, and plurals have no article; ``{s}`` is the plural.
-"""
+"""Content diversification: what varies inside a class. A content is a phrase with ``{}`` for the class in its sense,
+or ``{s}`` for its plural."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
 
 from prismkd.prompts import wordnet
 from prismkd.prompts.classes import load_classes
+from prismkd.prompts.grammar import head_noun, with_article
+from prismkd.prompts.senses import Sense
 from prismkd.prompts.styles import ICON_DOMAINS
 
 MAX_SUBKINDS = 8
-SINGULAR = re.compile(r"(?i).*(us|is|ss|as|lens|[^s])$")  # bus, iris, compass, gas: no plurals, though inflect says so
+PLAIN = "a {}"
 
 # An icon can show little more than the thing; its plain form comes often, since it is what most icons show.
 ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a {} with details", "a {}", "a big {}", "a modern {}")
@@ -68,19 +67,29 @@ KIND_CONTENTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def contents_of(domain: str, synset: str, suggested: Sequence[str] = (), others: Container[str] = ()) -> list[str]:
+def contents_of(domain: str, sense: Sense, others: Container[str] = ()) -> list[str]:
     """The contents of one class, the plain form first.
 
     Args:
         domain: the teacher's own style domain; icons have a grammar of their own.
-        synset: WordNet id of the class's sense, which gives sub-kinds and the right grammar; may be empty.
-        suggested: a language model's contents, which take the grammar's place.
-        others: synsets of the other classes, which are no sub-kinds of this one.
+        sense: its WordNet id gives sub-kinds and the right grammar, and a language model's contents take the latter's
+            place.
+        others: synsets of the other classes, whose sub-kinds are none of this one.
     """
-    if domain in ICON_DOMAINS and not suggested:
+    if domain.partition(":")[0].strip() in ICON_DOMAINS and not sense.contents:
         return list(ICON_CONTENTS)
-    kind = wordnet.kind(synset) if synset else "object"
-    return without_near_duplicates(["a {}", *(suggested or KIND_CONTENTS[kind]), *subkinds(synset, others)])
+    varied = sense.contents or KIND_CONTENTS[kind_of(sense)]
+    return without_near_duplicates([PLAIN, *varied, *subkinds(sense.synset, others)])
+
+
+def kind_of(sense: Sense) -> str:
+    """The kind of thing: the synset's, else that of all senses of the name, or of the definition's noun, or object."""
+    if sense.synset:
+        return wordnet.kind(sense.synset)
+    kinds = {wordnet.kind(item.id) for item in wordnet.senses_of(sense.class_name)}
+    if len(kinds) != 1 and sense.wording.source == "definition":
+        kinds = {wordnet.kind(item.id) for item in wordnet.senses_of(head_noun(sense.text))[:1]}
+    return kinds.pop() if len(kinds) == 1 else "object"
 
 
 def subkinds(synset: str, others: Container[str]) -> list[str]:
@@ -90,7 +99,9 @@ def subkinds(synset: str, others: Container[str]) -> list[str]:
     """
     if not synset or wordnet.kind(synset) == "person":
         return []
-    below = [item for item in wordnet.hyponyms(synset) if item.id not in others]
+    every = wordnet.hyponyms(synset)
+    taken = {below.id for item in every if item.id in others for below in (item, *wordnet.hyponyms(item.id))}
+    below = [item for item in every if item.id not in taken]
     below = [item for item in below if item.id in _usual()] or below
     count = min(MAX_SUBKINDS, len(below))
     return [_subkind(below[i * len(below) // count], synset) for i in range(count)]
@@ -115,43 +126,3 @@ def without_near_duplicates(phrases: Sequence[str]) -> list[str]:
         words = re.findall(r"\{s?\}|\w+", phrase.lower())
         kept.setdefault(frozenset(words) - {"a", "an", "the", "of", "in", "on", "with", "and"}, phrase)
     return list(kept.values())
-
-
-@lru_cache(maxsize=65536)
-def compose(phrase: str, content: str, sense: str) -> str:
-    """A style's phrase with a content of the class in it; what explains the sense, behind a comma, comes last."""
-    noun, comma, explanation = sense.partition(",")
-    return phrase.replace("{}", fill(content, noun)) + comma + explanation
-
-
-def fill(content: str, noun: str) -> str:
-    """A content with the class's noun in it, in grammatical English as far as simple rules go."""
-    if is_plural(noun):
-        content = re.sub(r"\ban? (?=((?!an? )[\w-]+ )*\{\})", "", content)
-    for placeholder, text in (("{s}", plural(noun)), ("a {}", with_article(noun)), ("{}", noun)):
-        if placeholder in content:
-            content = content.replace(placeholder, text)
-    return content
-
-
-def with_article(noun: str) -> str:
-    """``a`` or ``an`` before a noun, nothing before a plural; what follows a comma explains the noun."""
-    return noun if is_plural(noun) else str(_inflect().a(noun))
-
-
-def is_plural(noun: str) -> bool:
-    """Whether a noun such as "reading glasses" or "scissors" is a plural."""
-    head = re.split(r",| (?:of|with|for|in) ", noun)[0].split(" ")[-1]
-    return not SINGULAR.match(head) and bool(_inflect().singular_noun(head))
-
-
-def plural(noun: str) -> str:
-    """The plural of a noun."""
-    return noun if is_plural(noun) else str(_inflect().plural_noun(noun))
-
-
-@cache
-def _inflect() -> Any:
-    import inflect  # slow to import
-
-    return inflect.engine()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prismkd.config import Config, PromptsConfig
 from prismkd.prompts.classes import ClassName, classes_of_teacher, load_classes
-from prismkd.prompts.content import contents_of
+from prismkd.prompts.content import PLAIN, contents_of
 from prismkd.prompts.plan import PromptPlan, Subject
 from prismkd.prompts.senses import Sense, names_alone
 from prismkd.prompts.styles import ICON_DOMAINS, PHOTO_DOMAINS, Style, class_weights, style_bank
@@ -72,6 +72,6 @@ def diversified_plan(
 def contents_of_classes(senses: Sequence[Sense], config: PromptsConfig) -> list[list[str]]:
     """Every class's contents before any is dropped; only the plain form where content is off."""
     if not config.content:
-        return [["a {}"] for _ in senses]
-    domain, synsets = config.domains[0], {sense.synset for sense in senses}
-    return [contents_of(domain, s.synset, s.contents, synsets - {s.synset}) for s in senses]
+        return [[PLAIN] for _ in senses]
+    synsets = {sense.synset for sense in senses}  # none is below itself
+    return [contents_of(config.domains[0], sense, synsets) for sense in senses]

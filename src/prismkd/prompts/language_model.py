@@ -141,6 +141,7 @@ class _Server:
     client: Any
     portal: Any
     form: int = 0
+    settled: bool = False  # one refusal later on is the name's, not the form's
 
     def ask(self, name: str) -> tuple[SenseSuggestion, ...]:
         """The senses of a name, asked for again with another seed while the answer is no use.
@@ -175,7 +176,8 @@ class _Server:
             except TimeoutError:
                 raise _ServerError(f"no whole answer within {self.config.timeout:g} s") from None
             else:
-                self.form = form
+                if not self.settled:
+                    self.form, self.settled = form, True
                 return result
         raise self._refusal(status)
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from prismkd.errors import UserError
-from prismkd.prompts.content import compose
+from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
 
 # The additive recurrence with low discrepancy in two dimensions: 1 / g and 1 / g^2 with g^3 = g + 1 (Roberts 2018).

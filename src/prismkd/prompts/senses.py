@@ -17,8 +17,12 @@ from prismkd.prompts.classes import ClassName
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12
+MEANT = 0.25  # share of probes that agree, for a sense to be what a bare name means
 SURE = 0.75  # a class with this probability is recognized, whichever of its wordings is used
-OPEN_ENDS = set("a an the of in on with to and or that which for by from as at having its used typically".split())
+OPEN_ENDS = set(
+    "a an the of in on with to and or that which for by from as at having its used typically but not usually very is "
+    "are be other whose can some more than between into resembling especially often one two any".split()
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ class Sense:
 
     @property
     def meaning(self) -> tuple[Wording, ...]:
-        """The chosen wording; a chosen bare name is followed by its senses, best first, which tell what it means."""
-        if self.wording.source != "name":
+        """The chosen wording; a bare name is followed by its only sense, or the one that the teacher knows best."""
+        if self.wording.source != "name" or len(self.wordings) == 1:
             return (self.wording,)
         others = [w for w in self.wordings if w is not self.wording]
-        if any(w.score for w in others):
-            others = sorted(others, key=lambda w: -w.score.log_probability if w.score else math.inf)
-        return (self.wording, *(others if len(others) == 1 or self.wording.score else ()))
+        if self.wording.score is None:
+            return (self.wording, *(others if len(others) == 1 else ()))
+        best = max(others, key=lambda w: w.score.log_probability if w.score else -math.inf)
+        return (self.wording, best) if best.score and best.score.agreement >= MEANT else (self.wording,)
 
     @property
     def synset(self) -> str:
@@ -109,7 +114,7 @@ class Sense:
             best is not None
             and best.log_probability < math.log(SURE)
             and any(
-                best.log_probability - w.score.log_probability < math.hypot(best.error, w.score.error)
+                best.log_probability - w.score.log_probability <= math.hypot(best.error, w.score.error)
                 for i, w in enumerate(self.wordings)
                 if w.score and i != self.chosen
             )
@@ -130,21 +135,33 @@ def candidates(item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max
         suggestions: a language model's senses.
         max_senses: of WordNet, the most frequent ones first.
     """
-    given = bool(item.definition or item.synset)
-    only = suggestions[0].contents if given and len(suggestions) == 1 else ()
-    found = [Wording(item.name, "name", item.synset, only)]
-    if item.definition:
-        found.append(Wording(_without_article(item.definition), "definition", item.synset, only))
+    gloss = wordnet.find_synset(item.synset).definition if item.synset else ""
+    meant = _nearest(f"{item.definition} {gloss}", suggestions) if item.definition or gloss else ()
+    found = [Wording(item.name, "name", item.synset, meant)]
     if item.synset:
-        gloss = wordnet.find_synset(item.synset).definition
-        found.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, only))
-    if not given:
+        found.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, meant))
+    if item.definition:
+        found.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, meant))
+    if not item.definition and not item.synset:
         for sense in _senses_of_all(item)[:max_senses]:
             found.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
         for suggestion in suggestions:
             text = f"{item.name}, {short_gloss(suggestion.gloss)}"
             found.append(Wording(text, "language model", contents=suggestion.contents))
     return list({wording.text: wording for wording in reversed(found)}.values())[::-1]
+
+
+def _nearest(meaning: str, suggestions: Sequence[SenseSuggestion]) -> tuple[str, ...]:
+    """The contents of the suggestion that shares most words with what is meant (Lesk 1986); none where none does."""
+    wanted = _words(meaning)
+    if len(suggestions) == 1:
+        return suggestions[0].contents
+    shared = [len(wanted & _words(suggestion.gloss)) for suggestion in suggestions]
+    return suggestions[shared.index(max(shared))].contents if any(shared) else ()
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower())) - OPEN_ENDS
 
 
 def _senses_of_all(item: ClassName) -> list[wordnet.Synset]:
@@ -170,7 +187,7 @@ def _without_article(text: str) -> str:
 def given_senses(
     classes: Sequence[ClassName], suggestions: Mapping[str, Sequence[SenseSuggestion]], max_senses: int
 ) -> list[Sense]:
-    """Every class's wordings, none judged; chosen is the user's synset, else the definition, else the name."""
+    """Every class's wordings, none judged; chosen is the user's definition, else the synset, else the name."""
     senses = []
     for item in classes:
         wordings = candidates(item, suggestions.get(item.name, ()), max_senses)

@@ -79,7 +79,7 @@ def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
     """
     phrases = dict(map(_domain, domains))
     if not domains or len(phrases) < len(domains):
-        raise UserError(f"expected prompts.domains, each once, got {list(domains)}; remove the repeats")
+        raise UserError(f"expected prompts.domains, each name once, got {list(domains)}; give each another name")
     rest = (1.0 - id_share) / max(len(phrases) - 1, 1)
     bank = []
     for place, (domain, own) in enumerate(phrases.items()):
@@ -89,12 +89,17 @@ def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
     return bank
 
 
+def own_phrase(domains: Sequence[str]) -> str:
+    """The first style of the teacher's own domain, in which probes are drawn."""
+    return style_bank(domains, 1.0)[0].phrase
+
+
 def _domain(text: str) -> tuple[str, tuple[str, ...]]:
     """A domain's name and phrases."""
     name, colon, phrase = text.partition(":")
     if not colon:
         return text, DOMAINS[known_domain(text)]
-    if phrase.count("{}") != 1:
+    if phrase.count("{}") != 1 or not name.strip():
         raise UserError(
             f'expected "name: a phrase with {{}}" in prompts.domains, got {text!r}; say where the class goes'
         )
@@ -110,7 +115,7 @@ def known_domain(name: str) -> str:
     if name not in DOMAINS:
         near = difflib.get_close_matches(name, DOMAINS, n=1, cutoff=0.4)
         hint = f"perhaps {near[0]}" if near else f'use {", ".join(DOMAINS)}, or "name: a phrase with {{}}"'
-        raise UserError(f"expected a style domain, got {name!r}; {hint}")
+        raise UserError(f"expected a style domain (prompts.domains), got {name!r}; {hint}")
     return name
 
 
@@ -120,6 +125,9 @@ def class_weights(bank: Sequence[Style], allowed: Sequence[str], class_name: str
     Raises:
         UserError: the bank has none of them.
     """
+    for name in allowed:
+        if name not in {style.domain for style in bank}:
+            known_domain(name)
     weights = [style.weight if not allowed or style.domain in allowed else 0.0 for style in bank]
     if not sum(weights) > 0:
         found = ", ".join(dict.fromkeys(style.domain for style in bank if style.weight > 0))

@@ -1,25 +1,26 @@
 """What the teacher says of probes: scores, the contents that it keeps, and the pilot's allocation."""
 
-import math
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from prismkd.config import PromptsConfig
-from prismkd.probes import (
+from prismkd.judging import (
+    UNSEEN,
     content_prompts,
+    judge_pilot,
+    judge_senses,
     keep_contents,
     keep_near_contents,
-    pilot_allocation,
     scores_of,
     sense_prompts,
-    wording_score,
 )
-from prismkd.prompts import diversified_plan
+from prismkd.prompts import Prompt, diversified_plan
 from prismkd.prompts.classes import ClassName
 from prismkd.prompts.diversify import with_defaults
-from prismkd.prompts.senses import Score, Sense, Wording
+from prismkd.prompts.senses import Score, Sense, Wording, senses_to_rows
 from prismkd.shards import Sample
 
 PHRASE = "an icon of {}"
@@ -38,17 +39,27 @@ def test_probe_i_has_the_same_noise_for_every_wording() -> None:
     assert [p.label for p in prompts] == [0, 0, 0, 0, 1, 1]
 
 
+def probe(prompt: str, log_probability: float, energy: float, top1: int, label: int = 0) -> Sample:
+    said = {"prompt": prompt, "log_probability": log_probability, "energy_after": energy, "teacher_top1": top1}
+    return Sample(0, np.zeros((2, 2), np.uint8), label, said)
+
+
 def test_scores_are_means_over_a_wordings_probes() -> None:
-    values = [(-1.0, -8.0, 0), (-3.0, -10.0, 1)]
-    samples = [
-        Sample(i, np.zeros((2, 2), np.uint8), 0, {"prompt": "an icon of a crane", "log_probability": log_probability,
-                                                  "energy_after": energy, "teacher_top1": top1})
-        for i, (log_probability, energy, top1) in enumerate(values)
-    ]  # fmt: skip
-    found = scores_of(samples)
-    assert found[0, "an icon of a crane"] == Score(-2.0, pytest.approx(1.0), -9.0, 0.5)
-    assert wording_score(found, PHRASE)(0, "crane").log_probability == -2.0
-    assert wording_score(found, PHRASE)(0, "crane, bird").log_probability == -math.inf  # every probe was broken
+    found = scores_of([probe("a crane", -1.0, -8.0, 0), probe("a crane", -3.0, -10.0, 1)])
+    assert found[0, "a crane"] == Score(-2.0, pytest.approx(1.0), -9.0, 0.5)
+
+
+def test_the_wording_that_the_teacher_recognizes_is_chosen_and_a_broken_one_is_not() -> None:
+    config = with_defaults(PromptsConfig(num_probes=1), "pictograms")
+
+    def draw(name: str, prompts: list[Prompt]) -> list[Sample]:
+        assert name == "senses"
+        return [probe(p.text, -5.0, -9.0, 0, p.label) for p in prompts if "bird" in p.text or p.label == 1]
+
+    crane, bell = judge_senses([CRANE, BELL], config, draw)
+    assert crane.text == "crane, bird"
+    assert crane.wordings[0].score == UNSEEN  # every probe was broken
+    assert json.loads(json.dumps(senses_to_rows([crane, bell]), allow_nan=False))
 
 
 def test_contents_that_lose_the_class_are_dropped_with_the_reason() -> None:
@@ -69,6 +80,11 @@ def test_a_content_that_loses_by_chance_is_kept() -> None:
 def test_a_content_that_is_even_likely_is_kept_whatever_the_plain_form_says() -> None:
     scores = {(0, "an icon of a bell"): score(-0.01), (0, "an icon of a small bell"): score(-0.69)}
     assert keep_contents([BELL], [["a {}", "a small {}"]], scores, PHRASE)[1] == []
+
+
+def test_a_content_without_a_finite_image_is_dropped() -> None:
+    kept, dropped = keep_contents([BELL], [["a {}", "a small {}"]], {(0, "an icon of a bell"): score(-0.1)}, PHRASE)
+    assert kept == [["a {}"]] and len(dropped) == 1
 
 
 def test_a_class_never_loses_all_contents() -> None:
@@ -105,10 +121,7 @@ def test_every_content_is_probed_once_and_the_plain_form_always() -> None:
 
 
 class _Teacher:
-    """Sees class 0 everywhere, features are the pixels."""
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[1.0, 0.0]]).repeat(len(images), 1)
+    """Features are the pixels."""
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)
@@ -117,11 +130,14 @@ class _Teacher:
 def test_a_pilot_counts_only_what_the_teacher_accepts() -> None:
     classes = [ClassName("bell"), ClassName("star")]
     senses = [Sense(item.name, (Wording(item.name, "name"),)) for item in classes]
-    config = with_defaults(PromptsConfig(), "pictograms")
-    plan = diversified_plan(classes, senses, [["a {}"]] * 2, config, 0)
-    images = torch.rand(80, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images[20:] = images[0]
-    found = pilot_allocation(_Teacher(), plan, images, range(80))  # type: ignore[arg-type]
+    plan = diversified_plan(classes, senses, [["a {}"]] * 2, with_defaults(PromptsConfig(), "pictograms"), 0)
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 4, 4), dtype=np.uint8)
+    pixels[20:] = pixels[0]
+    pilot = [
+        Sample(i, pixels[i], plan[i].label, {"style": plan[i].style, "teacher_top1": 0})  # sees class 0 everywhere
+        for i in range(80)
+    ]
+    found = judge_pilot(_Teacher(), torch.device("cpu"), plan, pilot)  # type: ignore[arg-type]
     assert found.class_novelty[1] == 0.5  # refused: nothing is known
     assert found.class_novelty[0] == pytest.approx((9 + 2) / (40 + 4))  # of its first ten images one has copies
     assert len(found.style_factors) == len(plan.styles)
