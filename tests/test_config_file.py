@@ -45,6 +45,10 @@ def test_shipped_configurations_parse(path: Path) -> None:
         ("[prompts.language_model]\nurl = 'http://me:secret@host/v1'\nmodel = 'm'", "without user and password"),
         ("[prompts.language_model]\ntimeout = 0", "expected a positive prompts.language_model.timeout"),
         ("seeds = [", "expected TOML in"),
+        ("seeds = []", "expected at least one seed"),
+        ("a = " + "[" * 20000, "expected TOML in"),
+        ("[synthesis]\nimages_per_class = " + "9" * 400, "expected a number below 10**15"),
+        ("[prompts]\nid_share = " + "9" * 400, "expected float for prompts.id_share"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from prismkd.cli import main
 from prismkd.config import Config, PromptsConfig
+from prismkd.errors import UserError
 from prismkd.preview import preview
 from prismkd.prompts import load_classes
 from prismkd.prompts.senses import given_senses, senses_to_rows
@@ -67,7 +68,8 @@ def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--num-images", "23"], "at least one image per class, 24, got 23"),
-        (["--num-images", "many"], "whole number for --num-images, got 'many'"),
+        (["--num-images", "many"], "for --num-images, got 'many'"),
+        (["--num-images", "9" * 400], "a whole number from 1 to 10**15"),
         (["--num-images"], "a value after --num-images"),
         (["--prompts.domains", "foto"], "perhaps photo"),
         (["--classes", "imagenete"], "imagenette"),
@@ -97,3 +99,19 @@ def test_the_decisions_of_a_run_of_other_classes_are_refused(
 def test_seeds_and_a_pilot_are_counted() -> None:
     found = preview(replace(Config(), seeds=(0, 1), prompts=PromptsConfig(pilot_share=0.25)), 2400)
     assert found.cost.plans == 4 and found.cost.pilot == 600
+
+
+@pytest.mark.parametrize("senses", [None, 5, "abc", [{}], [{"class_name": "a", "wordings": [], "chosen": 0}]])
+def test_damaged_decisions_are_refused(tmp_path: Path, senses: object) -> None:
+    (tmp_path / "senses.json").write_text(json.dumps({"senses": senses}))
+    with pytest.raises(UserError, match="expected senses of this version in"):
+        preview(Config(), 0, tmp_path)
+
+
+@pytest.mark.parametrize("contents", [None, [], ["a {}"] * 24, [["a {}"]] * 23, [[]] * 24, [[5]] * 24, {}])
+def test_damaged_contents_are_refused(tmp_path: Path, contents: object) -> None:
+    senses = given_senses(load_classes("pictograms"), {}, 4)
+    (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
+    (tmp_path / "contents.json").write_text(json.dumps({"contents": contents}))
+    with pytest.raises(UserError, match="expected a list of contents for each of 24 classes"):
+        preview(Config(), 0, tmp_path)

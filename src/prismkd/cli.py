@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted; give the same command again to continue", file=sys.stderr)
         return 130
@@ -94,8 +98,8 @@ def _dry_run(arguments: list[str]) -> None:
     as_json = "--json" in arguments
     file, out, rest = _split_off([argument for argument in arguments if argument != "--json"])
     number, rest = _take("--num-images", rest)
-    if number is not None and not (number.isdecimal() and int(number)):
-        raise UserError(f"expected a positive whole number for --num-images, got {number!r}; mend it")
+    if number is not None and not re.fullmatch("0*[1-9][0-9]{0,14}", number):
+        raise UserError(f"expected a whole number from 1 to 10**15 for --num-images, got {number[:40]!r}; mend it")
     config = _parse_settings("prompts", file, rest)
     from prismkd.preview import preview
 

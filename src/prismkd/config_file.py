@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from prismkd.config import ENERGIES, METHODS, Config
 from prismkd.errors import UserError
 
+MAX_INT = 10**15
+
 
 def load_config(path: Path) -> Config:
     """Read a TOML file; keys that aren't named keep their defaults.
@@ -22,7 +24,7 @@ def load_config(path: Path) -> Config:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"expected a configuration file, got {path}: {error.strerror}; check --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
     config = _build(Config, data, "")
     check_config(config)
@@ -50,8 +52,10 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
         if isinstance(value, list):
             return tuple(_convert(get_args(kind)[0], item, name) for item in value)
         raise UserError(f"expected a list for {name}, got {value!r}; put it in [ ]")
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < MAX_INT:
         return float(value)
+    if kind is int and type(value) is int and abs(value) >= MAX_INT:
+        raise UserError(f"expected a number below 10**15 for {name}, got a larger one; mend it")
     if type(value) is not kind:
         raise UserError(f"expected {kind.__name__} for {name}, got {value!r} ({type(value).__name__}); mend the value")
     return value
@@ -134,6 +138,8 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"expected prompts.pilot_share from 0 to below 1, got {config.prompts.pilot_share}; 0 allocates evenly"
         )
+    if not config.seeds:
+        raise UserError("expected at least one seed, got none; name some in seeds")
     asked = config.prompts.language_model
     if "@" in asked.url or "?" in asked.url:
         raise UserError(

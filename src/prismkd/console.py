@@ -106,7 +106,7 @@ def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> 
         table.add_column(name, justify="left" if place < left else "right")
     for line in lines:
         table.add_row(*map(escape, line))
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def _read(path: Path) -> Any:

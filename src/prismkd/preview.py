@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from prismkd.config import Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
-from prismkd.prompts.diversify import check_styles, classes_of, contents_of_classes, with_defaults
+from prismkd.prompts.diversify import check_styles, classes_of, contents_from_rows, contents_of_classes, with_defaults
 from prismkd.prompts.plan import check_budget
 from prismkd.prompts.senses import Sense, given_senses, senses_from_rows
 
@@ -115,7 +116,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     check_budget(num_images, len(classes))
     check_styles(classes, prompts)
     decided = _decided(directory)
-    senses = senses_from_rows(decided["senses"]) if decided else given_senses(classes, {}, prompts.max_senses)
+    senses = decided["senses"] if decided else given_senses(classes, {}, prompts.max_senses)
     if [sense.class_name for sense in senses] != [item.name for item in classes]:
         raise UserError(f"expected the classes of the run in {directory}, got others; give that run's --config")
     contents = decided.get("contents") if prompts.content else None
@@ -136,14 +137,19 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
 def _decided(directory: Path | None) -> dict[str, Any]:
     """The senses and contents that a run has settled; empty where it has not come so far."""
     found: dict[str, Any] = {}
-    for name in ("senses", "contents"):
-        path = directory / f"{name}.json" if directory else None
-        if path and path.is_file():
-            try:
-                found[name] = json.loads(path.read_text())[name]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"expected {name} in {path}, got something else; delete it and repeat") from None
-    return found if "senses" in found else {}
+    if directory and (path := directory / "senses.json").is_file():
+        found["senses"] = senses_from_rows(_stored(path, "senses"), path)
+        path = directory / "contents.json"
+        if path.is_file():
+            found["contents"] = contents_from_rows(_stored(path, "contents"), len(found["senses"]), path)
+    return found
+
+
+def _stored(path: Path, key: str) -> Any:
+    try:
+        return json.loads(path.read_text())[key]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"expected {key} in {path}, got something else; delete it and repeat") from None
 
 
 def _measured_speed(directory: Path | None) -> float | None:
@@ -154,9 +160,9 @@ def _measured_speed(directory: Path | None) -> float | None:
             record = json.loads(path.read_text())
             if record["complete"]:
                 images, seconds = images + float(record["num_images"]), seconds + float(record["seconds"])
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             continue  # damaged: `prismkd synthesize` will say so
-    return images / seconds if seconds else None
+    return images / seconds if 0 < seconds < math.inf else None
 
 
 def _microseconds(plan: PromptPlan, num_images: int) -> float:

@@ -18,7 +18,7 @@ from prismkd.config import DIVERSIFIED_METHODS
 from prismkd.errors import UserError
 from prismkd.judging import Dropped, judge_contents, judge_pilot, judge_senses
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
-from prismkd.prompts.diversify import contents_of_classes
+from prismkd.prompts.diversify import contents_from_rows, contents_of_classes
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.suggestions import SenseSuggestion
@@ -66,7 +66,7 @@ def senses(run: Run) -> list[Sense]:
     """Every class's sense; the teacher judges the wordings unless ``prompts.num_probes`` is 0."""
     path, config = run.directory / "senses.json", run.config.prompts
     if path.is_file():
-        return senses_from_rows(read_json(path)["senses"])
+        return senses_from_rows(read_json(path)["senses"], path)
     start, drawn = time.monotonic(), list[Prompt]()
     found = _candidates(run)
     if config.num_probes:
@@ -82,7 +82,7 @@ def _candidates(run: Run) -> list[Sense]:
     if not path.is_file():
         found = given_senses(run.classes, _suggestions(run), run.config.prompts.max_senses)
         write_json(path, {"senses": senses_to_rows(found)})
-    return senses_from_rows(read_json(path)["senses"])
+    return senses_from_rows(read_json(path)["senses"], path)
 
 
 def _suggestions(run: Run) -> Mapping[str, Sequence[SenseSuggestion]]:
@@ -117,7 +117,7 @@ def contents(run: Run, chosen: Sequence[Sense]) -> list[list[str]]:
     """Every class's contents, without those that lose the class."""
     path, config = run.directory / "contents.json", run.config.prompts
     if path.is_file():
-        return read_json(path)["contents"]
+        return contents_from_rows(read_json(path)["contents"], len(chosen), path)
     start, drawn = time.monotonic(), list[Prompt]()
     found, dropped = contents_of_classes(chosen, config), list[Dropped]()
     if config.num_content_probes and config.content:

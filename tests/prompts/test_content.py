@@ -1,5 +1,6 @@
 """Contents: grammar, sub-kinds, near-duplicates."""
 
+from prismkd.prompts.class_files import NO_SYNSET
 from prismkd.prompts.content import (
     ICON_CONTENTS,
     KIND_CONTENTS,
@@ -22,20 +23,20 @@ def test_a_sense_brings_its_sub_kinds_and_its_grammar() -> None:
     assert any(content.endswith("a kind of dog") for content in dog)
     piano = contents_of("photo", sense("piano", "n03928116"))
     assert "a person playing a {}" in piano and "a grand piano" in piano  # its name says what it is
-    assert contents_of("photo", sense("gizmo"))[: len(KIND_CONTENTS["object"])] == list(KIND_CONTENTS["object"])
+    assert contents_of("photo", sense("frobnicator")) == list(KIND_CONTENTS["thing"])
     assert contents_of("filled", sense("dog", "n02084071")) == list(ICON_CONTENTS)
 
 
 def test_a_language_models_contents_take_the_grammars_place() -> None:
-    assert contents_of("photo", sense("gizmo", contents=("a {} at dawn", "A {}  at DAWN", "a sleepy {}"))) == [
+    assert contents_of("photo", sense("frobnicator", contents=("a {} at dawn", "A {}  at DAWN", "a sleepy {}"))) == [
         "a {}", "a {} at dawn", "a sleepy {}"]  # fmt: skip
-    assert contents_of("filled", sense("gizmo", contents=("a round {}",))) == ["a {}", "a round {}"]
+    assert contents_of("filled", sense("frobnicator", contents=("a round {}",))) == ["a {}", "a round {}"]
 
 
-def test_other_classes_are_no_sub_kinds_and_people_have_none() -> None:
+def test_sub_kinds_are_classes_of_imagenet_but_no_other_class() -> None:
     grand = next(item for item in hyponyms("n03928116") if "grand piano" in item.lemmas)
     assert "a grand piano" not in contents_of("photo", sense("piano", "n03928116"), others={grand.id})
-    assert subkinds("n00007846", ()) == []  # person
+    assert subkinds("n03028079", ()) == []  # church: WordNet knows the kirk, but no picture does
     assert subkinds("", ()) == []
 
 
@@ -49,8 +50,13 @@ def test_without_a_synset_the_definition_or_the_name_tells_the_kind() -> None:
     assert kind_of(sense("crane", definition="large wading bird of marshes")) == "animal"
     assert kind_of(sense("crane", definition="machine that lifts loads")) == "object"
     assert kind_of(sense("giraffe")) == "animal"  # in all of its senses
-    assert kind_of(sense("mouse")) == "object"  # who knows
-    assert kind_of(sense("gizmo")) == "object"
+    assert kind_of(sense("mouse")) == kind_of(sense("frobnicator")) == "thing"  # who knows
+    assert kind_of(sense("beard", NO_SYNSET)) == "thing"  # WordNet's beard in the list is a person
+
+
+def test_there_is_one_eiffel_tower() -> None:
+    contents = contents_of("photo", sense("The Eiffel Tower"))
+    assert "a {} outdoors" in contents and not any("{s}" in c or "small" in c for c in contents)
 
 
 def test_near_duplicates_have_the_same_words() -> None:

@@ -23,13 +23,17 @@ from prismkd.prompts.grammar import compose, is_plural
         ("a {} on a table", "machine that lifts loads", "a photo of a machine that lifts loads on a table"),
         ("two {s}", "animal that eats leaves", "a photo of two animals that eats leaves"),
         ("{}", ", x", "a photo of , x"),
+        ("a papillon, a kind of dog", "dog, a canine", "a photo of a papillon, a kind of dog"),
+        ("two {s}", "TV", "a photo of two TVs"),
+        ("several {s}", "flip flops", "a photo of several flip flops"),
+        ("a small {}", "mice", "a photo of small mice"),
     ],
 )
 def test_prompts_are_grammatical(content: str, sense: str, text: str) -> None:
     assert compose("a photo of {}", content, sense) == text
 
 
-SINGULARS = "bus iris rhinoceros triceratops compass gas lens sheep mouse hen-of-the-woods".split()
+SINGULARS = "laptop banana moss bus iris rhinoceros triceratops compass gas lens sheep mouse hen-of-the-woods".split()
 
 
 @pytest.mark.parametrize("noun", [*SINGULARS, "pair of glasses", "Bouvier des Flandres"])
@@ -37,6 +41,9 @@ def test_singulars_that_look_like_plurals(noun: str) -> None:
     assert not is_plural(noun)
 
 
-@pytest.mark.parametrize("noun", ["glasses", "scissors", "reading glasses", "jeans", "swimming trunks"])
+PLURALS = "glasses scissors laptops mops bananas cameras mice children peas jeans".split()
+
+
+@pytest.mark.parametrize("noun", [*PLURALS, "reading glasses", "swimming trunks"])
 def test_plurals(noun: str) -> None:
     assert is_plural(noun)

@@ -1,7 +1,11 @@
 """Senses: candidates in order of authority, the teacher's choice, ties and lost classes."""
 
+from pathlib import Path
+
 import pytest
 
+from prismkd.prompts import wordnet
+from prismkd.prompts.class_files import NO_SYNSET
 from prismkd.prompts.classes import ClassName
 from prismkd.prompts.senses import (
     Score,
@@ -103,7 +107,7 @@ def test_senses_survive_json() -> None:
     senses = choose(
         given_senses([ClassName("crane"), ClassName("tench")], {}, 4), lambda label, text: score(-len(text))
     )
-    assert senses_from_rows(senses_to_rows(senses)) == senses
+    assert senses_from_rows(senses_to_rows(senses), Path()) == senses
 
 
 def test_glosses_are_cut_to_their_first_clause() -> None:
@@ -111,4 +115,18 @@ def test_glosses_are_cut_to_their_first_clause() -> None:
     assert short_gloss(
         "any of various burrowing crabs of American coastal regions having one claw much enlarged in"
     ) == ("burrowing crabs of American coastal regions having one claw much enlarged")
+    assert short_gloss("bird of the high mountain lakes of Asia that flies in winter when it is cold") == (
+        "bird of the high mountain lakes of Asia that flies in winter"
+    )
     assert len(short_gloss("word " * 40).split()) == 12
+
+
+def test_a_class_of_none_of_wordnets_senses_has_no_such_candidates() -> None:
+    found = candidates(ClassName("beard", synset=NO_SYNSET))
+    assert [w.source for w in found] == ["name"]
+    assert Sense("beard", tuple(found)).synset == "" and Sense("beard", tuple(found)).unlisted
+
+
+def test_slang_for_people_comes_last() -> None:
+    sources = [wordnet.kind(w.synset) for w in candidates(ClassName("beard")) if w.synset]
+    assert "person" in sources and sources == sorted(sources, key="person".__eq__)

@@ -19,6 +19,9 @@ SUFFIXES = (".txt", ".csv", ".tsv", ".toml", ".json")
 TRUTH = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
 
 
+NO_SYNSET = "none"  # what is meant is none of WordNet's senses of the name
+
+
 @dataclass(frozen=True)
 class ClassName:
     """One class, by the name that files and reports have.
@@ -27,7 +30,8 @@ class ClassName:
         name: 1 to 200 characters, no other class's.
         definition: what is meant, in the user's words; at most 1,000 characters, may be empty.
         polysemous: the name has other meanings that a generator may draw.
-        synset: WordNet id of what is meant, such as n02012849; may be empty.
+        synset: WordNet id of what is meant, such as n02012849; ``none`` where WordNet's senses of the name are other
+            things; may be empty.
         synonyms: other names of the class.
         styles: the only style domains that suit the class; none: all do.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 from prismkd.assets import PICTOGRAMS, asset
 from prismkd.errors import UserError
-from prismkd.prompts.class_files import ClassName, parse_rows, parse_table, read_text, rows_to_classes
+from prismkd.prompts.class_files import NO_SYNSET, ClassName, parse_rows, parse_table, read_text, rows_to_classes
 from prismkd.prompts.teacher_labels import WORDNET_ID, label_rows, output_rows, read_config
 from prismkd.prompts.wordnet import Synset, find_synset
 
@@ -109,6 +109,8 @@ def _resolve(classes: list[ClassName], path: Path) -> list[ClassName]:
 
 def _synset(item: ClassName, path: Path) -> Synset | None:
     """The synset that a class has, or is called by."""
+    if item.synset == NO_SYNSET:
+        return None
     key = item.synset or (item.name if WORDNET_ID.fullmatch(item.name) else "")
     try:
         return find_synset(key) if key else None
@@ -147,19 +149,19 @@ def _check(classes: list[ClassName], path: Path) -> None:
 
 
 def _check_name(name: str, path: Path) -> None:
-    problem = "the character '.' in it" if name in (".", "..") else _problem(name, "/\\<>", range(1, MAX_NAME + 1))
+    problem = "the character '.' in it" if name in (".", "..") else _problem(name, "/\\<>{}", range(1, MAX_NAME + 1))
     if problem:
         raise UserError(
-            f"expected names of 1 to {MAX_NAME} printable characters without / \\ < >, "
+            f"expected names of 1 to {MAX_NAME} printable characters without / \\ < > {{ }}, "
             f"got {name[:40]!r} with {problem}; rename it in {path}, or name another list in `classes`"
         )
 
 
 def _check_definition(item: ClassName, path: Path) -> None:
-    problem = _problem(item.definition, "<>", range(MAX_DEFINITION + 1))
+    problem = _problem(item.definition, "<>{}", range(MAX_DEFINITION + 1))
     if problem:
         raise UserError(
-            f"expected definitions of at most {MAX_DEFINITION} printable characters without < >, "
+            f"expected definitions of at most {MAX_DEFINITION} printable characters without < > {{ }}, "
             f"got that of {item.name!r} with {problem}; shorten or mend it in {path}"
         )
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from prismkd.prompts import wordnet
 from prismkd.prompts.classes import load_classes
-from prismkd.prompts.grammar import head_noun, with_article
+from prismkd.prompts.grammar import DETERMINED, head_noun, with_article
 from prismkd.prompts.senses import Sense
 from prismkd.prompts.styles import ICON_DOMAINS
 
@@ -59,6 +59,10 @@ KIND_CONTENTS: dict[str, tuple[str, ...]] = {
         "a {}", "a {} at sunrise", "a {} from the air", "a {} in winter", "a {} with people", "a {} under dark clouds",
         "a {} in summer", "a {} far away", "a {} in close-up", "a {} in fog",
     ),
+    "thing": (  # of unknown kind
+        "a {}", "a {} in close-up", "a {} from above", "a {} from the side", "several {s}", "a small {}", "a large {}",
+        "a {} outdoors", "a {} indoors", "a {} on a plain background", "a {} far away", "part of a {}",
+    ),
     "object": (
         "a {}", "a {} in close-up", "a {} on a table", "a {} held in a hand", "an old worn {}", "a new {}",
         "a small {}", "a large {}", "several {s}", "a {} in use", "a {} outdoors", "a {} from above",
@@ -78,31 +82,32 @@ def contents_of(domain: str, sense: Sense, others: Container[str] = ()) -> list[
     """
     if domain.partition(":")[0].strip() in ICON_DOMAINS and not sense.contents:
         return list(ICON_CONTENTS)
-    varied = sense.contents or KIND_CONTENTS[kind_of(sense)]
+    varied: Sequence[str] = sense.contents or KIND_CONTENTS[kind_of(sense)]
+    if DETERMINED.match(sense.text):  # there is one Eiffel Tower
+        varied = [content for content in varied if PLAIN in content]
     return without_near_duplicates([PLAIN, *varied, *subkinds(sense.synset, others)])
 
 
 def kind_of(sense: Sense) -> str:
-    """The kind of thing: the synset's, else that of all senses of the name, or of the definition's noun, or object."""
+    """The kind of thing: the synset's, else that of all senses of the name, or of the definition's noun, or unknown."""
     if sense.synset:
         return wordnet.kind(sense.synset)
-    kinds = {wordnet.kind(item.id) for item in wordnet.senses_of(sense.class_name)}
+    kinds = set() if sense.unlisted else {wordnet.kind(item.id) for item in wordnet.senses_of(sense.class_name)}
     if len(kinds) != 1 and sense.wording.source == "definition":
         kinds = {wordnet.kind(item.id) for item in wordnet.senses_of(head_noun(sense.text))[:1]}
-    return kinds.pop() if len(kinds) == 1 else "object"
+    return kinds.pop() if len(kinds) == 1 else "thing"
 
 
 def subkinds(synset: str, others: Container[str]) -> list[str]:
-    """Names of what lies below a synset, evenly from all over it, those of ImageNet-1k if there are any.
+    """Names of what lies below a synset, evenly from all over it, and only what is a class of ImageNet-1k.
 
-    People have none: WordNet's words for them include insults.
+    WordNet's other words include slang, Latin, things that no picture shows, and insults.
     """
-    if not synset or wordnet.kind(synset) == "person":
+    if not synset:
         return []
     every = wordnet.hyponyms(synset)
     taken = {below.id for item in every if item.id in others for below in (item, *wordnet.hyponyms(item.id))}
-    below = [item for item in every if item.id not in taken]
-    below = [item for item in below if item.id in _usual()] or below
+    below = [item for item in every if item.id in _usual() and item.id not in taken]
     count = min(MAX_SUBKINDS, len(below))
     return [_subkind(below[i * len(below) // count], synset) for i in range(count)]
 
@@ -116,7 +121,7 @@ def _subkind(item: wordnet.Synset, synset: str) -> str:
     """The sub-kind's name, and of what it is a kind, since names are ambiguous: a boxer, a kind of dog."""
     general = wordnet.find_synset(synset).lemmas[0]
     name = with_article(item.lemmas[0])
-    return name if general.lower() in item.lemmas[0].lower().split() else f"{name}, a kind of {general}"
+    return name if f" {general.lower()} " in f" {item.lemmas[0].lower()} " else f"{name}, a kind of {general}"
 
 
 def without_near_duplicates(phrases: Sequence[str]) -> list[str]:

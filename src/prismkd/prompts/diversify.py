@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from prismkd.config import Config, PromptsConfig
+from prismkd.errors import UserError
 from prismkd.prompts.classes import ClassName, classes_of_teacher, load_classes
 from prismkd.prompts.content import PLAIN, contents_of
 from prismkd.prompts.plan import PromptPlan, Subject
@@ -67,6 +70,20 @@ def diversified_plan(
         for item, sense, own in zip(classes, senses, contents, strict=True)
     ]
     return PromptPlan(tuple(subjects), tuple(bank), seed)
+
+
+def contents_from_rows(rows: Any, num_classes: int, place: Path) -> list[list[str]]:
+    """Stored contents, checked.
+
+    Raises:
+        UserError: not a list of phrases for every class.
+    """
+    lists: list[Any] = rows if isinstance(rows, list) and len(rows) == num_classes else [None]
+    if not all(isinstance(own, list) and own and all(isinstance(c, str) for c in own) for own in lists):
+        raise UserError(
+            f"expected a list of contents for each of {num_classes} classes in {place}, got another; delete the file"
+        )
+    return lists
 
 
 def contents_of_classes(senses: Sequence[Sense], config: PromptsConfig) -> list[list[str]]:

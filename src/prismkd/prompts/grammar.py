@@ -9,8 +9,13 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-# Words that inflect takes for plurals: bus, iris, compass, gas, rhinoceros, triceratops.
-SINGULAR = re.compile(r"(?i).*(us|is|ss|as|lens|ceros|ops|[^s])$")
+from prismkd.prompts.wordnet import is_word
+
+# Plurals without a singular, or with one that is another thing; WordNet has some of them as words of their own.
+ALWAYS_PLURAL = set(
+    "glasses sunglasses goggles binoculars spectacles scissors shears pliers tweezers tongs jeans trousers pants "
+    "shorts tights leggings overalls pajamas pyjamas trunks clothes headphones earphones flops".split()
+)
 AFTER_THE_HEAD = re.compile(
     r",| (?:of|with|for|in|that|which|who|whose|used|to|from|on|at|by|near|without|having|des|de) |-of-", re.IGNORECASE
 )
@@ -19,10 +24,12 @@ DETERMINED = re.compile(r"(?:the|a|an) ", re.IGNORECASE)
 
 @lru_cache(maxsize=65536)
 def compose(phrase: str, content: str, sense: str) -> str:
-    """A style's phrase with a content of the class in it; what explains the sense, behind a comma, comes last."""
+    """A style's phrase with a content of the class in it; what explains the noun, behind a comma, comes last."""
     noun, comma, explanation = sense.partition(",")
     if not noun.strip():
         noun, comma, explanation = sense, "", ""
+    if "{" not in content:  # a sub-kind, which is explained by what it is a kind of
+        content, comma, explanation = content.partition(",")
     return phrase.replace("{}", fill(content, noun)) + comma + explanation
 
 
@@ -41,10 +48,16 @@ def with_article(noun: str) -> str:
     return noun if is_plural(noun) or DETERMINED.match(noun) else str(_inflect().a(noun))
 
 
+@lru_cache(maxsize=65536)
 def is_plural(noun: str) -> bool:
-    """Whether a noun such as "reading glasses" or "scissors" is a plural."""
-    head = head_noun(noun)
-    return bool(head) and not SINGULAR.match(head) and bool(_inflect().singular_noun(head))
+    """Whether a noun such as "reading glasses" or "mice" is a plural: no word of its own, but its singular is."""
+    head = head_noun(noun).lower()
+    if head in ALWAYS_PLURAL:
+        return True
+    if not head or is_word(AFTER_THE_HEAD.split(noun)[0]) or is_word(noun) or is_word(head):
+        return False
+    singular = _inflect().singular_noun(head)
+    return bool(singular) and is_word(str(singular))
 
 
 def head_noun(phrase: str) -> str:
@@ -57,7 +70,7 @@ def plural(noun: str) -> str:
     head = AFTER_THE_HEAD.split(noun)[0]
     if is_plural(noun) or not head:
         return noun
-    return str(_inflect().plural_noun(head)) + noun[len(head) :]
+    return (f"{head}s" if head.isupper() else str(_inflect().plural_noun(head))) + noun[len(head) :]
 
 
 @cache

@@ -10,15 +10,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from prismkd.errors import UserError
 from prismkd.prompts import wordnet
-from prismkd.prompts.classes import ClassName
+from prismkd.prompts.class_files import NO_SYNSET, ClassName
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12
 MEANT = 0.25  # share of probes that agree, for a sense to be what a bare name means
 SURE = 0.75  # a class with this probability is recognized, whichever of its wordings is used
+ANY_OF = re.compile(
+    r"^(?:any|either|one|kind|type|trade name) (?:of|for) "
+    r"(?:(?:various|several|numerous|many|two|the|a variety of|a number of) )?(?:kinds of )?"
+)
+BREAKS = set("that which who whose when having consisting used with for to in by and resembling containing".split())
 OPEN_ENDS = set(
     "a an the of in on with to and or that which for by from as at having its used typically but not usually very is "
     "are be other whose can some more than between into resembling especially often one two any".split()
@@ -93,7 +100,12 @@ class Sense:
     @property
     def synset(self) -> str:
         """WordNet id of what is meant, where known."""
-        return next((w.synset for w in self.meaning if w.synset), "")
+        return next((w.synset for w in self.meaning if w.synset and w.synset != NO_SYNSET), "")
+
+    @property
+    def unlisted(self) -> bool:
+        """Whether what is meant is none of WordNet's senses of the name."""
+        return self.wording.synset == NO_SYNSET
 
     @property
     def contents(self) -> tuple[str, ...]:
@@ -135,15 +147,17 @@ def candidates(item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max
         suggestions: a language model's senses.
         max_senses: of WordNet, the most frequent ones first.
     """
-    gloss = wordnet.find_synset(item.synset).definition if item.synset else ""
+    listed = item.synset and item.synset != NO_SYNSET
+    gloss = wordnet.find_synset(item.synset).definition if listed else ""
     meant = _nearest(f"{item.definition} {gloss}", suggestions) if item.definition or gloss else ()
-    found = [Wording(item.name, "name", item.synset, meant)]
-    if item.synset:
+    found = [Wording(item.name.replace("_", " "), "name", item.synset, meant)]
+    if gloss:
         found.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, meant))
     if item.definition:
         found.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, meant))
-    if not item.definition and not item.synset:
-        for sense in _senses_of_all(item)[:max_senses]:
+    if not item.definition and not gloss:
+        senses = [] if item.synset == NO_SYNSET else _senses_of_all(item)
+        for sense in senses[:max_senses]:
             found.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
         for suggestion in suggestions:
             text = f"{item.name}, {short_gloss(suggestion.gloss)}"
@@ -167,13 +181,20 @@ def _words(text: str) -> set[str]:
 def _senses_of_all(item: ClassName) -> list[wordnet.Synset]:
     """WordNet's senses of the name, then those of its synonyms."""
     found = [sense for name in (item.name, *item.synonyms) for sense in wordnet.senses_of(name)]
+    found.sort(key=lambda sense: wordnet.kind(sense.id) == "person")  # slang for people comes last
     return list({sense.id: sense for sense in found}.values())
 
 
 def short_gloss(gloss: str) -> str:
-    """The first clause of a definition, without brackets and article, at most ``MAX_GLOSS_WORDS`` words."""
-    clause = re.split(r"[;:]", re.sub(r"\([^)]*\)", "", gloss))[0]
-    words = re.sub(r"^any of (?:various|several|numerous|many) ", "", clause.strip()).split()[:MAX_GLOSS_WORDS]
+    """The first clause of a definition, without brackets and article, at most ``MAX_GLOSS_WORDS`` words.
+
+    A longer clause ends before the last phrase that begins within that length.
+    """
+    clause = re.split(r"[;:]", re.sub(r"\([^)]*\)", "", gloss))[0].strip()
+    words = re.sub(ANY_OF, "", clause).split()
+    if len(words) > MAX_GLOSS_WORDS:
+        breaks = [i for i in range(3, MAX_GLOSS_WORDS + 1) if words[i] in BREAKS or words[i - 1].endswith(",")]
+        words = words[: breaks[-1] if breaks else MAX_GLOSS_WORDS]
     while len(words) > 1 and words[-1].lower() in OPEN_ENDS:
         words.pop()
     return _without_article(" ".join(words).strip(" ,."))
@@ -221,9 +242,22 @@ def senses_to_rows(senses: Sequence[Sense]) -> list[dict[str, Any]]:
     return [{**asdict(s), "text": s.text, "margin": s.margin, "tie": s.tie, "lost": s.lost} for s in senses]
 
 
-def senses_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Sense]:
-    """The inverse of ``senses_to_rows``."""
-    return [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
+def senses_from_rows(rows: Any, place: Path) -> list[Sense]:
+    """The inverse of ``senses_to_rows``.
+
+    Args:
+        rows: as read from JSON.
+        place: the file, for the error.
+
+    Raises:
+        UserError: the rows are none of this version's, or damaged.
+    """
+    try:
+        senses = [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
+        assert all(isinstance(s.wording.text, str) and isinstance(s.class_name, str) for s in senses)
+    except (TypeError, KeyError, IndexError, AssertionError):
+        raise UserError(f"expected senses of this version in {place}, got others; choose another --out") from None
+    return senses
 
 
 def _wording(row: Mapping[str, Any]) -> Wording:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,7 +104,7 @@ def _domain(text: str) -> tuple[str, tuple[str, ...]]:
         raise UserError(
             f'expected "name: a phrase with {{}}" in prompts.domains, got {text!r}; say where the class goes'
         )
-    return name.strip(), (phrase.strip(),)
+    return name.strip(), (re.sub(r"\ban? \{\}", "{}", phrase.strip()),)  # the subject brings its article
 
 
 def known_domain(name: str) -> str:

@@ -97,6 +97,11 @@ def senses_of(name: str) -> list[Synset]:
     return [net.synsets[key] for key in keys]
 
 
+def is_word(text: str) -> bool:
+    """Whether a text is a lemma as it stands, case and hyphens aside; a regular plural is none."""
+    return _normal(text) in _load().words
+
+
 def hyponyms(id: str) -> list[Synset]:
     """All that lie below a synset, breadth first, siblings in the order of their ids; each is there once.
 
