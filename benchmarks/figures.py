@@ -6,6 +6,7 @@ Usage: python -m benchmarks.figures      (needs the extra: pip install -e '.[bui
 from __future__ import annotations
 
 import json
+import math
 from statistics import mean, stdev
 from typing import Any
 
@@ -67,7 +68,8 @@ def curve_figure(rows: Rows) -> None:
             for axis, places in zip(axes[line], (sizes if arm in ("plain", "guided") else [], seconds), strict=True):
                 if places and not (axis is axes[line][1] and arm == "plain"):
                     axis.plot(places, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
-                    low, high = [m - s for m, s in points], [m + s for m, s in points]
+                    spread = [(m, s or math.nan) for m, s in points]  # a single seed has none
+                    low, high = [m - s for m, s in spread], [m + s for m, s in spread]
                     axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
         axes[line][0].set_ylabel(title)
     for axis, label in zip(axes[1], ("images per class", "seconds of sampling, calibration included"), strict=True):
