@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.run import Run, read_json, write_json
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
-from prismkd.synthesis import Synthesizer
+from prismkd.synthesis import Synthesizer, warn
 
 PROBE_SIDE = 96  # pixels; probes are kept to be looked at
 EXAMPLES_PER_CLASS = 3
@@ -94,16 +93,16 @@ def _suggestions(run: Run) -> Mapping[str, Sequence[SenseSuggestion]]:
         answers = ask_about(names, config, run.directory / "language-model", progress)
     problems = {name: answer.problem for name, answer in answers.items() if answer.problem}
     for name, problem in list(problems.items())[:3]:
-        _warn(f"the language model gave nothing for {name!r}: {problem}; the built-in contents serve")
+        warn(f"the language model gave nothing for {name!r}: {problem}; the built-in contents serve")
     if len(problems) > 3:
-        _warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
+        warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
     return {name: answer.senses for name, answer in answers.items()}
 
 
 def _warn_of_lost(found: Sequence[Sense]) -> None:
     lost = [sense.class_name for sense in found if sense.lost]
     if lost:
-        _warn(
+        warn(
             f"the teacher takes no probe image for {', '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             + "; a definition or a synset in the class list may help (start a new --out then)"
@@ -154,10 +153,6 @@ def _shrunk(sample: Sample) -> Sample:
     picture = Image.fromarray(sample.image)
     picture.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
     return replace(sample, image=np.asarray(picture))
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 # --- adaptive allocation ---------------------------------------------------------------------------------------------

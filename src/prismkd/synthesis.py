@@ -125,7 +125,7 @@ class Synthesizer:
             if not drawn.broken:
                 yield _sample(again, drawn, 0, tries)
                 return
-        _warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
+        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
 
 
 def quantized(images: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def _warn_if_out_of_range(edit: EnergyGuidance | None) -> bool:
     """Warn, and say so, where guidance sends latents far beyond the sizes that unguided sampling shows."""
     if edit is None or edit.latent_ratio is None or float(edit.latent_ratio.max()) <= LATENT_LIMIT:
         return False
-    _warn(
+    warn(
         f"guidance sends latents to {float(edit.latent_ratio.max()):.1f} times the size that unguided sampling shows "
         f"(limit {LATENT_LIMIT}); lower guidance.strength ({edit.config.strength})"
     )
@@ -167,7 +167,8 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
     return Sample(prompt.index, picture.numpy(), prompt.label, metadata)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Say on stderr what went wrong without ending the work."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 

@@ -19,18 +19,6 @@ LENGTHS = {"imagenet-1k": 1000, "imagenet-100": 100, "imagenette": 10, "imagewoo
 IMAGENETS = ("imagenet-1k", "imagenet-100", "imagenette", "imagewoof")
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str, str], str]:
-    """Write a file, and give its path."""
-
-    def _write(name: str, text: str) -> str:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        return str(tmp_path / name)
-
-    return _write
-
-
 Write = Callable[[str, str], str]
 
 
