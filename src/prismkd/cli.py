@@ -8,25 +8,47 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prismkd import __version__, console
 from prismkd.config import Config
 from prismkd.errors import UserError
+
+if TYPE_CHECKING:
+    from prismkd.run import Run
 
 COMMANDS = {
     "run": "all stages: prompts, synthesize, distill, evaluate, report",
     "senses": "which wording of each class the teacher recognizes, as a table",
     "prompts": "class names to a prompt plan; `prompts --dry-run` shows it and what it costs, and draws nothing",
     "synthesize": "prompts to images, guided by the teacher where the method says so",
+    "plan": "all decisions before the images; `plan --dry-run` measures a few images: hours, GB, cost",
+    "status": "how far a run is, from another terminal too",
+    "verify": "read every byte of the images again",
+    "repair": "draw again what is damaged, missing or was given up",
+    "export": "the images as imagefolder, hf (Parquet) or webdataset",
+    "merge": "several data sets as one",
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
     "report": "the run directory to one HTML page",
     "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
     "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
-PIPELINE = ("prompts", "synthesize", "distill", "evaluate", "report")
+SEQUENCES = {
+    "run": ("prompts", "synthesize", "distill", "evaluate", "report"),
+    "plan": ("prompts", "plan"),
+}
+DATASET_COMMANDS = {"status": "status", "verify": "verify", "export": "export_", "merge": "merge_"}
+WHOLE, NUMBER = "[0-9]{1,6}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
+FLAGS = {"plan": ("--dry-run", "--json")}
+NUMBERS = {"plan": {"--price": NUMBER}, "synthesize": {"--rank": WHOLE, "--world": WHOLE}}
+OPTIONS = {
+    "prompts": ", and with --dry-run also --num-images N and --json",
+    "plan": ", --dry-run, --price PER_DEVICE_HOUR and --json",
+    "synthesize": ", for array jobs --rank R --world W",
+}
 HELP = f"""prismkd {__version__}: data-free knowledge distillation with guided text-to-image diffusion
 
 usage: prismkd COMMAND [--config FILE] --out DIR [settings]
@@ -77,11 +99,44 @@ def _run_command(command: str, arguments: list[str]) -> None:
     if command == "prompts" and "--dry-run" in arguments:
         _dry_run([argument for argument in arguments if argument != "--dry-run"])
         return
+    if command in DATASET_COMMANDS:
+        from prismkd import dataset_commands
+
+        with _tracker() as track:
+            getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, track)
+        return
+    options, arguments = _take_options(command, arguments)
     file, out, rest = _split_off(arguments)
-    config = _parse_settings(command, file, rest)
-    if out is None:
+    if command == "repair" and out is not None:
+        config = _own_config(Path(out), file, rest)
+    else:
+        config = _parse_settings(command, file, rest)
+    if out is None and "--dry-run" not in options:
         raise UserError("expected --out DIR, got none; name the run's folder")
-    _execute(command, config, Path(out))
+    _execute(command, config, Path(out or "."), options)
+
+
+def _take_options(command: str, arguments: list[str]) -> tuple[dict[str, float], list[str]]:
+    """A command's own options, which are no settings of the run, as numbers; and the other arguments."""
+    found = {name: 1.0 for name in FLAGS.get(command, ()) if name in arguments}
+    arguments = [argument for argument in arguments if argument not in found]
+    for name, pattern in NUMBERS.get(command, {}).items():
+        text, arguments = _take(name, arguments)
+        if text is not None:
+            if not re.fullmatch(pattern, text):
+                raise UserError(f"expected a number for {name}, got {text[:40]!r}; mend it")
+            found[name] = float(text)
+    return found, arguments
+
+
+def _own_config(out: Path, file: str | None, rest: list[str]) -> Config:
+    """The settings that a run was started with, and no others."""
+    from prismkd.directory import recorded_config
+
+    if file is not None or rest:
+        given = " ".join(["--config"] * (file is not None) + rest)
+        raise UserError(f"expected --out DIR only, since the run's own settings hold, got {given}; leave them out")
+    return recorded_config(out)
 
 
 def _bench(arguments: list[str]) -> None:
@@ -141,7 +196,7 @@ def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Con
     if arguments:
         import tyro
 
-        more = ", and with --dry-run also --num-images N and --json" if command == "prompts" else ""
+        more = OPTIONS.get(command, "")
         description = (
             f"{COMMANDS[command]}\n\n"
             f"Takes --config FILE (TOML) and --out DIR (the run's folder){more}, and these settings."
@@ -151,7 +206,7 @@ def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Con
     return config
 
 
-def _execute(command: str, config: Config, out: Path) -> None:
+def _execute(command: str, config: Config, out: Path, options: dict[str, float]) -> None:
     """Import torch, open the run directory, and do the stage or all of them."""
     named = (config.generator.source, config.generator.tiny_decoder)
     if not any("/" in name and not Path(name).exists() for name in named):
@@ -159,15 +214,22 @@ def _execute(command: str, config: Config, out: Path) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import torch
 
-    from prismkd import prompting, stages
-    from prismkd.run import Run, open_run
+    from prismkd import prompting, stages, synthesizing
+    from prismkd.directory import remove_leftovers
+    from prismkd.executors import check_rank
+    from prismkd.lock import locked
+    from prismkd.run import open_run, record_growth
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    share = synthesizing.Share(int(options.get("--rank", 0)), int(options.get("--world", 1)))
+    check_rank(share.rank, share.world)
     steps: dict[str, Callable[[Run], Any]] = {
         "senses": prompting.senses,
         "prompts": prompting.prompts,
-        "synthesize": stages.synthesize,
+        "plan": synthesizing.prepare,
+        "synthesize": partial(synthesizing.synthesize, share=share),
+        "repair": synthesizing.repair,
         "distill": stages.distill_students,
         "evaluate": stages.evaluate,
         "report": stages.report,
@@ -175,9 +237,17 @@ def _execute(command: str, config: Config, out: Path) -> None:
     }
     with _tracker() as track:
         shown = "prismkd " + " ".join([command, *sys.argv[2:]])
-        run = open_run(config, out, shown, track)
-        for name in PIPELINE if command == "run" else [command]:
-            steps[name](run)
+        run = open_run(config, out, shown, track, claim="--dry-run" not in options)
+        if command == "plan":
+            _estimate(run, options)
+            if "--dry-run" in options:
+                return
+        with locked(out, "run" if share.world == 1 else f"rank-{share.rank}-of-{share.world}"):
+            record_growth(run)
+            if share.world == 1:
+                remove_leftovers(out)
+            for name in SEQUENCES.get(command, (command,)):
+                steps[name](run)
     if command == "senses":
         console.print_senses(out)
     if command in ("run", "evaluate"):
@@ -186,6 +256,16 @@ def _execute(command: str, config: Config, out: Path) -> None:
         console.print_survival(out)
     if command in ("run", "report"):
         print(f"report: {out / 'report.html'}")
+
+
+def _estimate(run: Run, options: dict[str, float]) -> None:
+    from prismkd.estimating import estimate
+
+    found = estimate(run, options.get("--price", 0.0))
+    if "--json" in options:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        console.print_estimate(found)
 
 
 @contextmanager

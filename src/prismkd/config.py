@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 METHODS = ("real", "plain", "more", "eda", "dpe", "prism")
 GUIDED_METHODS = ("eda", "prism")
 DIVERSIFIED_METHODS = ("dpe", "prism")
+IMAGE_FORMATS = ("png", "webp", "jpeg")
+EXECUTORS = ("local", "ray")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
@@ -141,7 +143,23 @@ class SynthesisConfig:
     images_per_class: int = 80
     """Images per class for every method but ``more``."""
     shard_size: int = 480
-    """Images per shard, the unit that a crash can lose."""
+    """Images per shard, the unit that a crash can lose; best a multiple of the batch size."""
+    image_format: str = "png"
+    """png, webp or jpeg."""
+    image_quality: int = 95
+    """Quality of webp and jpeg, 1 to 100; webp at 100 loses nothing."""
+    storage: str = ""
+    """Folder or URL (such as s3://bucket/folder) that gets the images; empty: the run's folder."""
+    executor: str = "local"
+    """local (this machine) or ray (a cluster)."""
+    num_workers: int = 0
+    """Worker processes; 0: this process where there is one device, else one per GPU."""
+    ray_address: str = ""
+    """Address of a running Ray cluster, or auto; empty starts Ray on this machine."""
+    max_tries: int = 3
+    """Tries of a shard before it is given up with the reason."""
+    timeout: float = 900.0
+    """Seconds without an image after which a worker process counts as hung; while it starts, twice that."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import difflib
 import tomllib
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from prismkd.config import ENERGIES, METHODS, Config
+from prismkd.config import ENERGIES, EXECUTORS, IMAGE_FORMATS, METHODS, Config
 from prismkd.errors import UserError
 
 MAX_INT = 10**15
@@ -29,6 +29,11 @@ def load_config(path: Path) -> Config:
     config = _build(Config, data, "")
     check_config(config)
     return config
+
+
+def config_from_dict(data: dict[str, Any]) -> Config:
+    """The inverse of ``dataclasses.asdict``, from JSON."""
+    return cast(Config, _build(Config, data, ""))
 
 
 def _build(kind: type, data: dict[str, Any], prefix: str) -> Any:
@@ -83,6 +88,8 @@ def check_config(config: Config) -> None:
         "guidance.num_calibration_images": config.guidance.num_calibration_images,
         "synthesis.images_per_class": config.synthesis.images_per_class,
         "synthesis.shard_size": config.synthesis.shard_size,
+        "synthesis.max_tries": config.synthesis.max_tries,
+        "synthesis.timeout": config.synthesis.timeout,
         "distillation.num_steps": config.distillation.num_steps,
         "distillation.batch_size": config.distillation.batch_size,
         "distillation.learning_rate": config.distillation.learning_rate,
@@ -109,15 +116,26 @@ def check_config(config: Config) -> None:
         "prompts.num_content_probes": config.prompts.num_content_probes,
         "prompts.max_senses": config.prompts.max_senses,
         "num_threads": config.num_threads,
+        "synthesis.num_workers": config.synthesis.num_workers,
     }
     for name, value in not_negative.items():
         if not 0 <= value < float("inf"):
             raise UserError(f"expected a finite {name} of at least 0, got {value}; correct it")
-    if config.guidance.energy not in ENERGIES:
-        near = difflib.get_close_matches(config.guidance.energy, ENERGIES, n=1, cutoff=0.4)
+    chosen = {
+        "guidance.energy": (config.guidance.energy, ENERGIES),
+        "synthesis.image_format": (config.synthesis.image_format, IMAGE_FORMATS),
+        "synthesis.executor": (config.synthesis.executor, EXECUTORS),
+    }
+    for name, (word, choices) in chosen.items():
+        if word not in choices:
+            near = difflib.get_close_matches(word, choices, n=1, cutoff=0.4)
+            raise UserError(
+                f"expected {name} to be one of {', '.join(choices)}, got {word!r}; "
+                f"perhaps {near[0] if near else choices[0]}"
+            )
+    if not 1 <= config.synthesis.image_quality <= 100:
         raise UserError(
-            f"expected guidance.energy to be one of {', '.join(ENERGIES)}, got {config.guidance.energy!r}; "
-            f"perhaps {near[0] if near else 'hinge'}"
+            f"expected synthesis.image_quality from 1 to 100, got {config.synthesis.image_quality}; mend it"
         )
     if not 0 <= config.distillation.ema_decay < 1:
         raise UserError(

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prismkd.estimating import Estimate
     from prismkd.preview import Preview
+    from prismkd.shards import Finding
+    from prismkd.status import Status
 
 NUM_CLASSES_SHOWN = 12
 
@@ -93,6 +96,58 @@ def print_preview(found: Preview) -> None:
         print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:
         print("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
+
+
+def print_status(found: Status) -> None:
+    """How far each data set and student is."""
+    lines = []
+    for job in found.jobs:
+        drawn = "real images" if job.method == "real" else f"{job.shards:,} of {_known(job.shards_in_all)}"
+        images = "" if job.method == "real" else f"{job.images:,} of {_known(job.images_in_all)}"
+        speed = f"{job.images_per_second:.3g}" if job.images_per_second else ""
+        trouble = [f"{job.damaged} damaged"] * bool(job.damaged) + [f"{job.failed} given up"] * bool(job.failed)
+        student = "evaluated" if job.evaluated else "trained" if job.student else ""
+        lines.append(
+            [job.method, str(job.seed), ", ".join(trouble), student, drawn, images, f"{job.gigabytes:.3f}", speed]
+        )
+    header = ["method", "seed", "trouble", "student", "shards", "images", "GB", "images/s"]
+    _print("Data sets", header, lines, left=4)
+    left = found.seconds_left
+    if found.finished:
+        print("all images are drawn")
+    elif left is not None:
+        print(f"about {left / 3600:.2f} h of one worker are left")
+    print("at work: " + ("; ".join(found.workers) or "nobody"))
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def print_findings(findings: dict[str, list[Finding]], counts: dict[str, int]) -> None:
+    """What is wrong with each data set."""
+    for url, found in findings.items():
+        kinds = {kind: sum(row.kind == kind for row in found) for kind in dict.fromkeys(row.kind for row in found)}
+        verdict = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "whole"
+        print(f"{url}: {counts[url]:,} images read and right; {verdict}")
+        for row in found[:NUM_CLASSES_SHOWN]:
+            print(f"  {row.kind}: {row.message}")
+        if len(found) > NUM_CLASSES_SHOWN:
+            print(f"  and {len(found) - NUM_CLASSES_SHOWN} more")
+
+
+def print_estimate(found: Estimate) -> None:
+    """Hours, gigabytes and cost before anything is drawn."""
+    lines = [[row.method, f"{row.images:,}", f"{row.seconds_per_image:.4g}", f"{row.hours:.3g}", f"{row.gigabytes:.3g}"]
+             for row in found.methods]  # fmt: skip
+    _print("What the images will cost", ["method", "images", "seconds per image", "device hours", "GB"], lines, left=1)
+    total = sum(row.gigabytes for row in found.methods)
+    text = (
+        f"{found.device_hours:.3g} device hours, {found.device_hours / found.num_devices:.3g} h on {found.num_devices}"
+    )
+    cost = f", cost {found.device_hours * found.price:,.2f}" if found.price else ""
+    plural = "s" * (found.num_devices > 1)
+    print(f"{text} device{plural}, {total:.3g} GB{cost}; measured on {found.num_measured} images each")
 
 
 def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> None:

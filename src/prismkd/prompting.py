@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
+from math import ceil
 
 import numpy as np
 from PIL import Image
 
 from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.directory import read_json, write_json
 from prismkd.errors import UserError
 from prismkd.judging import Dropped, judge_contents, judge_pilot, judge_senses
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
@@ -21,7 +22,7 @@ from prismkd.prompts.diversify import contents_from_rows, contents_of_classes
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.run import Run, read_json, write_json
+from prismkd.run import Run
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
 from prismkd.synthesis import Synthesizer, warn
 
@@ -34,9 +35,9 @@ def prompts(run: Run) -> None:
     num_images = run.config.synthesis.images_per_class * len(run.classes)
     for seed, method in run.jobs:
         path = run.folder(seed, method) / "prompts.json"
-        if method == "real" or path.is_file():
+        if method == "real" or (path.is_file() and read_json(path)["num_images"] >= num_images):
             continue
-        plan = _plan(run, seed, method)
+        plan = load_plan(run, seed, method) if path.is_file() else _plan(run, seed, method)
         shown = min(EXAMPLES_PER_CLASS * len(run.classes), pilot_size(run, method, num_images) or num_images)
         write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash(), "num_images": num_images,
                           "examples": [asdict(plan[i]) for i in range(shown)]})  # fmt: skip
@@ -175,13 +176,16 @@ def pilot_size(run: Run, method: str, count: int) -> int:
     return min(max(1, round(share * count / num_classes)), count // num_classes - 1) * num_classes
 
 
-def allocated_plan(run: Run, folder: Path, plan: PromptPlan, pilot: int) -> PromptPlan:
-    """The plan whose classes and styles after the pilot follow from the pilot's images in ``folder``/images."""
-    path = folder / "allocation.json"
+def allocated_plan(run: Run, seed: int, method: str, plan: PromptPlan, pilot: int) -> PromptPlan:
+    """The plan whose classes and styles after the pilot follow from the pilot's images, decided once."""
+    path = run.folder(seed, method) / "allocation.json"
     if not path.is_file():
-        samples = (sample for sample in read_samples(folder / "images") if sample.index < pilot)
+        start = time.monotonic()
+        images = run.images(seed, method)
+        shards = range(ceil(pilot / run.config.synthesis.shard_size))
+        samples = (sample for sample in read_samples(images, shards) if sample.index < pilot)
         viewer = Synthesizer(run.generator, run.teacher).viewer
         found = judge_pilot(viewer, run.generator.device, plan, samples)
-        write_json(path, {"pilot": pilot, **asdict(found)})
+        write_json(path, {"pilot": pilot, **asdict(found), "seconds": time.monotonic() - start})
     data = read_json(path)
     return plan.allocated(pilot, data["class_shares"], data["style_factors"])

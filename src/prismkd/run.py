@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,19 +14,23 @@ from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
 from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.directory import LAST_METHOD, images_of, job_folder, jobs_of, read_json, write_json
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
+from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, load_judge, load_teacher
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
-NO_MATTER = {"num_threads"} | {
-    f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")
+NO_MATTER = {  # settings that no result depends on
+    "num_threads",
+    *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
+    *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
 }
-LAST_METHOD = "more"  # needs the seconds of plain and prism
+GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,21 @@ class Run:
     @property
     def jobs(self) -> list[tuple[int, str]]:
         """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
-        methods = sorted(self.config.methods, key=lambda method: method == LAST_METHOD)
-        return [(seed, method) for seed in self.config.seeds for method in methods]
+        return jobs_of(self.config)
 
     def folder(self, seed: int, method: str) -> Path:
         """Where one method of one seed lives."""
-        return self.directory / f"seed-{seed}" / method
+        return job_folder(self.directory, seed, method)
+
+    def images(self, seed: int, method: str) -> Storage:
+        """Where its images are."""
+        return images_of(self.config, self.directory, seed, method)
 
 
-def open_run(config: Config, directory: Path, command: str, track: Track) -> Run:
+def open_run(config: Config, directory: Path, command: str, track: Track, *, claim: bool = True) -> Run:
     """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
+
+    With ``claim`` off nothing is written, and ``directory`` is only a name.
 
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
@@ -104,11 +112,15 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
     _check_inputs(run)
     resolved = json.loads(json.dumps(asdict(config)))
     classes = json.loads(json.dumps([asdict(item) for item in run.classes]))
+    if not claim:
+        return run
     if record.is_file():
         old = json.loads(record.read_text())
-        differing = _differences(old["config"], resolved)
+        differing = [name for name in differences(old["config"], resolved) if name not in NO_MATTER]
         if old.get("classes", classes) != classes:
             differing.append(f"content of the class list {config.classes}")
+        if GROWS in differing and old["config"]["synthesis"]["images_per_class"] < config.synthesis.images_per_class:
+            differing.remove(GROWS)
         if differing:
             raise UserError(
                 f"expected the configuration that {directory} was started with, got another {', '.join(differing)}; "
@@ -133,6 +145,16 @@ def open_run(config: Config, directory: Path, command: str, track: Track) -> Run
         },
     )
     return run
+
+
+def record_growth(run: Run) -> None:
+    """Note in ``run.json`` that a run gets more images than it was started with; for who holds the run's lock."""
+    path = run.directory / "run.json"
+    record = read_json(path)
+    wanted = run.config.synthesis.images_per_class
+    if record["config"]["synthesis"]["images_per_class"] != wanted:
+        record["config"]["synthesis"]["images_per_class"] = wanted
+        write_json(path, record)
 
 
 def _with_pinned_generator(config: Config, record: Path) -> Config:
@@ -184,36 +206,3 @@ def _check_diversity(config: Config, num_classes: int) -> None:
             f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
             f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
         )
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings that differ, those aside that no result depends on."""
-    names = []
-    for key in sorted(old.keys() | new.keys()):
-        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            names += _differences(old[key], new[key], f"{prefix}{key}.")
-        elif old.get(key) != new.get(key) and prefix + key not in NO_MATTER:
-            names.append(prefix + key)
-    return names
-
-
-def read_json(path: Path) -> Any:
-    """Read a file of the run directory.
-
-    Raises:
-        UserError: it is missing, because an earlier stage hasn't run, or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"expected {path}, found none; run the earlier stage first") from None
-    except ValueError:
-        raise UserError(f"expected JSON in {path}, got something else; delete it and repeat the command") from None
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a file of the run directory so that a kill leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(temporary, path)

@@ -1,103 +1,30 @@
 """The stages: each reads a part of the run directory and writes the next, and skips what is there already.
 
-The first, prompts, is in ``prompting.py``.
+The first two, prompts and synthesize, are in ``prompting.py`` and ``synthesizing.py``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
-from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from prismkd import __version__
-from prismkd.config import GUIDED_METHODS
+from prismkd.directory import read_json, write_json
 from prismkd.distillation import distill, new_student
+from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
-from prismkd.guidance import Calibration
-from prismkd.probes import PROBE_SEED, run_calibration
-from prismkd.prompting import allocated_plan, load_plan, pilot_size
 from prismkd.prompts import plain_plan
-from prismkd.run import LAST_METHOD, Run, read_json, write_json
-from prismkd.shards import load_arrays, verify
+from prismkd.run import Run
+from prismkd.shards import load_arrays, read_manifest, read_samples, scan, verify
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
-from prismkd.synthesis import Synthesizer, run_shard
+from prismkd.synthesis import Synthesizer, warn
+from prismkd.synthesizing import calibration
 from prismkd.teachers import load_classifier, save_classifier
-
-# --- synthesize --------------------------------------------------------------------------------------------------
-
-
-def synthesize(run: Run) -> None:
-    """Draw every method's images."""
-    for seed, method in run.jobs:
-        if method != "real":
-            _synthesize_one(run, seed, method)
-
-
-def _synthesize_one(run: Run, seed: int, method: str) -> None:
-    folder, config = run.folder(seed, method), run.config
-    plan = load_plan(run, seed, method)
-    count = _num_images(run, seed, method)
-    record = folder / "synthesis.json"
-    if record.is_file() and read_json(record)["complete"]:
-        return
-    guided = method in GUIDED_METHODS
-    calibration = _calibration(run) if guided else None
-    synthesizer = Synthesizer(run.generator, run.teacher, config.guidance if guided else None, calibration)
-    identity = [plan.hash(), asdict(config.generator), config.teacher, config.synthesis.shard_size]
-    identity += [asdict(config.guidance), asdict(calibration)] if calibration else []
-    pilot = pilot_size(run, method, count)
-    identity += [pilot] if pilot else []  # what follows the pilot is determined by it
-    plan_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    seconds = read_json(record)["seconds"] if record.is_file() else 0.0
-    with run.track(f"images {method} (seed {seed})", count) as progress:
-        for shard, indices in enumerate(_shard_ranges(pilot, count, config.synthesis.shard_size)):
-            if pilot and indices.start == pilot:
-                start = time.monotonic()
-                plan = allocated_plan(run, folder, plan, pilot)
-                seconds += time.monotonic() - start
-            spent = run_shard(folder / "images", shard, plan, indices, synthesizer, plan_hash, progress)
-            seconds += spent or 0.0
-            write_json(record, {"num_images": count, "seconds": seconds, "complete": False})
-    write_json(record, {"num_images": count, "seconds": seconds, "images_per_second": count / max(seconds, 1e-9),
-                        "complete": True})  # fmt: skip
-
-
-def _shard_ranges(pilot: int, count: int, size: int) -> list[range]:
-    """The indices of each shard; the pilot ends with one."""
-    parts = (range(pilot), range(pilot, count))
-    return [part[start : start + size] for part in parts for start in range(0, len(part), size)]
-
-
-def _num_images(run: Run, seed: int, method: str) -> int:
-    """Images of a method; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
-    count = run.config.synthesis.images_per_class * len(run.classes)
-    if method != LAST_METHOD:
-        return count
-    plain, prism = (read_json(run.folder(seed, name) / "synthesis.json") for name in ("plain", "prism"))
-    records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
-    preparation = sum(read_json(path)["seconds"] for path in records if path.is_file())
-    return max(count, round(count * (prism["seconds"] + preparation) / plain["seconds"]))
-
-
-def _calibration(run: Run) -> Calibration:
-    path = run.directory / "calibration.json"
-    if not path.is_file():
-        start = time.monotonic()
-        plan = plain_plan(run.classes, PROBE_SEED, run.config.prompts.template)
-        synthesizer = Synthesizer(run.generator, run.teacher)
-        with run.track("calibration (unguided images)", run.config.guidance.num_calibration_images) as progress:
-            found, energies = run_calibration(plan, synthesizer, run.config.guidance, progress)
-        write_json(path, {**asdict(found), "num_images": len(energies), "energies": energies,
-                          "seconds": time.monotonic() - start})  # fmt: skip
-    data = read_json(path)
-    return Calibration(*(data[field.name] for field in fields(Calibration)))
-
 
 # --- survival ----------------------------------------------------------------------------------------------------
 
@@ -106,7 +33,7 @@ def survival(run: Run) -> None:
     """Test whether the guidance's gain survives treatments and convinces the judge; writes ``survival.json``."""
     check_guided(run.config.guidance)  # before the calibration, which takes a while
     count = run.config.guidance.num_calibration_images
-    synthesizer = Synthesizer(run.generator, run.teacher, run.config.guidance, _calibration(run))
+    synthesizer = Synthesizer(run.generator, run.teacher, run.config.guidance, calibration(run))
     plan = plain_plan(run.classes, run.config.seeds[0], run.config.prompts.template)
     with run.track("survival test", count * len(VARIANTS)) as progress:
         rows = survival_test(synthesizer, plan, count, run.judge, progress)
@@ -119,11 +46,14 @@ def survival(run: Run) -> None:
 
 
 def distill_students(run: Run) -> None:
-    """Train every method's student."""
+    """Train every method's student; where images were added since, a new one."""
     for seed, method in run.jobs:
         folder = run.folder(seed, method) / "student"
         if (folder / "log.json").is_file():
-            continue
+            trained_on = read_json(folder / "log.json")["images"]
+            if trained_on == _num_images(run, seed, method):
+                continue
+            _set_aside(folder, trained_on)
         images = training_images(run, seed, method)[0]
         config = run.config.distillation
         student = new_student(config, len(run.classes), images.shape[1], seed)
@@ -136,14 +66,43 @@ def distill_students(run: Run) -> None:
         (folder / "checkpoint.pt").unlink()
 
 
+def _num_images(run: Run, seed: int, method: str) -> int:
+    """Images that a student of this method would learn from now."""
+    if method == "real":
+        assert run.real is not None
+        return len(run.real.images)
+    return sum(record.count for record in scan(run.images(seed, method)).records.values())
+
+
+def _set_aside(folder: Path, num_images: int) -> None:
+    """Keep the student of fewer images, and its evaluation, under another name."""
+    kept = folder.with_name(f"student-{num_images}-images")
+    warn(f"images were added: the student of {num_images} is now in {kept}, and a new one is trained")
+    evaluation = folder.parent / "evaluation.json"
+    if evaluation.is_file():
+        evaluation.replace(folder / "evaluation.json")
+    folder.replace(kept)
+
+
 def training_images(run: Run, seed: int, method: str) -> tuple[Tensor, Tensor]:
-    """The images (n, channels, height, width) and intended labels (n,) that a method's student learns from."""
+    """The images (n, channels, height, width) and intended labels (n,) that a method's student learns from.
+
+    Raises:
+        UserError: a shard is damaged or missing.
+    """
     if method == "real":
         assert run.real is not None
         return run.real.images, run.real.labels
-    folder = run.folder(seed, method) / "images"
-    verify(folder)
-    images, labels, _ = load_arrays(folder)
+    source = run.images(seed, method)
+    verify(source)
+    manifest, found = read_manifest(source), scan(source)
+    if manifest is None or len(found.records) < len(manifest.ranges):
+        total = len(manifest.ranges) if manifest else "all"
+        raise UserError(
+            f"expected {total} shards in {source.url}, got {len(found.records)}; run `prismkd synthesize` to the "
+            "end first"
+        )
+    images, labels, _ = load_arrays(source)
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
@@ -172,7 +131,7 @@ def _energies(run: Run, seed: int, method: str) -> dict[str, list[float]]:
     """Teacher energies of each image: at the start of the guided band, and of the final image."""
     if method == "real":
         return {}
-    metadata = load_arrays(run.folder(seed, method) / "images")[2]
+    metadata = [sample.metadata for sample in read_samples(run.images(seed, method))]
     energies = {"after": [row["energy_after"] for row in metadata]}
     if all(row["energy_before"] is not None for row in metadata):
         energies["before"] = [row["energy_before"] for row in metadata]

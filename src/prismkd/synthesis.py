@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
 from prismkd.config import GuidanceConfig
@@ -21,11 +21,12 @@ from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.prompts.plan import image_seed
-from prismkd.shards import Sample, is_committed, write_shard
+from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 from prismkd.teachers import Classifier, smooth_backward
 
 Progress = Callable[[int], None]  # called with the number of images just finished
 MAX_TRIES = 3  # draws of an image before it is given up
+PATIENCE = 3  # images of a failed batch that fail alone before the whole shard counts as failed
 LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
 
 
@@ -50,21 +51,27 @@ class Drawn:
     logits: Tensor
     guidance: EnergyGuidance | None
 
-    @property
-    def broken(self) -> list[int]:
-        """Places of images that are not finite, or whose energy isn't."""
-        fine = self.images.flatten(1).isfinite().all(1) & self.logits.isfinite().all(1)
-        return (~fine).nonzero().flatten().tolist()
+    def is_broken(self, place: int) -> bool:
+        """Whether an image is not finite, or its energy isn't."""
+        return not (self.images[place].isfinite().all() and self.logits[place].isfinite().all())
 
 
-@dataclass(frozen=True)
+@dataclass
 class Synthesizer:
-    """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided)."""
+    """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
+
+    Attributes:
+        batch_size: images drawn together; halved, and kept so, where memory runs out.
+    """
 
     generator: TextToImage
     teacher: Classifier
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
+    batch_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.generator.config.batch_size
 
     @cached_property
     def viewer(self) -> Classifier:
@@ -97,18 +104,51 @@ class Synthesizer:
         """Draw prompts in batches and describe each image; one that stays broken is given up with a warning."""
         if self.guidance is not None and self.guidance.diversity_weight > 0:
             prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
-        size, warned = self.generator.config.batch_size, False
-        for start in range(0, len(prompts), size):
-            batch = prompts[start : start + size]
-            drawn = self._draw_quantized(batch)
-            warned = warned or _warn_if_out_of_range(drawn.guidance)
-            broken = drawn.broken
+        start, warned = 0, False
+        while start < len(prompts):
+            batch = prompts[start : start + self.batch_size]
+            drawn, problem = self._attempt(batch)
+            if drawn is None and isinstance(problem, _OutOfMemoryError):
+                self._halve(len(batch))
+                continue
+            warned = warned or _warn_if_out_of_range(drawn.guidance if drawn else None)
+            recovered = False
             for place, prompt in enumerate(batch):
-                if place not in broken:
+                if drawn is not None and not drawn.is_broken(place):
                     yield _sample(prompt, drawn, place, tries=1)
-            for place in broken:
-                yield from self._redraw(batch[place])
+                    continue
+                for sample in self._draw_alone(prompt, problem):
+                    recovered = True
+                    yield sample
+                if problem is not None and not recovered and place + 1 == min(len(batch), PATIENCE):
+                    raise problem  # it is not about one image
             progress(len(batch))
+            start += len(batch)
+
+    def _attempt(self, prompts: list[Prompt]) -> tuple[Drawn | None, Exception | None]:
+        """One batch, or the error that stopped it; memory is given back before anything is tried again."""
+        problem: Exception
+        try:
+            return self._draw_quantized(prompts), None
+        except UserError:
+            raise
+        except Exception as error:  # a model's own errors have no common type
+            problem = error.with_traceback(None)  # whose frames hold the tensors of the failed batch
+        if not (isinstance(problem, MemoryError) or should_reduce_batch_size(problem)):
+            return None, problem
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None, _OutOfMemoryError(str(problem))
+
+    def _halve(self, tried: int) -> None:
+        if tried == 1:
+            raise UserError(
+                "expected memory for one image at a time, got none; lower generator.image_size, use generator.dtype "
+                "bfloat16, or set generator.offload"
+            )
+        self.batch_size = tried // 2
+        warn(f"memory ran out with {tried} images together; going on with {self.batch_size}")
 
     def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
         """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
@@ -117,15 +157,21 @@ class Synthesizer:
         with torch.no_grad():
             return Drawn(images, self.viewer(images.to(self.generator.device)).cpu(), edit)
 
-    def _redraw(self, prompt: Prompt) -> Iterator[Sample]:
-        """Draw a broken image again, each time with a seed derived from its own and the number of the try."""
-        for tries in range(2, MAX_TRIES + 1):
-            again = replace(prompt, seed=image_seed(prompt.seed, tries))
-            drawn = self._draw_quantized([again])
-            if not drawn.broken:
+    def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
+        """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""
+        reason = "not finite each time"
+        for tries in range(1 if problem else 2, MAX_TRIES + 1):
+            again = replace(prompt, seed=image_seed(prompt.seed, tries)) if tries > 1 else prompt
+            drawn, problem = self._attempt([again])
+            if drawn is not None and not drawn.is_broken(0):
                 yield _sample(again, drawn, 0, tries)
                 return
-        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: not finite each time")
+            reason = f"{type(problem).__name__}: {problem}" if problem else reason
+        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
+
+
+class _OutOfMemoryError(Exception):
+    """A batch didn't fit into memory."""
 
 
 def quantized(images: Tensor) -> Tensor:
@@ -151,6 +197,7 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
         "index": prompt.index,
         "class": prompt.class_name,
         "prompt": prompt.text,
+        "sense": prompt.sense,
         "style": prompt.style,
         "seed": prompt.seed,
         "tries": tries,
@@ -173,25 +220,24 @@ def warn(text: str) -> None:
 
 
 def run_shard(
-    folder: Path,
+    folder: Folder,
     shard: int,
     plan: PromptPlan,
     indices: range,
     synthesizer: Synthesizer,
     plan_hash: str,
     progress: Progress,
-) -> float | None:
-    """Draw and commit one shard. Returns its seconds, or None when it was there already.
+    encoding: Encoding = PNG,
+) -> None:
+    """Draw and commit one shard; one that is there already stays as it is.
 
     Raises:
-        UserError: not one image of the shard is finite.
+        UserError: not one image of the shard is finite, or the disk is full.
     """
     if is_committed(folder, shard, plan_hash):
         progress(len(indices))
-        return None
-    start = time.monotonic()
-    write_shard(folder, shard, _nonempty(synthesizer, plan, indices, progress), plan_hash)
-    return time.monotonic() - start
+    else:
+        write_shard(folder, shard, _nonempty(synthesizer, plan, indices, progress), plan_hash, encoding)
 
 
 def _nonempty(synthesizer: Synthesizer, plan: PromptPlan, indices: range, progress: Progress) -> Iterator[Sample]:

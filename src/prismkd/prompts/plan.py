@@ -30,6 +30,7 @@ class Prompt:
     text: str
     style: str
     seed: int
+    sense: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class PromptPlan:
         content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
         style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
         text = compose(style.phrase, content, subject.text)
-        return Prompt(index, label, subject.class_name, text, style.name, image_seed(self.seed, index))
+        return Prompt(index, label, subject.class_name, text, style.name, image_seed(self.seed, index), subject.text)
 
     def _turn(self, index: int) -> tuple[int, int]:
         """The label of a prompt, and how many prompts of that label came before."""

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prismkd.assets import asset
 from prismkd.errors import UserError
 from prismkd.students import new_network
 
@@ -125,9 +126,12 @@ def load_judge(source: str, num_classes: int) -> Classifier:
     return _load_fitting("judge", "evaluation.judge", source, num_classes)
 
 
-def _load_fitting(name: str, setting: str, source: str, num_classes: int) -> Classifier:
-    from prismkd.assets import asset
+def teacher_folder(source: str) -> Path:
+    """Where the teacher's files are."""
+    return asset("teacher") if source == "pictograms" else Path(source)
 
+
+def _load_fitting(name: str, setting: str, source: str, num_classes: int) -> Classifier:
     classifier = load_classifier(asset(name) if source == "pictograms" else Path(source))
     if classifier.num_classes != num_classes:
         raise UserError(

@@ -1,0 +1,81 @@
+"""What other tools read beside the shards: timm's ``_info.json``, and the Hugging Face hub's data set card."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+
+from prismkd import __version__
+from prismkd.shards import FORMATS, Manifest, Scan, Storage
+from prismkd.shards.ledger import tar_name
+
+
+def write_card(images: Storage, manifest: Manifest, found: Scan, name: str) -> None:
+    """Write ``README.md`` and ``_info.json`` of a finished data set; files that say the same already stay."""
+    files = {
+        "_info.json": json.dumps(timm_info(manifest, found), indent=1) + "\n",
+        "README.md": card(manifest, found, name, "shard-*.tar"),
+    }
+    for file, text in files.items():
+        if not images.exists(file) or images.read(file) != text.encode():
+            images.remove_leftovers(file)
+            images.write(file, text.encode())
+
+
+def timm_info(manifest: Manifest, found: Scan) -> dict[str, Any]:
+    """The split that timm's webdataset reader wants to know of."""
+    lengths = [record.count for record in found.records.values()]
+    split = {"name": "train", "filenames": [tar_name(shard) for shard in found.records], "shard_lengths": lengths,
+             "num_samples": sum(lengths)}  # fmt: skip
+    return {"splits": {"train": split}, "num_classes": len(manifest.classes), "class_names": list(manifest.classes)}
+
+
+def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
+    """The data set card, whose head tells ``datasets.load_dataset`` what to read."""
+    count = sum(record.count for record in found.records.values())
+    head = DatasetCardData(
+        task_categories=["image-classification"],
+        tags=["synthetic", "knowledge-distillation", "prismkd"],
+        size_categories=[_size_category(count)],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files}]}],
+    )
+    generator = manifest.identity.get("generator", {})
+    extension = FORMATS[manifest.encoding.format]
+    rows = {
+        "images": f"{count:,} of {len(manifest.classes):,} classes",
+        "method": name,
+        "generator": f"{generator.get('source', '?')} {generator.get('revision', '')}".strip(),
+        "guided by a teacher": "yes" if "guidance" in manifest.identity else "no",
+        "plan": manifest.plan_hash,
+        "made with": f"prismkd {__version__}",
+    }
+    table = "\n".join(f"| {key} | {_plain(value)} |" for key, value in rows.items())
+    classes = "\n".join(f"| {label} | {_plain(text)} |" for label, text in enumerate(manifest.classes))
+    return (
+        f"---\n{head.to_yaml()}\n---\n\n"
+        "# Synthetic images for knowledge distillation\n\n"
+        f"| | |\n|---|---|\n{table}\n\n"
+        f"Each sample is an image (`{extension}`), its label (`cls`) and its provenance (`json`: prompt, sense, "
+        "style, seed, energies, the teacher's answer, sha256). All images were drawn by a text-to-image model; "
+        "the licence of that model's output applies.\n\n"
+        f"| label | class |\n|---:|---|\n{classes}\n"
+    )
+
+
+def _plain(text: str) -> str:
+    """A text in a Markdown table, where neither it nor HTML in it means anything."""
+    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
+    for mark in "\\`*_[]":
+        escaped = escaped.replace(mark, "\\" + mark)
+    return escaped
+
+
+def _size_category(count: int) -> str:
+    """The hub's own words."""
+    for limit, low, high in ((10**3, "n<", "1K"), (10**4, "1K<n<", "10K"), (10**5, "10K<n<", "100K"),
+                             (10**6, "100K<n<", "1M"), (10**7, "1M<n<", "10M")):  # fmt: skip
+        if count < limit:
+            return f"{low}{high}"
+    return "10M<n<100M"

@@ -1,0 +1,161 @@
+"""Commands on data sets that are there: how far they are, whether they are whole, and copies in other layouts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from prismkd import console
+from prismkd.directory import images_of, jobs_of, recorded_config
+from prismkd.errors import UserError
+from prismkd.export import export, merge
+from prismkd.shards import Finding, Storage, inspect, read_manifest
+from prismkd.status import status_of
+
+Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Arguments = TypeVar("Arguments")
+
+
+@dataclass(frozen=True)
+class StatusArguments:
+    """How far a run is, from its ledgers; it may be running."""
+
+    out: Path
+    """The run's folder."""
+    watch: float = 0.0
+    """Show it again every so many seconds, until all is done."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class VerifyArguments:
+    """Read every byte of a run's data sets, or of one data set, again."""
+
+    out: Path
+    """The run's folder, or a folder of shards."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Copy a finished data set in another layout; images keep their bytes."""
+
+    out: Path
+    """The run's folder, or a folder of shards."""
+    to: Literal["imagefolder", "hf", "webdataset"]
+    """A folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm."""
+    dest: str
+    """A new folder or URL."""
+    method: str = "prism"
+    """Which of the run's methods."""
+    seed: int | None = None
+    """Which of its seeds; default: the first."""
+
+
+@dataclass(frozen=True)
+class MergeArguments:
+    """Several finished data sets of the same classes as one, numbered anew."""
+
+    dest: str
+    """A new folder or URL."""
+    sources: Annotated[tuple[str, ...], tyro.conf.arg(name="from", metavar="FOLDER...")] = field(default=())
+    """Folders of shards, such as runs/a/seed-0/prism/images."""
+
+
+def parse(kind: type[Arguments], command: str, arguments: list[str]) -> Arguments:
+    """The command line as the dataclass ``kind``."""
+    return tyro.cli(kind, args=arguments, prog=f"prismkd {command}")
+
+
+def status(arguments: list[str], track: Track) -> None:
+    """``prismkd status``."""
+    asked = parse(StatusArguments, "status", arguments)
+    while True:
+        found = status_of(asked.out)
+        if asked.json:
+            print(json.dumps(found.to_dict(), indent=1))
+        else:
+            console.print_status(found)
+        if not asked.watch or found.finished:
+            return
+        time.sleep(asked.watch)
+
+
+def verify(arguments: list[str], track: Track) -> None:
+    """``prismkd verify``."""
+    asked = parse(VerifyArguments, "verify", arguments)
+    findings = dict[str, list[Finding]]()
+    counts = dict[str, int]()
+    for images in _data_sets(asked.out):
+        manifest = read_manifest(images)
+        with track(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
+            findings[images.url], counts[images.url] = inspect(images, progress)
+    if asked.json:
+        rows = {
+            url: {"images": counts[url], "findings": [vars(row) for row in found]} for url, found in findings.items()
+        }
+        print(json.dumps(rows, indent=1))
+    else:
+        console.print_findings(findings, counts)
+    wrong = sum(finding.kind != "foreign" for found in findings.values() for finding in found)
+    if wrong:
+        raise UserError(
+            f"expected whole data sets in {asked.out}, got {wrong} findings; mend them with "
+            f"`prismkd repair --out {asked.out}`"
+        )
+
+
+def export_(arguments: list[str], track: Track) -> None:
+    """``prismkd export``."""
+    asked = parse(ExportArguments, "export", arguments)
+    source = _one_data_set(asked.out, asked.method, asked.seed)
+    manifest = read_manifest(source)
+    with track(f"export to {asked.to}", manifest.num_images if manifest else 0) as progress:
+        count = export(source, asked.to, Storage(asked.dest), progress)
+    print(f"{count:,} images in {asked.dest}")
+
+
+def merge_(arguments: list[str], track: Track) -> None:
+    """``prismkd merge``."""
+    asked = parse(MergeArguments, "merge", arguments)
+    sources = [Storage(source) for source in asked.sources]
+    total = sum(manifest.num_images for source in sources if (manifest := read_manifest(source)))
+    with track("merge", total) as progress:
+        count = merge(sources, Storage(asked.dest), progress)
+    print(f"{count:,} images in {asked.dest}")
+
+
+def _data_sets(folder: Path) -> list[Storage]:
+    """Those of a run that have been begun, or the folder itself."""
+    if not (folder / "run.json").is_file():
+        images = Storage(folder)
+        if read_manifest(images) is None and not any(name.startswith("shard-") for name in images.sizes()):
+            raise UserError(f"expected a run's folder or one of shards, got {folder}; check --out")
+        return [images]
+    config = recorded_config(folder)
+    found = [images_of(config, folder, seed, method) for seed, method in jobs_of(config) if method != "real"]
+    begun = [images for images in found if read_manifest(images) is not None]
+    if not begun:
+        raise UserError(f"expected data sets in {folder}, got none yet; run `prismkd synthesize` first")
+    return begun
+
+
+def _one_data_set(folder: Path, method: str, seed: int | None) -> Storage:
+    if not (folder / "run.json").is_file():
+        return Storage(folder)
+    config = recorded_config(folder)
+    seed = config.seeds[0] if seed is None else seed
+    jobs = [job for job in jobs_of(config) if job[1] != "real"]
+    if (seed, method) not in jobs:
+        known = ", ".join(f"--method {name} --seed {number}" for number, name in jobs)
+        raise UserError(f"expected a data set of {folder}, got method {method} and seed {seed}; use one of {known}")
+    return images_of(config, folder, seed, method)

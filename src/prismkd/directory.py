@@ -1,0 +1,75 @@
+"""What lies where in a run directory, and how its JSON files are read and written; imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from prismkd.config import Config
+from prismkd.config_file import config_from_dict
+from prismkd.errors import UserError
+from prismkd.shards import Storage
+
+LAST_METHOD = "more"  # needs the seconds of plain and prism
+
+
+def jobs_of(config: Config) -> list[tuple[int, str]]:
+    """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
+    methods = sorted(config.methods, key=lambda method: method == LAST_METHOD)
+    return [(seed, method) for seed in config.seeds for method in methods]
+
+
+def job_folder(directory: Path, seed: int, method: str) -> Path:
+    """Where one method of one seed lives."""
+    return directory / f"seed-{seed}" / method
+
+
+def images_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
+    """Where the images of one method of one seed are."""
+    if not config.synthesis.storage:
+        return Storage(job_folder(directory, seed, method) / "images")
+    return Storage(f"{config.synthesis.storage.rstrip('/')}/seed-{seed}/{method}")
+
+
+def recorded_config(directory: Path) -> Config:
+    """The configuration that a run was started with.
+
+    Raises:
+        UserError: the folder is no run directory.
+    """
+    if not (directory / "run.json").is_file():
+        raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
+    return config_from_dict(read_json(directory / "run.json")["config"])
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of the run directory.
+
+    Raises:
+        UserError: it is missing, because an earlier stage hasn't run, or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"expected {path}, found none; run the earlier stage first") from None
+    except ValueError:
+        raise UserError(f"expected JSON in {path}, got something else; delete it and repeat the command") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file of the run directory so that a kill leaves the old one or the new one.
+
+    Raises:
+        UserError: the disk is full or refuses the file.
+    """
+    Storage(path.parent).write(path.name, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what killed writers of a run's JSON files left; only for who holds the run's lock."""
+    for root, _, names in os.walk(directory):
+        for name in names:
+            if name.startswith(".tmp-"):
+                Path(root, name).unlink(missing_ok=True)

@@ -1,0 +1,24 @@
+"""The ranks of an array job: each takes its share of the units, and none talks to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prismkd.errors import UserError
+
+
+def check_rank(rank: int, world: int) -> None:
+    """Refuse what is no place among ``world`` processes.
+
+    Raises:
+        UserError: rank and world don't fit.
+    """
+    if not 0 <= rank < world:
+        raise UserError(
+            f"expected --rank from 0 to below --world, got {rank} and {world}; give both, as in --rank 3 --world 8"
+        )
+
+
+def units_of_rank(units: Sequence[int], rank: int, world: int) -> list[int]:
+    """Every ``world``-th unit, so that ranks that start together finish together."""
+    return list(units[rank::world])

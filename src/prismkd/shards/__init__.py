@@ -1,0 +1,55 @@
+"""The on-disk format of synthesized images: webdataset shards with a ledger, on a disk or an object store."""
+
+from prismkd.shards.ledger import (
+    Folder,
+    Manifest,
+    Scan,
+    ShardRecord,
+    claim,
+    committed_shards,
+    differences,
+    drop_shard,
+    give_up,
+    is_committed,
+    load_arrays,
+    read_encoded,
+    read_manifest,
+    read_samples,
+    scan,
+    storage_of,
+    write_shard,
+)
+from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, to_array
+from prismkd.shards.storage import Storage
+from prismkd.shards.verification import Finding, clear, inspect, verify
+
+__all__ = [
+    "FORMATS",
+    "PNG",
+    "Encoded",
+    "Encoding",
+    "Finding",
+    "Folder",
+    "Manifest",
+    "Sample",
+    "Scan",
+    "ShardRecord",
+    "Storage",
+    "claim",
+    "clear",
+    "committed_shards",
+    "differences",
+    "drop_shard",
+    "give_up",
+    "inspect",
+    "is_committed",
+    "load_arrays",
+    "read_encoded",
+    "read_manifest",
+    "read_samples",
+    "scan",
+    "storage_of",
+    "to_array",
+    "verify",
+    "write_shard",
+]

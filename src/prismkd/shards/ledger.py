@@ -1,0 +1,371 @@
+"""What is drawn and what is not: the manifest of a data set, and a commit record per shard.
+
+    dataset.json                      the manifest: what determines the images, how many, and where shards end
+    shard-000000.tar                  the images
+    ledger/shard-000000.json          the shard's commit record, written last
+    ledger/shard-000000.failed.json   why a shard was given up; gone when it is drawn after all
+
+Only a shard with a commit record counts. All files are replaced atomically, so that a crash at any moment leaves a
+whole shard or none. Records keep the seconds that a shard took; nothing else depends on the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prismkd.errors import UserError
+from prismkd.shards.samples import PNG, Encoded, Encoding, Sample, decode, pack, to_array, unpack
+from prismkd.shards.storage import Storage
+
+MANIFEST = "dataset.json"
+Folder = Storage | Path | str
+
+
+# --- the manifest ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The plan of a data set.
+
+    Attributes:
+        identity: whatever determines the images, by name; two manifests with equal identities draw the same.
+        ends: ascending numbers of images at which a shard has to end: a pilot's, and that of each appending.
+        shard_size: images per shard.
+        classes: the labels' names.
+    """
+
+    identity: dict[str, Any]
+    ends: tuple[int, ...]
+    shard_size: int
+    classes: tuple[str, ...]
+    encoding: Encoding = PNG
+
+    @property
+    def num_images(self) -> int:
+        """All images of the plan."""
+        return self.ends[-1]
+
+    @property
+    def plan_hash(self) -> str:
+        """A digest of what determines the images."""
+        found = [self.identity, self.shard_size, asdict(self.encoding)]
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def ranges(self) -> list[range]:
+        """The indices of each shard."""
+        starts = (0, *self.ends)
+        parts = [range(start, end) for start, end in zip(starts, self.ends, strict=False)]
+        return [part[at : at + self.shard_size] for part in parts for at in range(0, len(part), self.shard_size)]
+
+    def extended(self, num_images: int) -> Manifest:
+        """With more images behind those that are there."""
+        return replace(self, ends=(*self.ends, num_images)) if num_images > self.num_images else self
+
+
+def read_manifest(folder: Folder) -> Manifest | None:
+    """The manifest of a data set, or None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    storage = storage_of(folder)
+    try:
+        data = json.loads(storage.read(MANIFEST))
+        return Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
+                        Encoding(**data["encoding"]))  # fmt: skip
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"expected a manifest in {storage / MANIFEST}, got {type(error).__name__}: {error}; delete it and give the "
+            "same command again, which writes it anew"
+        ) from None
+
+
+def claim(folder: Folder, manifest: Manifest) -> Manifest:
+    """Write the manifest, or find the one that is there; with more images it is extended.
+
+    Raises:
+        UserError: the folder belongs to another plan; the fields that differ are named.
+    """
+    storage, old = storage_of(folder), read_manifest(folder)
+    if old is not None:
+        fields = differences(_comparable(old), _comparable(manifest))
+        if fields:
+            raise UserError(
+                f"expected {storage.url} to hold images of this plan, got another {', '.join(fields)}; choose another "
+                "folder, or delete this one to draw its images again"
+            )
+        manifest = old.extended(manifest.num_images)
+    if manifest != old:
+        storage.remove_leftovers(MANIFEST)
+        storage.write(MANIFEST, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
+    return manifest
+
+
+def _comparable(manifest: Manifest) -> dict[str, Any]:
+    found = asdict(manifest)
+    return json.loads(json.dumps({**found.pop("identity"), **{k: v for k, v in found.items() if k != "ends"}}))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the values that differ."""
+    names = []
+    for key in sorted(old.keys() | new.keys()):
+        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            names += differences(old[key], new[key], f"{prefix}{key}.")
+        elif old.get(key) != new.get(key):
+            names.append(prefix + key)
+    return names
+
+
+# --- the shards --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The commit record of one shard: sha256 and bytes of its tar, its number of samples, and its seconds."""
+
+    shard: int
+    sha256: str
+    bytes: int
+    count: int
+    plan_hash: str
+    seconds: float = 0.0
+
+    def to_json(self) -> bytes:
+        """With a checksum of its own, so that damage shows."""
+        fields = asdict(self)
+        return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, contents: bytes) -> ShardRecord | None:
+        """The inverse; None where it is damaged."""
+        try:
+            fields = json.loads(contents)
+            return cls(**fields) if fields.pop("checksum") == _checksum(fields) else None
+        except (TypeError, ValueError, KeyError, AttributeError):
+            return None
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a folder holds.
+
+    Attributes:
+        records: of the shards that count, by number.
+        damaged: why a shard with a record doesn't count, by number.
+        failed: why a shard was given up, by number.
+        uncommitted: numbers of shards whose writer was killed before the record was written; they don't count.
+    """
+
+    records: dict[int, ShardRecord]
+    damaged: dict[int, str]
+    failed: dict[int, str]
+    uncommitted: tuple[int, ...]
+
+
+def write_shard(
+    folder: Folder, shard: int, samples: Iterable[Sample | Encoded], plan_hash: str, encoding: Encoding = PNG
+) -> ShardRecord:
+    """Write and commit one shard; a shard that is committed already stays, and its ``samples`` are not drawn.
+
+    Workers may share ``folder``, each with its own shards: a writer removes only its own shard's leftovers.
+
+    Raises:
+        UserError: the shard is committed with another plan hash, an image is not uint8 (h, w) or (h, w, 3), or the
+            disk is full.
+    """
+    storage = storage_of(folder)
+    record = _committed(storage, shard, plan_hash)
+    if record is not None:
+        return record
+    start, names = time.monotonic(), (tar_name(shard), record_name(shard))
+    for name in names:
+        storage.remove_leftovers(name)
+    storage.remove(record_name(shard))  # of a shard whose tar is missing or damaged
+    with storage.writing(tar_name(shard)) as file:
+        hashed = _Hashed(file)
+        count = pack(samples, hashed, encoding)  # type: ignore[arg-type]
+    seconds = round(time.monotonic() - start, 4)
+    record = ShardRecord(shard, hashed.digest.hexdigest(), hashed.bytes, count, plan_hash, seconds)
+    storage.write(record_name(shard), record.to_json())
+    storage.remove(failure_name(shard))
+    return record
+
+
+class _Hashed:
+    """A file that computes its sha256 while it is written; tars are written front to back."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.bytes += len(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.bytes
+
+
+def is_committed(folder: Folder, shard: int, plan_hash: str) -> bool:
+    """Whether the shard is there. Raises UserError where its record belongs to another plan."""
+    return _committed(storage_of(folder), shard, plan_hash) is not None
+
+
+def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | None:
+    try:
+        record = ShardRecord.from_json(storage.read(record_name(shard)))
+    except FileNotFoundError:
+        return None
+    if record is None or not storage.exists(tar_name(shard)):
+        return None
+    if record.plan_hash != plan_hash:
+        raise UserError(
+            f"expected plan hash {plan_hash}, got {record.plan_hash} in {storage / record_name(shard)}: its images "
+            f"were made from another plan; write to a new folder, or delete {storage.url} to make the images again"
+        )
+    return record
+
+
+def scan(folder: Folder, plan_hash: str = "") -> Scan:
+    """What is there, from two listings and the records; no tar is read.
+
+    Args:
+        plan_hash: of the only plan whose shards count; empty: any.
+    """
+    storage = storage_of(folder)
+    tars, ledger = storage.sizes(), storage.sizes("ledger")
+    wanted = {number: name for name in ledger if (number := _number(name, ".json")) is not None}
+    contents = storage.read_all([f"ledger/{name}" for name in wanted.values()])
+    records, damaged = dict[int, ShardRecord](), dict[int, str]()
+    for number, name in sorted(wanted.items()):
+        record, size = ShardRecord.from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
+        if record is None:
+            damaged[number] = f"expected a commit record in {storage / f'ledger/{name}'}, got something else"
+        elif size != record.bytes:
+            got = "no file" if size is None else f"{size} bytes"
+            damaged[number] = f"expected {record.bytes} bytes in {storage / tar_name(number)}, got {got}"
+        elif plan_hash and record.plan_hash != plan_hash:
+            where = storage / record_name(number)
+            damaged[number] = f"expected plan hash {plan_hash}, got {record.plan_hash} in {where}"
+        else:
+            records[number] = record
+    numbers = (_number(name, ".tar") for name in tars)
+    uncommitted = sorted(number for number in numbers if number is not None and number not in wanted)
+    return Scan(records, damaged, _failures(storage, ledger), tuple(uncommitted))
+
+
+def _failures(storage: Storage, ledger: Iterable[str]) -> dict[int, str]:
+    found = {number: name for name in ledger if (number := _number(name, ".failed.json")) is not None}
+    return {number: str(json.loads(storage.read(f"ledger/{name}"))["reason"]) for number, name in sorted(found.items())}
+
+
+def give_up(folder: Folder, shard: int, reason: str) -> None:
+    """Record why a shard could not be drawn."""
+    data = {"shard": shard, "reason": reason}
+    storage_of(folder).write(failure_name(shard), json.dumps(data, indent=1).encode())
+
+
+def drop_shard(folder: Folder, shard: int) -> None:
+    """Forget a shard, the record first, so that it is drawn again."""
+    storage = storage_of(folder)
+    for name in (record_name(shard), tar_name(shard), failure_name(shard)):
+        storage.remove(name)
+        storage.remove_leftovers(name)
+
+
+def committed_shards(folder: Folder) -> list[int]:
+    """The numbers of the committed shards, ascending; empty where the folder has none."""
+    return sorted(scan(folder).records)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_samples(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Sample]:
+    """As ``read_encoded``, with the images decoded."""
+    return map(decode, read_encoded(folder, shards))
+
+
+def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Encoded]:
+    """The samples of all shards, or of those asked for, in their order. Checks sizes; ``verify`` checks every byte.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
+    storage, found = storage_of(folder), scan(folder)
+    wanted = (lambda shard: True) if shards is None else shards.__contains__
+    for reason in (reason for shard, reason in found.damaged.items() if wanted(shard)):
+        raise UserError(f"{reason}: the shard is damaged; `prismkd repair` draws it again")
+    for shard in filter(wanted, sorted(found.records)):
+        with storage.reading(tar_name(shard)) as file:
+            try:
+                yield from unpack(file)
+            except (tarfile.TarError, ValueError, OSError, KeyError) as error:
+                raise UserError(
+                    f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
+                ) from None
+
+
+def load_arrays(folder: Folder) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    """All committed samples in memory: images float32 (n, channels, height, width) in [0, 1], labels int64, metadata.
+
+    Raises:
+        UserError: there is no committed shard, or the images differ in shape.
+    """
+    samples = list(read_samples(folder))
+    shapes = {sample.image.shape for sample in samples}
+    if len(shapes) != 1:
+        raise UserError(
+            f"expected images of one shape in {storage_of(folder).url}, got {sorted(shapes) or 'no committed sample'}; "
+            "do finish the synthesis, or read the images one by one with read_samples"
+        )
+    labels = np.array([sample.label for sample in samples], dtype=np.int64)
+    return np.stack([to_array(sample) for sample in samples]), labels, [sample.metadata for sample in samples]
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def storage_of(folder: Folder) -> Storage:
+    """A folder or URL as storage."""
+    return folder if isinstance(folder, Storage) else Storage(folder)
+
+
+def tar_name(shard: int) -> str:
+    """The file of a shard's images."""
+    return f"shard-{shard:06d}.tar"
+
+
+def record_name(shard: int) -> str:
+    """The file of its commit record."""
+    return f"ledger/shard-{shard:06d}.json"
+
+
+def failure_name(shard: int) -> str:
+    """The file that says why it was given up."""
+    return f"ledger/shard-{shard:06d}.failed.json"
+
+
+def _number(name: str, suffix: str) -> int | None:
+    """The shard's number in a file name of ours."""
+    digits = name.removeprefix("shard-").removesuffix(suffix)
+    return int(digits) if name == f"shard-{digits}{suffix}" and digits.isdecimal() else None
+

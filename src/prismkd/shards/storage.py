@@ -1,0 +1,202 @@
+"""A folder of files, on a disk or an object store, in which a file appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from prismkd.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+
+
+class Storage:
+    """The files below a folder or URL such as ``s3://bucket/folder``; names use ``/``.
+
+    On a disk a file is written under a temporary name, synced and renamed; an object store replaces an object in one
+    step by itself.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.url = str(folder)
+
+    def __truediv__(self, name: str) -> str:
+        """What a file is called in messages."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    @property
+    def local(self) -> Path | None:
+        """The folder on the disk, or None on an object store."""
+        if self.url.startswith("file://"):
+            return Path(self.url.removeprefix("file://"))
+        return None if "://" in self.url else Path(self.url)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        """fsspec's file system, and the folder in it."""
+        import fsspec
+
+        scheme = self.url.partition("://")[0]
+        try:
+            system, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            remedy = f"pip install {EXTRAS[scheme]}" if scheme in EXTRAS else "use a folder, or s3://bucket/folder"
+            raise UserError(
+                f"expected a folder or a URL that fsspec opens, got {self.url} ({error}); {remedy}"
+            ) from None
+        return system, root.rstrip("/")
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """The bytes of every file right below a sub-folder, by name, from one listing; empty where there is none."""
+        if self.local is not None:
+            folder = self.local / below
+            if not folder.is_dir():
+                return {}
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        system, root = self._remote
+        system.invalidate_cache()
+        try:
+            with _teaching(self.url):
+                rows = system.ls(f"{root}/{below}".rstrip("/"), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {PurePosixPath(row["name"]).name: row["size"] for row in rows if row["type"] == "file"}
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        if self.local is not None:
+            return (self.local / name).is_file()
+        system, root = self._remote
+        system.invalidate_cache()
+        with _teaching(self.url):
+            return bool(system.isfile(f"{root}/{name}"))
+
+    def read(self, name: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        with self.reading(name) as file:
+            return file.read()
+
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Many small files, at once where the store can do that."""
+        if self.local is not None:
+            return {name: (self.local / name).read_bytes() for name in names}
+        system, root = self._remote
+        with _teaching(self.url):
+            found = system.cat([f"{root}/{name}" for name in names]) if names else {}
+        return dict(zip(names, (found[f"{root}/{name}"] for name in names), strict=True))
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """A file opened for reading. Raises FileNotFoundError."""
+        if self.local is not None:
+            with (self.local / name).open("rb") as file:
+                yield file
+            return
+        system, root = self._remote
+        with _teaching(self / name), system.open(f"{root}/{name}", "rb") as file:
+            yield file
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write that appears under ``name`` all at once when the block ends, and never when it fails.
+
+        Raises:
+            UserError: the disk is full or refuses the file; what was there stays.
+        """
+        if self.local is None:
+            yield from self._upload(name)
+            return
+        path = self.local / name
+        temporary = path.with_name(f".tmp-{path.name}.{os.getpid()}")
+        with _teaching(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            _sync_folder(path.parent)
+
+    def _upload(self, name: str) -> Iterator[BinaryIO]:
+        system, root = self._remote
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            with _teaching(self / name):
+                system.makedirs(PurePosixPath(f"{root}/{name}").parent.as_posix(), exist_ok=True)
+                with system.open(f"{root}/{name}", "wb") as target:
+                    shutil.copyfileobj(file, target, 2**22)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file."""
+        with self.writing(name) as file:
+            file.write(data)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one of many files, without waiting for the disk; a crash may leave a part of it."""
+        if self.local is None:
+            self.write(name, data)
+            return
+        path = self.local / name
+        with _teaching(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def remove(self, name: str) -> None:
+        """Delete a file if it is there."""
+        if self.local is not None:
+            with _teaching(self / name):
+                (self.local / name).unlink(missing_ok=True)
+        elif self.exists(name):
+            system, root = self._remote
+            with _teaching(self / name):
+                system.rm_file(f"{root}/{name}")
+
+    def remove_leftovers(self, name: str) -> None:
+        """Delete what killed writers of this file left; an object store keeps nothing of an unfinished object."""
+        if self.local is not None:
+            path = self.local / name
+            for leftover in path.parent.glob(f".tmp-{path.name}*"):
+                leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _teaching(path: str) -> Iterator[None]:
+    """Turn what disks and stores say into one line with a remedy; a missing file stays FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        if error.errno in FULL:
+            remedy = "free some and give the same command again; what is committed stays"
+            raise UserError(f"expected room for {path}, got: {reason}; {remedy}") from None
+        remedy = "check the permissions, or choose another folder; what is committed stays"
+        raise UserError(f"expected {path} to be usable, got: {reason}; {remedy}") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a rename onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
