@@ -151,15 +151,14 @@ def test_a_node_of_a_ray_cluster_dies_and_the_bytes_stay_the_same(
 
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
-    shards, warnings, killed = prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE), list[str](), list[object]()
+    shards, warnings = prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE), list[str]()
 
     def progress(count: int) -> None:
-        if nodes and len(scan(tmp_path).records) >= 2:
-            killed.append(nodes.pop())
-            cluster.remove_node(killed[-1], allow_graceful=False)
-            nodes.clear()
+        if nodes and scan(tmp_path).records:  # two nodes of three at once, at work or not: one actor each
+            while nodes:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
 
-    pool = Pool(ray_starters(OpenStandIns(str(tmp_path), delay=0.1), 3), QUICK, warnings.append)
+    pool = Pool(ray_starters(OpenStandIns(str(tmp_path), delay=0.2), 3), QUICK, warnings.append)
     assert pool.run(shards, progress) == {}
-    assert len(killed) == 1 and any("its actor ended" in text for text in warnings)
+    assert any("its actor ended" in text for text in warnings)
     assert tars(tmp_path) == expected and verify(tmp_path) == NUM_IMAGES

@@ -12,6 +12,10 @@ class InlineWorker:
     def __init__(self, unit: Unit, progress: Progress) -> None:
         self._do, self._progress, self._events = unit, progress, list[Event]()
 
+    def is_ready(self) -> bool:
+        """Always."""
+        return True
+
     def begin(self, unit: int) -> None:
         """Do the unit; errors other than bad input become events."""
         done = 0

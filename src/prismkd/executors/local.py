@@ -29,6 +29,10 @@ class ProcessWorker:
         """The process, for those who want to kill it."""
         return self._process.pid
 
+    def is_ready(self) -> bool:
+        """At once: it loads its models with its first unit."""
+        return True
+
     def begin(self, unit: int) -> None:
         """Send the unit."""
         with suppress(OSError):  # it has died: events says so

@@ -47,6 +47,9 @@ class Event:
 class Worker(Protocol):
     """Does one unit at a time."""
 
+    def is_ready(self) -> bool:
+        """Whether it can take a unit; one that waits for a place in a cluster can't yet."""
+
     def begin(self, unit: int) -> None:
         """Start a unit, or do it at once."""
 
@@ -99,7 +102,7 @@ class Pool:
         try:
             while queue or any(seat.unit is not None for seat in seats):
                 for seat in seats:
-                    if seat.unit is None:
+                    if seat.unit is None and queue:
                         self._assign(seat, queue)
                     if seat.unit is not None:
                         self._listen(seat, queue, progress)
@@ -114,12 +117,19 @@ class Pool:
     def _assign(self, seat: _Seat, queue: deque[int]) -> None:
         """Begin the first unit that isn't waiting for its back-off."""
         now = time.monotonic()
+        if seat.worker is None:
+            seat.worker, seat.fresh, seat.heard = seat.start(), True, now
+        if not seat.worker.is_ready():
+            if now - seat.heard > self.policy.start_timeout:
+                raise UserError(
+                    f"expected a worker to start within {self.policy.start_timeout:.0f} s, got none; check that the "
+                    "cluster has room for synthesis.num_workers workers, then give the same command again"
+                )
+            return
         unit = next((unit for unit in queue if self._ready_at.get(unit, 0.0) <= now), None)
         if unit is None:
             return
         queue.remove(unit)
-        if seat.worker is None:
-            seat.worker, seat.fresh = seat.start(), True
         seat.unit, seat.heard, seat.done = unit, time.monotonic(), 0
         seat.worker.begin(unit)
 

@@ -45,7 +45,14 @@ class RayWorker:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+        self._answers = actor.events.remote()
         self._asked: Any = None
+
+    def is_ready(self) -> bool:
+        """Once a node has room for the actor, and it answers."""
+        import ray
+
+        return bool(ray.wait([self._answers], timeout=0)[0])
 
     def begin(self, unit: int) -> None:
         """Send the unit."""
