@@ -136,14 +136,18 @@ def test_a_rank_outside_the_world_is_refused(rank: int, world: int) -> None:
         check_rank(rank, world)
 
 
-
 def test_a_worker_that_never_starts_takes_no_unit_from_the_others() -> None:
     class Pending(Scripted):
         def is_ready(self) -> bool:
             return False
 
     begun, stopped = list[int](), list[int]()
-    starters = [lambda: Pending(lambda unit: DONE, stopped), lambda: Scripted(lambda u: begun.append(u) or DONE, stopped)]  # type: ignore[func-returns-value]
+
+    def script(unit: int) -> list[Event]:
+        begun.append(unit)
+        return DONE
+
+    starters = [lambda: Pending(script, stopped), lambda: Scripted(script, stopped)]
     assert Pool(starters, QUICK, print, pause=0.001).run(range(5), lambda count: None) == {}
     assert begun == [0, 1, 2, 3, 4] and len(stopped) == 2
 

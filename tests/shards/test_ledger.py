@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +76,8 @@ def test_another_plan_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         write_shard(tmp_path, 0, some_samples(), "bbb")
     assert str(error.value) == (
-        f"expected plan hash bbb, got aaa in {tmp_path}/ledger/shard-000000.json: its images were made from another plan; "
-        f"write to a new folder, or delete {tmp_path} to make the images again"
+        f"expected plan hash bbb, got aaa in {tmp_path}/ledger/shard-000000.json: its images were made from another "
+        f"plan; write to a new folder, or delete {tmp_path} to make the images again"
     )
 
 

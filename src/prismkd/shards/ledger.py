@@ -252,7 +252,7 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
     """
     storage = storage_of(folder)
     tars, ledger = storage.sizes(), storage.sizes("ledger")
-    wanted = {number: name for name in ledger if (number := _number(name, ".json")) is not None}
+    wanted = {number: name for name in ledger if (number := shard_number(name, ".json")) is not None}
     contents = storage.read_all([f"ledger/{name}" for name in wanted.values()])
     records, damaged = dict[int, ShardRecord](), dict[int, str]()
     for number, name in sorted(wanted.items()):
@@ -267,13 +267,13 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
             damaged[number] = f"expected plan hash {plan_hash}, got {record.plan_hash} in {where}"
         else:
             records[number] = record
-    numbers = (_number(name, ".tar") for name in tars)
+    numbers = (shard_number(name, ".tar") for name in tars)
     uncommitted = sorted(number for number in numbers if number is not None and number not in wanted)
     return Scan(records, damaged, _failures(storage, ledger), tuple(uncommitted))
 
 
 def _failures(storage: Storage, ledger: Iterable[str]) -> dict[int, str]:
-    found = {number: name for name in ledger if (number := _number(name, ".failed.json")) is not None}
+    found = {number: name for name in ledger if (number := shard_number(name, ".failed.json")) is not None}
     return {number: str(json.loads(storage.read(f"ledger/{name}"))["reason"]) for number, name in sorted(found.items())}
 
 
@@ -364,8 +364,7 @@ def failure_name(shard: int) -> str:
     return f"ledger/shard-{shard:06d}.failed.json"
 
 
-def _number(name: str, suffix: str) -> int | None:
+def shard_number(name: str, suffix: str) -> int | None:
     """The shard's number in a file name of ours."""
     digits = name.removeprefix("shard-").removesuffix(suffix)
     return int(digits) if name == f"shard-{digits}{suffix}" and digits.isdecimal() else None
-

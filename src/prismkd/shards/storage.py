@@ -121,7 +121,7 @@ class Storage:
             return
         path = self.local / name
         temporary = path.with_name(f".tmp-{path.name}.{os.getpid()}")
-        with _teaching(str(path)):
+        with _teaching(str(path), writing=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with temporary.open("wb") as file:
@@ -139,8 +139,9 @@ class Storage:
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            with _teaching(self / name):
-                system.makedirs(PurePosixPath(f"{root}/{name}").parent.as_posix(), exist_ok=True)
+            with _teaching(self / name, writing=True):
+                if self.url.partition("://")[0] not in EXTRAS:  # these know no folders, and would make a bucket
+                    system.makedirs(PurePosixPath(f"{root}/{name}").parent.as_posix(), exist_ok=True)
                 with system.open(f"{root}/{name}", "wb") as target:
                     shutil.copyfileobj(file, target, 2**22)
 
@@ -178,13 +179,13 @@ class Storage:
 
 
 @contextmanager
-def _teaching(path: str) -> Iterator[None]:
-    """Turn what disks and stores say into one line with a remedy; a missing file stays FileNotFoundError."""
+def _teaching(path: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn what disks and stores say into one line with a remedy; a file that isn't there to be read is no matter."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not writing:
+            raise
         reason = error.strerror or str(error).splitlines()[0]
         if error.errno in FULL:
             remedy = "free some and give the same command again; what is committed stays"

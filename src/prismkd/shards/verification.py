@@ -17,6 +17,7 @@ from prismkd.shards.ledger import (
     failure_name,
     read_manifest,
     scan,
+    shard_number,
     storage_of,
     tar_name,
 )
@@ -121,8 +122,10 @@ def _strangers(storage: Storage) -> Iterator[Finding]:
     for below in ("", "ledger"):
         prefix = f"{below}/" if below else ""
         for name in sorted(storage.sizes(below)):
-            known = name in OURS if not below else name.endswith(".json")
+            known = any(
+                shard_number(name, end) is not None for end in ((".json", ".failed.json") if below else (".tar",))
+            )
             if name.startswith(".tmp-"):
                 yield Finding("leftover", f"{storage / (prefix + name)} is left of a killed writer", name=prefix + name)
-            elif not known and not (name.startswith("shard-") and name.endswith((".tar", ".json"))):
+            elif not known and (below or name not in OURS):
                 yield Finding("foreign", f"{storage / (prefix + name)} is none of prismkd's files", name=prefix + name)

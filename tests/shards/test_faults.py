@@ -1,0 +1,244 @@
+"""What disks, killed writers and other plans do to a data set: nothing is lost, and the message says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.stand_in import OpenStandIns, manifest_of, prepared
+from prismkd.errors import UserError
+from prismkd.shards import (
+    Encoding,
+    Manifest,
+    Sample,
+    claim,
+    clear,
+    drop_shard,
+    give_up,
+    inspect,
+    read_manifest,
+    read_samples,
+    scan,
+    verify,
+    write_shard,
+)
+
+NUM_IMAGES, SHARD_SIZE = 18, 6
+
+
+def draw(folder: Path, *shards: int) -> None:
+    unit = OpenStandIns(str(folder))("cpu")
+    for shard in shards:
+        unit(shard, lambda count: None)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    draw(tmp_path, *prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE))
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+
+
+def kinds(folder: Path) -> list[tuple[str, int | None]]:
+    return [(finding.kind, finding.shard) for finding in inspect(folder)[0]]
+
+
+def one_line(error: pytest.ExceptionInfo[UserError], folder: Path) -> str:
+    return re.sub(r"\.\d+", "", str(error.value).replace(str(folder), "DIR"))
+
+
+# --- damage ------------------------------------------------------------------------------------------------------
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-512])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+@pytest.mark.parametrize("name", ["shard-000001.tar", "ledger/shard-000001.json"])
+def test_damage_is_found_and_repaired_to_the_same_bytes(whole: Path, damage, name: str) -> None:
+    before = contents(whole)
+    damage(whole / name)
+    findings = inspect(whole)[0]
+    assert [finding.shard for finding in findings] == [1]
+    assert clear(whole, findings) <= 1
+    assert kinds(whole) == [("missing", 1)]
+    draw(whole, 1)
+    assert kinds(whole) == [] and contents(whole) == before
+
+
+def test_what_a_killed_writer_leaves_is_no_sample(whole: Path) -> None:
+    (whole / "ledger" / "shard-000002.json").unlink()
+    (whole / ".tmp-shard-000002.tar.9").write_bytes(b"half")
+    assert kinds(whole) == [("leftover", 2), ("leftover", None)]
+    assert len(list(read_samples(whole))) == 12
+    draw(whole, 2)
+    assert kinds(whole) == [] and verify(whole) == NUM_IMAGES
+
+
+def test_a_foreign_file_is_reported_and_never_touched(whole: Path) -> None:
+    for name in ("thesis.tex", "shard-x.tar", "000000001.png"):
+        (whole / name).write_text("precious")
+    findings = inspect(whole)[0]
+    assert [finding.name for finding in findings] == [
+        "000000001.png",
+        "shard-x.tar",
+        "thesis.tex",
+    ]
+    clear(whole, findings)
+    assert (whole / "thesis.tex").read_text() == (whole / "shard-x.tar").read_text() == "precious"
+    assert len(list(read_samples(whole))) == NUM_IMAGES
+
+
+def test_a_shard_that_was_given_up_is_a_finding_until_it_is_drawn(whole: Path) -> None:
+    drop_shard(whole, 1)
+    give_up(whole, 1, "ValueError: cursed")
+    assert scan(whole).failed == {1: "ValueError: cursed"}
+    assert kinds(whole) == [("failed", 1)]
+    draw(whole, 1)
+    assert scan(whole).failed == {} and kinds(whole) == []
+
+
+def test_neither_file_times_nor_a_jumping_clock_matter(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(whole)
+    for number, path in enumerate(whole.rglob("*")):
+        os.utime(path, (number % 2 * 4e9, number % 2 * 4e9))  # 1970 and 2096
+    assert kinds(whole) == []
+    drop_shard(whole, 0)
+    jumps = iter(range(10**9, 0, -(10**6)))
+    monkeypatch.setattr("time.time", lambda: next(jumps))
+    draw(whole, 0)
+    assert contents(whole) == before and kinds(whole) == []
+
+
+# --- disks -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """Files can't grow beyond ``limit`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE)
+    draw(tmp_path, 0)
+    with small_files(4096), pytest.raises(UserError) as error:
+        draw(tmp_path, 1)
+    assert one_line(error, tmp_path) == (
+        "expected room for DIR/shard-000001.tar, got: File too large; free some and give the same command again; what "
+        "is committed stays"
+    )
+    assert kinds(tmp_path) == [("missing", 1), ("missing", 2)]
+    draw(tmp_path, 1, 2)
+    assert verify(tmp_path) == NUM_IMAGES
+
+
+def test_a_read_only_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(UserError) as error:
+        draw(tmp_path, 0)
+    assert one_line(error, tmp_path) == (
+        "expected DIR/shard-000000.tar to be usable, got: Read-only file system; check the permissions, or choose "
+        "another folder; what is committed stays"
+    )
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+# --- other plans -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_another_plan_is_refused_and_the_field_named(whole: Path) -> None:
+    manifest = manifest_of(NUM_IMAGES, SHARD_SIZE)
+    others = {
+        "stand-in": replace(manifest, identity={"stand-in": 1}),
+        "shard_size": replace(manifest, shard_size=5),
+        "encoding.format": replace(manifest, encoding=Encoding("webp")),
+        "classes": replace(manifest, classes=("bell", "crane", "rat")),
+        "guidance": replace(manifest, identity={"stand-in": 0, "guidance": {"strength": 1.0}}),
+    }
+    for field, other in others.items():
+        with pytest.raises(UserError) as error:
+            claim(whole, other)
+        assert one_line(error, whole) == (
+            f"expected DIR to hold images of this plan, got another {field}; choose another folder, or delete this one "
+            "to draw its images again"
+        )
+    assert kinds(whole) == []
+
+
+def test_a_shard_of_another_plan_does_not_count(whole: Path) -> None:
+    drop_shard(whole, 1)
+    write_shard(whole, 1, list(read_samples(whole, [0])), "another plan")
+    manifest = read_manifest(whole)
+    assert manifest is not None
+    assert sorted(scan(whole, manifest.plan_hash).records) == [0, 2]
+    assert kinds(whole) == [("damaged", 1)]
+
+
+def test_a_damaged_manifest_is_one_line(whole: Path) -> None:
+    (whole / "dataset.json").write_text('{"identity": 3')
+    with pytest.raises(UserError, match=r"expected a manifest in .*dataset\.json, got JSONDecodeError"):
+        read_manifest(whole)
+
+
+def test_more_images_are_appended_and_the_old_ones_stay(whole: Path) -> None:
+    before = contents(whole)
+    manifest = claim(whole, manifest_of(25, SHARD_SIZE))
+    assert manifest.ranges == [range(0, 6), range(6, 12), range(12, 18), range(18, 24), range(24, 25)]
+    assert kinds(whole) == [("missing", 3), ("missing", 4)]
+    draw(whole, 3, 4)
+    assert verify(whole) == 25 and before.items() <= contents(whole).items()
+    assert claim(whole, manifest_of(NUM_IMAGES, SHARD_SIZE)) == manifest, "fewer images take nothing away"
+
+
+@pytest.mark.parametrize(("ends", "size", "starts"), [((10,), 4, [0, 4, 8]), ((6, 10), 4, [0, 4, 6]), ((3,), 5, [0])])
+def test_a_shard_ends_where_a_part_ends(ends: tuple[int, ...], size: int, starts: list[int]) -> None:
+    ranges = Manifest({}, ends, size, ("a",)).ranges
+    assert [part.start for part in ranges] == starts
+    assert [index for part in ranges for index in part] == list(range(ends[-1]))
+
+
+# --- formats -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3)])
+@pytest.mark.parametrize(
+    ("encoding", "tolerance"),
+    [(Encoding("png"), 0), (Encoding("webp", 100), 0), (Encoding("webp", 90), 60), (Encoding("jpeg", 95), 60)],
+)
+def test_every_format_gives_the_image_back(tmp_path: Path, encoding: Encoding, tolerance: int, shape) -> None:
+    ramp = np.linspace(0, 255, 256).reshape(16, 16).astype(np.uint8)
+    image = ramp if len(shape) == 2 else np.stack([ramp, ramp.T, 255 - ramp], axis=2)
+    write_shard(tmp_path, 0, [Sample(0, image, 1, {})], "plan", encoding)
+    (found,) = read_samples(tmp_path)
+    assert found.image.shape == shape
+    assert np.abs(found.image.astype(int) - image).max() <= tolerance

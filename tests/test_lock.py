@@ -1,0 +1,73 @@
+"""One command at a time; a lock goes with its process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prismkd.errors import UserError
+from prismkd.lock import is_locked, locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from prismkd.lock import locked
+with locked(Path(sys.argv[2]), sys.argv[3]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(directory: Path, name: str = "run") -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, "synthesize", str(directory), name], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_the_second_process_says_who_holds_the_lock_and_gets_it_after_a_kill(tmp_path: Path) -> None:
+    process = hold(tmp_path)
+    with pytest.raises(UserError) as error, locked(tmp_path):
+        pass
+    assert f"one that is in use by process {process.pid} on " in str(error.value)
+    assert "(prismkd synthesize, since 20" in str(error.value)
+    assert is_locked(tmp_path)
+    process.kill()
+    process.wait()
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_ranks_share_a_directory_with_each_other_and_with_no_other_command(tmp_path: Path) -> None:
+    process = hold(tmp_path, "rank-0-of-2")
+    try:
+        with locked(tmp_path, "rank-1-of-2"):
+            pass
+        for name in ("run", "rank-0-of-2"):
+            with pytest.raises(UserError, match="in use by process"), locked(tmp_path, name):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
+    process = hold(tmp_path, "prepare")
+    start = time.monotonic()
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
+    with locked(tmp_path, "prepare", wait=True):
+        assert time.monotonic() - start > 0.4
+    process.wait()
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"expected to write into .*file, got: Not a directory"),
+        locked(tmp_path / "file"),
+    ):
+        pass
