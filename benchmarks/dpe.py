@@ -177,7 +177,7 @@ def main() -> None:
     path = RESULTS / "dpe.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     if "sheet" in asked:
-        bench.sheet().save(ROOT / "docs" / "images" / "dpe-steps.png", optimize=True)
+        bench.sheet().save(ROOT / "docs" / "images" / "dpe-sheet.png", optimize=True)
     for part in (part for part in parts if part in asked and part != "sheet"):
         recorded[part] = getattr(bench, part)()
         write_results("dpe", "python -m benchmarks.dpe", SEEDS, recorded)

@@ -54,6 +54,13 @@ def test_the_teachers_best_wording_is_chosen() -> None:
     assert senses[0].margin == pytest.approx(2.9) and not senses[0].tie and not senses[0].lost
 
 
+@pytest.mark.parametrize(("lead", "chosen"), [(0.2, "name"), (0.27, "name"), (0.3, "definition")])
+def test_the_name_alone_stays_unless_another_wording_wins_by_two_standard_errors(lead: float, chosen: str) -> None:
+    senses = given_senses([ClassName("bell", "a church bell")], {}, 4)
+    (found,) = choose(senses, lambda label, text: score(-1 + lead if "church" in text else -1, error=0.1))
+    assert found.wording.source == chosen
+
+
 def test_within_one_standard_error_it_is_a_tie() -> None:
     rivals = (Wording("a", "name", score=score(-1.0, 0.3)), Wording("b", "wordnet", score=score(-1.4, 0.3)))
     assert Sense("x", rivals, 0).tie

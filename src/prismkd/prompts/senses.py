@@ -20,6 +20,7 @@ from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12
 MEANT = 0.25  # share of probes that agree, for a sense to be what a bare name means
+CLEAR = 2.0  # standard errors by which a wording has to beat the name alone
 SURE = 0.75  # a class with this probability is recognized, whichever of its wordings is used
 ANY_OF = re.compile(
     r"^(?:any|either|one|kind|type|trade name) (?:of|for) "
@@ -218,7 +219,7 @@ def given_senses(
 
 
 def choose(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[Sense]:
-    """Give every wording its score, and pick each class's best.
+    """Give every wording its score, and pick each class's best, or the name alone where none is clearly better.
 
     Args:
         senses: with candidates.
@@ -227,9 +228,19 @@ def choose(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[
     judged = []
     for label, sense in enumerate(senses):
         wordings = tuple(replace(wording, score=score(label, wording.text)) for wording in sense.wordings)
-        best = max(range(len(wordings)), key=lambda i: wordings[i].score.log_probability)  # type: ignore[union-attr]
-        judged.append(replace(sense, wordings=wordings, chosen=best))
+        judged.append(replace(sense, wordings=wordings, chosen=_best(wordings)))
     return judged
+
+
+def _best(wordings: Sequence[Wording]) -> int:
+    """The place of the wording that the teacher knows best; the first, the name alone, unless another clearly wins.
+
+    The best of several noisy means wins by chance too often: it has to lead by ``CLEAR`` standard errors.
+    """
+    scores = [wording.score or Score(-math.inf, 0.0, 0.0, 0.0) for wording in wordings]
+    best = max(range(len(scores)), key=lambda i: scores[i].log_probability)
+    lead = scores[best].log_probability - scores[0].log_probability
+    return best if lead > CLEAR * math.hypot(scores[best].error, scores[0].error) else 0
 
 
 def names_alone(classes: Sequence[ClassName]) -> list[Sense]:
@@ -254,8 +265,9 @@ def senses_from_rows(rows: Any, place: Path) -> list[Sense]:
     """
     try:
         senses = [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
-        assert all(isinstance(s.wording.text, str) and isinstance(s.class_name, str) for s in senses)
-    except (TypeError, KeyError, IndexError, AssertionError):
+        if not all(isinstance(s.wording.text, str) and isinstance(s.class_name, str) for s in senses):
+            raise TypeError
+    except (TypeError, KeyError, IndexError):
         raise UserError(f"expected senses of this version in {place}, got others; choose another --out") from None
     return senses
 
