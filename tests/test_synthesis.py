@@ -77,3 +77,83 @@ def test_latents_out_of_range_are_warned_of_with_the_figure(capsys: pytest.Captu
     edit.latent_ratio = torch.tensor([2.34])
     assert _warn_if_out_of_range(edit)
     assert "2.3 times" in capsys.readouterr().err
+
+
+class Moody(FakeGenerator):
+    """Fails as ``trouble(prompts)`` says; remembers the sizes of the batches that it was asked for."""
+
+    def __init__(self, trouble, batch_size: int = 4) -> None:
+        super().__init__(lambda seed: False)
+        self.config = GeneratorConfig(batch_size=batch_size)
+        self.trouble, self.sizes = trouble, list[int]()
+
+    def sample(self, prompts: list[str], seeds: list[int], guidance: object = None) -> Tensor:
+        self.sizes.append(len(prompts))
+        self.trouble(prompts, seeds)
+        return super().sample(prompts, seeds, guidance)
+
+
+def out_of_memory(limit: int):
+    def trouble(prompts: list[str], seeds: list[int]) -> None:
+        if len(prompts) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    return trouble
+
+
+def drawn(synthesizer: Synthesizer, count: int = 10) -> list[int]:
+    return sorted(sample.index for sample in synthesizer.samples(prompts(count), lambda count: None))
+
+
+def test_where_memory_runs_out_the_batch_is_halved_and_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
+    generator = Moody(out_of_memory(2), batch_size=8)
+    synthesizer = Synthesizer(generator, TEACHER)  # type: ignore[arg-type]
+    assert drawn(synthesizer) == list(range(10))
+    assert generator.sizes == [8, 4, 2, 2, 2, 2, 2]
+    generator.sizes.clear()
+    assert drawn(synthesizer, 4) == [0, 1, 2, 3] and generator.sizes == [2, 2]
+    assert "memory ran out with 8 images together; going on with 4" in capsys.readouterr().err
+
+
+def test_not_enough_memory_for_one_image_is_bad_input() -> None:
+    with pytest.raises(
+        UserError, match=r"expected memory for one image at a time, got none; lower generator.image_size"
+    ):
+        drawn(Synthesizer(Moody(out_of_memory(0)), TEACHER))  # type: ignore[arg-type]
+
+
+def test_one_poisonous_image_is_redrawn_with_another_seed_and_the_others_stay() -> None:
+    def trouble(prompts: list[str], seeds: list[int]) -> None:
+        if 102 in seeds:
+            raise ValueError("cursed seed")
+
+    found = {s.index: s for s in Synthesizer(Moody(trouble), TEACHER).samples(prompts(), lambda count: None)}  # type: ignore[arg-type]
+    assert sorted(found) == list(range(6))
+    assert [found[i].metadata["tries"] for i in range(6)] == [1, 1, 2, 1, 1, 1]
+    assert found[2].metadata["seed"] == image_seed(102, 2) and found[1].metadata["seed"] == 101
+
+
+def test_a_poisonous_prompt_is_given_up_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    def trouble(prompts: list[str], seeds: list[int]) -> None:
+        if "a bell 2" in prompts:
+            raise ValueError("cursed prompt")
+
+    assert drawn(Synthesizer(Moody(trouble), TEACHER), 6) == [0, 1, 3, 4, 5]  # type: ignore[arg-type]
+    assert "gave up image 2 ('a bell 2') after 3 tries: ValueError: cursed prompt" in capsys.readouterr().err
+
+
+def test_an_error_that_is_not_about_one_image_is_the_shards(tmp_path: Path) -> None:
+    def trouble(prompts: list[str], seeds: list[int]) -> None:
+        raise RuntimeError("device-side assert")
+
+    generator = Moody(trouble)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        drawn(Synthesizer(generator, TEACHER))  # type: ignore[arg-type]
+    assert len(generator.sizes) == 1 + 3 * 3, "three images are tried alone, then it is clear"
+
+
+def test_provenance_of_every_image() -> None:
+    (sample, *_) = Synthesizer(Moody(lambda *_: None), TEACHER).samples(prompts(), lambda count: None)  # type: ignore[arg-type]
+    assert {"prompt", "sense", "style", "seed", "energy_before", "energy_after", "teacher_top1", "tries"} <= set(
+        sample.metadata
+    )

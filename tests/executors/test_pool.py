@@ -128,6 +128,7 @@ def test_ranks_share_all_units_and_none_twice(world: int) -> None:
     shares = [units_of_rank(range(20), rank, world) for rank in range(world)]
     assert sorted(unit for share in shares for unit in share) == list(range(20))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert all(set(units_of_rank(range(9, 20), rank, world)) <= set(share) for rank, share in enumerate(shares))
 
 
 @pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 2), (0, 0)])

@@ -20,5 +20,5 @@ def check_rank(rank: int, world: int) -> None:
 
 
 def units_of_rank(units: Sequence[int], rank: int, world: int) -> list[int]:
-    """Every ``world``-th unit, so that ranks that start together finish together."""
-    return list(units[rank::world])
+    """Every ``world``-th unit by its number, so that a rank's share doesn't depend on what others have done already."""
+    return [unit for unit in units if unit % world == rank]

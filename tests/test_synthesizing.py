@@ -1,0 +1,249 @@
+"""The synthesize stage through the command line, on the embedded world: every executor gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prismkd.cli import main
+from prismkd.lock import locked
+from prismkd.shards import Storage, inspect, read_samples, scan
+
+TINY = """
+methods = ["plain"]
+num_threads = 1
+[prompts]
+num_probes = 0
+num_content_probes = 0
+[generator]
+num_inference_steps = 2
+[synthesis]
+images_per_class = 2
+shard_size = 12
+[distillation]
+architecture = "small-resnet-4"
+num_steps = 2
+batch_size = 8
+[evaluation]
+judge = ""
+"""
+
+
+def start(folder: Path, *, text: str = TINY, name: str = "out") -> list[str]:
+    """A run with its prompts; returns the arguments that go on with it."""
+    (folder / "tiny.toml").write_text(text)
+    arguments = ["--config", str(folder / "tiny.toml"), "--out", str(folder / name)]
+    assert main(["prompts", *arguments]) == 0
+    return arguments
+
+
+def images(folder: Path, method: str = "plain") -> Path:
+    return folder / "seed-0" / method / "images"
+
+
+def tars(folder: Path, method: str = "plain") -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(images(folder, method).glob("*.tar"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert main(["synthesize", *start(folder)]) == 0
+    return folder / "out"
+
+
+def test_a_data_set_is_whole_and_described(finished: Path) -> None:
+    assert inspect(images(finished)) == ([], 48)
+    assert {path.name for path in images(finished).iterdir()} == {
+        "README.md", "_info.json", "dataset.json", "ledger", *(f"shard-00000{i}.tar" for i in range(4))
+    }  # fmt: skip
+    manifest = json.loads((images(finished) / "dataset.json").read_text())
+    assert set(manifest["identity"]) == {"prompts", "teacher", "generator", "pilot"}
+    summary = json.loads((finished / "seed-0" / "plain" / "synthesis.json").read_text())
+    assert summary["complete"] and summary["num_images"] == 48
+
+
+def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    assert main(["synthesize", *start(tmp_path), "--synthesis.num-workers", "2"]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_ranks_of_an_array_job_give_the_same_bytes(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["synthesize", *arguments, "--rank", "1", "--world", "2"]) == 0
+    assert sorted(scan(images(tmp_path / "out")).records) == [1, 3]
+    assert "2 of 4 shards of" in capsys.readouterr().err
+    assert main(["distill", *arguments]) == 2
+    assert "expected 4 shards in" in capsys.readouterr().err
+    assert main(["synthesize", *arguments, "--rank", "0", "--world", "2"]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+    assert (tmp_path / "out" / "seed-0" / "plain" / "synthesis.json").is_file()
+
+
+def test_a_ray_cluster_gives_the_same_bytes(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs ray: pip install 'prismkd[ray]'")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        assert (
+            main(["synthesize", *start(tmp_path), "--synthesis.executor", "ray", "--synthesis.num-workers", "1"]) == 0
+        )
+    finally:
+        ray.shutdown()
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_images_are_appended_and_a_new_student_is_trained(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["run", *arguments]) == 0
+    more = [*arguments, "--synthesis.images-per-class", "3"]
+    assert main(["run", *more]) == 0
+    assert "the student of 48 is now in" in capsys.readouterr().err
+    assert tars(finished).items() < tars(tmp_path / "out").items()
+    assert [sample.index for sample in read_samples(images(tmp_path / "out"))] == list(range(72))
+    folder = tmp_path / "out" / "seed-0" / "plain"
+    assert json.loads((folder / "student" / "log.json").read_text())["images"] == 72
+    assert json.loads((folder / "student-48-images" / "log.json").read_text())["images"] == 48
+    assert main(["run", *arguments]) == 2, "fewer images than there are"
+    assert "another synthesis.images_per_class" in capsys.readouterr().err
+
+
+def test_images_can_be_stored_elsewhere(finished: Path, tmp_path: Path) -> None:
+    text = TINY.replace("shard_size = 12", f'shard_size = 12\nstorage = "file://{tmp_path}/elsewhere"')
+    arguments = start(tmp_path, text=text)
+    assert main(["run", *arguments]) == 0
+    found = sorted((tmp_path / "elsewhere" / "seed-0" / "plain").glob("*.tar"))
+    assert [path.read_bytes() for path in found] == list(tars(finished).values())
+    assert not images(tmp_path / "out").exists()
+
+
+def test_a_damaged_run_is_verified_and_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["synthesize", *arguments]) == 0
+    out = tmp_path / "out"
+    assert main(["verify", "--out", str(out)]) == 0
+    assert "48 images read and right; whole" in capsys.readouterr().out.replace("\n", " ")
+    tar = images(out) / "shard-000002.tar"
+    data = bytearray(tar.read_bytes())
+    data[3000] ^= 1
+    tar.write_bytes(data)
+    assert main(["distill", *arguments]) == 2
+    assert "`prismkd repair` draws it again" in capsys.readouterr().err
+    assert main(["verify", "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert "1 damaged" in shown.out and f"`prismkd repair --out {out}`" in shown.err
+    assert main(["repair", "--out", str(out)]) == 0
+    assert main(["verify", "--out", str(out)]) == 0
+    assert tars(out) == tars(finished)
+
+
+def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["repair", "--out", str(finished), "--seeds", "3"]) == 2
+    assert "expected --out DIR only, since the run's own settings hold, got --seeds 3" in capsys.readouterr().err
+
+
+def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_command(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prismkd import synthesizing
+
+    arguments, draw = start(tmp_path), synthesizing.run_shard
+
+    def cursed(folder: Storage, shard: int, *rest: object) -> None:
+        if shard == 1:
+            raise ValueError("cursed")
+        draw(folder, shard, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(synthesizing, "run_shard", cursed)
+    monkeypatch.setattr("prismkd.executors.pool.time.sleep", lambda seconds: None)
+    assert main(["synthesize", *arguments, "--synthesis.max-tries", "2"]) == 2
+    shown = capsys.readouterr().err
+    assert "shard 1 is given up after 2 tries: ValueError: cursed" in shown
+    assert "got 1 of 4 given up (shard 1: ValueError: cursed); give the same command again" in shown
+    assert main(["status", "--out", str(tmp_path / "out")]) == 0
+    assert "1 given up" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(["synthesize", *arguments]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(finished):
+        assert main(["status", "--out", str(finished)]) == 0
+    shown = capsys.readouterr().out
+    assert "4 of 4" in shown and "48 of 48" in shown and "all images are drawn" in shown
+    assert "at work: run: process" in shown
+    assert main(["status", "--out", str(finished), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["jobs"][0]["images"] == 48 and found["workers"] == [] and found["seconds_left"] == 0
+
+
+def test_status_imports_no_torch(finished: Path) -> None:
+    code = "import sys; from prismkd.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--out", str(finished)], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_command_on_a_run_says_who_is_at_work(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(finished):
+        assert main(["repair", "--out", str(finished)]) == 2
+    error = capsys.readouterr().err
+    assert "for this command alone, got one that is in use by process" in error and error.count("\n") == 1
+
+
+def test_a_plan_is_measured_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.toml").write_text(
+        TINY.replace('"plain"', '"plain", "eda"').replace("steps = 2\n[syn", "steps = 4\n[syn")
+    )
+    before = sorted(tmp_path.rglob("*"))
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["plan", "--config", str(tmp_path / "tiny.toml"), *out, "--dry-run", "--price", "3.50", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(tmp_path.rglob("*")) == before
+    plain, eda = found["methods"]
+    assert plain["images"] == eda["images"] == 48 and plain["seconds_per_image"] > 0
+    assert plain["gigabytes"] == pytest.approx(48 * plain["bytes_per_image"] / 1e9)
+    assert found["cost"] == pytest.approx(3.5 * found["device_hours"])
+    assert main(["plan", "--config", str(tmp_path / "tiny.toml"), "--dry-run", "--price", "dear"]) == 2
+    assert "expected a number for --price, got 'dear'" in capsys.readouterr().err
+
+
+def test_a_plan_decides_everything_before_the_images(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
+    assert main(["plan", *arguments]) == 0
+    assert (images(tmp_path / "out") / "dataset.json").read_bytes() == (images(finished) / "dataset.json").read_bytes()
+    assert tars(tmp_path / "out") == {}
+
+
+def test_the_exported_run_is_one_of_its_methods(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--to", "imagefolder", "--dest", str(tmp_path / "folder")]
+    assert main(["export", "--out", str(finished), *to]) == 2
+    assert "got method prism and seed 0; use one of --method plain --seed 0" in capsys.readouterr().err
+    assert main(["export", "--out", str(finished), "--method", "plain", *to]) == 0
+    assert len(list((tmp_path / "folder" / "train").iterdir())) == 24
+    sources = ["--from", str(images(finished)), str(tmp_path / "none")]
+    assert main(["merge", "--dest", str(tmp_path / "merged"), *sources]) == 2
+    assert "expected a data set of prismkd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "repair"])
+def test_a_folder_of_something_else_is_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected a run") and error.count("\n") == 1
