@@ -83,13 +83,3 @@ def test_the_tiny_decoder_agrees_with_the_full_one_on_icons(generator: TextToIma
         tiny = generator.decode(latents)
     correlation = torch.corrcoef(torch.stack([full.flatten(), tiny.flatten()]))[0, 1]
     assert correlation > 0.9
-
-
-def test_text_embeddings_are_kept_without_their_graph_and_bounded(
-    generator: TextToImage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("prismkd.generators.text_to_image.MAX_EMBEDDINGS", 3)
-    generator.sample(prompts(5)[:2], [0, 1])
-    generator.sample(prompts(5)[2:], [2, 3, 4])
-    assert len(generator._embeddings) <= 4
-    assert all(not features.requires_grad for features, _ in generator._embeddings.values())

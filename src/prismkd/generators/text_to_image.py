@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -16,12 +15,11 @@ from torch import Tensor
 from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
+from prismkd.generators.embeddings import TextEmbeddings
 from prismkd.generators.layouts import layout_of
 from prismkd.guidance import EnergyGuidance, edit_x0, seeded_steps
 from prismkd.guidance.schedulers import EXPLODING
 from prismkd.precision import fast_matmul
-
-MAX_EMBEDDINGS = 4096  # texts whose embeddings are kept
 
 
 class TextToImage:
@@ -41,7 +39,7 @@ class TextToImage:
         self.layout = layout_of(pipeline, config.image_size, config.guidance_scale)
         self._full_decoder = full_decoder(pipeline)
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
-        self._embeddings: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._embeddings = TextEmbeddings(pipeline, config.guidance_scale)
         _check_pipeline(pipeline, config)
 
     def place(self, device: torch.device, *, offload: bool) -> None:
@@ -149,27 +147,10 @@ class TextToImage:
         return edit_x0(self.pipeline.scheduler, self.layout.wrap(guidance))
 
     def prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
-        """Prompts for the pipeline's call; PixArt's text encoder runs once per distinct text."""
+        """Prompts for the pipeline's call; the text encoders run once per distinct text."""
         if "class_labels" in self._accepted:
             return {"class_labels": self._class_labels(prompts)}
-        if not type(self.pipeline).__name__.startswith("PixArt"):
-            return {"prompt": prompts}
-        for text in ["", *prompts]:
-            if text not in self._embeddings:
-                self._embeddings[text] = self._encode(text)
-            self._embeddings.move_to_end(text)
-        features, mask = self._stack(prompts)
-        negative_features, negative_mask = self._stack([""] * len(prompts))
-        width = max(features.shape[1], negative_features.shape[1])
-        while len(self._embeddings) > max(MAX_EMBEDDINGS, len(prompts) + 1):
-            self._embeddings.popitem(last=False)
-        return {
-            "prompt_embeds": _pad(features, width),
-            "prompt_attention_mask": _pad(mask, width),
-            "negative_prompt": None,
-            "negative_prompt_embeds": _pad(negative_features, width),
-            "negative_prompt_attention_mask": _pad(negative_mask, width),
-        }
+        return self._embeddings.arguments(prompts, self.device)
 
     def _class_labels(self, prompts: list[str]) -> list[int]:
         """DiT takes class numbers, so its prompts are the names that it was trained with."""
@@ -182,26 +163,6 @@ class TextToImage:
                     f'set prompts.template = "{{name}}" and use names like {", ".join(near or list(names)[:3])}'
                 )
         return [names[prompt] for prompt in prompts]
-
-    @torch.no_grad()
-    def _encode(self, text: str) -> tuple[Tensor, Tensor]:
-        limit = min(self.pipeline.tokenizer.model_max_length, 300)
-        features, mask, *_ = self.pipeline.encode_prompt(
-            text, do_classifier_free_guidance=False, clean_caption=False, max_sequence_length=limit
-        )
-        length = int(mask.sum())
-        return features[0, :length].cpu(), mask[0, :length].cpu()
-
-    def _stack(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        pairs = [self._embeddings[prompt] for prompt in prompts]
-        pad = torch.nn.utils.rnn.pad_sequence
-        features, mask = pad([f for f, _ in pairs], batch_first=True), pad([m for _, m in pairs], batch_first=True)
-        return features.to(self.device), mask.to(self.device)
-
-
-def _pad(x: Tensor, width: int) -> Tensor:
-    """Zeros behind ``x`` (batch, tokens, ...) up to ``width`` tokens."""
-    return torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)
 
 
 def _check_pipeline(pipeline: Any, config: GeneratorConfig) -> None:

@@ -144,19 +144,20 @@ class ShardRecord:
     plan_hash: str
     seconds: float = 0.0
 
-    def to_json(self) -> bytes:
-        """With a checksum of its own, so that damage shows."""
-        fields = asdict(self)
-        return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode()
 
-    @classmethod
-    def from_json(cls, contents: bytes) -> ShardRecord | None:
-        """The inverse; None where it is damaged."""
-        try:
-            fields = json.loads(contents)
-            return cls(**fields) if fields.pop("checksum") == _checksum(fields) else None
-        except (TypeError, ValueError, KeyError, AttributeError):
-            return None
+def _to_json(record: ShardRecord) -> bytes:
+    """With a checksum of its own, so that damage shows."""
+    fields = asdict(record)
+    return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode()
+
+
+def _from_json(contents: bytes) -> ShardRecord | None:
+    """The inverse; None where it is damaged."""
+    try:
+        fields = json.loads(contents)
+        return ShardRecord(**fields) if fields.pop("checksum") == _checksum(fields) else None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _checksum(fields: dict[str, Any]) -> str:
@@ -204,7 +205,7 @@ def write_shard(
         count = pack(samples, hashed, encoding)  # type: ignore[arg-type]
     seconds = round(time.monotonic() - start, 4)
     record = ShardRecord(shard, hashed.digest.hexdigest(), hashed.bytes, count, plan_hash, seconds)
-    storage.write(record_name(shard), record.to_json())
+    storage.write(record_name(shard), _to_json(record))
     storage.remove(failure_name(shard))
     return record
 
@@ -231,7 +232,7 @@ def is_committed(folder: Folder, shard: int, plan_hash: str) -> bool:
 
 def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | None:
     try:
-        record = ShardRecord.from_json(storage.read(record_name(shard)))
+        record = _from_json(storage.read(record_name(shard)))
     except FileNotFoundError:
         return None
     if record is None or not storage.exists(tar_name(shard)):
@@ -256,7 +257,7 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
     contents = storage.read_all([f"ledger/{name}" for name in wanted.values()])
     records, damaged = dict[int, ShardRecord](), dict[int, str]()
     for number, name in sorted(wanted.items()):
-        record, size = ShardRecord.from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
+        record, size = _from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
         if record is None:
             damaged[number] = f"expected a commit record in {storage / f'ledger/{name}'}, got something else"
         elif size != record.bytes:
