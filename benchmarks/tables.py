@@ -203,6 +203,44 @@ def over_seeds(values: list[float]) -> str:
     return f"{mean(values):.3f}{spread}"
 
 
+def faults_table(data: dict[str, Any]) -> str:
+    """Kills per executor, and what they did."""
+    lines = [
+        [row["executor"], *(str(row[name]) for name in ("rounds", "drivers", "workers", "data_sets", "differing",
+                                                        "leftovers", "findings"))]
+        for row in data["rows"]
+    ]  # fmt: skip
+    header = [
+        "executor",
+        "kills",
+        "of drivers",
+        "of workers",
+        "data sets",
+        "other bytes",
+        "temporary files left",
+        "findings",
+    ]
+    return table(header, lines)
+
+
+def engine_table(data: dict[str, Any]) -> str:
+    """What the engine costs beside the drawing."""
+    one, two = (data["processes"]["images_per_second"][name] for name in ("one", "two"))
+    rows = data["memory"]["rows"]
+    peaks = ", ".join(f"{row['peak_megabytes']:.0f} MB at {row['images']:,}" for row in rows)
+    lines = [
+        ["throughput over the bare pipeline, unguided", f"{data['engine']['unguided']['ratio']:.3f}"],
+        ["throughput over the bare pipeline, guided", f"{data['engine']['guided']['ratio']:.3f}"],
+        [
+            "two processes over one, a thread each",
+            f"{data['processes']['ratio']:.2f} ({one:.1f} to {two:.1f} images/s)",
+        ],
+        ["growth of the peak memory, images without a model", f"{data['memory']['growth_megabytes']:.0f} MB ({peaks})"],
+        [f"finding out what is there of {data['scan']['shards']:,} shards", f"{data['scan']['seconds']:.2f} s"],
+    ]
+    return table(["what", "measured"], lines)
+
+
 TABLES = {
     "students": student_table,
     "images": image_table,
@@ -215,5 +253,7 @@ TABLES = {
     "guidance": cost_of_guidance_table,
     "steps": steps_table,
     "senses": senses_table,
+    "faults": faults_table,
+    "engine": engine_table,
     "provenance": provenance,
 }

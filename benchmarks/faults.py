@@ -1,0 +1,194 @@
+"""Does a data set survive SIGKILLs at random moments, bit for bit? Workers and drivers, in every executor.
+
+Usage: python -m benchmarks.faults [--rounds 200] [--executor local] [--executor array] [--executor ray]
+
+The engine is the real one; images are noise (`stand_in.py`), so that a round takes a second. In a round one process is
+chosen by chance, driver or worker, and killed after a random time; what dies with it is started again, until all is
+drawn. Then the next data set begins. Results go to ``benchmarks/results/faults.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.publish import RESULTS, ROOT, write_results
+from benchmarks.stand_in import OpenStandIns, prepared
+from prismkd.executors import Policy, Pool, units_of_rank
+from prismkd.executors.inline import InlineWorker
+from prismkd.executors.local import ProcessWorker
+from prismkd.lock import locked
+from prismkd.shards import inspect, scan
+
+EXECUTORS = ("local", "array", "ray")
+NUM_IMAGES, SHARD_SIZE, DELAY, NUM_WORKERS = 240, 12, 0.004, 2
+POLICY = Policy(max_tries=100, timeout=30, start_timeout=60, backoff=0.01)
+
+
+# --- the driver, a process of its own ----------------------------------------------------------------------------
+
+
+def drive(executor: str, folder: str, rank: int, address: str) -> None:
+    """Draw what is missing, as `prismkd synthesize` does, with stand-ins for images."""
+    name = f"rank-{rank}-of-{NUM_WORKERS}" if executor == "array" else "run"
+    with locked(Path(folder).parent, name):
+        with locked(Path(folder).parent, "prepare", wait=True):
+            shards = prepared(folder, NUM_IMAGES, SHARD_SIZE)
+        found = scan(folder).records
+        mine = units_of_rank(shards, rank, NUM_WORKERS) if executor == "array" else shards
+        todo = [shard for shard in mine if shard not in found]
+        pool = Pool(_starters(executor, OpenStandIns(folder, delay=DELAY), address), POLICY, print,
+                    pause=0.0 if executor == "array" else 0.01)  # fmt: skip
+        if pool.run(todo, lambda count: None):
+            sys.exit(1)
+
+
+def _starters(executor: str, opened: OpenStandIns, address: str) -> Sequence[Callable[[], Any]]:
+    if executor == "local":
+        return [partial(ProcessWorker, opened, "cpu")] * NUM_WORKERS
+    if executor == "array":
+        unit = opened("cpu")
+        return [lambda: InlineWorker(unit, lambda count: None)]
+    from prismkd.executors.ray import ray_starters
+
+    return ray_starters(opened, NUM_WORKERS, address)
+
+
+# --- the killer --------------------------------------------------------------------------------------------------
+
+
+def attack(executor: str, rounds: int, address: str) -> dict[str, Any]:
+    """Kill ``rounds`` times over as many data sets as that takes, and compare each with an undisturbed one."""
+    chance, expected = random.Random(rounds), _undisturbed()
+    counts = {"rounds": 0, "drivers": 0, "workers": 0, "data_sets": 0, "differing": 0, "leftovers": 0, "findings": 0}
+    start = time.monotonic()
+    while counts["rounds"] < rounds:
+        with tempfile.TemporaryDirectory() as directory:
+            folder = str(Path(directory) / "images")
+            _draw_under_fire(executor, folder, address, chance, counts, rounds)
+            counts["data_sets"] += 1
+            counts["differing"] += _digests(folder) != expected
+            counts["leftovers"] += len(list(Path(folder).rglob(".tmp-*")))
+            counts["findings"] += len(inspect(folder)[0])
+        print(f"{executor}: {counts}", file=sys.stderr, flush=True)
+    return {"executor": executor, **counts, "seconds": round(time.monotonic() - start, 1)}
+
+
+def _draw_under_fire(
+    executor: str, folder: str, address: str, chance: random.Random, counts: dict[str, int], rounds: int
+) -> None:
+    """One data set, with kills while there are rounds left."""
+    ranks = range(NUM_WORKERS if executor == "array" else 1)
+    drivers = {rank: _start(executor, folder, rank, address) for rank in ranks}
+    finished = set[int]()
+    while len(finished) < len(drivers):
+        time.sleep(chance.uniform(0.1, 2.0))
+        for rank, driver in drivers.items():
+            code = driver.poll()
+            if code == 0:
+                finished.add(rank)
+            elif code is not None:
+                drivers[rank] = _start(executor, folder, rank, address)
+        alive = [driver.pid for driver in drivers.values() if driver.poll() is None]
+        if not alive or counts["rounds"] >= rounds:
+            continue
+        victim, kind = _victim(executor, alive, chance)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+            counts["rounds"] += 1
+            counts[kind] += 1
+
+
+def _victim(executor: str, drivers: list[int], chance: random.Random) -> tuple[int, str]:
+    """A driver or a worker, each kind as likely; the ranks of an array job have no workers."""
+    workers = [] if executor == "array" else _workers(executor, drivers[0])
+    if workers and chance.random() < 0.5:
+        return chance.choice(workers), "workers"
+    return chance.choice(drivers), "drivers"
+
+
+def _workers(executor: str, driver: int) -> list[int]:
+    """Worker processes: the driver's children, or the nodes' actors."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            command = (path / "cmdline").read_bytes()
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            is_actor = command.startswith(b"ray::") and b"_Actor" in command
+            is_child = parent == driver and b"spawn_main" in command
+            if is_actor if executor == "ray" else is_child:
+                found.append(int(path.name))
+    return found
+
+
+def _start(executor: str, folder: str, rank: int, address: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.faults", "--drive", executor, folder, str(rank), address]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _undisturbed() -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = str(Path(directory) / "images")
+        drive("array", folder, 0, "")
+        drive("array", folder, 1, "")
+        return _digests(folder)
+
+
+def _digests(folder: str) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(folder).glob("*.tar"))}
+
+
+@contextmanager
+def cluster(wanted: bool) -> Iterator[str]:
+    """A Ray cluster of two nodes on this machine; its address."""
+    if not wanted:
+        yield ""
+        return
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path])
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    found.add_node(num_cpus=2)
+    try:
+        yield found.address
+    finally:
+        found.shutdown()
+
+
+def main() -> None:
+    """Attack the asked executors and record what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--executor", choices=EXECUTORS, action="append", help="default: all")
+    parser.add_argument("--drive", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.drive:
+        executor, folder, rank, address = arguments.drive
+        drive(executor, folder, int(rank), address)
+        return
+    path = RESULTS / "faults.json"
+    rows = {row["executor"]: row for row in (json.loads(path.read_text())["rows"] if path.is_file() else [])}
+    asked = arguments.executor or EXECUTORS
+    with cluster("ray" in asked) as address:
+        for executor in asked:
+            rows[executor] = attack(executor, arguments.rounds, address)
+            write_results("faults", "python -m benchmarks.faults", [arguments.rounds], {"rows": list(rows.values())})
+    print(json.dumps(list(rows.values()), indent=1))
+
+
+if __name__ == "__main__":
+    main()
