@@ -240,6 +240,12 @@ def test_the_exported_run_is_one_of_its_methods(
     assert "expected a data set of prismkd" in capsys.readouterr().err
 
 
+def test_keys_in_a_url_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--out", str(tmp_path / "out"), "--synthesis.storage", "s3://key:secret@bucket/x"]) == 2
+    shown = capsys.readouterr().err
+    assert "expected synthesis.storage without user and password" in shown and "secret@" not in shown
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "repair"])
 def test_a_folder_of_something_else_is_one_line(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

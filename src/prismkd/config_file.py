@@ -156,6 +156,11 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"expected prompts.pilot_share from 0 to below 1, got {config.prompts.pilot_share}; 0 allocates evenly"
         )
+    if "@" in config.synthesis.storage:
+        raise UserError(
+            "expected synthesis.storage without user and password, which a run would record, got one with @; put them "
+            "into the store's own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     if not config.seeds:
         raise UserError("expected at least one seed, got none; name some in seeds")
     asked = config.prompts.language_model

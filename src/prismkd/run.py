@@ -107,6 +107,7 @@ def open_run(config: Config, directory: Path, command: str, track: Track, *, cla
     record = directory / "run.json"
     config = _with_pinned_generator(config, record)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
+    config = _with_absolute_storage(config)
     run = Run(config, directory, track)
     _check_methods(config)
     _check_inputs(run)
@@ -164,6 +165,14 @@ def _with_pinned_generator(config: Config, record: Path) -> Config:
         if recorded["source"] == config.generator.source:
             return replace(config, generator=replace(config.generator, revision=recorded["revision"]))
     return replace(config, generator=pinned(config.generator))
+
+
+def _with_absolute_storage(config: Config) -> Config:
+    """A folder for the images means the same one to all workers, wherever they run."""
+    storage = config.synthesis.storage
+    if not storage or "://" in storage:
+        return config
+    return replace(config, synthesis=replace(config.synthesis, storage=str(Path(storage).absolute())))
 
 
 def _check_methods(config: Config) -> None:

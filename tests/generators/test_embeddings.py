@@ -22,7 +22,7 @@ def generator(name: str, scale: float = 3.0) -> TextToImage:
     torch.manual_seed(0)
     pipeline = build(CASES[name])[0]
     pipeline.set_progress_bar_config(disable=True)
-    return TextToImage(pipeline, None, GeneratorConfig(num_inference_steps=3, guidance_scale=scale))
+    return TextToImage(pipeline, None, GeneratorConfig(num_inference_steps=3, guidance_scale=scale, image_size=32))
 
 
 def test_every_pipeline_with_a_text_encoder_is_known() -> None:

@@ -103,7 +103,7 @@ class Pool:
             while queue or any(seat.unit is not None for seat in seats):
                 for seat in seats:
                     if seat.unit is None and queue:
-                        self._assign(seat, queue)
+                        self._assign(seat, queue, alone=all(other.unit is None for other in seats))
                     if seat.unit is not None:
                         self._listen(seat, queue, progress)
                 if self.pause or not any(seat.unit is not None for seat in seats):
@@ -114,13 +114,13 @@ class Pool:
                     seat.worker.stop()
         return self._given_up
 
-    def _assign(self, seat: _Seat, queue: deque[int]) -> None:
-        """Begin the first unit that isn't waiting for its back-off."""
+    def _assign(self, seat: _Seat, queue: deque[int], *, alone: bool) -> None:
+        """Begin the first unit that isn't waiting for its back-off; ``alone``: no other worker is at work."""
         now = time.monotonic()
         if seat.worker is None:
             seat.worker, seat.fresh, seat.heard = seat.start(), True, now
         if not seat.worker.is_ready():
-            if now - seat.heard > self.policy.start_timeout:
+            if alone and now - seat.heard > self.policy.start_timeout:
                 raise UserError(
                     f"expected a worker to start within {self.policy.start_timeout:.0f} s, got none; check that the "
                     "cluster has room for synthesis.num_workers workers, then give the same command again"
