@@ -180,7 +180,7 @@ def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureF
     with locked(finished):
         assert main(["status", "--out", str(finished)]) == 0
     shown = capsys.readouterr().out
-    assert "4 of 4" in shown and "48 of 48" in shown and "all images are drawn" in shown
+    assert "4/4" in shown and "48/48" in shown and "all images are drawn" in shown
     assert "at work: run: process" in shown
     assert main(["status", "--out", str(finished), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

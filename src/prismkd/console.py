@@ -102,8 +102,8 @@ def print_status(found: Status) -> None:
     """How far each data set and student is."""
     lines = []
     for job in found.jobs:
-        drawn = "real images" if job.method == "real" else f"{job.shards:,} of {_known(job.shards_in_all)}"
-        images = "" if job.method == "real" else f"{job.images:,} of {_known(job.images_in_all)}"
+        drawn = "" if job.method == "real" else f"{job.shards:,}/{_known(job.shards_in_all)}"
+        images = "" if job.method == "real" else f"{job.images:,}/{_known(job.images_in_all)}"
         speed = f"{job.images_per_second:.3g}" if job.images_per_second else ""
         trouble = [f"{job.damaged} damaged"] * bool(job.damaged) + [f"{job.failed} given up"] * bool(job.failed)
         student = "evaluated" if job.evaluated else "trained" if job.student else ""
