@@ -67,6 +67,27 @@ def test_a_data_set_is_whole_and_described(finished: Path) -> None:
     assert summary["complete"] and summary["num_images"] == 48
 
 
+def test_other_tools_load_the_runs_data_set_as_it_is(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets, webdataset = pytest.importorskip("datasets"), pytest.importorskip("webdataset")
+    from timm.data import create_dataset
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    folder = images(finished)
+    expected = sorted((sample.image.tobytes(), sample.label) for sample in read_samples(folder))
+    urls = sorted(map(str, folder.glob("*.tar")))
+    found = {
+        "datasets": [(row["png"], row["cls"]) for row in
+                     datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path))],
+        "webdataset": [(row["png"], row["cls"]) for row in
+                       webdataset.WebDataset(urls, shardshuffle=False).decode("pil")],
+        "timm": list(create_dataset("wds/", root=str(folder), split="train", is_training=False, batch_size=4)),
+    }  # fmt: skip
+    for tool, rows in found.items():
+        assert sorted((picture.convert("L").tobytes(), label) for picture, label in rows) == expected, tool
+
+
 def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     assert main(["synthesize", *start(tmp_path), "--synthesis.num-workers", "2"]) == 0
     assert tars(tmp_path / "out") == tars(finished)
