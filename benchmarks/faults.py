@@ -2,9 +2,10 @@
 
 Usage: python -m benchmarks.faults [--rounds 200] [--executor local] [--executor array] [--executor ray]
 
-The engine is the real one; images are noise (`stand_in.py`), so that a round takes a second. In a round one process is
-chosen by chance, driver or worker, and killed after a random time; what dies with it is started again, until all is
-drawn. Then the next data set begins. Results go to ``benchmarks/results/faults.json``.
+The engine is the real one; images are noise (`stand_in.py`), so that a round takes seconds. In a round one process is
+chosen by chance, driver or worker, and killed at a random moment, in most rounds after work has begun; what dies with
+it is started again, until all is drawn. Then the next data set begins. The results are in
+``benchmarks/results/faults.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from prismkd.lock import locked
 from prismkd.shards import inspect, scan
 
 EXECUTORS = ("local", "array", "ray")
-NUM_IMAGES, SHARD_SIZE, DELAY, NUM_WORKERS = 240, 12, 0.004, 2
+NUM_IMAGES, SHARD_SIZE, DELAY, NUM_WORKERS = 240, 12, 0.008, 2
+AT_WORK, PATIENCE = 0.8, 8.0  # share of kills that wait until something is written, and the seconds they wait at most
+MAX_SECONDS = 0.6  # until the kill, from then on or from the last one
 POLICY = Policy(max_tries=100, timeout=30, start_timeout=60, backoff=0.01)
 
 
@@ -95,13 +98,15 @@ def _draw_under_fire(
     drivers = {rank: _start(executor, folder, rank, address) for rank in ranks}
     finished = set[int]()
     while len(finished) < len(drivers):
-        time.sleep(chance.uniform(0.1, 2.0))
         for rank, driver in drivers.items():
             code = driver.poll()
             if code == 0:
                 finished.add(rank)
             elif code is not None:
                 drivers[rank] = _start(executor, folder, rank, address)
+        if len(finished) < len(drivers) and chance.random() < AT_WORK:
+            _wait_for_work(folder)
+        time.sleep(chance.uniform(0, MAX_SECONDS))
         alive = [driver.pid for driver in drivers.values() if driver.poll() is None]
         if not alive or counts["rounds"] >= rounds:
             continue
@@ -110,6 +115,17 @@ def _draw_under_fire(
             os.kill(victim, signal.SIGKILL)
             counts["rounds"] += 1
             counts[kind] += 1
+
+
+def _wait_for_work(folder: str) -> None:
+    """Until a file appears in the data set; a kill before that meets nothing but starting processes."""
+    start, before = time.monotonic(), _files(folder)
+    while _files(folder) == before and time.monotonic() - start < PATIENCE:
+        time.sleep(0.005)
+
+
+def _files(folder: str) -> set[str]:
+    return {path.name for path in Path(folder).rglob("*")}
 
 
 def _victim(executor: str, drivers: list[int], chance: random.Random) -> tuple[int, str]:
@@ -180,14 +196,20 @@ def main() -> None:
         executor, folder, rank, address = arguments.drive
         drive(executor, folder, int(rank), address)
         return
-    path = RESULTS / "faults.json"
-    rows = {row["executor"]: row for row in (json.loads(path.read_text())["rows"] if path.is_file() else [])}
     asked = arguments.executor or EXECUTORS
     with cluster("ray" in asked) as address:
         for executor in asked:
-            rows[executor] = attack(executor, arguments.rounds, address)
-            write_results("faults", "python -m benchmarks.faults", [arguments.rounds], {"rows": list(rows.values())})
-    print(json.dumps(list(rows.values()), indent=1))
+            _record(attack(executor, arguments.rounds, address))
+
+
+def _record(row: dict[str, Any]) -> None:
+    """Put one executor's row among those that are recorded."""
+    path = RESULTS / "faults.json"
+    rows = {old["executor"]: old for old in (json.loads(path.read_text())["rows"] if path.is_file() else [])}
+    rows[row["executor"]] = row
+    ordered = [rows[executor] for executor in EXECUTORS if executor in rows]
+    write_results("faults", "python -m benchmarks.faults", [row["rounds"]], {"rows": ordered})
+    print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
