@@ -34,7 +34,7 @@ def timm_info(manifest: Manifest, found: Scan) -> dict[str, Any]:
 
 def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
     """The data set card, whose head tells ``datasets.load_dataset`` what to read."""
-    count = sum(record.count for record in found.records.values())
+    count = found.num_images
     head = DatasetCardData(
         task_categories=["image-classification"],
         tags=["synthetic", "knowledge-distillation", "prismkd"],

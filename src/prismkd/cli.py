@@ -216,14 +216,12 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
 
     from prismkd import prompting, stages, synthesizing
     from prismkd.directory import remove_leftovers
-    from prismkd.executors import check_rank
     from prismkd.lock import locked
     from prismkd.run import open_run, record_growth
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     share = synthesizing.Share(int(options.get("--rank", 0)), int(options.get("--world", 1)))
-    check_rank(share.rank, share.world)
     steps: dict[str, Callable[[Run], Any]] = {
         "senses": prompting.senses,
         "prompts": prompting.prompts,

@@ -19,16 +19,14 @@ from prismkd.shards import (
     Scan,
     Storage,
     claim,
+    finished,
     read_encoded,
-    read_manifest,
     scan,
-    storage_of,
     write_shard,
 )
 from prismkd.shards.ledger import tar_name
 
 Progress = Callable[[int], None]
-LAYOUTS = ("imagefolder", "hf", "webdataset")
 MAX_NAME = 60  # characters of a class name in a folder's name
 
 
@@ -44,34 +42,14 @@ def export(source: Storage, layout: str, destination: Storage, progress: Progres
     """
     manifest, found = finished(source)
     if destination.sizes() or (destination.local is not None and _is_used(destination.local)):
-        raise UserError(
-            f"expected a new or empty folder to export to, got {destination.url}; choose another --to-folder"
-        )
+        raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
     writers[layout](source, manifest, found, destination, progress)
-    return sum(record.count for record in found.records.values())
+    return found.num_images
 
 
 def _is_used(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-
-
-def finished(source: Storage) -> tuple[Manifest, Scan]:
-    """The manifest and records of a whole data set.
-
-    Raises:
-        UserError: it is none, or not whole.
-    """
-    manifest, found = read_manifest(source), scan(source)
-    if manifest is None:
-        raise UserError(f"expected a data set of prismkd with dataset.json, got {source.url}; check the path")
-    missing = len(manifest.ranges) - len(found.records)
-    if missing:
-        raise UserError(
-            f"expected {len(manifest.ranges)} shards in {source.url}, got {len(found.records)}; finish it with "
-            "`prismkd synthesize` or `prismkd repair` first"
-        )
-    return manifest, found
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------
@@ -148,7 +126,7 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: Progress) 
         raise UserError(
             f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
         )
-    parts = [finished(storage_of(source)) for source in sources]
+    parts = [finished(source) for source in sources]
     classes = parts[0][0].classes
     for source, (manifest, _) in zip(sources, parts, strict=True):
         if manifest.classes != classes:
@@ -158,7 +136,7 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: Progress) 
             )
     identity = {"merged": [{"folder": source.url, "plan": manifest.plan_hash, "shards": _digest(found)}
                            for source, (manifest, found) in zip(sources, parts, strict=True)]}  # fmt: skip
-    count = sum(record.count for _, found in parts for record in found.records.values())
+    count = sum(found.num_images for _, found in parts)
     manifest = claim(destination, Manifest(identity, (count,), parts[0][0].shard_size, classes, parts[0][0].encoding))
     samples = _renumbered(sources)
     for shard, indices in enumerate(manifest.ranges):

@@ -16,11 +16,10 @@ from torch import Tensor
 from prismkd import __version__
 from prismkd.directory import read_json, write_json
 from prismkd.distillation import distill, new_student
-from prismkd.errors import UserError
 from prismkd.evaluation import evaluate_images, evaluate_student
 from prismkd.prompts import plain_plan
 from prismkd.run import Run
-from prismkd.shards import load_arrays, read_manifest, read_samples, scan, verify
+from prismkd.shards import finished, load_arrays, read_samples, scan, verify
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, warn
 from prismkd.synthesizing import calibration
@@ -71,7 +70,7 @@ def _num_images(run: Run, seed: int, method: str) -> int:
     if method == "real":
         assert run.real is not None
         return len(run.real.images)
-    return sum(record.count for record in scan(run.images(seed, method)).records.values())
+    return scan(run.images(seed, method)).num_images
 
 
 def _set_aside(folder: Path, num_images: int) -> None:
@@ -95,13 +94,7 @@ def training_images(run: Run, seed: int, method: str) -> tuple[Tensor, Tensor]:
         return run.real.images, run.real.labels
     source = run.images(seed, method)
     verify(source)
-    manifest, found = read_manifest(source), scan(source)
-    if manifest is None or len(found.records) < len(manifest.ranges):
-        total = len(manifest.ranges) if manifest else "all"
-        raise UserError(
-            f"expected {total} shards in {source.url}, got {len(found.records)}; run `prismkd synthesize` to the "
-            "end first"
-        )
+    finished(source)
     images, labels, _ = load_arrays(source)
     return torch.from_numpy(images), torch.from_numpy(labels)
 

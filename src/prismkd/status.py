@@ -85,7 +85,7 @@ def status_of(directory: Path) -> Status:
         images = images_of(config, directory, seed, method)
         manifest, found = read_manifest(images), scan(images)
         records = found.records.values()
-        count, seconds = sum(record.count for record in records), sum(record.seconds for record in records)
+        count, seconds = found.num_images, sum(record.seconds for record in records)
         expected = None if method == "more" else config.synthesis.images_per_class * num_classes
         row = JobStatus(
             seed=seed,

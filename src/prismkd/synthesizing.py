@@ -16,7 +16,7 @@ import torch
 from prismkd import __version__
 from prismkd.card import write_card
 from prismkd.config import GUIDED_METHODS
-from prismkd.directory import LAST_METHOD, images_of, job_folder, read_json, recorded_config, write_json
+from prismkd.directory import LAST_METHOD, read_json, recorded_config, write_json
 from prismkd.errors import UserError
 from prismkd.executors import Policy, Pool, Unit, check_rank, units_of_rank
 from prismkd.executors.inline import InlineWorker
@@ -38,15 +38,17 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the shards is this process's: ``rank`` of ``world``."""
+    """Which part of the shards is this process's: ``rank`` of ``world``. Raises UserError where they don't fit."""
 
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        check_rank(self.rank, self.world)
+
 
 def synthesize(run: Run, share: Share = Share()) -> None:
     """Draw every method's images."""
-    check_rank(share.rank, share.world)
     for seed, method in run.jobs:
         if method != "real":
             _synthesize_one(run, seed, method, share)
@@ -85,7 +87,7 @@ def _synthesize_one(run: Run, seed: int, method: str, share: Share) -> None:
         _finish(run, seed, method, images, manifest)
         return
     with run.track(f"images {method} (seed {seed})", manifest.num_images) as progress:
-        progress(sum(record.count for record in found.records.values()))
+        progress(found.num_images)
         first = [shard for shard in todo if ranges[shard].start < pilot]
         rest = [shard for shard in todo if ranges[shard].start >= pilot]
         for part in (first, rest):
@@ -197,10 +199,10 @@ class OpenShards:
 
 def draws_shards(run: Run, seed: int, method: str) -> Unit:
     """What draws a shard of a data set by its number."""
-    images = images_of(run.config, run.directory, seed, method)
+    images = run.images(seed, method)
     manifest, plan = read_manifest(images), load_plan(run, seed, method)
     assert manifest is not None
-    if (job_folder(run.directory, seed, method) / "allocation.json").is_file():
+    if (run.folder(seed, method) / "allocation.json").is_file():
         plan = allocated_plan(run, seed, method, plan, manifest.identity["pilot"])
     guided = method in GUIDED_METHODS
     guidance, targets = (run.config.guidance, calibration(run)) if guided else (None, None)
@@ -265,7 +267,7 @@ def _finish(run: Run, seed: int, method: str, images: Storage, manifest: Manifes
     seconds = sum(record.seconds for record in found.records.values())
     if (folder / "allocation.json").is_file():
         seconds += read_json(folder / "allocation.json").get("seconds", 0.0)
-    count = sum(record.count for record in found.records.values())
+    count = found.num_images
     summary = {"num_images": count, "seconds": seconds, "images_per_second": count / max(seconds, 1e-9),
                "bytes": sum(record.bytes for record in found.records.values()), "complete": True,
                "version": __version__}  # fmt: skip

@@ -60,8 +60,9 @@ class TextEmbeddings:
                 self._kept[text] = self._encode(text)
             self._kept.move_to_end(text)
         rows = [{**self._negative, **self._kept[text]} for text in prompts]
-        while len(self._kept) > len(set(prompts)) and self.num_bytes > self.max_bytes:
-            self._kept.popitem(last=False)
+        excess = self.num_bytes - self.max_bytes
+        while len(self._kept) > len(set(prompts)) and excess > 0:
+            excess -= _num_bytes(self._kept.popitem(last=False)[1])
         given: dict[str, Any] = {name: _stack([row[name] for row in rows]).to(device) for name in rows[0]}
         if self._negative and "negative_prompt" in self._accepted:
             given["negative_prompt"] = None  # Sana's and PixArt's default is ""

@@ -180,6 +180,11 @@ class Scan:
     failed: dict[int, str]
     uncommitted: tuple[int, ...]
 
+    @property
+    def num_images(self) -> int:
+        """In all shards that count."""
+        return sum(record.count for record in self.records.values())
+
 
 def write_shard(
     folder: Folder, shard: int, samples: Iterable[Sample | Encoded], plan_hash: str, encoding: Encoding = PNG
@@ -303,6 +308,25 @@ def committed_shards(folder: Folder) -> list[int]:
 def read_samples(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Sample]:
     """As ``read_encoded``, with the images decoded."""
     return map(decode, read_encoded(folder, shards))
+
+
+def finished(folder: Folder) -> tuple[Manifest, Scan]:
+    """The manifest and records of a whole data set.
+
+    Raises:
+        UserError: it is none, or not whole.
+    """
+    storage = storage_of(folder)
+    manifest, found = read_manifest(storage), scan(storage)
+    if manifest is None:
+        raise UserError(f"expected a data set of prismkd with dataset.json, got {storage.url}; check the path")
+    missing = len(manifest.ranges) - len(found.records)
+    if missing:
+        raise UserError(
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(found.records)}; finish it with "
+            "`prismkd synthesize` or `prismkd repair` first"
+        )
+    return manifest, found
 
 
 def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Encoded]:
