@@ -1,6 +1,6 @@
 """What the engine costs beside the drawing: throughput, scaling, memory and the time to find out what is there.
 
-Usage: python -m benchmarks.synthesis [--part engine] [--part processes] [--part memory] [--part scan]
+Usage: python -m benchmarks.synthesis [--part engine] [--part options] [--part processes] ...
 
 Every figure is a ratio or a difference within one run on one machine. Results go to
 ``benchmarks/results/synthesis.json``.
@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.publish import RESULTS, ROOT, write_results
 from benchmarks.stand_in import OpenStandIns, prepared
 
-PARTS = ("engine", "processes", "memory", "scan")
+PARTS = ("engine", "options", "processes", "memory", "scan")
 NUM_PAIRS, NUM_BATCHES = 5, 4  # of 48 images
 NUM_SHARDS = 16  # of 48 images, for the processes
 MEMORY_SIZES, MEMORY_SHARD = (10_000, 100_000, 1_000_000), 1_000
@@ -56,6 +56,48 @@ def engine() -> dict[str, Any]:
         ratios = [bare / whole for bare, whole in pairs]
         found[name] = {"ratio": median(ratios), "ratios": ratios, "images": len(indices),
                        "images_per_second": len(indices) / median(whole for _, whole in pairs)}  # fmt: skip
+    return found
+
+
+def options() -> dict[str, Any]:
+    """What PyTorch offers for speed, each over what prismkd does by default on this device, without guidance."""
+    import torch
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    from benchmarks.laboratory import Laboratory
+    from prismkd.config import GeneratorConfig
+    from prismkd.generators import load_generator
+
+    plan = Laboratory().plan(0)
+    prompts = [plan[i] for i in range(NUM_BATCHES * GeneratorConfig.batch_size // 2)]
+
+    def channels_last(pipeline: Any) -> None:
+        for model in (pipeline.transformer, pipeline.vae):
+            model.to(memory_format=torch.channels_last)
+
+    variants: dict[str, tuple[GeneratorConfig, Any]] = {
+        "channels-last": (GeneratorConfig(), channels_last),
+        "fused attention": (
+            GeneratorConfig(), lambda pipeline: pipeline.transformer.set_attn_processor(AttnProcessor2_0())),
+        "bfloat16": (GeneratorConfig(dtype="bfloat16"), lambda pipeline: None),
+        "torch.compile": (GeneratorConfig(compile=True), lambda pipeline: None),
+    }  # fmt: skip
+
+    def seconds(generator: Any) -> float:
+        start, size = time.perf_counter(), generator.config.batch_size
+        for at in range(0, len(prompts), size):
+            batch = prompts[at : at + size]
+            generator.sample([prompt.text for prompt in batch], [prompt.seed for prompt in batch])
+        return time.perf_counter() - start
+
+    usual, found = load_generator(GeneratorConfig()), {}
+    seconds(usual)
+    for name, (config, change) in variants.items():
+        generator = load_generator(config)
+        change(generator.pipeline)
+        seconds(generator)  # compiles
+        ratios = [seconds(usual) / seconds(generator) for _ in range(NUM_PAIRS)]
+        found[name] = {"ratio": median(ratios), "ratios": ratios}
     return found
 
 
@@ -152,7 +194,7 @@ def main() -> None:
         return
     path = RESULTS / "synthesis.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
-    measures = {"engine": engine, "processes": processes, "memory": memory, "scan": scanning}
+    measures = {"engine": engine, "options": options, "processes": processes, "memory": memory, "scan": scanning}
     for part in arguments.part or PARTS:
         recorded[part] = measures[part]()
         write_results("synthesis", "python -m benchmarks.synthesis", [0], recorded)

@@ -126,6 +126,26 @@ def test_workers_end_with_a_killed_driver_and_the_next_one_goes_on(tmp_path: Pat
     assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".tmp-*"))
 
 
+IDLE_DRIVER = """
+import time
+from benchmarks.stand_in import OpenStandIns
+from prismkd.executors.local import ProcessWorker
+if __name__ == "__main__":
+    worker = ProcessWorker(OpenStandIns("unused"), "cpu")
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_worker_without_work_ends_with_its_driver(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(IDLE_DRIVER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen([sys.executable, str(tmp_path / "driver.py")], env=environment, stdout=subprocess.PIPE)
+    assert driver.stdout is not None and driver.stdout.readline() == b"started\n"
+    driver.kill()
+    driver.communicate(timeout=30)  # the worker shares its output: this ends when both have
+
+
 # --- Ray ---------------------------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,14 @@ def test_damage_is_found_and_repaired_to_the_same_bytes(whole: Path, damage, nam
     assert kinds(whole) == [] and contents(whole) == before
 
 
+def test_a_record_without_its_shard_does_not_stop_the_writer(whole: Path) -> None:
+    before = contents(whole)
+    (whole / "shard-000001.tar").unlink()
+    assert 1 not in scan(whole).records and kinds(whole) == [("damaged", 1)]
+    draw(whole, 1)
+    assert kinds(whole) == [] and contents(whole) == before
+
+
 def test_what_a_killed_writer_leaves_is_no_sample(whole: Path) -> None:
     (whole / "ledger" / "shard-000002.json").unlink()
     (whole / ".tmp-shard-000002.tar.9").write_bytes(b"half")
@@ -127,6 +135,7 @@ def test_neither_file_times_nor_a_jumping_clock_matter(whole: Path, monkeypatch:
     monkeypatch.setattr("time.time", lambda: next(jumps))
     draw(whole, 0)
     assert contents(whole) == before and kinds(whole) == []
+    assert 0 <= scan(whole).records[0].seconds < 60
 
 
 # --- disks -------------------------------------------------------------------------------------------------------
