@@ -241,6 +241,15 @@ def engine_table(data: dict[str, Any]) -> str:
     return table(["what", "measured"], lines)
 
 
+def options_table(data: dict[str, Any]) -> str:
+    """What PyTorch's options bring over the default."""
+    lines = [
+        [name, f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"]
+        for name, row in data["options"].items()
+    ]
+    return table(["option", "throughput over the default"], lines)
+
+
 TABLES = {
     "students": student_table,
     "images": image_table,
@@ -255,5 +264,6 @@ TABLES = {
     "senses": senses_table,
     "faults": faults_table,
     "engine": engine_table,
+    "options": options_table,
     "provenance": provenance,
 }
