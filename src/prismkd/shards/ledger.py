@@ -270,9 +270,8 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
             continue  # removed since the listing
         record, size = _from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
         if record is None or record.shard != number:
-            damaged[number] = (
-                f"expected the commit record of shard {number} in {storage / f'ledger/{name}'}, got another"
-            )
+            where = storage / f"ledger/{name}"
+            damaged[number] = f"expected a commit record of shard {number} in {where}, got something else"
         elif size != record.bytes:
             got = "no file" if size is None else f"{size} bytes"
             damaged[number] = f"expected {record.bytes} bytes in {storage / tar_name(number)}, got {got}"
@@ -340,14 +339,14 @@ def finished(folder: Folder) -> tuple[Manifest, Scan]:
     missing = manifest.missing(found.records)
     if missing:
         raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(manifest.ranges) - len(missing)}; finish "
-            "it with `prismkd synthesize` or `prismkd repair` first"
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(manifest.ranges) - len(missing)}; "
+            "finish it with `prismkd synthesize` or `prismkd repair` first"
         )
     strange = [shard for shard in found.records if shard >= len(manifest.ranges)]
     if strange:
         raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {storage / tar_name(strange[0])}; move it "
-            "and its commit record away"
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {tar_name(strange[0])}; move it and its "
+            "commit record away"
         )
     return manifest, found
 
