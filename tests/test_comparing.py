@@ -67,6 +67,7 @@ def test_the_other_way_round_is_the_negative_and_says_the_same(tmp_path: Path) -
     assert back.domains[0].difference == -there.domains[0].difference
     assert back.domains[0].p == there.domains[0].p
     assert back.sentence().startswith("prism is better than plain on id by ")
+    assert "interval -" not in back.sentence()
 
 
 def test_two_runs_are_compared_by_prism_or_by_the_methods_that_are_named(tmp_path: Path) -> None:
