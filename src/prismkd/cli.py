@@ -33,6 +33,7 @@ COMMANDS = {
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
     "report": "the run directory to one HTML page",
+    "compare": "two runs, or two methods of one, on the same test images: which is better, and could it be chance?",
     "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
     "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
@@ -40,7 +41,13 @@ SEQUENCES = {
     "run": ("prompts", "synthesize", "distill", "evaluate", "report"),
     "plan": ("prompts", "plan"),
 }
-DATASET_COMMANDS = {"status": "status", "verify": "verify", "export": "export_", "merge": "merge_"}
+DATASET_COMMANDS = {
+    "status": "status",
+    "verify": "verify",
+    "export": "export_",
+    "merge": "merge_",
+    "compare": "compare_",
+}
 WHOLE, NUMBER = "[0-9]{1,6}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
 FLAGS = {"plan": ("--dry-run", "--json")}
 NUMBERS = {"plan": {"--price": NUMBER}, "synthesize": {"--rank": WHOLE, "--world": WHOLE}}

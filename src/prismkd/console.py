@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prismkd.comparing import Comparison
     from prismkd.estimating import Estimate
     from prismkd.preview import Preview
     from prismkd.shards import Finding
@@ -148,6 +149,20 @@ def print_estimate(found: Estimate) -> None:
     cost = f", cost {found.device_hours * found.price:,.2f}" if found.price else ""
     plural = "s" * (found.num_devices > 1)
     print(f"{text} device{plural}, {total:.3g} GB{cost}; measured on {found.num_measured} images each")
+
+
+def print_comparison(found: Comparison) -> None:
+    """B against A on every domain, and what is to be said."""
+    lines = []
+    for row in found.domains:
+        low, high = (f"{100 * bound:+.1f}" for bound in row.interval)
+        lines.append([row.domain, f"{row.num_images:,}", f"{row.top1_a:.3f}", f"{row.top1_b:.3f}",
+                      f"{100 * row.difference:+.1f}", f"{low} to {high}", f"{row.p_holm:.2g}"])  # fmt: skip
+    header = ["domain", "images", f"A: {found.a.name}", f"B: {found.b.name}", "B - A", "95 % interval", "p"]
+    seeds = ", ".join(map(str, found.seeds))
+    _print(f"Top-1 on the same images, differences in points, seeds {seeds}", header, lines, left=1)
+    print("p: exact sign test over images, Holm-corrected over domains; interval: bootstrap over images and seeds")
+    print(found.sentence())
 
 
 def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> None:

@@ -1,4 +1,4 @@
-"""Commands on data sets that are there: how far they are, whether they are whole, and copies in other layouts."""
+"""Commands on runs and data sets that are there: how far they are, whether they are whole, copies, comparisons."""
 
 from __future__ import annotations
 
@@ -71,6 +71,18 @@ class MergeArguments:
     """Folders of shards, such as runs/a/seed-0/prism/images."""
 
 
+@dataclass(frozen=True)
+class CompareArguments:
+    """Two runs, or two methods of one, on the same test images: which is better, and could it be chance?"""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """One run's folder, or two: A, then B."""
+    methods: tuple[str, ...] = ()
+    """A's method and B's, or one for both; of one run two."""
+    json: bool = False
+    """Print JSON."""
+
+
 def parse(kind: type[Arguments], command: str, arguments: list[str]) -> Arguments:
     """The command line as the dataclass ``kind``."""
     return tyro.cli(kind, args=arguments, prog=f"prismkd {command}")
@@ -132,6 +144,18 @@ def merge_(arguments: list[str], track: Track) -> None:
     with track("merge", total) as progress:
         count = merge(sources, Storage(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
+
+
+def compare_(arguments: list[str], track: Track) -> None:
+    """``prismkd compare``."""
+    from prismkd.comparing import compare
+
+    asked = parse(CompareArguments, "compare", arguments)
+    found = compare(asked.runs, asked.methods)
+    if asked.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        console.print_comparison(found)
 
 
 def _data_sets(folder: Path) -> list[Storage]:

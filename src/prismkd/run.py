@@ -13,12 +13,13 @@ from typing import Any
 from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import LAST_METHOD, images_of, job_folder, jobs_of, read_json, write_json
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName
+from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
@@ -67,10 +68,9 @@ class Run:
     @cached_property
     def test(self) -> LabelledImages:
         """The labelled test images of every domain."""
-        source = self.config.evaluation.source
-        return load_labelled_images(
-            asset("test.parquet") if source == "pictograms" else Path(source), len(self.classes)
-        )
+        config = self.config.evaluation
+        source = asset("test.parquet") if config.source == "pictograms" else config.source
+        return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
 
     @cached_property
     def real(self) -> LabelledImages | None:
@@ -78,9 +78,18 @@ class Run:
         source = self.config.evaluation.real
         if not source:
             return None
-        return load_labelled_images(
-            asset("real.parquet") if source == "pictograms" else Path(source), len(self.classes)
-        )
+        path = asset("real.parquet") if source == "pictograms" else source
+        return load_labelled_images(path, self._labels, *self._test_size)
+
+    @property
+    def _labels(self) -> ClassLabels:
+        """The classes by all that test sets may call them."""
+        return ClassLabels(names_of(self.classes))
+
+    @property
+    def _test_size(self) -> tuple[int, int | None]:
+        """The wanted size of real images, and the size where none is wanted but they differ."""
+        return self.config.evaluation.image_size, self.teacher.input_size
 
     @property
     def jobs(self) -> list[tuple[int, str]]:
@@ -200,12 +209,10 @@ def _check_inputs(run: Run) -> None:
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
         raise UserError(
-            "expected evaluation.source, a parquet file of test images of your classes, got none; name the file "
-            "(columns image, label, domain)"
+            "expected evaluation.source, test images of your classes, got none; name a folder of class folders, "
+            "webdataset shards or Parquet files"
         )
-    if "id" not in run.test.domains:
-        found = ", ".join(sorted(set(run.test.domains)))
-        raise UserError(f"expected test images of the domain id, got only {found}; name the teacher's own domain id")
+    _ = run.test
 
 
 def _check_diversity(config: Config, num_classes: int) -> None:
