@@ -23,6 +23,7 @@ from prismkd.config import Config
 from prismkd.delivery import export_student as module
 from prismkd.delivery.export_student import export_student
 from prismkd.delivery.graph import compare, write_graph
+from prismkd.delivery.image_files import fit, read_image
 from prismkd.delivery.student_folder import read_delivered
 from prismkd.errors import UserError
 from prismkd.students import new_network
@@ -134,9 +135,12 @@ def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: in
     transform = timm.data.create_transform(**data)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 25, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
-    ready = transform(picture)
-    assert ready.shape == (channels, SIDE, SIDE) and 0 <= ready.min() < ready.max() <= 1, "squashed, not normalized"
+    picture.save(tmp_path / "picture.png")
+    squashed = fit(read_image(tmp_path / "picture.png"), channels, SIDE)
+    np.testing.assert_allclose(transform(picture).numpy(), squashed, atol=0.01)  # Pillow's steps of 1/255, twice
     assert list(model.pretrained_cfg["label_names"]) == NAMES
+    tuned = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7)
+    assert tuned(images).shape == (4, 7), "timm replaces the last layer for other classes"
 
 
 def test_each_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:

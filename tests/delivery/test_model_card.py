@@ -58,11 +58,23 @@ def test_a_student_that_is_not_evaluated_has_no_figures(tmp_path: Path) -> None:
     assert "Not measured" in card and not ModelCard(card).data.eval_results and "0.700" not in card
 
 
+def test_the_name_of_the_user_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run", ["bell", "mouse"])
+    record = json.loads((run / "run.json").read_text())
+    record["command"] = "prismkd run --config /home/jane/a.toml --out s3://bucket/b"
+    (run / "run.json").write_text(json.dumps(record))
+    for home, shown in (("/home/jane", "--config ~/a.toml"), ("/", "--config /home/jane/a.toml")):
+        monkeypatch.setenv("HOME", home)
+        card = card_of(run, tmp_path / f"out{len(home)}")
+        assert f"{shown} --out s3://bucket/b" in dict(table_rows(card, "How it was made"))["run"]
+
+
 def test_hostile_names_stay_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run", HOSTILE, seeds=(0,))
     card = card_of(run, tmp_path / "out")
     assert "<script>" not in card
     assert [row[0] for row in table_rows(card, "Classes")] == [str(label) for label in range(len(HOSTILE))]
+    assert table_rows(card, "Classes")[3][1] == "two lines"
     assert all(len(row) == 2 for title in ("Classes", "How it was made") for row in table_rows(card, title))
     assert ModelCard(card).data.library_name == "prismkd"
     config = json.loads((tmp_path / "out" / "config.json").read_text())

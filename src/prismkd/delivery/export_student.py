@@ -59,8 +59,7 @@ def export_student(
         check_packages()
     source, seed = student_of(directory, method, seed)
     classifier = load_classifier(source)
-    config = {**classifier.config, "input_size": image_side(directory, classifier.config)}
-    names = class_names(directory)
+    names, side = class_names(directory), image_side(directory, classifier.config)
     if len(names) != classifier.num_classes:
         raise UserError(
             f"expected {classifier.num_classes} class names in {directory / 'run.json'}, one per output of the "
@@ -71,12 +70,12 @@ def export_student(
         folder = Path(temporary, "student")
         folder.mkdir()
         with track(f"export to {layout}", len(LAYOUTS[layout])) as progress:
-            delivered = write_student(folder, source / WEIGHTS, classifier, config, names, layout)
+            delivered = write_student(folder, source / WEIGHTS, classifier, names, side, layout)
             progress(1)
             parity = None
             if GRAPH in LAYOUTS[layout]:
-                images, kind = _parity_images(directory, classifier, delivered["input_size"])
-                parity = check_parity(folder / GRAPH, classifier, images, delivered["input_size"], kind)
+                images, kind = _parity_images(directory, classifier, side)
+                parity = check_parity(folder / GRAPH, classifier, images, side, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -87,16 +86,16 @@ def export_student(
 
 
 def write_student(
-    folder: Path, weights: Path, classifier: Classifier, config: dict[str, Any], names: list[str], layout: str
+    folder: Path, weights: Path, classifier: Classifier, names: list[str], side: int, layout: str
 ) -> dict[str, Any]:
     """Write configuration, weights and graph as ``layout`` says; returns the configuration."""
     traits = getattr(classifier.network, "pretrained_cfg", None)
-    delivered = delivered_config(config, names, config["input_size"], traits)
+    delivered = delivered_config(classifier.config, names, side, traits)
     (folder / CONFIG).write_text(json.dumps(delivered, indent=1) + "\n")
     if WEIGHTS in LAYOUTS[layout]:
         shutil.copyfile(weights, folder / WEIGHTS)
     if GRAPH in LAYOUTS[layout]:
-        write_graph(folder / GRAPH, classifier, delivered["input_size"])
+        write_graph(folder / GRAPH, classifier, side)
     return delivered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,7 +179,8 @@ def _examples(folder: Path) -> list[str]:
 
 def _public(text: str) -> str:
     """Without the name of the user, which a home folder shows."""
-    return text.replace(str(Path.home()), "~")
+    home = os.path.expanduser("~").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from prismkd.errors import UserError
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}
-TIMM_TRAITS = ("first_conv", "classifier", "fixed_input_size", "pool_size")  # of an architecture, not of its weights
+TIMM_TRAITS = ("first_conv", "classifier")  # layers that timm replaces for other channels and classes
 
 
 def student_of(directory: Path, method: str, seed: int | None) -> tuple[Path, int]:
