@@ -28,12 +28,14 @@ COMMANDS = {
     "status": "how far a run is, from another terminal too",
     "verify": "read every byte of the images again",
     "repair": "draw again what is damaged, missing or was given up",
-    "export": "the images as imagefolder, hf (Parquet) or webdataset",
+    "export": "the images as imagefolder, hf (Parquet) or webdataset; a student as safetensors, ONNX or both",
     "merge": "several data sets as one",
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
     "report": "the run directory to one HTML page",
     "compare": "two runs, or two methods of one, on the same test images: which is better, and could it be chance?",
+    "predict": "what a student sees on image files",
+    "push-to-hub": "an exported student or data set to the Hugging Face hub, only with --yes",
     "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
     "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
@@ -48,6 +50,7 @@ DATASET_COMMANDS = {
     "merge": "merge_",
     "compare": "compare_",
 }
+STUDENT_COMMANDS = {"predict": "predict", "push-to-hub": "push_to_hub"}
 WHOLE, NUMBER = "[0-9]{1,6}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
 FLAGS = {"plan": ("--dry-run", "--json")}
 NUMBERS = {"plan": {"--price": NUMBER}, "synthesize": {"--rank": WHOLE, "--world": WHOLE}}
@@ -111,6 +114,11 @@ def _run_command(command: str, arguments: list[str]) -> None:
 
         with _tracker() as track:
             getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, track)
+        return
+    if command in STUDENT_COMMANDS:
+        from prismkd import student_commands
+
+        getattr(student_commands, STUDENT_COMMANDS[command])(arguments)
         return
     options, arguments = _take_options(command, arguments)
     file, out, rest = _split_off(arguments)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prismkd.comparing import Comparison
+    from prismkd.delivery.hub import Upload
+    from prismkd.delivery.predict import Prediction
     from prismkd.estimating import Estimate
     from prismkd.preview import Preview
     from prismkd.shards import Finding
     from prismkd.status import Status
 
 NUM_CLASSES_SHOWN = 12
+NUM_FILES_SHOWN = 20
 
 
 def print_students(out: Path) -> None:
@@ -165,6 +168,33 @@ def print_comparison(found: Comparison) -> None:
     print(found.sentence())
 
 
+def print_predictions(found: list[Prediction], names: list[str]) -> None:
+    """What a student sees on each file."""
+    lines = []
+    for row in found:
+        cells = [f"{names[label]} {probability:.1%}" for label, probability in row.top] or [row.problem]
+        lines.append([printable(text) for text in (str(row.file), cells[0], ", ".join(cells[1:]))])
+    failed = sum(bool(row.problem) for row in found)
+    trouble = f", {failed} unreadable" if failed else ""
+    _print(f"{len(found):,} file{'s' * (len(found) != 1)}{trouble}", ["file", "class", "then"], lines, left=3)
+
+
+def print_upload(plan: Upload) -> None:
+    """What would be sent where."""
+    lines = [[printable(name), f"{size:,}"] for name, size in list(plan.files.items())[:NUM_FILES_SHOWN]]
+    if len(plan.files) > NUM_FILES_SHOWN:
+        lines.append([f"and {len(plan.files) - NUM_FILES_SHOWN:,} more", ""])
+    visibility = "private" if plan.private else "public"
+    _print(f"{plan.folder}", ["file", "bytes"], lines, left=1)
+    print(f"{len(plan.files):,} files, {sum(plan.files.values()):,} bytes, to the {visibility} {plan.kind} repository "
+          f"{plan.repository} on the Hugging Face hub")  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """A name from outside, without what would control a terminal."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
 def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> None:
     """A table whose first ``left`` columns are text."""
     from rich.console import Console
@@ -173,7 +203,7 @@ def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> 
 
     table = Table(title=title)
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < left else "right")
+        table.add_column(name, justify="left" if place < left else "right", overflow="fold")
     for line in lines:
         table.add_row(*map(escape, line))
     Console(emoji=False).print(table)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from prismkd import console
+from prismkd.delivery.student_folder import LAYOUTS
 from prismkd.directory import images_of, jobs_of, recorded_config
 from prismkd.errors import UserError
 from prismkd.export import export, merge
@@ -47,14 +48,15 @@ class VerifyArguments:
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """Copy a finished data set in another layout; images keep their bytes."""
+    """A finished data set in another layout, images keeping their bytes; or a student, with its model card."""
 
     out: Path
     """The run's folder, or a folder of shards."""
-    to: Literal["imagefolder", "hf", "webdataset"]
-    """A folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm."""
+    to: Literal["imagefolder", "hf", "webdataset", "safetensors", "onnx", "student"]
+    """Images: a folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm. Student: its
+    weights, an ONNX graph that is checked in onnxruntime, or both."""
     dest: str
-    """A new folder or URL."""
+    """A new folder; for images also a URL."""
     method: str = "prism"
     """Which of the run's methods."""
     seed: int | None = None
@@ -129,11 +131,26 @@ def verify(arguments: list[str], track: Track) -> None:
 def export_(arguments: list[str], track: Track) -> None:
     """``prismkd export``."""
     asked = parse(ExportArguments, "export", arguments)
+    if asked.to in LAYOUTS:
+        _export_student(asked, track)
+        return
     source = _one_data_set(asked.out, asked.method, asked.seed)
     manifest = read_manifest(source)
     with track(f"export to {asked.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, asked.to, Storage(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
+
+
+def _export_student(asked: ExportArguments, track: Track) -> None:
+    if "://" in asked.dest:
+        raise UserError(f"expected a folder for a student, got {asked.dest}; export, then `prismkd push-to-hub`")
+    from prismkd.delivery.export_student import export_student
+
+    parity = export_student(asked.out, asked.method, asked.seed, asked.to, Path(asked.dest), track)
+    files = sorted(path.name for path in Path(asked.dest).iterdir())
+    print(f"student of {asked.method} in {asked.dest}: {', '.join(files)}")
+    if parity is not None:
+        print(parity)
 
 
 def merge_(arguments: list[str], track: Track) -> None:
