@@ -55,6 +55,16 @@ def test_ranks_share_a_directory_with_each_other_and_with_no_other_command(tmp_p
         process.wait()
 
 
+def test_no_rank_starts_beside_a_whole_command(tmp_path: Path) -> None:
+    process = hold(tmp_path, "run")
+    try:
+        with pytest.raises(UserError, match="in use by process"), locked(tmp_path, "rank-0-of-2"):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
     process = hold(tmp_path, "prepare")
     start = time.monotonic()

@@ -236,6 +236,8 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    if ("--rank" in options) != ("--world" in options):
+        raise UserError("expected --rank and --world together, got one of them; give both")
     share = synthesizing.Share(int(options.get("--rank", 0)), int(options.get("--world", 1)))
     steps: dict[str, Callable[[Run], Any]] = {
         "senses": prompting.senses,

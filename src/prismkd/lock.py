@@ -32,6 +32,8 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
         lock = FileLock(folder / f"{name}.lock")
         if name == "run":
             _check_no_rank(directory)
+        elif name.startswith("rank-") and is_locked(directory):
+            raise _in_use(directory, "run")
         lock.acquire(timeout=-1 if wait else 0.5)  # `status` holds it for an instant
     except Timeout:
         raise _in_use(directory, name) from None

@@ -259,7 +259,7 @@ def device_names(name: str) -> list[str]:
 def _finish(run: Run, seed: int, method: str, images: Storage, manifest: Manifest) -> None:
     """Where all shards are there, whoever drew them: the summary, and what other tools want to know of the data set."""
     found = scan(images, manifest.plan_hash)
-    left = len(manifest.ranges) - len(found.records)
+    left = len(manifest.missing(found.records))
     if left:
         warn(f"{left} of {len(manifest.ranges)} shards of {images.url} are left to other ranks")
         return

@@ -50,6 +50,11 @@ def test_all_units_are_done_once() -> None:
     assert (failed, warnings, sorted(begun), stopped, images) == ({}, [], [0, 1, 2, 3], 2, 20)
 
 
+def test_a_worker_that_dies_after_its_unit_is_done_is_replaced() -> None:
+    failed, warnings, stopped, images = run(lambda unit: [*DONE, Event("lost", "its process ended")], workers=1)
+    assert (failed, warnings, stopped, images) == ({}, [], 4, 20)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason", "restarts"),
     [

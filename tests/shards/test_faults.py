@@ -93,6 +93,26 @@ def test_a_record_without_its_shard_does_not_stop_the_writer(whole: Path) -> Non
     assert kinds(whole) == [] and contents(whole) == before
 
 
+def test_a_truncated_shard_is_drawn_again_by_its_writer(whole: Path) -> None:
+    before = contents(whole)
+    with (whole / "shard-000001.tar").open("r+b") as file:
+        file.truncate(1000)
+    draw(whole, 1)
+    assert kinds(whole) == [] and contents(whole) == before
+
+
+def test_a_record_of_another_shard_is_damage(whole: Path) -> None:
+    for folder, ending in (("ledger", "json"), (".", "tar")):
+        source = whole / folder / f"shard-000000.{ending}"
+        (whole / folder / f"shard-000001.{ending}").write_bytes(source.read_bytes())
+    assert kinds(whole) == [("damaged", 1)]
+
+
+def test_a_damaged_record_of_a_failure_stops_nothing(whole: Path) -> None:
+    (whole / "ledger" / "shard-000001.failed.json").write_text("{")
+    assert scan(whole).failed == {1: "unknown (its record is damaged)"}
+
+
 def test_what_a_killed_writer_leaves_is_no_sample(whole: Path) -> None:
     (whole / "ledger" / "shard-000002.json").unlink()
     (whole / ".tmp-shard-000002.tar.9").write_bytes(b"half")

@@ -126,7 +126,9 @@ def test_a_changed_commit_record_is_named(tmp_path: Path) -> None:
     write_shard(tmp_path, 0, some_samples(), "plan")
     path = tmp_path / "ledger" / "shard-000000.json"
     path.write_text(path.read_text().replace('"count": 3', '"count": 4'))
-    with pytest.raises(UserError, match=r"expected a commit record in .*shard-000000\.json, got something else"):
+    with pytest.raises(
+        UserError, match=r"expected a commit record of shard 0 in .*shard-000000\.json, got something else"
+    ):
         verify(tmp_path)
 
 

@@ -152,12 +152,14 @@ class Pool:
 
     def _fail(self, seat: _Seat, event: Event, queue: deque[int], progress: Progress) -> None:
         """Put the unit back, or give it up; replace a worker that is lost."""
-        assert seat.unit is not None and seat.worker is not None
-        unit, seat.unit = seat.unit, None
-        progress(-seat.done)
+        assert seat.worker is not None
         if event.kind == "lost":
             seat.worker.stop()
             seat.worker = None
+        if seat.unit is None:
+            return  # it ended after its unit was done
+        unit, seat.unit = seat.unit, None
+        progress(-seat.done)
         self._tries[unit] += 1
         if self._tries[unit] >= self.policy.max_tries:
             self._given_up[unit] = event.text

@@ -68,6 +68,10 @@ class Manifest:
         parts = [range(start, end) for start, end in zip(starts, self.ends, strict=False)]
         return [part[at : at + self.shard_size] for part in parts for at in range(0, len(part), self.shard_size)]
 
+    def missing(self, present: Collection[int]) -> list[int]:
+        """Numbers of the plan's shards that aren't among those ``present``."""
+        return [shard for shard in range(len(self.ranges)) if shard not in present]
+
     def extended(self, num_images: int) -> Manifest:
         """With more images behind those that are there."""
         return replace(self, ends=(*self.ends, num_images)) if num_images > self.num_images else self
@@ -240,7 +244,7 @@ def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | No
         record = _from_json(storage.read(record_name(shard)))
     except FileNotFoundError:
         return None
-    if record is None or not storage.exists(tar_name(shard)):
+    if record is None or storage.size(tar_name(shard)) != record.bytes:
         return None
     if record.plan_hash != plan_hash:
         raise UserError(
@@ -262,9 +266,12 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
     contents = storage.read_all([f"ledger/{name}" for name in wanted.values()])
     records, damaged = dict[int, ShardRecord](), dict[int, str]()
     for number, name in sorted(wanted.items()):
+        if f"ledger/{name}" not in contents:
+            continue  # removed since the listing
         record, size = _from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
-        if record is None:
-            damaged[number] = f"expected a commit record in {storage / f'ledger/{name}'}, got something else"
+        if record is None or record.shard != number:
+            where = storage / f"ledger/{name}"
+            damaged[number] = f"expected a commit record of shard {number} in {where}, got something else"
         elif size != record.bytes:
             got = "no file" if size is None else f"{size} bytes"
             damaged[number] = f"expected {record.bytes} bytes in {storage / tar_name(number)}, got {got}"
@@ -280,7 +287,16 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
 
 def _failures(storage: Storage, ledger: Iterable[str]) -> dict[int, str]:
     found = {number: name for name in ledger if (number := shard_number(name, ".failed.json")) is not None}
-    return {number: str(json.loads(storage.read(f"ledger/{name}"))["reason"]) for number, name in sorted(found.items())}
+    contents = storage.read_all([f"ledger/{name}" for name in found.values()])
+    return {number: _reason(contents[f"ledger/{name}"]) for number, name in sorted(found.items())
+            if f"ledger/{name}" in contents}  # fmt: skip
+
+
+def _reason(contents: bytes) -> str:
+    try:
+        return str(json.loads(contents)["reason"])
+    except (ValueError, KeyError, TypeError):
+        return "unknown (its record is damaged)"
 
 
 def give_up(folder: Folder, shard: int, reason: str) -> None:
@@ -320,11 +336,17 @@ def finished(folder: Folder) -> tuple[Manifest, Scan]:
     manifest, found = read_manifest(storage), scan(storage)
     if manifest is None:
         raise UserError(f"expected a data set of prismkd with dataset.json, got {storage.url}; check the path")
-    missing = len(manifest.ranges) - len(found.records)
+    missing = manifest.missing(found.records)
     if missing:
         raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(found.records)}; finish it with "
-            "`prismkd synthesize` or `prismkd repair` first"
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(manifest.ranges) - len(missing)}; "
+            "finish it with `prismkd synthesize` or `prismkd repair` first"
+        )
+    strange = [shard for shard in found.records if shard >= len(manifest.ranges)]
+    if strange:
+        raise UserError(
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {tar_name(strange[0])}; move it and its "
+            "commit record away"
         )
     return manifest, found
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -62,8 +63,7 @@ class Storage:
             folder = self.local / below
             if not folder.is_dir():
                 return {}
-            with os.scandir(folder) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            return {path.name: size for path in folder.iterdir() if (size := _size(path)) is not None}
         system, root = self._remote
         system.invalidate_cache()
         try:
@@ -75,12 +75,17 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
+        return self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """A file's bytes; None where there is none."""
         if self.local is not None:
-            return (self.local / name).is_file()
+            return _size(self.local / name)
         system, root = self._remote
         system.invalidate_cache()
         with _teaching(self.url):
-            return bool(system.isfile(f"{root}/{name}"))
+            path = f"{root}/{name}"
+            return int(system.size(path)) if system.isfile(path) else None
 
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
@@ -88,9 +93,13 @@ class Storage:
             return file.read()
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Many small files, at once where the store can do that."""
+        """Many small files, at once where the store can do that; without those that others have removed meanwhile."""
         if self.local is not None:
-            return {name: (self.local / name).read_bytes() for name in names}
+            found = {}
+            for name in names:
+                with suppress(FileNotFoundError):
+                    found[name] = (self.local / name).read_bytes()
+            return found
         system, root = self._remote
         with _teaching(self.url):
             found = system.cat([f"{root}/{name}" for name in names]) if names else {}
@@ -192,6 +201,15 @@ def _teaching(path: str, *, writing: bool = False) -> Iterator[None]:
             raise UserError(f"expected room for {path}, got: {reason}; {remedy}") from None
         remedy = "check the permissions, or choose another folder; what is committed stays"
         raise UserError(f"expected {path} to be usable, got: {reason}; {remedy}") from None
+
+
+def _size(path: Path) -> int | None:
+    """A file's bytes; None where it is none, or has been renamed or removed since it was listed."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _sync_folder(folder: Path) -> None:
