@@ -22,7 +22,8 @@ from prismkd.prompts import ClassName
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, load_judge, load_teacher
+from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher
+from prismkd.teachers.ensemble import weighting_from_json
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -30,6 +31,7 @@ NO_MATTER = {  # settings that no result depends on
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
 }
+ENSEMBLE = "ensemble.json"  # how several teachers are weighted
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
@@ -48,8 +50,12 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list."""
-        return load_teacher(self.config.teacher, [item.name for item in self.classes])
+        """The teacher, checked against the class list; several with the weighting that the prompts stage found."""
+        teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
+        path = self.directory / ENSEMBLE
+        if isinstance(teacher, Ensemble) and path.is_file():
+            teacher.weighting = weighting_from_json(read_json(path))
+        return teacher
 
     @cached_property
     def generator(self) -> TextToImage:
