@@ -42,14 +42,15 @@ class Weighting:
 
     centers: tuple[float, ...]
     scales: tuple[float, ...]
-    sharpness: float = 1.0
+    sharpness: float
 
 
 class Ensemble(Classifier):
     """Members with their outputs' places among the classes, seen from outside as one ``Classifier``.
 
     ``f_y(x) = sum_m w_m(x) (f_m,y(x) + center_m) / sum_m w_m(x)`` over the members m that know the class y, with
-    ``w_m = softmax_m(-sharpness (E_m(x) - center_m) / scale_m)``, ``E_m`` the member's free energy of the image.
+    ``w_m = softmax_m(-sharpness (E_m(x) - center_m) / scale_m)``, ``E_m`` the member's free energy of the image. Until
+    ``weighting`` is set from ``calibrated``, it is the plain average.
     """
 
     def __init__(self, members: Sequence[Classifier], columns: Sequence[Sequence[int]], num_classes: int) -> None:
@@ -57,7 +58,7 @@ class Ensemble(Classifier):
         channels = max(member.in_channels for member in members)
         super().__init__(nn.ModuleList(members), {"num_classes": num_classes, "in_channels": channels})
         self.members = list(members)
-        self.weighting = Weighting((0.0,) * len(members), (1.0,) * len(members))
+        self.weighting = Weighting((0.0,) * len(members), (1.0,) * len(members), sharpness=0.0)
         for number, own in enumerate(columns):
             self.register_buffer(f"columns_{number}", torch.tensor(own))
 
