@@ -22,7 +22,7 @@ from prismkd.prompts import ClassName
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher
+from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
 from prismkd.teachers.ensemble import weighting_from_json
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
@@ -102,10 +102,19 @@ class Run:
         return images_of(self.config, self.directory, seed, method)
 
 
-def open_run(config: Config, directory: Path, command: str, track: Track, *, claim: bool = True) -> Run:
+def open_run(
+    config: Config,
+    directory: Path,
+    command: str,
+    track: Track,
+    *,
+    claim: bool = True,
+    teacher: Classifier | None = None,
+) -> Run:
     """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
 
-    With ``claim`` off nothing is written, and ``directory`` is only a name.
+    With ``claim`` off nothing is written, and ``directory`` is only a name. A ``teacher`` takes the place of the one
+    that ``config`` names.
 
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
@@ -114,7 +123,11 @@ def open_run(config: Config, directory: Path, command: str, track: Track, *, cla
     config = _with_pinned_generator(config, record)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
+    if teacher is not None:
+        config = replace(config, teacher=f"module {weights_digest(teacher)}")
     run = Run(config, directory, track)
+    if teacher is not None:
+        run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
     _check_inputs(run)
     resolved = json.loads(json.dumps(asdict(config)))
