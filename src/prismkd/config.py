@@ -213,7 +213,10 @@ class Config:
     classes: str = "pictograms"
     """``pictograms``, ``teacher`` (the names it carries), a list such as imagenet-1k or office-home, or a file."""
     teacher: str = "pictograms"
-    """``pictograms``, or a folder with ``config.json`` and ``model.safetensors``."""
+    """``pictograms``, a classifier folder (config.json, model.safetensors), timm:NAME@FILE, torchvision:NAME@FILE,
+    transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""
+    trust: bool = False
+    """Open teachers that are programs (exported, torchscript), which may run any code."""
     methods: tuple[str, ...] = ("plain", "prism")
     """What to run, side by side: real, plain, more, eda, dpe, prism."""
     seeds: tuple[int, ...] = (0,)

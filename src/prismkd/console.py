@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from prismkd.comparing import Comparison
     from prismkd.delivery.hub import Upload
     from prismkd.delivery.predict import Prediction
+    from prismkd.doctor import Check
     from prismkd.estimating import Estimate
     from prismkd.preview import Preview
     from prismkd.shards import Finding
@@ -31,6 +32,11 @@ def print_students(out: Path) -> None:
             cells.append(f"{sum(values) / len(values):.3f}")
         lines.append([method, *cells])
     _print("Top-1 accuracy of the students", ["method", *domains], lines, left=1)
+
+
+def print_checks(checks: list[Check]) -> None:
+    """What was found of a teacher."""
+    _print("The teacher", ["check", "", "found"], [[check.name, check.status, check.text] for check in checks], 3)
 
 
 def print_survival(out: Path) -> None:

@@ -23,7 +23,8 @@ from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, load_judge, load_teacher
+from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
+from prismkd.teachers.ensemble import weighting_from_json
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -31,6 +32,7 @@ NO_MATTER = {  # settings that no result depends on
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
 }
+ENSEMBLE = "ensemble.json"  # how several teachers are weighted
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
@@ -49,8 +51,12 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list."""
-        return load_teacher(self.config.teacher, [item.name for item in self.classes])
+        """The teacher, checked against the class list; several with the weighting that the prompts stage found."""
+        teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
+        path = self.directory / ENSEMBLE
+        if isinstance(teacher, Ensemble) and path.is_file():
+            teacher.weighting = weighting_from_json(read_json(path))
+        return teacher
 
     @cached_property
     def generator(self) -> TextToImage:
@@ -105,10 +111,19 @@ class Run:
         return images_of(self.config, self.directory, seed, method)
 
 
-def open_run(config: Config, directory: Path, command: str, track: Track, *, claim: bool = True) -> Run:
+def open_run(
+    config: Config,
+    directory: Path,
+    command: str,
+    track: Track,
+    *,
+    claim: bool = True,
+    teacher: Classifier | None = None,
+) -> Run:
     """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
 
-    With ``claim`` off nothing is written, and ``directory`` is only a name.
+    With ``claim`` off nothing is written, and ``directory`` is only a name. A ``teacher`` takes the place of the one
+    that ``config`` names.
 
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
@@ -117,7 +132,11 @@ def open_run(config: Config, directory: Path, command: str, track: Track, *, cla
     config = _with_pinned_generator(config, record)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
+    if teacher is not None:
+        config = replace(config, teacher=f"module {weights_digest(teacher)}")
     run = Run(config, directory, track)
+    if teacher is not None:
+        run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
     _check_inputs(run)
     resolved = json.loads(json.dumps(asdict(config)))

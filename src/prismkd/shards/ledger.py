@@ -345,8 +345,8 @@ def finished(folder: Folder) -> tuple[Manifest, Scan]:
     strange = [shard for shard in found.records if shard >= len(manifest.ranges)]
     if strange:
         raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {tar_name(strange[0])}; move it and its "
-            "commit record away"
+            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {tar_name(strange[0])}; move it and "
+            "its commit record away"
         )
     return manifest, found
 
