@@ -58,11 +58,11 @@ def pictures(run: Path) -> Path:
 @pytest.mark.parametrize("shape", [(3, 64, 64), (3, 50, 80), (1, 7, 9), (1, 32, 32)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_and_size_are_made_as_in_training(shape: tuple[int, ...], channels: int) -> None:
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
     config = {"num_classes": 2, "in_channels": channels, "input_size": 32}
     expected = Classifier(SmallResNet(2, 4, channels), config).preprocess(images).numpy()
     found = np.stack([fit(image, channels, 32) for image in images.numpy()])
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(found, expected, atol=1.01 / 255)  # a level, where a weight falls on a half
 
 
 def test_what_a_file_means(tmp_path: Path) -> None:

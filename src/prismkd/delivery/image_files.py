@@ -13,6 +13,8 @@ from prismkd.errors import UserError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
+LUMA = np.array([0.2989, 0.587, 0.114], np.float32)  # of red, green and blue, as in torchvision
+
 
 class UnreadableImageError(Exception):
     """A file that isn't an image, in one line."""
@@ -78,13 +80,11 @@ def _to_array(image: Image.Image) -> np.ndarray:
 
 
 def fit(image: np.ndarray, channels: int, side: int) -> np.ndarray:
-    """An image (channels, height, width) with the student's channels and size: ``Classifier.preprocess`` in numpy.
-
-    Pillow's filter for float pixels is the one that torch calls antialiased bilinear.
-    """
+    """An image (channels, height, width) with the student's channels and size: ``Classifier.preprocess`` in numpy."""
     if len(image) != channels:
-        image = image.mean(0, keepdims=True) if channels == 1 else np.repeat(image[:1], channels, 0)
+        image = np.tensordot(LUMA, image, 1)[None] if channels == 1 else np.repeat(image[:1], channels, 0)
     if image.shape[1:] == (side, side):
         return image
-    planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in image]
-    return np.stack([np.asarray(plane) for plane in planes])
+    levels = (image * 255 + 0.5).astype(np.uint8)  # in 8 bits, as the teacher's preprocessing rounds too
+    planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in levels]
+    return np.stack([np.asarray(plane, np.float32) / 255 for plane in planes])
