@@ -21,7 +21,10 @@ from benchmarks.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("pictograms", "eda", "dpe", "synthesis")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("pictograms", "eda", "dpe", "synthesis", "teachers")),
+)
 
 
 def record(run_dir: Path, name: str) -> Path:

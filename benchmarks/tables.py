@@ -250,6 +250,22 @@ def options_table(data: dict[str, Any]) -> str:
     return table(["option", "throughput over the default"], lines)
 
 
+def federated_table(data: dict[str, Any]) -> str:
+    """Teachers alone, together, and their students; top-1 over all classes."""
+    rows, domains = data["rows"], ["id", "color", "duotone", "outline", "pixel", "sketch"]
+    names = {"best single teacher": "the best teacher alone", "plain average": "plain average of the logits",
+             "teacher": "weighted by energy", "plain": "student, plain prompts", "eda": "student, EDA",
+             "prism": "student, PRISM"}  # fmt: skip
+    lines = [
+        [
+            text,
+            *(over_seeds([r["top1"] for r in rows if r["who"] == who and r["domain"] == domain]) for domain in domains),
+        ]
+        for who, text in names.items()
+    ]
+    return table(["top-1 over all 24 classes", *domains], lines)
+
+
 TABLES = {
     "students": student_table,
     "images": image_table,
@@ -265,5 +281,6 @@ TABLES = {
     "faults": faults_table,
     "engine": engine_table,
     "options": options_table,
+    "federated": federated_table,
     "provenance": provenance,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,21 @@ def test_what_is_not_whole_is_not_exported(tmp_path: Path) -> None:
 
 
 # --- merged ------------------------------------------------------------------------------------------------------
+
+
+def test_damage_does_not_leave_with_an_export(images: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(images, copy)
+    tar = bytearray((copy / "shard-000001.tar").read_bytes())
+    tar[700] ^= 1
+    (copy / "shard-000001.tar").write_bytes(tar)
+    with pytest.raises(UserError, match="the shard is damaged; `prismkd repair` draws it again"):
+        export(Storage(str(copy)), "webdataset", Storage(str(tmp_path / "out")), lambda count: None)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="the shard is damaged"):
+        merge([Storage(str(images)), Storage(str(copy))], Storage(str(tmp_path / "both")), lambda count: None)
+    with pytest.raises(UserError, match="expected two or more data sets to merge, each once"):
+        merge([Storage(str(images)), Storage(f"{images}/../{images.name}")], Storage(str(tmp_path / "both")), print)
 
 
 def test_merging_keeps_every_byte_and_numbers_anew(images: Path, expected: dict[int, Sample], tmp_path: Path) -> None:

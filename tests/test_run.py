@@ -51,11 +51,13 @@ def digests(folder: Path) -> dict[str, str]:
 def test_metrics_have_the_published_schema(finished: Path) -> None:
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["schema"] == 1
-    assert {row["method"] for row in metrics["results"]} == {"teacher", "real", "plain", "more", "eda", "dpe", "prism"}
+    methods = {"teacher", "real", "plain", "more", "eda", "dpe", "prism", "real-vs-real"}
+    assert {row["method"] for row in metrics["results"]} == methods
     assert {"id", "outline", "duotone", "color", "pixel", "sketch", "images"} == {
         r["domain"] for r in metrics["results"]
     }
-    wanted = {"top1", "agreement", "ece", "precision", "recall", "density", "coverage"}
+    wanted = {"top1", "top5", "agreement", "ece", "vanished_classes", "precision", "recall", "density", "coverage",
+              "sym_precision", "sym_recall", "class_recall", "fd", "kid", "vendi"}  # fmt: skip
     assert wanted <= {row["metric"] for row in metrics["results"]}
     for row in metrics["results"]:
         assert set(row) == {"method", "seed", "domain", "metric", "value", "n", "ci95"}

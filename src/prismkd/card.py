@@ -51,8 +51,8 @@ def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
         "plan": manifest.plan_hash,
         "made with": f"prismkd {__version__}",
     }
-    table = "\n".join(f"| {key} | {_plain(value)} |" for key, value in rows.items())
-    classes = "\n".join(f"| {label} | {_plain(text)} |" for label, text in enumerate(manifest.classes))
+    table = "\n".join(f"| {key} | {escaped(value)} |" for key, value in rows.items())
+    classes = "\n".join(f"| {label} | {escaped(text)} |" for label, text in enumerate(manifest.classes))
     return (
         f"---\n{head.to_yaml()}\n---\n\n"
         "# Synthetic images for knowledge distillation\n\n"
@@ -64,7 +64,7 @@ def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def escaped(text: str) -> str:
     """A text in a Markdown table, where neither it nor HTML in it means anything."""
     escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
     for mark in "\\`*_[]":

@@ -28,11 +28,15 @@ COMMANDS = {
     "status": "how far a run is, from another terminal too",
     "verify": "read every byte of the images again",
     "repair": "draw again what is damaged, missing or was given up",
-    "export": "the images as imagefolder, hf (Parquet) or webdataset",
+    "export": "the images as imagefolder, hf (Parquet) or webdataset; a student as safetensors, ONNX or both",
     "merge": "several data sets as one",
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
     "report": "the run directory to one HTML page",
+    "doctor": "is the teacher what it seems? outputs, preprocessing, gradients, speed; before any image is drawn",
+    "compare": "two runs, or two methods of one, on the same test images: which is better, and could it be chance?",
+    "predict": "what a student sees on image files",
+    "push-to-hub": "an exported student or data set to the Hugging Face hub, only with --yes",
     "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
     "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
@@ -40,13 +44,21 @@ SEQUENCES = {
     "run": ("prompts", "synthesize", "distill", "evaluate", "report"),
     "plan": ("prompts", "plan"),
 }
-DATASET_COMMANDS = {"status": "status", "verify": "verify", "export": "export_", "merge": "merge_"}
+DATASET_COMMANDS = {
+    "status": "status",
+    "verify": "verify",
+    "export": "export_",
+    "merge": "merge_",
+    "compare": "compare_",
+}
+STUDENT_COMMANDS = {"predict": "predict", "push-to-hub": "push_to_hub"}
 WHOLE, NUMBER = "[0-9]{1,6}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
-FLAGS = {"plan": ("--dry-run", "--json")}
+FLAGS = {"plan": ("--dry-run", "--json"), "doctor": ("--json",)}
 NUMBERS = {"plan": {"--price": NUMBER}, "synthesize": {"--rank": WHOLE, "--world": WHOLE}}
 OPTIONS = {
     "prompts": ", and with --dry-run also --num-images N and --json",
     "plan": ", --dry-run, --price PER_DEVICE_HOUR and --json",
+    "doctor": ", --json",
     "synthesize": ", for array jobs --rank R --world W",
 }
 HELP = f"""prismkd {__version__}: data-free knowledge distillation with guided text-to-image diffusion
@@ -105,12 +117,20 @@ def _run_command(command: str, arguments: list[str]) -> None:
         with _tracker() as track:
             getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, track)
         return
+    if command in STUDENT_COMMANDS:
+        from prismkd import student_commands
+
+        getattr(student_commands, STUDENT_COMMANDS[command])(arguments)
+        return
     options, arguments = _take_options(command, arguments)
     file, out, rest = _split_off(arguments)
     if command == "repair" and out is not None:
         config = _own_config(Path(out), file, rest)
     else:
         config = _parse_settings(command, file, rest)
+    if command == "doctor":
+        _doctor(config, as_json="--json" in options)
+        return
     if out is None and "--dry-run" not in options:
         raise UserError("expected --out DIR, got none; name the run's folder")
     _execute(command, config, Path(out or "."), options)
@@ -137,6 +157,33 @@ def _own_config(out: Path, file: str | None, rest: list[str]) -> Config:
         given = " ".join(["--config"] * (file is not None) + rest)
         raise UserError(f"expected --out DIR only, since the run's own settings hold, got {given}; leave them out")
     return recorded_config(out)
+
+
+def _doctor(config: Config, *, as_json: bool) -> None:
+    """Examine the teacher and print what was found; a failed check is an error."""
+    _stay_offline(config)
+    from prismkd import doctor
+    from prismkd.generators import resolve_device
+    from prismkd.prompts.diversify import classes_of
+
+    named = config.teacher == "pictograms" or config.classes != "pictograms"  # else no list was given
+    names = [item.name for item in classes_of(config)] if named else None
+    checks = doctor.examine(config.teacher, names, resolve_device(config.generator.device), trust=config.trust)
+    if as_json:
+        print(json.dumps([check.to_dict() for check in checks], indent=1))
+    else:
+        console.print_checks(checks)
+    doctor.verdict(checks)
+
+
+def _stay_offline(config: Config) -> None:
+    """Nothing but a hub model ever needs the network; has to be said before the libraries are imported."""
+    from prismkd.teachers import needs_the_web
+
+    named = (config.generator.source, config.generator.tiny_decoder)
+    if not any("/" in name and not Path(name).exists() for name in named) and not needs_the_web(config.teacher):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def _bench(arguments: list[str]) -> None:
@@ -208,10 +255,7 @@ def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Con
 
 def _execute(command: str, config: Config, out: Path, options: dict[str, float]) -> None:
     """Import torch, open the run directory, and do the stage or all of them."""
-    named = (config.generator.source, config.generator.tiny_decoder)
-    if not any("/" in name and not Path(name).exists() for name in named):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing but a hub model ever needs the network
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    _stay_offline(config)
     import torch
 
     from prismkd import prompting, stages, synthesizing

@@ -187,13 +187,23 @@ class EvaluationConfig:
     """Measuring student and images."""
 
     source: str = "pictograms"
-    """``pictograms`` or a parquet file with columns image (PNG or JPEG bytes), label and domain."""
+    """``pictograms``; or a folder of class folders (or domain/class), webdataset shards, Parquet or a saved HF set."""
+    shifted: tuple[str, ...] = ()
+    """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
+    id_domain: str = "id"
+    """Which of the source's domains is the teacher's own; it is reported as ``id``."""
+    image_size: int = 0
+    """Pixels per side that images are cut to; 0 leaves them, or takes the teacher's size where they differ in size."""
+    restrict_below: float = 0.5
+    """Domains with less than this share of the classes, as ImageNet-R and -A, are judged among their own; 0 is off."""
     real: str = "pictograms"
-    """The real reference images, in the same format; an empty string when there are none."""
+    """The real reference images, in one of these layouts; an empty string when there are none."""
     judge: str = "pictograms"
     """``pictograms`` or a classifier folder that guides nothing: its features measure the images; empty: no measure."""
     nearest_k: int = 5
     """Neighbors in precision, recall, density and coverage."""
+    max_images: int = 10_000
+    """At most so many images of a set, and so many real ones, that are compared in the judge's features."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +213,10 @@ class Config:
     classes: str = "pictograms"
     """``pictograms``, ``teacher`` (the names it carries), a list such as imagenet-1k or office-home, or a file."""
     teacher: str = "pictograms"
-    """``pictograms``, or a folder with ``config.json`` and ``model.safetensors``."""
+    """``pictograms``, a classifier folder (config.json, model.safetensors), timm:NAME@FILE, torchvision:NAME@FILE,
+    transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""
+    trust: bool = False
+    """Open teachers that are programs (exported, torchscript), which may run any code."""
     methods: tuple[str, ...] = ("plain", "prism")
     """What to run, side by side: real, plain, more, eda, dpe, prism."""
     seeds: tuple[int, ...] = (0,)

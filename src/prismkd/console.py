@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prismkd.comparing import Comparison
+    from prismkd.delivery.hub import Upload
+    from prismkd.delivery.predict import Prediction
+    from prismkd.doctor import Check
     from prismkd.estimating import Estimate
     from prismkd.preview import Preview
     from prismkd.shards import Finding
     from prismkd.status import Status
 
 NUM_CLASSES_SHOWN = 12
+NUM_FILES_SHOWN = 20
 
 
 def print_students(out: Path) -> None:
@@ -27,6 +32,11 @@ def print_students(out: Path) -> None:
             cells.append(f"{sum(values) / len(values):.3f}")
         lines.append([method, *cells])
     _print("Top-1 accuracy of the students", ["method", *domains], lines, left=1)
+
+
+def print_checks(checks: list[Check]) -> None:
+    """What was found of a teacher."""
+    _print("The teacher", ["check", "", "found"], [[check.name, check.status, check.text] for check in checks], 3)
 
 
 def print_survival(out: Path) -> None:
@@ -150,6 +160,47 @@ def print_estimate(found: Estimate) -> None:
     print(f"{text} device{plural}, {total:.3g} GB{cost}; measured on {found.num_measured} images each")
 
 
+def print_comparison(found: Comparison) -> None:
+    """B against A on every domain, and what is to be said."""
+    lines = []
+    for row in found.domains:
+        low, high = (f"{100 * bound:+.1f}" for bound in row.interval)
+        lines.append([row.domain, f"{row.num_images:,}", f"{row.top1_a:.3f}", f"{row.top1_b:.3f}",
+                      f"{100 * row.difference:+.1f}", f"{low} to {high}", f"{row.p_holm:.2g}"])  # fmt: skip
+    header = ["domain", "images", f"A: {found.a.name}", f"B: {found.b.name}", "B - A", "95 % interval", "p"]
+    seeds = ", ".join(map(str, found.seeds))
+    _print(f"Top-1 on the same images, differences in points, seeds {seeds}", header, lines, left=1)
+    print("p: exact sign test over images, Holm-corrected over domains; interval: bootstrap over images and seeds")
+    print(found.sentence())
+
+
+def print_predictions(found: list[Prediction], names: list[str]) -> None:
+    """What a student sees on each file."""
+    lines = []
+    for row in found:
+        cells = [f"{names[label]} {probability:.1%}" for label, probability in row.top] or [row.problem]
+        lines.append([printable(text) for text in (str(row.file), cells[0], ", ".join(cells[1:]))])
+    failed = sum(bool(row.problem) for row in found)
+    trouble = f", {failed} unreadable" if failed else ""
+    _print(f"{len(found):,} file{'s' * (len(found) != 1)}{trouble}", ["file", "class", "then"], lines, left=3)
+
+
+def print_upload(plan: Upload) -> None:
+    """What would be sent where."""
+    lines = [[printable(name), f"{size:,}"] for name, size in list(plan.files.items())[:NUM_FILES_SHOWN]]
+    if len(plan.files) > NUM_FILES_SHOWN:
+        lines.append([f"and {len(plan.files) - NUM_FILES_SHOWN:,} more", ""])
+    visibility = "private" if plan.private else "public"
+    _print(f"{plan.folder}", ["file", "bytes"], lines, left=1)
+    print(f"{len(plan.files):,} files, {sum(plan.files.values()):,} bytes, to the {visibility} {plan.kind} repository "
+          f"{plan.repository} on the Hugging Face hub")  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """A name from outside, without what would control a terminal."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
 def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> None:
     """A table whose first ``left`` columns are text."""
     from rich.console import Console
@@ -158,7 +209,7 @@ def _print(title: str, header: list[str], lines: list[list[str]], left: int) -> 
 
     table = Table(title=title)
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < left else "right")
+        table.add_column(name, justify="left" if place < left else "right", overflow="fold")
     for line in lines:
         table.add_row(*map(escape, line))
     Console(emoji=False).print(table)

@@ -1,4 +1,4 @@
-"""Commands on data sets that are there: how far they are, whether they are whole, and copies in other layouts."""
+"""Commands on runs and data sets that are there: how far they are, whether they are whole, copies, comparisons."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from prismkd import console
+from prismkd.delivery.student_folder import LAYOUTS
 from prismkd.directory import images_of, jobs_of, recorded_config
 from prismkd.errors import UserError
 from prismkd.export import export, merge
@@ -47,14 +48,15 @@ class VerifyArguments:
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """Copy a finished data set in another layout; images keep their bytes."""
+    """A finished data set in another layout, images keeping their bytes; or a student, with its model card."""
 
     out: Path
     """The run's folder, or a folder of shards."""
-    to: Literal["imagefolder", "hf", "webdataset"]
-    """A folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm."""
+    to: Literal["imagefolder", "hf", "webdataset", "safetensors", "onnx", "student"]
+    """Images: a folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm. Student: its
+    weights, an ONNX graph that is checked in onnxruntime, or both."""
     dest: str
-    """A new folder or URL."""
+    """A new folder; for images also a URL."""
     method: str = "prism"
     """Which of the run's methods."""
     seed: int | None = None
@@ -69,6 +71,18 @@ class MergeArguments:
     """A new folder or URL."""
     sources: Annotated[tuple[str, ...], tyro.conf.arg(name="from", metavar="FOLDER...")] = field(default=())
     """Folders of shards, such as runs/a/seed-0/prism/images."""
+
+
+@dataclass(frozen=True)
+class CompareArguments:
+    """Two runs, or two methods of one, on the same test images: which is better, and could it be chance?"""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """One run's folder, or two: A, then B."""
+    methods: tuple[str, ...] = ()
+    """A's method and B's, or one for both; of one run two."""
+    json: bool = False
+    """Print JSON."""
 
 
 def parse(kind: type[Arguments], command: str, arguments: list[str]) -> Arguments:
@@ -117,11 +131,26 @@ def verify(arguments: list[str], track: Track) -> None:
 def export_(arguments: list[str], track: Track) -> None:
     """``prismkd export``."""
     asked = parse(ExportArguments, "export", arguments)
+    if asked.to in LAYOUTS:
+        _export_student(asked, track)
+        return
     source = _one_data_set(asked.out, asked.method, asked.seed)
     manifest = read_manifest(source)
     with track(f"export to {asked.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, asked.to, Storage(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
+
+
+def _export_student(asked: ExportArguments, track: Track) -> None:
+    if "://" in asked.dest:
+        raise UserError(f"expected a folder for a student, got {asked.dest}; export, then `prismkd push-to-hub`")
+    from prismkd.delivery.export_student import export_student
+
+    parity = export_student(asked.out, asked.method, asked.seed, asked.to, Path(asked.dest), track)
+    files = sorted(path.name for path in Path(asked.dest).iterdir())
+    print(f"student of {asked.method} in {asked.dest}: {', '.join(files)}")
+    if parity is not None:
+        print(parity)
 
 
 def merge_(arguments: list[str], track: Track) -> None:
@@ -132,6 +161,18 @@ def merge_(arguments: list[str], track: Track) -> None:
     with track("merge", total) as progress:
         count = merge(sources, Storage(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
+
+
+def compare_(arguments: list[str], track: Track) -> None:
+    """``prismkd compare``."""
+    from prismkd.comparing import compare
+
+    asked = parse(CompareArguments, "compare", arguments)
+    found = compare(asked.runs, asked.methods)
+    if asked.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        console.print_comparison(found)
 
 
 def _data_sets(folder: Path) -> list[Storage]:

@@ -22,6 +22,7 @@ from prismkd.shards import (
     finished,
     read_encoded,
     scan,
+    verify,
     write_shard,
 )
 from prismkd.shards.ledger import tar_name
@@ -41,6 +42,7 @@ def export(source: Storage, layout: str, destination: Storage, progress: Progres
         UserError: the data set isn't finished, or there are files in ``destination``.
     """
     manifest, found = finished(source)
+    verify(source)  # every byte, so that no damage leaves with them
     if destination.sizes() or (destination.local is not None and _is_used(destination.local)):
         raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
@@ -122,11 +124,14 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: Progress) 
     Raises:
         UserError: a source isn't finished, or its classes are others; or ``destination`` holds something else.
     """
-    if len({source.url for source in sources}) < 2 or len({source.url for source in sources}) < len(sources):
+    places = {source.local.resolve() if source.local else source.url for source in sources}
+    if len(places) < 2 or len(places) < len(sources):
         raise UserError(
             f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
         )
     parts = [finished(source) for source in sources]
+    for source in sources:
+        verify(source)
     classes = parts[0][0].classes
     for source, (manifest, _) in zip(sources, parts, strict=True):
         if manifest.classes != classes:

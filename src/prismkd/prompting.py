@@ -11,20 +11,24 @@ from functools import partial
 from math import ceil
 
 import numpy as np
+import torch
 from PIL import Image
 
 from prismkd.config import DIVERSIFIED_METHODS
 from prismkd.directory import read_json, write_json
 from prismkd.errors import UserError
 from prismkd.judging import Dropped, judge_contents, judge_pilot, judge_senses
+from prismkd.probes import PROBE_SEED, draw_unguided
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.diversify import contents_from_rows, contents_of_classes
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.run import Run
+from prismkd.run import ENSEMBLE, Run
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
 from prismkd.synthesis import Synthesizer, warn
+from prismkd.teachers import Ensemble
+from prismkd.teachers.ensemble import calibrated
 
 PROBE_SIDE = 96  # pixels; probes are kept to be looked at
 EXAMPLES_PER_CLASS = 3
@@ -32,6 +36,7 @@ EXAMPLES_PER_CLASS = 3
 
 def prompts(run: Run) -> None:
     """Choose senses and contents once per run, and write each method's plan."""
+    weigh_teachers(run)
     num_images = run.config.synthesis.images_per_class * len(run.classes)
     for seed, method in run.jobs:
         path = run.folder(seed, method) / "prompts.json"
@@ -59,6 +64,26 @@ def load_plan(run: Run, seed: int, method: str) -> PromptPlan:
     return PromptPlan.from_dict(read_json(path)["plan"])
 
 
+# --- several teachers ------------------------------------------------------------------------------------------------
+
+
+def weigh_teachers(run: Run) -> None:
+    """Where there are several teachers, find out once, on unguided images, how they are weighted."""
+    path = run.directory / ENSEMBLE
+    if not isinstance(run.teacher, Ensemble) or path.is_file():
+        return
+    start, count = time.monotonic(), run.config.guidance.num_calibration_images
+    plan = plain_plan(run.classes, PROBE_SEED, run.config.prompts.template)
+    wanted = [plan[index] for index in range(count)]
+    with run.track("weighting of the teachers", count) as progress:
+        batches = draw_unguided(wanted, Synthesizer(run.generator, run.teacher), progress)
+    labels = torch.tensor([prompt.label for prompt in wanted])
+    weighting, agreement = calibrated(run.teacher, run.teacher.answers_of(torch.cat(batches)), labels)
+    run.teacher.weighting = weighting
+    write_json(path, {**asdict(weighting), "agreement": agreement, "num_images": count,
+                      "seconds": time.monotonic() - start})  # fmt: skip
+
+
 # --- senses ----------------------------------------------------------------------------------------------------------
 
 
@@ -67,6 +92,7 @@ def senses(run: Run) -> list[Sense]:
     path, config = run.directory / "senses.json", run.config.prompts
     if path.is_file():
         return senses_from_rows(read_json(path)["senses"], path)
+    weigh_teachers(run)
     start, drawn = time.monotonic(), list[Prompt]()
     found = _candidates(run)
     if config.num_probes:

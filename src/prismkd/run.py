@@ -13,16 +13,18 @@ from typing import Any
 from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import LAST_METHOD, images_of, job_folder, jobs_of, read_json, write_json
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName
+from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, load_judge, load_teacher
+from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
+from prismkd.teachers.ensemble import weighting_from_json
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -30,6 +32,7 @@ NO_MATTER = {  # settings that no result depends on
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
 }
+ENSEMBLE = "ensemble.json"  # how several teachers are weighted
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
@@ -48,8 +51,12 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list."""
-        return load_teacher(self.config.teacher, [item.name for item in self.classes])
+        """The teacher, checked against the class list; several with the weighting that the prompts stage found."""
+        teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
+        path = self.directory / ENSEMBLE
+        if isinstance(teacher, Ensemble) and path.is_file():
+            teacher.weighting = weighting_from_json(read_json(path))
+        return teacher
 
     @cached_property
     def generator(self) -> TextToImage:
@@ -67,10 +74,9 @@ class Run:
     @cached_property
     def test(self) -> LabelledImages:
         """The labelled test images of every domain."""
-        source = self.config.evaluation.source
-        return load_labelled_images(
-            asset("test.parquet") if source == "pictograms" else Path(source), len(self.classes)
-        )
+        config = self.config.evaluation
+        source = asset("test.parquet") if config.source == "pictograms" else config.source
+        return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
 
     @cached_property
     def real(self) -> LabelledImages | None:
@@ -78,9 +84,18 @@ class Run:
         source = self.config.evaluation.real
         if not source:
             return None
-        return load_labelled_images(
-            asset("real.parquet") if source == "pictograms" else Path(source), len(self.classes)
-        )
+        path = asset("real.parquet") if source == "pictograms" else source
+        return load_labelled_images(path, self._labels, *self._test_size)
+
+    @property
+    def _labels(self) -> ClassLabels:
+        """The classes by all that test sets may call them."""
+        return ClassLabels(names_of(self.classes))
+
+    @property
+    def _test_size(self) -> tuple[int, int | None]:
+        """The wanted size of real images, and the size where none is wanted but they differ."""
+        return self.config.evaluation.image_size, self.teacher.input_size
 
     @property
     def jobs(self) -> list[tuple[int, str]]:
@@ -96,10 +111,19 @@ class Run:
         return images_of(self.config, self.directory, seed, method)
 
 
-def open_run(config: Config, directory: Path, command: str, track: Track, *, claim: bool = True) -> Run:
+def open_run(
+    config: Config,
+    directory: Path,
+    command: str,
+    track: Track,
+    *,
+    claim: bool = True,
+    teacher: Classifier | None = None,
+) -> Run:
     """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
 
-    With ``claim`` off nothing is written, and ``directory`` is only a name.
+    With ``claim`` off nothing is written, and ``directory`` is only a name. A ``teacher`` takes the place of the one
+    that ``config`` names.
 
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
@@ -108,7 +132,11 @@ def open_run(config: Config, directory: Path, command: str, track: Track, *, cla
     config = _with_pinned_generator(config, record)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
+    if teacher is not None:
+        config = replace(config, teacher=f"module {weights_digest(teacher)}")
     run = Run(config, directory, track)
+    if teacher is not None:
+        run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
     _check_inputs(run)
     resolved = json.loads(json.dumps(asdict(config)))
@@ -200,12 +228,10 @@ def _check_inputs(run: Run) -> None:
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
         raise UserError(
-            "expected evaluation.source, a parquet file of test images of your classes, got none; name the file "
-            "(columns image, label, domain)"
+            "expected evaluation.source, test images of your classes, got none; name a folder of class folders, "
+            "webdataset shards or Parquet files"
         )
-    if "id" not in run.test.domains:
-        found = ", ".join(sorted(set(run.test.domains)))
-        raise UserError(f"expected test images of the domain id, got only {found}; name the teacher's own domain id")
+    _ = run.test
 
 
 def _check_diversity(config: Config, num_classes: int) -> None:

@@ -16,14 +16,14 @@ from torch import Tensor
 from prismkd import __version__
 from prismkd.directory import read_json, write_json
 from prismkd.distillation import distill, new_student
-from prismkd.evaluation import evaluate_images, evaluate_student
+from prismkd.evaluating import Measurement
 from prismkd.prompts import plain_plan
 from prismkd.run import Run
 from prismkd.shards import finished, load_arrays, read_samples, scan, verify
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, warn
 from prismkd.synthesizing import calibration
-from prismkd.teachers import load_classifier, save_classifier
+from prismkd.teachers import save_classifier
 
 # --- survival ----------------------------------------------------------------------------------------------------
 
@@ -103,20 +103,18 @@ def training_images(run: Run, seed: int, method: str) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(run: Run) -> None:
-    """Measure every student and image set, and gather all of it in ``metrics.json``."""
-    held_out = run.test.domain("id")
+    """Measure every student and image set, and gather all of it in ``metrics.json``.
+
+    Raises:
+        UserError: test images that don't decode, before anything is measured; or a damaged shard.
+    """
+    measurement = Measurement(run)
+    if not (run.directory / "references.json").is_file():
+        write_json(run.directory / "references.json", measurement.references())
     for seed, method in run.jobs:
         path = run.folder(seed, method) / "evaluation.json"
-        if path.is_file():
-            continue
-        student = load_classifier(run.folder(seed, method) / "student")
-        rows, confusion = evaluate_student(student, run.teacher, run.test, method, seed)
-        images, labels = training_images(run, seed, method)
-        if run.judge is not None:
-            k = run.config.evaluation.nearest_k
-            rows += evaluate_images(images, labels, run.teacher, run.judge, held_out, k, method, seed)
-        write_json(path, {"results": [row.to_dict() for row in rows], "confusion": confusion,
-                          "energy": _energies(run, seed, method)})  # fmt: skip
+        if not path.is_file():
+            write_json(path, {**measurement.evaluate(seed, method), "energy": _energies(run, seed, method)})
     write_json(run.directory / "metrics.json", gather_metrics(run))
 
 
@@ -133,8 +131,7 @@ def _energies(run: Run, seed: int, method: str) -> dict[str, list[float]]:
 
 def gather_metrics(run: Run) -> dict[str, Any]:
     """All results and timings in the published schema."""
-    teacher_rows = [row.to_dict() for row in evaluate_student(run.teacher, run.teacher, run.test, "teacher", 0)[0]]
-    results, timings = teacher_rows, []
+    results, timings = read_json(run.directory / "references.json")["results"], []
     for seed, method in run.jobs:
         folder = run.folder(seed, method)
         results += read_json(folder / "evaluation.json")["results"]

@@ -31,7 +31,7 @@ from prismkd.prompts import plain_plan
 from prismkd.run import Run
 from prismkd.shards import Encoding, Manifest, Storage, claim, clear, give_up, inspect, read_manifest, scan
 from prismkd.synthesis import Synthesizer, run_shard, warn
-from prismkd.teachers import teacher_folder
+from prismkd.teachers import weights_digest
 
 POLL_SECONDS = 2.0
 
@@ -111,7 +111,7 @@ def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
         config = run.config
         identity: dict[str, Any] = {
             "prompts": load_plan(run, seed, method).hash(),
-            "teacher": fingerprint(teacher_folder(config.teacher)),
+            "teacher": weights_digest(run.teacher),
             "generator": asdict(config.generator) | {"weights": fingerprint(generator_folder(config.generator))},
             "pilot": pilot,
         }

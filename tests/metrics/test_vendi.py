@@ -30,6 +30,18 @@ def test_unequal_kinds_count_by_their_renyi_entropy(q: float, num_features: int)
     assert vendi_score(features, q) == pytest.approx(expected[q])
 
 
+@pytest.mark.parametrize("shape", [(12, 30), (40, 6)])
+def test_it_is_the_exponential_of_the_entropy_of_the_kernels_eigenvalues(shape: tuple[int, int]) -> None:
+    # Friedman & Dieng 2023, definition 3.1, with the whole n x n matrix and von Neumann's entropy by its logarithm
+    linalg = pytest.importorskip("scipy.linalg")
+    features = np.random.default_rng(0).normal(size=shape)
+    cosines = features @ features.T / np.outer(*[np.linalg.norm(features, axis=1)] * 2)
+    kernel = cosines / len(features)
+    kernel += 1e-13 * np.eye(len(features))  # the logarithm of a singular matrix
+    entropy = -np.trace(kernel @ linalg.logm(kernel)).real
+    assert vendi_score(features) == pytest.approx(np.exp(entropy), rel=1e-6)
+
+
 def test_two_samples_at_an_angle() -> None:
     cosine = np.cos(1.0)
     p = np.array([1 + cosine, 1 - cosine]) / 2  # eigenvalues of [[1, c], [c, 1]] / 2

@@ -8,7 +8,7 @@ import torch
 
 from prismkd.errors import UserError
 from prismkd.students import SmallResNet
-from prismkd.teachers import load_classifier, load_teacher, save_classifier, smooth_backward
+from prismkd.teachers import Preprocessing, load_classifier, load_teacher, save_classifier, smooth_backward
 
 CONFIG = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
 
@@ -73,10 +73,7 @@ def test_a_folder_as_timm_writes_it_brings_its_preprocessing(tmp_path: Path) -> 
         "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]},
     })  # fmt: skip
     found = load_classifier(tmp_path)
-    assert found.input_size == 64
-    assert found.in_channels == 3
-    assert torch.allclose(found.mean.flatten(), torch.tensor([0.5, 0.4, 0.3]))
-    assert torch.allclose(found.std.flatten(), torch.tensor([0.2, 0.2, 0.1]))
+    assert found.preprocess == Preprocessing(3, 73, (64, 64), "bicubic", (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 
 
 def test_smooth_backward_needs_a_relu() -> None:

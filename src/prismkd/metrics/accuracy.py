@@ -1,4 +1,4 @@
-"""Top-1 accuracy, and agreement of the student with the teacher."""
+"""Top-1 and top-k accuracy, pooled and per class, and agreement of the student with the teacher."""
 
 from __future__ import annotations
 
@@ -40,3 +40,28 @@ def agreement(student_logits: np.ndarray, teacher_logits: np.ndarray) -> float:
             "do run both networks on the same images and classes"
         )
     return top1(student_logits, teacher_logits.argmax(axis=1))
+
+
+def correct_in_top(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Per sample, 1.0 where the label's logit is among the k largest, else 0.0: float64 (n,).
+
+    Among equal logits the earlier class counts as larger, as for ``correct``: k = 1 is the same.
+
+    Raises:
+        UserError: as ``correct``.
+    """
+    correct(logits, labels)  # for its checks
+    largest = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return np.asarray((largest == labels[:, None]).any(axis=1), dtype=np.float64)
+
+
+def per_class(hits: np.ndarray, labels: np.ndarray, num_classes: int) -> list[float | None]:
+    """The mean of ``hits`` (n,) over each class's samples; None for a class without any."""
+    counts = np.bincount(labels, minlength=num_classes)
+    sums = np.bincount(labels, weights=hits, minlength=num_classes)
+    return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+
+
+def vanished(logits: np.ndarray, labels: np.ndarray) -> list[int]:
+    """The classes among ``labels`` that no sample is taken for, ascending: those that a student has lost."""
+    return sorted(set(labels.tolist()) - set(logits.argmax(axis=1).tolist()))

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage of a set of images against the real set."""
+"""Precision, recall, density and coverage of a set of images against the real set, and their symmetric companions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
+from prismkd.metrics.features import check_features
 
 CHUNK = 1024  # rows of the distance matrix held at once
 RELATIVE_ROUNDING = 1e-12  # of a squared distance computed from float64 products, with margin
@@ -21,6 +22,24 @@ class Prdc(NamedTuple):
     recall: float
     density: float
     coverage: float
+
+
+class Neighborhoods(NamedTuple):
+    """What ``prdc`` and its companions are means of, float64: one value per fake (num_fake,) or real (num_real,).
+
+    Attributes:
+        precision: 1 where a fake is in any real ball.
+        recall: 1 where a real is in any fake ball.
+        density: real balls around a fake, over k.
+        coverage: 1 where a real's ball holds any fake.
+        complement_precision: 1 where a fake's ball holds any real.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    density: np.ndarray
+    coverage: np.ndarray
+    complement_precision: np.ndarray
 
 
 def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Prdc:
@@ -38,27 +57,87 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Prdc:
     Raises:
         UserError: a set has k or fewer samples, features are not finite, or the two sets do not share num_features.
     """
-    _check(real, fake, k)
+    found = neighborhoods(real, fake, k)
+    return Prdc(*(float(values.mean()) for values in found[:4]))
+
+
+class Symmetric(NamedTuple):
+    """Fractions in [0, 1]."""
+
+    sym_precision: float
+    sym_recall: float
+
+
+def symmetric(found: Neighborhoods) -> Symmetric:
+    """Symmetric precision and recall (Khayatkhoei & AbdAlmageed 2023).
+
+    In many dimensions fakes a little inside the real support count as precise and fakes a little outside do not, at the
+    same distance, since a ball's reach depends on whose it is; for recall it is the other way round. So each is the
+    smaller one of itself and its complement, with the ball around the other of the two samples: precision and the fake
+    balls with any real inside, recall and the real balls with any fake inside (which is coverage). With the sets
+    swapped one becomes the other.
+    """
+    precision, recall, _, coverage, complement = (float(values.mean()) for values in found)
+    return Symmetric(min(precision, complement), min(recall, coverage))
+
+
+def class_averaged(
+    real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray, fake_labels: np.ndarray, k: int
+) -> tuple[Prdc, int] | None:
+    """The mean over classes of ``prdc`` within each class, and the number of its fakes.
+
+    Pooled values hide a class that lost its modes: its fakes can lie in the balls of another class.
+
+    Args:
+        real: features (num_real, num_features).
+        real_labels: (num_real,).
+        fake: features (num_fake, num_features).
+        fake_labels: (num_fake,).
+        k: neighbors.
+
+    Returns:
+        None where no class has more than k samples in both sets; such classes are left out.
+    """
+    values, count = [], 0
+    for label in np.unique(real_labels):
+        reals, fakes = real[real_labels == label], fake[fake_labels == label]
+        if min(len(reals), len(fakes)) > k:
+            values.append(prdc(reals, fakes, k))
+            count += len(fakes)
+    return (Prdc(*map(float, np.mean(values, axis=0))), count) if values else None
+
+
+def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
+    """Who is in whose ball; arguments and errors as ``prdc``."""
+    check_features(real, fake)
+    if k < 1 or min(len(real), len(fake)) <= k:
+        raise UserError(
+            f"expected more than k samples in each set and k >= 1, got k = {k}, {len(real)} real and {len(fake)} fake; "
+            "do lower k or make more images"
+        )
     # Distances do not change, but the products that they come from get smaller, and so do their rounding errors
     center = real.astype(np.float64).mean(axis=0)
     reals, fakes = torch.from_numpy(real - center), torch.from_numpy(fake - center)
     real_radii, fake_radii = _squared_radii(reals, k), _squared_radii(fakes, k)
 
-    num_inside_real_balls = torch.zeros(len(fakes), dtype=torch.int64)
-    num_covered, num_recalled = 0, 0
+    num_around_fake = torch.zeros(len(fakes), dtype=torch.int64)
+    fake_ball_holds = torch.zeros(len(fakes), dtype=torch.bool)
+    covered, recalled = [], []
     for rows, radii in zip(torch.split(reals, CHUNK), torch.split(real_radii, CHUNK), strict=True):
         squared, rounding = _squared_distances(rows, fakes)
         inside_real_ball = squared + rounding < radii[:, None]
         inside_fake_ball = squared + rounding < fake_radii
-        num_inside_real_balls += inside_real_ball.sum(dim=0)
-        num_covered += int(inside_real_ball.any(dim=1).sum())
-        num_recalled += int(inside_fake_ball.any(dim=1).sum())
+        num_around_fake += inside_real_ball.sum(dim=0)
+        fake_ball_holds |= inside_fake_ball.any(dim=0)
+        covered.append(inside_real_ball.any(dim=1))
+        recalled.append(inside_fake_ball.any(dim=1))
 
-    return Prdc(
-        precision=float((num_inside_real_balls > 0).double().mean()),
-        recall=num_recalled / len(reals),
-        density=float(num_inside_real_balls.double().mean()) / k,
-        coverage=num_covered / len(reals),
+    return Neighborhoods(
+        precision=(num_around_fake > 0).double().numpy(),
+        recall=torch.cat(recalled).double().numpy(),
+        density=(num_around_fake.double() / k).numpy(),
+        coverage=torch.cat(covered).double().numpy(),
+        complement_precision=fake_ball_holds.double().numpy(),
     )
 
 
@@ -75,18 +154,3 @@ def _squared_radii(features: Tensor, k: int) -> Tensor:
     """Squared distance of each sample to its k-th neighbor: the (k + 1)-th smallest, as its own 0 is the first."""
     chunks = torch.split(features, CHUNK)
     return torch.cat([_squared_distances(rows, features)[0].kthvalue(k + 1).values for rows in chunks])
-
-
-def _check(real: np.ndarray, fake: np.ndarray, k: int) -> None:
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise UserError(
-            f"expected real and fake features (n, num_features), got {real.shape} and {fake.shape}; "
-            "do compute both with the same network"
-        )
-    if k < 1 or min(len(real), len(fake)) <= k:
-        raise UserError(
-            f"expected more than k samples in each set and k >= 1, got k = {k}, {len(real)} real and {len(fake)} fake; "
-            "do lower k or make more images"
-        )
-    if not (np.isfinite(real).all() and np.isfinite(fake).all()):
-        raise UserError("expected finite features, got NaN or infinity; do check the network that computed them")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-REFERENCES = ("real", "teacher")  # they have seen real data, so they are never "best"
+REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
 METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
 NOT_SHIFTED = ("id", "images")
 

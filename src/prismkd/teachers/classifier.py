@@ -1,57 +1,61 @@
-"""A classifier folder (``config.json`` + ``model.safetensors``) as one differentiable function of images."""
+"""Preprocessing and network as one differentiable function of images in [0, 1]."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from prismkd.assets import asset
 from prismkd.errors import UserError
-from prismkd.students import new_network
+from prismkd.teachers.preprocessing import Preprocessing, from_config
 
 
 class Classifier(nn.Module):
-    """Preprocessing and network in one: images (batch, channels, height, width) in [0, 1] to logits.
+    """Images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
 
-    The preprocessing (channels, size, normalization) is made of differentiable tensor operations, so that
-    guidance can take gradients with respect to the image.
+    Attributes:
+        network: of preprocessed images, to logits or to an object with ``logits`` (as in transformers).
+        config: ``num_classes``, and the preprocessing in the words of ``preprocessing.from_config``.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.num_classes: int = config["num_classes"]
-        self.in_channels: int = config.get("in_channels", 3)
-        self.input_size: int | None = config.get("input_size")
-        self.register_buffer("mean", torch.tensor(config.get("mean", [0.0])).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(config.get("std", [1.0])).view(1, -1, 1, 1))
+        self.preprocess: Preprocessing = from_config(config)
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Match the network's channels, size and normalization."""
-        if images.shape[1] != self.in_channels:
-            images = images.mean(dim=1, keepdim=True) if self.in_channels == 1 else images.repeat(1, 3, 1, 1)
-        if self.input_size is not None and images.shape[-1] != self.input_size:
-            size = (self.input_size, self.input_size)
-            images = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-        return (images - self.mean) / self.std
+    @property
+    def in_channels(self) -> int:
+        """Channels that the network takes: 1 (grey) or 3 (color)."""
+        return self.preprocess.in_channels
+
+    @property
+    def input_size(self) -> int | None:
+        """The side that images should have at least; None: the network takes any."""
+        resize = self.preprocess.resize or self.preprocess.crop
+        return resize if resize is None or isinstance(resize, int) else max(resize)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(self.preprocess(images))
+        found = self.network(self.preprocess(images))
+        return getattr(found, "logits", found)
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features (batch, width): what the last layer sees."""
         network = cast(Any, self.network)
-        return network.forward_head(network.forward_features(self.preprocess(images)), pre_logits=True)
+        if hasattr(network, "forward_head"):
+            return network.forward_head(network.forward_features(self.preprocess(images)), pre_logits=True)
+        return self._seen_by_head(images)
+
+    def _seen_by_head(self, images: Tensor) -> Tensor:
+        seen = list[Tensor]()
+        handle = self.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+        try:
+            self(images)
+        finally:
+            handle.remove()
+        return seen[-1].flatten(1)
 
     @property
     def head(self) -> nn.Linear:
@@ -60,8 +64,10 @@ class Classifier(nn.Module):
         Raises:
             UserError: the network doesn't end in a linear layer.
         """
-        head = cast(Any, self.network).get_classifier()
-        if not isinstance(head, nn.Linear):
+        network = cast(Any, self.network)
+        heads = [network.get_classifier()] if hasattr(network, "get_classifier") else list(network.modules())[::-1]
+        head = next((module for module in heads if isinstance(module, nn.Linear)), heads[0])
+        if not isinstance(head, nn.Linear) or head.out_features != self.num_classes:
             raise UserError(
                 f"expected a teacher that ends in a linear layer, got {type(head).__name__}; "
                 "set guidance.prototype_weight and guidance.react_quantile to their defaults"
@@ -69,73 +75,52 @@ class Classifier(nn.Module):
         return head
 
 
-def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
-    """Write ``config.json`` and ``model.safetensors`` (fp16) so that ``load_classifier`` finds them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessing) -> Classifier:
+    """A user's own network as a teacher.
 
-
-def load_classifier(folder: Path) -> Classifier:
-    """Load a classifier folder, in evaluation mode and without gradients for its weights.
+    Args:
+        network: of images as ``preprocessing`` gives them, to logits (batch, num_classes) or an object with ``logits``.
+        num_classes: of the class list.
+        preprocessing: from images (batch, channels, height, width) in [0, 1] to the network's input.
 
     Raises:
-        UserError: a file is missing, isn't what its name says, or the weights don't fit the architecture.
+        UserError: it is in training mode, in half precision on a CPU, or has another number of outputs.
     """
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise UserError(f"expected a classifier folder with {name}, got {folder}; check the path")
+    from prismkd.teachers.preprocessing import to_config
+
+    if any(module.training for module in network.modules()):
+        raise UserError("expected a teacher in evaluation mode, got one in training mode; call teacher.eval()")
+    half = next((p for p in network.parameters() if p.device.type == "cpu" and p.dtype == torch.float16), None)
+    if half is not None:
+        raise UserError("expected a teacher in float32 on a CPU, got float16; call teacher.float()")
+    teacher = Classifier(network, {"num_classes": num_classes, **to_config(preprocessing)})
+    teacher.requires_grad_(False)
+    check_outputs(teacher, "the teacher")
+    return teacher
+
+
+@torch.no_grad()
+def check_outputs(classifier: Classifier, what: str) -> None:
+    """Show it one grey image.
+
+    Raises:
+        UserError: it fails on it, or its answer isn't (1, num_classes) finite logits.
+    """
+    size = classifier.preprocess.crop or (32, 32)
+    parameter = next(classifier.parameters(), torch.empty(0))
+    image = torch.full((1, classifier.in_channels, *size), 0.5, device=parameter.device)
+    wanted = (1, classifier.num_classes)
     try:
-        config = json.loads((folder / "config.json").read_text())
-        architecture, num_classes = config["architecture"], config["num_classes"]
-    except (ValueError, KeyError) as error:
-        raise UserError(f"expected {folder / 'config.json'} with architecture and num_classes, got {error}") from None
-    config = {**_from_timm(config), **config}
-    arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
-    network = new_network(architecture, num_classes, **arguments)
-    try:
-        state = load_file(folder / "model.safetensors")
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except Exception as error:  # safetensors raises its own untyped errors for damaged files
-        reason = str(error).splitlines()[0]
+        logits = classifier(image)
+    except UserError:
+        raise
+    except Exception as error:  # a model's own errors have no common type
+        reason = str(error).splitlines()[0] if str(error) else ""
         raise UserError(
-            f"expected weights of {architecture} in {folder / 'model.safetensors'}, got: {reason}"
+            f"expected {what} to take images {tuple(image.shape)}, got {type(error).__name__}: {reason}; check its "
+            "preprocessing"
         ) from None
-    return Classifier(network, config).eval().requires_grad_(False)
-
-
-def _from_timm(config: dict[str, Any]) -> dict[str, Any]:
-    """Preprocessing and arguments of a folder that timm's ``save_for_hf`` wrote, in our words."""
-    given = config.get("pretrained_cfg")
-    if not isinstance(given, dict):
-        return {}
-    channels, *sizes = given.get("input_size", (3, None))
-    found = {"in_channels": channels, "input_size": sizes[-1], "mean": list(given.get("mean", [0.0])),
-             "std": list(given.get("std", [1.0]))}  # fmt: skip
-    return found | ({"arguments": config["model_args"]} if config.get("model_args") else {})
-
-
-def load_teacher(source: str, class_names: list[str]) -> Classifier:
-    """Load the teacher and check that it has one output per class name."""
-    return _load_fitting("teacher", "teacher", source, len(class_names))
-
-
-def load_judge(source: str, num_classes: int) -> Classifier:
-    """Load the judge and check that it has ``num_classes`` outputs."""
-    return _load_fitting("judge", "evaluation.judge", source, num_classes)
-
-
-def teacher_folder(source: str) -> Path:
-    """Where the teacher's files are."""
-    return asset("teacher") if source == "pictograms" else Path(source)
-
-
-def _load_fitting(name: str, setting: str, source: str, num_classes: int) -> Classifier:
-    classifier = load_classifier(asset(name) if source == "pictograms" else Path(source))
-    if classifier.num_classes != num_classes:
-        raise UserError(
-            f"expected a class list with {classifier.num_classes} names, one per output of the {name}, "
-            f"got {num_classes}; make `classes` and `{setting}` fit each other"
-        )
-    return classifier
+    if not isinstance(logits, Tensor) or logits.shape != wanted or not bool(logits.isfinite().all()):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        finite = " with values that aren't finite" if found == wanted else ""
+        raise UserError(f"expected logits {wanted} of {what}, got {found}{finite}; check its head and the class list")

@@ -1,0 +1,144 @@
+"""One-shot federated distillation: five teachers that know other classes and other hands, and one student of all.
+
+Usage: python -m benchmarks.federated [--out runs/federated]
+
+The teachers' families are disjoint and each knows 14 of the 24 classes; architectures and preprocessing differ too. No
+image leaves a teacher's owner: the student sees synthetic images only, drawn by `prismkd run` with the five as its
+teacher. Beside it stand each teacher alone and the plain average of their logits. Everything, the split of the classes
+included, is done anew for each of three seeds; a stopped run goes on. Results: ``benchmarks/results/federated.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.pictograms.classifiers import fit
+from benchmarks.publish import write_results
+from prismkd.assets import asset
+from prismkd.cli import main as prismkd
+from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.directory import read_json
+from prismkd.prompts import load_classes
+from prismkd.students import predict
+from prismkd.teachers import Ensemble, load_teacher, save_classifier
+
+SEEDS = (0, 1, 2)
+NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 800
+CENTERED = {"mean": [0.5], "std": [0.5]}
+TEACHERS: list[dict[str, Any]] = [
+    {"architecture": "small-resnet-32x2"},
+    {"architecture": "small-resnet-16", **CENTERED},
+    {"architecture": "small-resnet-24x2", "input_size": 24},
+    {"architecture": "convnext_atto", **CENTERED,
+     "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [24, 48, 96, 96]}},
+    {"architecture": "vit_tiny_patch16_224", **CENTERED,
+     "arguments": {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 4}},
+]  # fmt: skip
+
+
+def owners(families: list[str]) -> dict[str, int]:
+    """Which teacher has which family: the largest first, each to whoever has the fewest images so far."""
+    sizes, found = [0] * len(TEACHERS), dict[str, int]()
+    for family, count in sorted(Counter(families).items(), key=lambda item: (-item[1], item[0])):
+        found[family] = sizes.index(min(sizes))
+        sizes[found[family]] += count
+    return found
+
+
+def known_classes(seed: int) -> list[list[int]]:
+    """14 of the 24 classes for each teacher, so that each class is known by two or three of them."""
+    order = np.random.default_rng(seed).permutation(NUM_CLASSES)
+    starts = [round(number * NUM_CLASSES / len(TEACHERS)) for number in range(len(TEACHERS))]
+    return [sorted(order[[(start + step) % NUM_CLASSES for step in range(NUM_KNOWN)]].tolist()) for start in starts]
+
+
+def train_teachers(folder: Path, seed: int) -> Path:
+    """Train those that aren't there yet, each on its own icons; returns the list of all."""
+    path = asset("real.parquet")
+    real, families = load_labelled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
+    owner, names, lines = owners(families), [item.name for item in load_classes("pictograms")], []
+    for number, (settings, known) in enumerate(zip(TEACHERS, known_classes(seed), strict=True)):
+        mine = np.array([owner[family] == number for family in families]) & np.isin(real.labels.numpy(), known)
+        config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
+        lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
+        if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
+            torch.manual_seed(1000 * seed + number)
+            labels = torch.tensor([known.index(label) for label in real.labels[mine].tolist()])
+            network = fit({k: v for k, v in config.items() if k != "input_size"}, _sized(real.images[mine], config),
+                          labels, NUM_STEPS, 2e-3)  # fmt: skip
+            save_classifier(folder / f"teacher-{number}", network, config)
+            print(f"seed {seed}, teacher {number}: {int(mine.sum())} icons", file=sys.stderr, flush=True)
+    (folder / "teachers.toml").write_text("\n".join(lines))
+    return folder / "teachers.toml"
+
+
+def _sized(images: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+    """At the size that the teacher takes."""
+    size = config.get("input_size", 32)
+    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+def cell(out: Path, seed: int) -> list[dict[str, Any]]:
+    """Teachers, run, and everyone's top-1 on the ID test."""
+    folder = out / f"seed-{seed}"
+    teachers = train_teachers(folder / "teachers", seed)
+    run = folder / "run"
+    code = prismkd(["run", "--config", "configs/pictograms.toml", "--out", str(run), "--teacher", str(teachers),
+                    "--seeds", str(seed), "--methods", "plain", "eda", "prism"])  # fmt: skip
+    assert code == 0
+    test = load_labelled_images(asset("test.parquet"), NUM_CLASSES)
+    rows = [
+        {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
+        for row in read_json(run / "metrics.json")["results"]
+        if row["metric"] == "top1"
+    ]
+    return rows + [{**row, "seed": seed} for row in _rivals(teachers, run, test)]
+
+
+def _rivals(teachers: Path, run: Path, test: LabelledImages) -> list[dict[str, Any]]:
+    """Each teacher alone, and the average of their logits without regard to energy."""
+    names = [item.name for item in load_classes("pictograms")]
+    ensemble = load_teacher(str(teachers), names)
+    assert isinstance(ensemble, Ensemble)  # fresh: a plain average until a run weighs it
+    found = {"plain average": predict(ensemble, test.images).argmax(1)}
+    for number, member in enumerate(ensemble.members):
+        known = torch.tensor([label for label in range(NUM_CLASSES) if ensemble.knows(number, torch.tensor([label]))])
+        found[f"teacher {number}"] = known[predict(member, test.images).argmax(1)]
+    rows = []
+    for who, answers in found.items():
+        for domain in sorted(set(test.domains)):
+            mask = torch.from_numpy(test.domains == domain)
+            hit = (answers == test.labels)[mask].float().mean()
+            rows.append({"who": who, "domain": domain, "top1": round(float(hit), 5)})
+    alone = [row for row in rows if row["who"].startswith("teacher") and row["domain"] == "id"]
+    best = max(alone, key=lambda row: row["top1"])["who"]  # on the test itself: the hardest rival
+    return rows + [{**row, "who": "best single teacher"} for row in rows if row["who"] == best]
+
+
+def main() -> None:
+    """All seeds, then the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/federated"))
+    out = parser.parse_args().out
+    rows = []
+    for seed in SEEDS:
+        path = out / f"seed-{seed}" / "rows.json"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(cell(out, seed)))
+        rows += read_json(path)
+    weighting = [read_json(out / f"seed-{seed}" / "run" / "ensemble.json") for seed in SEEDS]
+    write_results("federated", "python -m benchmarks.federated", SEEDS, {"rows": rows, "weighting": weighting})
+
+
+if __name__ == "__main__":
+    main()

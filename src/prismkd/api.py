@@ -1,0 +1,73 @@
+"""From Python: the same run as on the command line, with a teacher that is a module of yours.
+
+from prismkd.api import run
+from prismkd.config import Config
+from prismkd.teachers import Preprocessing
+
+run(Config(classes="names.txt"), "runs/mine", teacher=network.eval(), preprocessing=Preprocessing(3, (224, 224)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from prismkd import prompting, stages, synthesizing
+from prismkd.config import Config
+from prismkd.directory import remove_leftovers
+from prismkd.errors import UserError
+from prismkd.lock import locked
+from prismkd.prompts.diversify import classes_of
+from prismkd.run import open_run, record_growth
+from prismkd.teachers import Preprocessing, as_teacher
+
+STAGES = (prompting.prompts, synthesizing.synthesize, stages.distill_students, stages.evaluate, stages.report)
+
+
+def run(
+    config: Config, out: Path | str, *, teacher: nn.Module | None = None, preprocessing: Preprocessing | None = None
+) -> Path:
+    """All stages: prompts, synthesize, distill, evaluate, report. The same call again resumes.
+
+    Args:
+        config: as a TOML file would give it.
+        out: the run's folder.
+        teacher: a network in evaluation mode, of images as ``preprocessing`` gives them, to logits (batch, classes);
+            None: what ``config.teacher`` names. Worker processes can't be given a module: those need a folder.
+        preprocessing: from images (batch, channels, height, width) in [0, 1] to the teacher's input.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: as on the command line.
+    """
+    directory = Path(out)
+    given = None
+    if teacher is not None:
+        _check_one_process(config)
+        given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
+    opened = open_run(config, directory, "prismkd.run", _silent, teacher=given)
+    with locked(directory, "run"):
+        record_growth(opened)
+        remove_leftovers(directory)
+        for stage in STAGES:
+            stage(opened)
+    return directory / "report.html"
+
+
+def _check_one_process(config: Config) -> None:
+    if config.synthesis.num_workers or config.synthesis.executor != "local":
+        raise UserError(
+            "expected synthesis.executor local and num_workers 0 for a teacher that is a module, which no worker can "
+            "open; save it as a folder (prismkd.teachers.save_classifier) and name that"
+        )
+
+
+@contextmanager
+def _silent(text: str, total: int) -> Iterator[Any]:
+    yield lambda count: None

@@ -1,0 +1,14 @@
+"""Labelled images on disk, in the layouts that test sets come in, decoded a batch at a time."""
+
+from prismkd.data.images import EncodedImage, LabelledImages, images_to_tensor
+from prismkd.data.labels import ClassLabels
+from prismkd.data.sources import load_domains, load_labelled_images
+
+__all__ = [
+    "ClassLabels",
+    "EncodedImage",
+    "LabelledImages",
+    "images_to_tensor",
+    "load_domains",
+    "load_labelled_images",
+]

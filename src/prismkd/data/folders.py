@@ -1,0 +1,62 @@
+"""ImageFolder's layout: class folders with images, or domain folders with class folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prismkd.data.found import Found, file_at
+from prismkd.data.labels import ClassLabels
+from prismkd.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def find_images(folder: Path, classes: ClassLabels) -> Found:
+    """The images of ``folder/class`` (domain ``id``) or ``folder/domain/class``, at any depth below the class.
+
+    Folders are classes where images lie in one of them, or where all are called like classes; else they are domains.
+    Hidden files and folders, and files without a suffix of an image, are none.
+
+    Raises:
+        UserError: folders that stand for no class, or that hold no image.
+    """
+    children = _folders(folder)
+    if not children:
+        raise UserError(f"expected class folders or domain folders in {folder}, got none; check the path")
+    found = Found()
+    if any(map(_holds_images, children)) or classes.know([child.name for child in children]):
+        _add_classes(found, children, classes, "id", folder)
+        return found
+    for child in children:
+        _add_classes(found, _folders(child), classes, child.name, child)
+    return found
+
+
+def _add_classes(found: Found, folders: list[Path], classes: ClassLabels, domain: str, parent: Path) -> None:
+    if not folders:
+        raise UserError(f"expected class folders in {parent}, got none; check the path")
+    labels = classes.of([folder.name for folder in folders], str(parent))
+    for label, folder in sorted(zip(labels, folders, strict=True)):
+        paths = _images(folder)
+        if not paths:
+            raise UserError(f"expected images in {folder}, got none; remove the folder, or check its files' suffixes")
+        for path in paths:
+            found.add(str(path), file_at(path), label, domain)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _holds_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(_is_image(entry.name) for entry in entries if entry.is_file())
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if _is_image(path.name) and path.is_file())
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")

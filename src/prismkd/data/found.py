@@ -1,0 +1,68 @@
+"""What a reader of a layout hands on."""
+
+from __future__ import annotations
+
+import glob
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from prismkd.data.images import EncodedImage
+from prismkd.errors import UserError
+
+
+@dataclass
+class Found:
+    """Images with their labels and domains, in a fixed order."""
+
+    encoded: list[EncodedImage] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
+
+    def add(self, name: str, open: Callable[[], BinaryIO], label: int, domain: str) -> None:
+        """One more image."""
+        self.encoded.append(EncodedImage(name, open))
+        self.labels.append(label)
+        self.domains.append(domain)
+
+
+def file_at(path: Path) -> Callable[[], BinaryIO]:
+    """How a file is opened."""
+
+    def _open() -> BinaryIO:
+        return path.open("rb")
+
+    return _open
+
+
+def part_of(path: Path, offset: int, size: int) -> Callable[[], BinaryIO]:
+    """How a part of a file is opened."""
+
+    def _open() -> BinaryIO:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return io.BytesIO(file.read(size))
+
+    return _open
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files of a pattern with ``*`` or ``{000..009}``, in the order of their names.
+
+    Raises:
+        UserError: a file of a range is missing, or there is none at all.
+    """
+    braces = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", pattern)
+    if braces is None:
+        paths = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
+    else:
+        head, first, last, tail = braces.groups()
+        numbers = range(int(first), int(last) + 1)
+        paths = [Path(f"{head}{number:0{len(first)}d}{tail}") for number in numbers]
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise UserError(f"expected the files {pattern}, found no {missing[0] if missing else 'such file'}; check it")
+    return paths

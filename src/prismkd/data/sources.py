@@ -1,0 +1,125 @@
+"""Where labelled images come from: which layout a path has, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prismkd.data.folders import find_images
+from prismkd.data.found import Found
+from prismkd.data.images import LabelledImages, common_form
+from prismkd.data.labels import ClassLabels
+from prismkd.data.tables import find_in_parquet, find_in_saved_dataset
+from prismkd.data.tars import find_in_tars
+from prismkd.errors import UserError
+
+ID = "id"
+LAYOUTS = (
+    "class folders, domain folders with class folders, shards of webdataset (*.tar), Parquet files, or a data set that "
+    "Hugging Face saved"
+)
+
+
+def load_labelled_images(
+    source: str | Path, classes: ClassLabels | int, image_size: int = 0, usual_size: int | None = None
+) -> LabelledImages:
+    """Find labelled images; they are decoded when they are needed.
+
+    Args:
+        source: a folder of class folders, of domain folders with class folders (PACS, Office-Home, DomainNet), of
+            webdataset shards (or a pattern such as ``test-{000..009}.tar``), of Parquet files (or one, or a pattern),
+            or one that Hugging Face's ``save_to_disk`` wrote. Images without a domain of their own are ``id``.
+        classes: the run's classes; a number of them where labels are numbers anyway.
+        image_size: pixels per side, 0 as they are.
+        usual_size: where images differ in size and ``image_size`` is 0.
+
+    Raises:
+        UserError: nothing there, another layout, classes that aren't the run's, or images without a readable header.
+    """
+    classes = ClassLabels([[str(label)] for label in range(classes)]) if isinstance(classes, int) else classes
+    found = _find(str(source), classes)
+    if not found.encoded:
+        raise UserError(f"expected images in {source}, got none; check the path")
+    form = common_form(found.encoded, str(source), image_size, usual_size)
+    labels = torch.tensor(found.labels, dtype=torch.int64)
+    return LabelledImages(found.encoded, labels, np.array(found.domains), form, str(source))
+
+
+def load_domains(
+    source: str | Path,
+    shifted: Sequence[str],
+    classes: ClassLabels,
+    id_domain: str = ID,
+    image_size: int = 0,
+    usual_size: int | None = None,
+) -> LabelledImages:
+    """The test images of ``source``, and each of ``shifted`` (NAME=PATH) as the domain NAME.
+
+    Args:
+        source: as in ``load_labelled_images``.
+        shifted: further sets, each of one domain.
+        classes: the run's.
+        id_domain: which domain of ``source`` is the teacher's own; it is called ``id`` from here on.
+        image_size: as in ``load_labelled_images``.
+        usual_size: as in ``load_labelled_images``.
+
+    Raises:
+        UserError: as ``load_labelled_images``; no such ``id_domain``; or entries that aren't NAME=PATH with new names.
+    """
+    parts = [_own_domain(load_labelled_images(source, classes, image_size, usual_size), id_domain)]
+    for entry in shifted:
+        name, separator, path = entry.partition("=")
+        taken = {str(domain) for part in parts for domain in part.domains}
+        if not (name and separator and path) or name in taken | {"images"}:
+            raise UserError(
+                f"expected NAME=PATH with a new name in evaluation.shifted, got {entry[:80]!r}; "
+                f"the domains so far are {', '.join(sorted(taken))}"
+            )
+        part = load_labelled_images(path, classes, image_size, usual_size)
+        parts.append(replace(part, domains=np.full(len(part), name)))
+    return _joined(parts, image_size, usual_size) if len(parts) > 1 else parts[0]
+
+
+def _own_domain(images: LabelledImages, id_domain: str) -> LabelledImages:
+    """The teacher's own domain under the name ``id``."""
+    present = sorted(set(images.domains.tolist()))
+    if id_domain not in present or (id_domain != ID and ID in present):
+        raise UserError(
+            f"expected test images of the domain {id_domain} in {images.source}, got {', '.join(present)}; name the "
+            "teacher's own domain in evaluation.id_domain, or one of the folders as the source"
+        )
+    return replace(images, domains=np.array([ID if name == id_domain else name for name in images.domains.tolist()]))
+
+
+def _joined(parts: Sequence[LabelledImages], image_size: int, usual_size: int | None) -> LabelledImages:
+    encoded = [image for part in parts for image in part.encoded]
+    source = ", ".join(part.source for part in parts)
+    return LabelledImages(
+        encoded,
+        torch.cat([part.labels for part in parts]),
+        np.concatenate([part.domains for part in parts]),
+        common_form(encoded, source, image_size, usual_size),
+        source,
+    )
+
+
+def _find(source: str, classes: ClassLabels) -> Found:
+    """What is at a path, by what the path holds."""
+    path = Path(source)
+    if source.endswith(".tar"):
+        return find_in_tars(source, classes)
+    if source.endswith(".parquet"):
+        return find_in_parquet(source, classes)
+    if path.is_dir():
+        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+            return find_in_saved_dataset(path, classes)
+        if any(path.glob("*.tar")):
+            return find_in_tars(str(path / "*.tar"), classes)
+        if any(path.glob("*.parquet")):
+            return find_in_parquet(str(path / "*.parquet"), classes)
+        return find_images(path, classes)
+    raise UserError(f"expected {LAYOUTS}, got {source}; check the path")

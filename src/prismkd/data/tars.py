@@ -1,0 +1,64 @@
+"""webdataset's layout: tars of members with one key and the suffixes of an image and of its class."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from prismkd.data.found import Found, expand, part_of
+from prismkd.data.labels import ClassLabels
+from prismkd.data.numbers import check_labels
+from prismkd.errors import UserError
+
+SUFFIXES = ("png", "jpg", "jpeg", "webp")
+
+
+def find_in_tars(pattern: str, classes: ClassLabels) -> Found:
+    """The images of all shards of a pattern, of the domain ``id``; they stay in the tars until they are decoded.
+
+    Members belong together whose names are equal up to the first dot of the file's name. The class (``cls``) is a
+    label as text, or a class's name.
+
+    Raises:
+        UserError: no such shards, a damaged one, an image without a class or the other way round, or unknown classes.
+    """
+    found, names = Found(), list[str]()
+    for path in expand(pattern):
+        try:
+            for key, suffix, member, text in _samples(path):
+                found.add(f"{path}/{key}.{suffix}", part_of(path, member.offset_data, member.size), 0, "id")
+                names.append(text)
+        except (tarfile.TarError, EOFError) as error:
+            raise UserError(f"expected a tar of samples, got {path}: {error}; fetch or make it again") from None
+    found.labels = _labels(names, classes, pattern)
+    return found
+
+
+def _samples(path: Path) -> list[tuple[str, str, tarfile.TarInfo, str]]:
+    """Each sample's key, its image's suffix and member, and the text of its class."""
+    images, texts = dict[str, tuple[str, tarfile.TarInfo]](), dict[str, str]()
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            folder, _, name = member.name.rpartition("/")
+            stem, _, suffix = name.partition(".")
+            key = f"{folder}/{stem}".lstrip("/")
+            if suffix.lower() in SUFFIXES:
+                images[key] = (suffix, member)
+            elif suffix == "cls":
+                file = tar.extractfile(member)
+                texts[key] = "" if file is None else file.read().decode(errors="replace").strip()
+    unpaired = sorted(images.keys() ^ texts.keys())
+    if unpaired:
+        raise UserError(
+            f"expected an image ({', '.join(SUFFIXES)}) and a class (cls) for every key in {path}, got only one of "
+            f"them for {len(unpaired)} ({', '.join(unpaired[:3])}); write the shard again"
+        )
+    return [(key, *images[key], texts[key]) for key in images]
+
+
+def _labels(texts: list[str], classes: ClassLabels, source: str) -> list[int]:
+    if all(text.isdecimal() for text in texts):
+        return check_labels([int(text) for text in texts], len(classes), source)
+    names = sorted(set(texts))
+    labels = dict(zip(names, classes.of(names, source), strict=True))
+    return [labels[text] for text in texts]

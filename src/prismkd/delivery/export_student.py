@@ -1,0 +1,134 @@
+"""A run's student as a folder that is of use without prismkd: weights, ONNX graph, configuration and model card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prismkd.delivery.graph import Parity, check_packages, check_parity, write_graph
+from prismkd.delivery.model_card import model_card
+from prismkd.delivery.student_folder import (
+    CARD,
+    CONFIG,
+    GRAPH,
+    LAYOUTS,
+    WEIGHTS,
+    class_names,
+    delivered_config,
+    student_of,
+)
+from prismkd.directory import images_of, recorded_config
+from prismkd.errors import UserError
+from prismkd.run import Run
+from prismkd.shards import read_samples
+from prismkd.teachers import Classifier, load_classifier
+
+NUM_RANDOM_IMAGES = 64
+Track = Callable[[str, int], Any]
+
+
+def export_student(
+    directory: Path, method: str, seed: int | None, layout: str, destination: Path, track: Track
+) -> Parity | None:
+    """Write one student of a run to a new folder, which appears whole or not at all.
+
+    Args:
+        directory: the run's.
+        method: which student.
+        seed: which student; None is the run's first.
+        layout: ``safetensors``, ``onnx``, or ``student`` for both.
+        destination: a new or empty folder.
+        track: of progress.
+
+    Returns:
+        How the graph compares with the weights; None without a graph.
+
+    Raises:
+        UserError: no such student, the folder is in use, a package is missing, or the graph computes something else.
+    """
+    _check_destination(destination)
+    if GRAPH in LAYOUTS[layout]:
+        check_packages()
+    source, seed = student_of(directory, method, seed)
+    classifier = load_classifier(source)
+    names, side = class_names(directory), image_side(directory, classifier.config)
+    if len(names) != classifier.num_classes:
+        raise UserError(
+            f"expected {classifier.num_classes} class names in {directory / 'run.json'}, one per output of the "
+            f"student, got {len(names)}; check the run's folder"
+        )
+    destination.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=destination.absolute().parent) as temporary:
+        folder = Path(temporary, "student")
+        folder.mkdir()
+        with track(f"export to {layout}", len(LAYOUTS[layout])) as progress:
+            delivered = write_student(folder, source / WEIGHTS, classifier, names, side, layout)
+            progress(1)
+            parity = None
+            if GRAPH in LAYOUTS[layout]:
+                images, kind = _parity_images(directory, classifier, side)
+                parity = check_parity(folder / GRAPH, classifier, images, side, kind)
+                progress(1)
+        card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        if destination.is_dir():
+            destination.rmdir()
+        os.replace(folder, destination)
+    return parity
+
+
+def write_student(
+    folder: Path, weights: Path, classifier: Classifier, names: list[str], side: int, layout: str
+) -> dict[str, Any]:
+    """Write configuration, weights and graph as ``layout`` says; returns the configuration."""
+    traits = getattr(classifier.network, "pretrained_cfg", None)
+    delivered = delivered_config(classifier.config, names, side, traits)
+    (folder / CONFIG).write_text(json.dumps(delivered, indent=1) + "\n")
+    if WEIGHTS in LAYOUTS[layout]:
+        shutil.copyfile(weights, folder / WEIGHTS)
+    if GRAPH in LAYOUTS[layout]:
+        write_graph(folder / GRAPH, classifier, side)
+    return delivered
+
+
+def image_side(directory: Path, config: dict[str, Any]) -> int:
+    """Pixels per side of a student's images: its own setting, else those that it was measured or trained on."""
+    if config.get("input_size"):
+        return int(config["input_size"])
+    recorded = recorded_config(directory)
+    if recorded.evaluation.source:
+        height, width = _run(directory).test.images.shape[-2:]
+    else:
+        seed, method = recorded.seeds[0], next(name for name in recorded.methods if name != "real")
+        height, width = next(read_samples(images_of(recorded, directory, seed, method))).image.shape[:2]
+    if height != width:
+        raise UserError(
+            f"expected square images in {recorded.evaluation.source or directory}, got {width} x {height}, so that a "
+            "student knows its size; give test images of one side"
+        )
+    return int(height)
+
+
+def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Tensor, str]:
+    """The ID test images, or noise where the run has no test."""
+    if recorded_config(directory).evaluation.source:
+        return _run(directory).test.domain("id").images, "ID test images"
+    shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)), "random images"
+
+
+def _run(directory: Path) -> Run:
+    return Run(recorded_config(directory), directory, track=lambda description, total: None)
+
+
+def _check_destination(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"expected a new or empty folder to export to, got {folder}; choose another --dest")

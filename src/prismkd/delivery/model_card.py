@@ -1,0 +1,236 @@
+"""The model card of a delivered student: figures beside the teacher's, how it was made, and how it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from prismkd import __version__
+from prismkd.card import escaped
+from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
+from prismkd.delivery.graph import Parity
+from prismkd.delivery.student_folder import GRAPH, WEIGHTS
+from prismkd.directory import job_folder, read_json, recorded_config
+from prismkd.report.names import method_label, method_note
+from prismkd.report.run_directory import load_run
+from prismkd.report.scores import Result, score
+
+NUM_PROMPTS = 3
+Row = dict[str, Any]
+
+
+def model_card(
+    directory: Path, method: str, seed: int, delivered: dict[str, Any], files: Sequence[str], parity: Parity | None
+) -> str:
+    """``README.md`` of one student of a run; what comes from outside means nothing in Markdown or HTML.
+
+    Args:
+        directory: the run's.
+        method: the student's.
+        seed: the student's.
+        delivered: the folder's configuration.
+        files: what the folder holds, of weights and graph.
+        parity: how the graph compares with the weights.
+    """
+    config = recorded_config(directory)
+    rows = figures(directory, method, seed)
+    head = _head(config, method, delivered, rows)
+    parts = [
+        f"# {delivered['architecture']}: {len(delivered['id2label'])} classes, {escaped(method_label(method))}",
+        _introduction(method, delivered),
+        "## Figures",
+        _figures(directory, config, method, seed, rows),
+        *([f"Exported and compared: {parity}."] if parity else []),
+        "## Use",
+        _use(delivered, files),
+        "## How it was made",
+        _provenance(directory, config, method, seed),
+        "## Classes",
+        _table(["label", "class"], [[label, name] for label, name in delivered["id2label"].items()]),
+        "## License",
+        "prismkd adds no terms. What holds for these weights depends on the teacher that was imitated and on the "
+        "text-to-image model whose images they learned from: check both, then name the license in this card's head.",
+    ]
+    return f"---\n{head.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+# --- figures -----------------------------------------------------------------------------------------------------
+
+
+def figures(directory: Path, method: str, seed: int) -> list[Row]:
+    """The rows of ``metrics.json`` on this student; none where it isn't evaluated, or was trained again since."""
+    evaluated = (job_folder(directory, seed, method) / "evaluation.json").is_file()
+    if not evaluated or not (directory / "metrics.json").is_file():
+        return []
+    rows = read_json(directory / "metrics.json")["results"]
+    return [row for row in rows if (row["method"], row["seed"]) == (method, seed) and row["domain"] != "images"]
+
+
+def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Row]) -> str:
+    if not rows:
+        return "Not measured: the student was exported before `prismkd evaluate`."
+    run = load_run(directory)
+    header = ["test domain", "images", f"top-1 of this student (seed {seed})", "95 % interval"]
+    several = len(config.seeds) > 1
+    if several:
+        header.append(f"mean ± s.d., seeds {', '.join(map(str, config.seeds))}")
+    header += ["teacher's top-1", "agreement with the teacher", "calibration error"]
+    lines = []
+    for row in rows:
+        if row["metric"] == "top1":
+            domain = row["domain"]
+            interval = " to ".join(f"{bound:.3f}" for bound in row["ci95"] or ())
+            line = [domain, f"{row['n']:,}", f"{row['value']:.3f}", interval]
+            line += [_mean(run.results, method, domain)] * several
+            line += [_mean(run.results, "teacher", domain)]
+            line += [_value(rows, domain, "agreement"), _value(rows, domain, "ece")]
+            lines.append(line)
+    source = Path(config.evaluation.source).name
+    note = (
+        f"Test images: {escaped(source)}; prismkd tunes nothing on them. Intervals are bootstrapped over them. "
+        f"Measured with PyTorch on {escaped(str(run.metrics.get('hardware', '?')))}."
+    )
+    return f"{_table(header, lines)}\n\n{note}"
+
+
+def _mean(results: list[Result], method: str, domain: str) -> str:
+    found = score(results, method, domain)
+    if found is None:
+        return ""
+    return f"{found.mean:.3f}" + ("" if found.spread is None else f" ± {found.spread:.3f}")
+
+
+def _value(rows: list[Row], domain: str, metric: str) -> str:
+    return next((f"{row['value']:.3f}" for row in rows if (row["domain"], row["metric"]) == (domain, metric)), "")
+
+
+# --- text --------------------------------------------------------------------------------------------------------
+
+
+def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Row]) -> ModelCardData:
+    """What the hub reads. No license: that is for the owner to say."""
+    source = Path(config.evaluation.source).name
+    results = [
+        EvalResult(task_type="image-classification", dataset_type=source, dataset_name=f"{source}, {row['domain']}",
+                   dataset_config=row["domain"], dataset_split="test", metric_type="accuracy",
+                   metric_value=row["value"])
+        for row in rows if row["metric"] == "top1"
+    ]  # fmt: skip
+    return ModelCardData(
+        library_name="timm" if "pretrained_cfg" in delivered else "prismkd",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "knowledge-distillation", "prismkd", method],
+        model_name=delivered["architecture"],
+        eval_results=results or None,
+    )
+
+
+def _introduction(method: str, delivered: dict[str, Any]) -> str:
+    side, color = delivered["input_size"], "grey" if delivered["in_channels"] == 1 else "color"
+    learned = "the real training images, as a reference" if method == "real" else "synthetic images alone"
+    return (
+        f"A classifier of {color} images of {side} x {side} pixels, distilled from a teacher by prismkd {__version__} "
+        f"with {learned} ({escaped(method_note(method))})."
+    )
+
+
+def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
+    record = read_json(directory / "run.json")
+    log = read_json(job_folder(directory, seed, method) / "student" / "log.json")
+    recipe, energy, generator = config.distillation, config.guidance, config.generator
+    rows = {
+        "method": f"{method_label(method)} ({method_note(method)}), seed {seed}",
+        "teacher": _public(config.teacher),
+        "images": f"{log['images']:,}" + (" real" if method == "real" else " synthetic"),
+        "distillation": f"{recipe.num_steps:,} steps of {recipe.batch_size} images, AdamW {recipe.learning_rate:g}, "
+        f"temperature {recipe.temperature:g}",
+    }
+    if method != "real":
+        rows["generator"] = f"{_public(generator.source)} {generator.revision}".strip()
+        rows["sampling"] = f"{generator.num_inference_steps} steps, guidance scale {generator.guidance_scale:g}"
+        rows["prompts"] = _prompts(config, method)
+    if method in GUIDED_METHODS:
+        rows["energy guidance"] = (
+            f"{energy.energy}, strength {energy.strength:g}, log SNR {energy.log_snr_min:g} to {energy.log_snr_max:g}"
+        )
+    for number, prompt in enumerate(_examples(job_folder(directory, seed, method)), start=1):
+        rows[f"prompt {number}"] = prompt
+    rows["run"] = f"{_public(record['command'])}, begun {record['started'][:10]}, prismkd {record['version']}"
+    rows["exported"] = f"{datetime.now(UTC):%Y-%m-%d}, prismkd {__version__}"
+    return _table(["", ""], [[key, value] for key, value in rows.items()])
+
+
+def _prompts(config: Config, method: str) -> str:
+    if method not in DIVERSIFIED_METHODS:
+        return f'"{config.prompts.template}"'
+    return f"diversified over {', '.join(config.prompts.domains)}; {config.prompts.id_share:.0%} in the first"
+
+
+def _examples(folder: Path) -> list[str]:
+    path = folder / "prompts.json"
+    return [row["text"] for row in read_json(path)["examples"][:NUM_PROMPTS]] if path.is_file() else []
+
+
+def _public(text: str) -> str:
+    """Without the name of the user, which a home folder shows."""
+    home = os.path.expanduser("~").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *([escaped(cell) for cell in line] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+# --- use ---------------------------------------------------------------------------------------------------------
+
+
+def _use(delivered: dict[str, Any], files: Sequence[str]) -> str:
+    """Programs for each of the tools that can open the folder, to be run in it."""
+    grey, side = delivered["in_channels"] == 1, delivered["input_size"]
+    parts = ["```bash\nprismkd predict . image.png\n```"]
+    if GRAPH in files:
+        parts.append(f"```python\n{ONNX.format(mode='L' if grey else 'RGB', axes=AXES[grey])}```")
+    if WEIGHTS in files and "pretrained_cfg" in delivered:
+        parts.append(f"```python\n{TIMM.format(mode='L' if grey else 'RGB')}```")
+    normalized = {"mean": delivered["mean"], "std": delivered["std"]}
+    parts.append(
+        f"Images are squashed to {side} x {side} (bilinear, antialiased), values in [0, 1]. "
+        f"The graph normalizes by itself; the weights alone expect {json.dumps(normalized)} to be applied."
+    )
+    return "\n\n".join(parts)
+
+
+AXES = {True: "[None, None]", False: ".transpose(2, 0, 1)[None]"}
+ONNX = """\
+import json
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+with open("config.json") as file:
+    config = json.load(file)
+side = config["input_size"]
+image = Image.open("image.png").convert("{mode}").resize((side, side), Image.Resampling.BILINEAR)
+images = np.asarray(image, np.float32){axes} / 255
+logits = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})[0]
+print(config["id2label"][str(logits[0].argmax())])
+"""
+TIMM = """\
+import timm
+import torch
+from PIL import Image
+
+model = timm.create_model("local-dir:.", pretrained=True).eval()  # on the hub: "hf-hub:org/name"
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+with torch.no_grad():
+    logits = model(transform(Image.open("image.png").convert("{mode}")).unsqueeze(0))
+print(model.pretrained_cfg["label_names"][logits.argmax()])
+"""

@@ -1,0 +1,69 @@
+"""Two classifiers on the same test images: is one better than the other?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from prismkd.errors import UserError
+
+
+def sign_test(differences: np.ndarray) -> float:
+    """Two-sided p-value of the exact sign test; with one seed it is McNemar's exact test (McNemar 1947).
+
+    An image counts for B where B's students get it right under more seeds than A's, for A where under fewer. If neither
+    is better, each of the images that count falls to either side with probability 1/2. So several seeds of one image
+    are one observation, which they are: counted apart they would make chance look significant.
+
+    Args:
+        differences: right answers of B minus those of A, integers (num_seeds, num_images).
+    """
+    sums = differences.sum(axis=0)
+    better, worse = int((sums > 0).sum()), int((sums < 0).sum())
+    total, term, tail = better + worse, 1, 1
+    for count in range(min(better, worse)):
+        term = term * (total - count) // (count + 1)  # binomial coefficient (total over count + 1)
+        tail += term
+    return min(1.0, 2 * tail / 2**total)
+
+
+def paired_interval(
+    differences: np.ndarray, seed: int, num_resamples: int = 10_000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of ``differences`` over images, and over seeds where there are several.
+
+    Images and seeds are drawn with replacement, each for itself (Owen 2007: the pigeonhole bootstrap), so that the
+    interval holds for other images and other trainings. With few seeds their part is coarse.
+
+    Args:
+        differences: as in ``sign_test``.
+        seed: of the draws.
+        num_resamples: draws.
+        level: coverage, in (0, 1).
+
+    Raises:
+        UserError: fewer than 2 images.
+    """
+    num_seeds, num_images = differences.shape
+    if num_images < 2:
+        raise UserError(f"expected at least 2 test images, got {num_images}; do test on more")
+    # Images with the same differences under all seeds are alike, so only their number is drawn
+    patterns, counts = np.unique(differences, axis=1, return_counts=True)
+    random = np.random.default_rng(seed)
+    drawn_images = random.multinomial(num_images, counts / num_images, size=num_resamples) / num_images
+    drawn_seeds = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / num_seeds
+    means = np.einsum("rs,sp,rp->r", drawn_seeds, patterns, drawn_images, optimize=True)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for asking several questions at once (Holm 1979), in the given order."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected

@@ -1,0 +1,102 @@
+"""Images are decoded a batch at a time, to one form, and what doesn't decode is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.errors import UserError
+
+
+def folder_of(tmp_path: Path, write: Callable[..., Path], **files: tuple) -> Path:
+    for name, arguments in files.items():
+        write(tmp_path / "0" / f"{name}.png", *arguments)
+    return tmp_path
+
+
+def test_batches_are_the_images_in_order(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for value in range(7):
+        write(tmp_path / "0" / f"{value}.png", 10 * value)
+    images = load_labelled_images(tmp_path, 1)
+    sizes = [len(batch) for batch in images.batches(3)]
+    assert sizes == [3, 3, 1] and len(images) == 7
+    assert torch.equal(torch.cat(list(images.batches(3))), images.images)
+    assert images.images.shape == (7, 3, 8, 8) and images.images.dtype == torch.float32
+    assert images.images[:, 0, 0, 0].tolist() == pytest.approx([10 * value / 255 for value in range(7)])
+
+
+def test_gray_images_have_one_channel_and_one_color_image_makes_all_three(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    folder_of(tmp_path, write, a=(50, (8, 8), "L"), b=(60, (8, 8), "L"))
+    assert load_labelled_images(tmp_path, 1).images.shape[1] == 1
+    write(tmp_path / "0" / "c.png", 70, (8, 8), "RGBA")
+    assert load_labelled_images(tmp_path, 1).images.shape[1] == 3
+
+
+def test_images_of_one_size_stay_as_they_are_and_others_are_cut_to_the_usual_size(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    folder_of(tmp_path, write, a=(0, (12, 10)))
+    assert load_labelled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (10, 12)
+    assert load_labelled_images(tmp_path, 1, image_size=4, usual_size=6).images.shape[2:] == (4, 4)
+    write(tmp_path / "0" / "b.png", 0, (30, 5))
+    assert load_labelled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (6, 6)
+    with pytest.raises(UserError, match=r"one size .* got \[\(12, 10\), \(30, 5\)\]; set evaluation.image_size"):
+        load_labelled_images(tmp_path, 1)
+
+
+def test_the_middle_is_cut_out(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 24), np.uint8)
+    pixels[:, 8:16] = 200
+    (tmp_path / "0").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "0" / "wide.png")
+    Image.fromarray(pixels.T).save(tmp_path / "0" / "tall.png")
+    images = load_labelled_images(tmp_path, 1, image_size=8).images
+    assert torch.allclose(images, torch.full_like(images, 200 / 255))
+
+
+def test_all_truncated_images_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "0").mkdir()
+    for number in range(12):
+        path = tmp_path / "0" / f"{number:02d}.jpg"
+        Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+        if number % 2:
+            path.write_bytes(path.read_bytes()[:-200])  # the header is whole, the pixels are not
+    images = load_labelled_images(tmp_path, 1)
+    with pytest.raises(UserError, match="got 6 of 12 that do not") as caught:
+        images.check()
+    message = str(caught.value)
+    assert all(f"{number:02d}.jpg" in message for number in (1, 3, 5, 7, 9)) and "11.jpg" not in message
+    assert "and 1 more" in message and "\n" not in message
+
+
+def test_files_that_are_no_images_are_found_by_their_headers(tmp_path: Path, write: Callable[..., Path]) -> None:
+    folder_of(tmp_path, write, whole=(0,))
+    (tmp_path / "0" / "page.png").write_text("<html>not found</html>")
+    (tmp_path / "0" / "empty.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"got 2 of 3 that do not .*empty\.png.*page\.png"):
+        load_labelled_images(tmp_path, 1)
+
+
+def test_a_fingerprint_is_of_bytes_labels_and_order_but_not_of_places(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    for folder in ("here", "there"):
+        for label in (0, 1):
+            write(tmp_path / folder / str(label) / "a.png", 10 * label)
+    here, there = (load_labelled_images(tmp_path / folder, 2) for folder in ("here", "there"))
+    assert here.fingerprint() == there.fingerprint()
+    assert here.subset(np.array([1, 0])).fingerprint() != here.fingerprint()
+    assert here.subset(np.array([0])).fingerprint() != here.fingerprint()
+    relabelled = LabelledImages(here.encoded, 1 - here.labels, here.domains, here.form, here.source)
+    assert relabelled.fingerprint() != here.fingerprint()
+    write(tmp_path / "there" / "1" / "a.png", 11)
+    assert here.fingerprint() != load_labelled_images(tmp_path / "there", 2).fingerprint()

@@ -1,0 +1,155 @@
+"""The same images in every layout give the same images, labels and domains."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prismkd.assets import asset
+from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
+from prismkd.errors import UserError
+
+CLASSES = ClassLabels([["tench", "n01440764"], ["goldfish", "n01443537"], ["white shark", "n01484850"]])
+LABELS = (0, 0, 1, 2, 2, 2)
+
+
+def values(images: LabelledImages) -> list[tuple[int, int]]:
+    """(label, gray value) of each image."""
+    grays = (255 * images.images[:, 0, 0, 0]).round().int().tolist()
+    return list(zip(images.labels.tolist(), grays, strict=True))
+
+
+EXPECTED = [(label, 40 * place) for place, label in enumerate(LABELS)]
+
+
+def write_tar(path: Path, draw: Callable[..., bytes], places: range, text: Callable[[int], str] = str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for place in places:
+            for suffix, data in (("png", draw(40 * place)), ("cls", text(LABELS[place]).encode())):
+                member = tarfile.TarInfo(f"sub/{place:04d}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("names", [("n01440764", "n01443537", "n01484850"), ("Tench", "goldfish", "White_Shark"),
+                                   ("0", "1", "2")])  # fmt: skip
+def test_class_folders(tmp_path: Path, write: Callable[..., Path], names: tuple[str, ...]) -> None:
+    for place, label in enumerate(LABELS):
+        write(tmp_path / names[label] / "deeper" / f"{place}.png", 40 * place)
+    (tmp_path / "README.txt").write_text("no image")
+    (tmp_path / ".hidden").mkdir()
+    images = load_labelled_images(tmp_path, CLASSES)
+    assert values(images) == EXPECTED and set(images.domains) == {"id"}
+
+
+def test_domain_folders(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for domain, offset in (("photo", 0), ("sketch", 7)):
+        for place, label in enumerate(LABELS):
+            write(tmp_path / domain / ("tench", "goldfish", "white_shark")[label] / f"{place}.png", 30 * place + offset)
+    images = load_domains(tmp_path, (), CLASSES, id_domain="photo")
+    assert set(images.domains) == {"id", "sketch"}
+    assert values(images.domain("sketch")) == [(label, 30 * place + 7) for place, label in enumerate(LABELS)]
+    with pytest.raises(UserError, match=r"the domain id in .*, got photo, sketch; name"):
+        load_domains(tmp_path, (), CLASSES)
+
+
+def test_webdataset_shards_by_folder_pattern_and_braces(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    write_tar(tmp_path / "shard-000000.tar", draw, range(4))
+    write_tar(tmp_path / "shard-000001.tar", draw, range(4, 6))
+    for source in (tmp_path, tmp_path / "shard-*.tar", tmp_path / "shard-{000000..000001}.tar"):
+        assert values(load_labelled_images(source, CLASSES)) == EXPECTED
+    with pytest.raises(UserError, match=r"found no .*shard-000002\.tar"):
+        load_labelled_images(tmp_path / "shard-{000000..000002}.tar", CLASSES)
+
+
+def test_webdataset_itself_writes_what_is_read(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
+        for place, label in enumerate(LABELS):
+            writer.write({"__key__": f"{place:04d}", "png": draw(40 * place), "cls": label})
+    assert values(load_labelled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
+
+
+def test_classes_of_shards_may_be_names(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    write_tar(tmp_path / "a.tar", draw, range(6), ("tench", "goldfish", "white shark").__getitem__)
+    assert values(load_labelled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
+
+
+def test_a_truncated_shard_and_a_sample_without_a_class_are_refused(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    write_tar(tmp_path / "a.tar", draw, range(6))
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"a\.tar"):
+        load_labelled_images(tmp_path, CLASSES)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("0001.png")
+        member.size = len(draw())
+        tar.addfile(member, io.BytesIO(draw()))
+    with pytest.raises(UserError, match=r"got only one of them for 1 \(0001\)"):
+        load_labelled_images(tmp_path, CLASSES)
+
+
+def test_what_hugging_face_datasets_saves_is_read_and_labels_go_by_their_names(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    paths = [str(write(tmp_path / "files" / f"{place}.png", 40 * place)) for place in range(6)]
+    names = ["great white, white shark", "goldfish, Carassius auratus", "tench, Tinca tinca"]  # another order
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    data = datasets.Dataset.from_dict({"image": paths, "label": [2 - label for label in LABELS]}, features=features)
+    data.save_to_disk(str(tmp_path / "saved"))
+    data.to_parquet(str(tmp_path / "parquet" / "test-00000-of-00001.parquet"))
+    datasets.DatasetDict({"test": data, "train": data}).save_to_disk(str(tmp_path / "splits"))
+    for source in ("saved", "parquet", "parquet/test-00000-of-00001.parquet", "splits/test"):
+        assert values(load_labelled_images(tmp_path / source, CLASSES)) == EXPECTED
+    with pytest.raises(UserError, match=r"expected one split, got .* with test, train; name one"):
+        load_labelled_images(tmp_path / "splits", CLASSES)
+
+
+def test_parquet_with_bytes_and_domains(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    table = {"image": [draw(40 * place) for place in range(6)], "label": LABELS, "domain": ["id"] * 4 + ["x"] * 2}
+    pq.write_table(pa.table(table), tmp_path / "test.parquet")
+    images = load_labelled_images(tmp_path / "test.parquet", CLASSES)
+    assert values(images) == EXPECTED and images.domains.tolist() == table["domain"]
+    pq.write_table(pa.table({**table, "label": [0, 1, 2, 3, 9, -1]}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"labels from 0 to 2 in .*, got -1, 3, 9"):
+        load_labelled_images(tmp_path / "test.parquet", CLASSES)
+    pq.write_table(pa.table({"label": LABELS}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match=r"expected a column image in .*, got label"):
+        load_labelled_images(tmp_path / "test.parquet", CLASSES)
+
+
+def test_the_embedded_world_is_as_it_was() -> None:
+    images = load_labelled_images(asset("test.parquet"), len(json.loads(asset("classes.json").read_text())))
+    assert images.images.shape == (1801, 1, 32, 32)
+    assert images.domain("id").labels.shape == (485,) and len(set(images.domains)) == 6
+
+
+def test_further_sets_become_domains(tmp_path: Path, write: Callable[..., Path], draw: Callable[..., bytes]) -> None:
+    write(tmp_path / "own" / "tench" / "a.png", 10, (8, 8), "L")
+    write(tmp_path / "drawn" / "n01484850" / "b.png", 20, (9, 5))
+    write_tar(tmp_path / "shards" / "a.tar", draw, range(2))
+    shifted = (f"sketch={tmp_path / 'drawn'}", f"tars={tmp_path / 'shards'}")
+    images = load_domains(tmp_path / "own", shifted, CLASSES, usual_size=8)
+    assert images.domains.tolist() == ["id", "sketch", "tars", "tars"]
+    assert values(images) == [(0, 10), (2, 20), (0, 0), (0, 40)]
+    for wrong in (str(tmp_path), f"id={tmp_path / 'drawn'}", f"images={tmp_path / 'drawn'}"):
+        with pytest.raises(UserError, match=r"expected NAME=PATH with a new name in evaluation\.shifted"):
+            load_domains(tmp_path / "own", (wrong,), CLASSES, usual_size=8)
+
+
+def test_nothing_is_not_mistaken_for_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected class folders"):
+        load_labelled_images(tmp_path, CLASSES)
+    (tmp_path / "tench").mkdir()
+    with pytest.raises(UserError, match=r"expected images in .*tench, got none"):
+        load_labelled_images(tmp_path, CLASSES)
+    with pytest.raises(UserError, match=r"got .*nowhere; check the path"):
+        load_labelled_images(tmp_path / "nowhere", CLASSES)

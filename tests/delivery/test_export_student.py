@@ -1,0 +1,233 @@
+"""A delivered student is the student: the same logits in torch, timm and onnxruntime, in a folder that explains it."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from prismkd.assets import asset
+from prismkd.cli import main
+from prismkd.config import Config
+from prismkd.delivery import export_student as module
+from prismkd.delivery.export_student import export_student
+from prismkd.delivery.graph import compare, write_graph
+from prismkd.delivery.image_files import fit, read_image
+from prismkd.delivery.student_folder import read_delivered
+from prismkd.errors import UserError
+from prismkd.students import new_network
+from prismkd.teachers import Classifier, load_classifier
+from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
+
+NAMES = ["bell", "crane", "mouse"]
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+@contextmanager
+def quiet(description: str, total: int) -> Iterator[Any]:
+    yield lambda count: None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("small") / "run", NAMES)
+
+
+@pytest.fixture(scope="module")
+def delivered(run: Path) -> Path:
+    assert main(["export", "--out", str(run), "--to", "student", "--dest", str(run.parent / "student")]) == 0
+    return run.parent / "student"
+
+
+def graph_logits(folder: Path, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def test_the_graph_has_the_top1_of_torch_on_the_whole_id_test(tmp_path: Path) -> None:
+    """The embedded teacher goes out as a student would, and meets every ID test image of the embedded world."""
+    names = [row["name"] for row in json.loads(asset("classes.json").read_text())]
+    student = tmp_path / "run" / "seed-0" / "prism" / "student"
+    shutil.copytree(asset("teacher"), student)
+    write(student / "log.json", {"images": 1, "seconds": 1.0})
+    record = {"command": "prismkd run", "started": "2026-01-02", "version": "0.1.0"}
+    write(tmp_path / "run" / "run.json", {**record, "config": {}, "classes": [{"name": name} for name in names]})
+    assert Config().evaluation.source == "pictograms"
+    parity = export_student(tmp_path / "run", "prism", None, "onnx", tmp_path / "out", quiet)
+
+    table = pq.read_table(asset("test.parquet")).to_pylist()
+    files = [row["image"] for row in table if row["domain"] == "id"]
+    images = np.stack([np.asarray(Image.open(io.BytesIO(file)), np.float32)[None] / 255 for file in files])
+    with torch.no_grad():
+        expected = load_classifier(asset("teacher"))(torch.from_numpy(images)).argmax(1).numpy()
+    np.testing.assert_array_equal(graph_logits(tmp_path / "out", images).argmax(1), expected)
+    assert len(set(expected.tolist())) == len(names), "the comparison is of all classes"
+    assert parity is not None
+    assert (parity.num_images, parity.num_same_top1) == (len(files), len(files)) and len(files) > 400
+    assert str(parity) in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_folder_is_complete_and_loads_as_a_teacher_with_its_names(run: Path, delivered: Path) -> None:
+    assert sorted(p.name for p in delivered.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    weights = run / "seed-0" / "prism" / "student" / "model.safetensors"
+    assert (delivered / "model.safetensors").read_bytes() == weights.read_bytes()
+    about = read_delivered(delivered)
+    assert (about.names, about.channels, about.side) == (NAMES, 1, SIDE)
+    images = torch.rand(5, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, found = load_classifier(weights.parent)(images), load_classifier(delivered)(images)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_graph_takes_any_number_of_images(delivered: Path, count: int) -> None:
+    images = torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(count))
+    with torch.no_grad():
+        expected = load_classifier(delivered)(images).numpy()
+    np.testing.assert_allclose(graph_logits(delivered, images.numpy()), expected, atol=1e-5)
+
+
+def test_normalization_is_inside_the_graph(tmp_path: Path) -> None:
+    config = {"architecture": "small-resnet-4", "num_classes": 3, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    torch.manual_seed(0)
+    classifier = Classifier(new_network("small-resnet-4", 3, 3), config).eval()
+    write_graph(tmp_path / "model.onnx", classifier, 16)
+    images = torch.rand(3, 3, 16, 16)
+    with torch.no_grad():
+        expected, bare = classifier(images).numpy(), classifier.network(images).numpy()
+    np.testing.assert_allclose(graph_logits(tmp_path, images.numpy()), expected, atol=1e-5)
+    assert np.abs(bare - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize(("architecture", "channels", "arguments"), [
+    ("test_resnet", 1, {}), ("test_vit", 3, {"img_size": SIDE}),
+])  # fmt: skip
+def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: int, arguments: dict[str, int]) -> None:
+    import timm
+
+    run = make_run(tmp_path / "run", NAMES, architecture, channels, arguments, seeds=(0,))
+    export_student(run, "prism", None, "student", tmp_path / "out", quiet)
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    images = torch.rand(4, channels, SIDE, SIDE)
+    with torch.no_grad():
+        expected = load_classifier(run / "seed-0" / "prism" / "student")(images)
+        assert torch.equal(model(images), expected)
+        assert torch.equal(load_classifier(tmp_path / "out")(images), expected)
+    np.testing.assert_allclose(graph_logits(tmp_path / "out", images.numpy()), expected.numpy(), atol=1e-5)
+    data = timm.data.resolve_model_data_config(model)
+    assert tuple(data["input_size"]) == (channels, SIDE, SIDE)
+    transform = timm.data.create_transform(**data)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 25, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
+    picture.save(tmp_path / "picture.png")
+    squashed = fit(read_image(tmp_path / "picture.png"), channels, SIDE)
+    np.testing.assert_allclose(transform(picture).numpy(), squashed, atol=0.01)  # Pillow's steps of 1/255, twice
+    assert list(model.pretrained_cfg["label_names"]) == NAMES
+    tuned = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7)
+    assert tuned(images).shape == (4, 7), "timm replaces the last layer for other classes"
+
+
+def test_each_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:
+    for layout, file in (("safetensors", "model.safetensors"), ("onnx", "model.onnx")):
+        export_student(run, "plain", 1, layout, tmp_path / layout, quiet)
+        assert sorted(path.name for path in (tmp_path / layout).iterdir()) == ["README.md", "config.json", file]
+
+
+def test_a_run_without_test_images_is_compared_on_noise(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["evaluation"]["source"] = ""
+    write(tmp_path / "run" / "run.json", record)
+    config = tmp_path / "run" / "seed-0" / "prism" / "student" / "config.json"
+    write(config, json.loads(config.read_text()) | {"input_size": SIDE})
+    parity = export_student(tmp_path / "run", "prism", 0, "onnx", tmp_path / "out", quiet)
+    assert parity is not None and parity.images == "random images"
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------------------
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_another(path: Path, classifier: Classifier, side: int) -> None:
+        for parameter in classifier.parameters():
+            parameter.mul_(1.01)
+        write_graph(path, classifier, side)
+        for parameter in classifier.parameters():
+            parameter.div_(1.01)
+
+    monkeypatch.setattr(module, "write_graph", write_another)
+    with pytest.raises(UserError, match=rf"expected the graph's logits within .* of {NUM_IMAGES} ID test images"):
+        export_student(run, "prism", None, "student", tmp_path / "out", quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tolerance_is_relative_and_nan_is_never_within_it() -> None:
+    logits = np.array([[100.0, 0.0], [0.0, 50.0]])
+    parity = compare(logits, logits + 0.009, "images", "1")
+    assert parity.num_same_top1 == 2 and parity.tolerance == pytest.approx(0.01)
+    with pytest.raises(UserError, match=r"got a difference of 1\.1e-02"):
+        compare(logits, logits + 0.011, "images", "1")
+    with pytest.raises(UserError, match="got a difference of nan"):
+        compare(logits, logits * np.nan, "images", "1")
+
+
+def test_an_architecture_that_has_no_graph_is_one_line(tmp_path: Path) -> None:
+    class Coin(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) if x.sum().item() > 0 else x.amax((2, 3))
+
+    classifier = Classifier(Coin(), {"architecture": "coin", "num_classes": 1, "in_channels": 1})
+    with pytest.raises(UserError, match=r"^expected an architecture that torch.onnx exports, got coin: [^\n]*$"):
+        write_graph(tmp_path / "model.onnx", classifier, 8)
+
+
+def test_a_missing_package_names_the_extra(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else known(name))
+    with pytest.raises(UserError, match=r"got no onnxscript; pip install 'prismkd\[onnx\]'"):
+        export_student(run, "prism", None, "onnx", tmp_path / "out", quiet)
+    export_student(run, "prism", None, "safetensors", tmp_path / "out", quiet)
+
+
+def test_bad_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("precious")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "seed-1" / "prism" / "student" / "log.json").unlink()
+    cases = [
+        (
+            [run, "--method", "eda"],
+            "use one of --method real --seed 0, --method plain --seed 0, --method prism --seed 0",
+        ),
+        ([run, "--seed", "7"], "got method prism and seed 7"),
+        ([unfinished, "--seed", "1"], "got none yet; run `prismkd distill` first"),
+        ([tmp_path], "expected a run directory with run.json"),
+        ([run, "--dest", str(tmp_path / "full")], "expected a new or empty folder to export to"),
+        ([run, "--dest", "s3://bucket/student"], "expected a folder for a student"),
+    ]
+    for arguments, message in cases:
+        dest = [] if "--dest" in arguments else ["--dest", str(tmp_path / "out")]
+        assert main(["export", "--to", "safetensors", "--out", *map(str, arguments), *dest]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("error: expected") and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]

@@ -1,0 +1,137 @@
+"""Several teachers as one: classes find their places, and whoever finds an image familiar has the say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prismkd.energy import free_energy
+from prismkd.errors import UserError
+from prismkd.students import SmallResNet
+from prismkd.teachers import Ensemble, load_teacher, save_classifier
+from prismkd.teachers.classifier import Classifier
+from prismkd.teachers.ensemble import Weighting, calibrated
+
+CLASSES = ["apple", "bell", "cat"]
+
+
+class Corners(nn.Module):
+    """Logits are the values of the first pixels, times ``scale``, plus ``offset``."""
+
+    def __init__(self, pixels: list[int], scale: float = 1.0, offset: float = 0.0) -> None:
+        super().__init__()
+        self.pixels, self.scale, self.offset = pixels, scale, offset
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * images.flatten(1)[:, self.pixels] + self.offset
+
+
+def member(pixels: list[int], **more: float) -> Classifier:
+    return Classifier(Corners(pixels, **more), {"num_classes": len(pixels), "in_channels": 1}).eval()
+
+
+def test_one_teacher_is_itself() -> None:
+    images = torch.rand(4, 1, 2, 2)
+    ensemble = Ensemble([member([0, 1, 2])], [[0, 1, 2]], 3)
+    assert torch.allclose(ensemble(images), images.flatten(1)[:, :3], atol=1e-6)
+
+
+def test_outputs_find_their_classes_and_foreign_ones_are_dropped() -> None:
+    images = torch.rand(4, 1, 2, 2)
+    ensemble = Ensemble([member([0, 1]), member([2, 3])], [[2, 0], [1, -1]], 3)
+    pixels = images.flatten(1)
+    assert torch.allclose(ensemble(images), pixels[:, [1, 2, 0]], atol=1e-6)
+    assert ensemble.knows(0, torch.tensor([0, 1, 2])).tolist() == [True, False, True]
+
+
+def test_without_sharpness_it_is_the_plain_average_over_those_who_know() -> None:
+    images = torch.rand(4, 1, 2, 2)
+    ensemble = Ensemble([member([0, 1]), member([2, 3])], [[0, 1], [1, 2]], 3)
+    ensemble.weighting = Weighting((0.0, 0.0), (1.0, 1.0), 0.0)
+    pixels = images.flatten(1)
+    expected = torch.stack([pixels[:, 0], (pixels[:, 1] + pixels[:, 2]) / 2, pixels[:, 3]], dim=1)
+    assert torch.allclose(ensemble(images), expected, atol=1e-6)
+
+
+def test_the_teacher_that_finds_the_image_familiar_decides() -> None:
+    sure, unsure = member([0, 1, 2], scale=40.0), member([2, 1, 0], scale=0.1)
+    ensemble = Ensemble([sure, unsure], [[0, 1, 2]] * 2, 3)
+    ensemble.weighting = Weighting((0.0, 0.0), (1.0, 1.0), 4.0)
+    images = torch.rand(8, 1, 2, 2)
+    assert torch.allclose(ensemble(images), sure(images), rtol=1e-3, atol=1e-2)
+
+
+def test_a_free_offset_of_a_teacher_changes_nothing_once_calibrated() -> None:
+    images, labels = torch.rand(30, 1, 2, 2), torch.arange(30) % 3
+    found = []
+    for offset in (0.0, 25.0):
+        ensemble = Ensemble([member([0, 1, 2]), member([2, 0, 1], offset=offset)], [[0, 1, 2], [2, 0, 1]], 3)
+        ensemble.weighting, _ = calibrated(ensemble, ensemble.answers_of(images), labels)
+        found.append(ensemble(images))
+    assert torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_calibration_prefers_what_agrees_with_the_prompts() -> None:
+    """One teacher is right about its own images and unsure elsewhere; the other is right about the rest."""
+    labels = torch.arange(60) % 2
+    images = torch.zeros(60, 1, 2, 2)
+    images[torch.arange(60), 0, 0, labels] = 1.0  # right for the first teacher, whose logits are large
+    images[:, 0, 1, 0] = 0.2  # the second teacher always says the first class
+    ensemble = Ensemble([member([0, 1], scale=0.19), member([2, 3])], [[0, 1]] * 2, 2)
+    weighting, agreement = calibrated(ensemble, ensemble.answers_of(images), labels)
+    assert agreement[str(weighting.sharpness)] == max(agreement.values())
+    assert weighting.centers[1] == pytest.approx(float(free_energy(torch.tensor([[0.2, 0.0]]))[0]), abs=1e-5)
+
+
+def test_gradients_reach_the_image() -> None:
+    images = torch.rand(2, 1, 32, 32, requires_grad=True)
+    parts = [Classifier(SmallResNet(2, 4).eval(), {"num_classes": 2, "in_channels": 1}) for _ in range(2)]
+    ensemble = Ensemble(parts, [[0, 1], [1, 2]], 3)
+    free_energy(ensemble(images)).sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+    assert ensemble.features(images).shape == (2, 32)
+    with pytest.raises(UserError, match="got several"):
+        _ = ensemble.head
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, classes in (("a", ["apple", "bell"]), ("b", ["Bell", "cat"])):
+        config = {"architecture": "small-resnet-4", "num_classes": 2, "in_channels": 1, "label_names": classes}
+        save_classifier(tmp_path / name, SmallResNet(2, 4), config)
+    return tmp_path
+
+
+def federation(folder: Path, text: str) -> str:
+    (folder / "teachers.toml").write_text(text)
+    return str(folder / "teachers.toml")
+
+
+def test_a_list_of_teachers_is_loaded_with_their_own_names(folder: Path) -> None:
+    ensemble = load_teacher(federation(folder, '[[teacher]]\nsource = "a"\n[[teacher]]\nsource = "b"\n'), CLASSES)
+    assert isinstance(ensemble, Ensemble)
+    assert [ensemble.knows(number, torch.arange(3)).tolist() for number in (0, 1)] == [[1, 1, 0], [0, 1, 1]]
+    assert ensemble(torch.rand(2, 1, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[teacher]]\nsource = "a"\n', "expected a teacher for every class in .*, got none for 'cat' \\(1 of 3\\)"),
+        ('[[teacher]]\nsource = "a"\nclasses = ["aple", "bell"]\n', "got 'aple'; perhaps 'apple', or - for none"),
+        ('[[teacher]]\nsource = "a"\nclasses = ["apple"]\n', "expected 2 classes for a in .*, got 1"),
+        ('[[teacher]]\nsource = "a"\nweight = 2\n', "expected source and classes in each .* got 'weight'"),
+        ('[[teacher]]\nsource = "c"\n', "expected a classifier folder with config.json, got c"),
+        ("teacher = 3", r"expected \[\[teacher\]\] sections with source"),
+        ("[[teacher", r"expected \[\[teacher\]\] sections with source"),
+    ],
+)
+def test_a_bad_list_is_one_line(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_teacher(federation(folder, text), CLASSES)

@@ -1,0 +1,59 @@
+"""From Python: a module of the user's own as the teacher."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from prismkd.api import run
+from prismkd.config import (
+    Config,
+    DistillationConfig,
+    EvaluationConfig,
+    GeneratorConfig,
+    GuidanceConfig,
+    PromptsConfig,
+    SynthesisConfig,
+)
+from prismkd.errors import UserError
+from prismkd.teachers import Preprocessing
+
+TINY = Config(
+    methods=("plain", "eda"),
+    prompts=PromptsConfig(num_probes=0),
+    generator=GeneratorConfig(num_inference_steps=4),
+    guidance=GuidanceConfig(num_calibration_images=24, num_views=1),
+    synthesis=SynthesisConfig(images_per_class=1, shard_size=24),
+    distillation=DistillationConfig(architecture="small-resnet-4", num_steps=2, batch_size=8),
+    evaluation=EvaluationConfig(judge=""),
+)
+OTHERS = {"vit": ("test_vit", {"img_size": 32, "patch_size": 8}), "convnext": ("test_convnext", {})}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    name, arguments = OTHERS[kind]
+    network = timm.create_model(name, num_classes=24, **arguments).eval()
+    wanted = Preprocessing(3, (32, 32), mean=(0.5,), std=(0.5,))
+    report = run(TINY, tmp_path / "run", teacher=network, preprocessing=wanted)
+    assert report.is_file()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["teacher"].startswith("module ")
+    energies = json.loads((tmp_path / "run" / "seed-0" / "eda" / "evaluation.json").read_text())["energy"]
+    assert len(energies["before"]) == len(energies["after"]) == 24
+    other = timm.create_model(name, num_classes=24, **arguments).eval()
+    with pytest.raises(UserError, match=r"got another .*teacher"):
+        run(TINY, tmp_path / "run", teacher=other, preprocessing=wanted)
+
+
+def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, num_workers=2))
+    with pytest.raises(UserError, match="which no worker can open; save it as a folder"):
+        run(config, tmp_path / "run", teacher=nn.Identity().eval())
