@@ -266,6 +266,39 @@ def federated_table(data: dict[str, Any]) -> str:
     return table(["top-1 over all 24 classes", *domains], lines)
 
 
+def augmentation_table(data: dict[str, Any]) -> str:
+    """Few real images with and without synthetic ones, taught by the teacher or by labels alone: top-1 per domain."""
+    rows = data["rows"]
+    domains = list(rows[0]["top1"])
+    lines = []
+    for loss, images in dict.fromkeys((r["loss"], r["images"]) for r in rows):
+        own = [r for r in rows if (r["loss"], r["images"]) == (loss, images)]
+        values = [[r["top1"][d] for r in own] for d in domains]
+        lines.append([f"{loss}: {images}", *map(over_seeds, values), over_seeds([shifted(r) for r in own])])
+    return table(["taught by, images", *domains, "mean shifted"], lines)
+
+
+def loop_table(data: dict[str, Any]) -> str:
+    """The training loop over bare forward and backward on the same views."""
+    lines = [
+        [f"images from {source}", f"{row['ratio']:.3f} ({min(row['ratios']):.3f} to {max(row['ratios']):.3f})",
+         f"{row['images_per_second']:.0f}"]
+        for source, row in data["loop"].items()
+    ]  # fmt: skip
+    return table(["training loop", "throughput over a bare loop", "images per second"], lines)
+
+
+def stored_table(data: dict[str, Any]) -> str:
+    """The fast mode beside the default: agreement and top-1 on ID, seconds."""
+    rows = data["stored"]["rows"]
+    lines = []
+    for mode in dict.fromkeys(r["mode"] for r in rows):
+        own = [r for r in rows if r["mode"] == mode]
+        lines.append([mode, *[over_seeds([r[name] for r in own]) for name in ("agreement", "top1")],
+                      f"{mean(r['seconds'] for r in own):.1f}"])  # fmt: skip
+    return table(["teacher's logits", "agreement", "top-1", "seconds"], lines)
+
+
 TABLES = {
     "students": student_table,
     "images": image_table,
@@ -282,5 +315,8 @@ TABLES = {
     "engine": engine_table,
     "options": options_table,
     "federated": federated_table,
+    "augmentation": augmentation_table,
+    "loop": loop_table,
+    "stored": stored_table,
     "provenance": provenance,
 }

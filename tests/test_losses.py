@@ -1,8 +1,8 @@
-"""The distillation loss and its limits."""
+"""The distillation losses and their limits."""
 
 import torch
 
-from prismkd.losses import distillation_loss
+from prismkd.losses import distillation_loss, feature_loss, mixed_logits
 
 
 def test_zero_for_equal_distributions() -> None:
@@ -19,3 +19,16 @@ def test_gradient_tends_to_the_logit_difference_for_high_temperature() -> None:
     distillation_loss(student, teacher, 1000.0).backward()
     assert student.grad is not None
     assert torch.allclose(student.grad, (student.detach() - teacher) / 5, atol=1e-3)
+
+
+def test_the_feature_loss_has_no_unit() -> None:
+    student, teacher = torch.randn(6, 4), torch.randn(6, 4)
+    assert torch.allclose(feature_loss(100 * student, 100 * teacher), feature_loss(student, teacher))
+    assert torch.allclose(feature_loss(torch.zeros(6, 4), teacher), torch.tensor(1.0))
+    assert feature_loss(teacher, teacher) == 0
+
+
+def test_mixed_logits_are_those_of_the_mixed_distributions() -> None:
+    logits, mixing = torch.randn(3, 5), torch.tensor([[0.7, 0.0, 0.3], [0.0, 1.0, 0.0], [0.3, 0.0, 0.7]])
+    soft = (logits / 4).softmax(1)
+    assert torch.allclose((mixed_logits(logits, mixing, 4.0) / 4).softmax(1), mixing @ soft, atol=1e-6)

@@ -279,9 +279,13 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
         "report": stages.report,
         "survival": stages.survival,
     }
+    helps = command == "distill" and int(os.environ.get("RANK", 0)) > 0  # of `accelerate launch`: the first one writes
     with _tracker() as track:
         shown = "prismkd " + " ".join([command, *sys.argv[2:]])
-        run = open_run(config, out, shown, track, claim="--dry-run" not in options)
+        run = open_run(config, out, shown, track, claim="--dry-run" not in options and not helps)
+        if helps:
+            steps[command](run)
+            return
         if command == "plan":
             _estimate(run, options)
             if "--dry-run" in options:

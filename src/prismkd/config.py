@@ -12,6 +12,8 @@ GUIDED_METHODS = ("eda", "prism")
 DIVERSIFIED_METHODS = ("dpe", "prism")
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 EXECUTORS = ("local", "ray")
+OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("auto", "no", "bf16", "fp16")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
@@ -164,22 +166,52 @@ class SynthesisConfig:
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """Training the student on the teacher's logits."""
+    """Training the student: on the teacher's logits, the images' labels, or both."""
 
     architecture: str = "small-resnet-16"
-    """``small-resnet-WIDTH`` or a timm model name."""
+    """``small-resnet-WIDTH`` or a timm model name (also as ``timm:NAME``)."""
+    initial: str = ""
+    """Weights to start from: safetensors, a state dict, or a student's folder; empty: untrained."""
     num_steps: int = 1500
     """Optimizer steps, the same for every method."""
     batch_size: int = 128
-    """Images per step."""
+    """Images per step, over all processes."""
+    optimizer: str = "adamw"
+    """adamw or sgd (with Nesterov's momentum)."""
     learning_rate: float = 2e-3
-    """Peak learning rate of AdamW; cosine to zero."""
+    """Peak learning rate; cosine to zero."""
     weight_decay: float = 0.05
-    """AdamW's weight decay."""
+    """The optimizer's weight decay."""
+    momentum: float = 0.9
+    """SGD's momentum."""
     temperature: float = 4.0
     """Temperature of the softened distributions (Hinton et al. 2015)."""
     ema_decay: float = 0.99
     """Decay of the moving average of the weights, which is the student."""
+    hard_label_weight: float = 0.0
+    """Share of the loss that is cross-entropy with the images' labels; at 1 the teacher's logits aren't used."""
+    feature_weight: float = 0.0
+    """Weight of the distance between the teacher's features and the student's, mapped linearly; 0 is off."""
+    mixup: float = 0.0
+    """MixUp: parameter of the beta distribution of shares, such as 0.2; 0 is off. The teacher sees the mixture too."""
+    cutmix: float = 0.0
+    """CutMix, in the same way; with both, a coin decides for every batch."""
+    rand_augment: int = 0
+    """Magnitude of two random operations on each image (RandAugment), 1 to 30; 0 is off."""
+    mixed_precision: str = "auto"
+    """no, bf16, fp16, or auto: bf16 on a GPU, and on a CPU that computes it natively."""
+    stored_logits: bool = False
+    """Fast mode: the teacher sees every image once, without augmentation, instead of every view."""
+    stored_top_k: int = 4000
+    """Stored logits keep at most this many classes per image; the others share the rest of the mass evenly."""
+    real: str = ""
+    """Labelled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
+    real_share: float = 0.0
+    """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
+    memory_gigabytes: float = 4.0
+    """Images up to this size are kept in memory, 1 byte per value; others are read from the shards again and again."""
+    num_workers: int = 2
+    """Processes that decode images which aren't kept in memory."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from prismkd.config import ENERGIES, EXECUTORS, IMAGE_FORMATS, METHODS, Config
+from prismkd.config import ENERGIES, EXECUTORS, IMAGE_FORMATS, METHODS, OPTIMIZERS, PRECISIONS, Config
 from prismkd.errors import UserError
 
 MAX_INT = 10**15
@@ -94,6 +94,7 @@ def check_config(config: Config) -> None:
         "distillation.batch_size": config.distillation.batch_size,
         "distillation.learning_rate": config.distillation.learning_rate,
         "distillation.temperature": config.distillation.temperature,
+        "distillation.stored_top_k": config.distillation.stored_top_k,
         "evaluation.nearest_k": config.evaluation.nearest_k,
         "evaluation.max_images": config.evaluation.max_images,
         "prompts.language_model.timeout": config.prompts.language_model.timeout,
@@ -112,6 +113,11 @@ def check_config(config: Config) -> None:
         "guidance.margin_weight": config.guidance.margin_weight,
         "guidance.label_weight": config.guidance.label_weight,
         "distillation.weight_decay": config.distillation.weight_decay,
+        "distillation.feature_weight": config.distillation.feature_weight,
+        "distillation.mixup": config.distillation.mixup,
+        "distillation.cutmix": config.distillation.cutmix,
+        "distillation.memory_gigabytes": config.distillation.memory_gigabytes,
+        "distillation.num_workers": config.distillation.num_workers,
         "generator.image_size": config.generator.image_size,
         "evaluation.image_size": config.evaluation.image_size,
         "evaluation.restrict_below": config.evaluation.restrict_below,
@@ -128,6 +134,8 @@ def check_config(config: Config) -> None:
         "guidance.energy": (config.guidance.energy, ENERGIES),
         "synthesis.image_format": (config.synthesis.image_format, IMAGE_FORMATS),
         "synthesis.executor": (config.synthesis.executor, EXECUTORS),
+        "distillation.optimizer": (config.distillation.optimizer, OPTIMIZERS),
+        "distillation.mixed_precision": (config.distillation.mixed_precision, PRECISIONS),
     }
     for name, (word, choices) in chosen.items():
         if word not in choices:
@@ -144,6 +152,7 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"expected distillation.ema_decay from 0 to below 1, got {config.distillation.ema_decay}; 0 is no average"
         )
+    _check_distillation(config)
     if not 0 < config.guidance.react_quantile <= 1:
         raise UserError(
             f"expected guidance.react_quantile above 0 and up to 1, got {config.guidance.react_quantile}; 1 is off"
@@ -181,3 +190,16 @@ def check_config(config: Config) -> None:
         raise UserError(
             f"expected {{name}} in prompts.template, got {config.prompts.template!r}; say where the class goes"
         )
+
+
+def _check_distillation(config: Config) -> None:
+    recipe = config.distillation
+    for name in ("hard_label_weight", "real_share"):
+        if not 0 <= getattr(recipe, name) <= 1:
+            raise UserError(f"expected distillation.{name} from 0 to 1, got {getattr(recipe, name)}; it is a share")
+    if not 0 <= recipe.momentum < 1:
+        raise UserError(f"expected distillation.momentum from 0 to below 1, got {recipe.momentum}; 0.9 is usual")
+    if not 0 <= recipe.rand_augment <= 30:
+        raise UserError(f"expected distillation.rand_augment from 0 to 30, got {recipe.rand_augment}; 9 is usual")
+    if recipe.real_share > 0 and not recipe.real:
+        raise UserError("expected distillation.real for distillation.real_share, got none; name the labelled images")

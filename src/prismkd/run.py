@@ -16,6 +16,7 @@ from prismkd.config import Config
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import LAST_METHOD, images_of, job_folder, jobs_of, read_json, write_json
 from prismkd.distillation import new_student
+from prismkd.distillation.student import initial_weights
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.prompts import ClassName
@@ -31,6 +32,7 @@ NO_MATTER = {  # settings that no result depends on
     "num_threads",
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
+    *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
 }
 ENSEMBLE = "ensemble.json"  # how several teachers are weighted
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
@@ -81,7 +83,15 @@ class Run:
     @cached_property
     def real(self) -> LabelledImages | None:
         """The teacher's real training images, for the reference rows only."""
-        source = self.config.evaluation.real
+        return self._labelled(self.config.evaluation.real)
+
+    @cached_property
+    def real_training(self) -> LabelledImages | None:
+        """Real images that students learn from: of the method ``real``, and of a mixture."""
+        source = self.config.distillation.real
+        return self._labelled(source) if source else self.real
+
+    def _labelled(self, source: str) -> LabelledImages | None:
         if not source:
             return None
         path = asset("real.parquet") if source == "pictograms" else source
@@ -214,16 +224,18 @@ def _check_methods(config: Config) -> None:
         raise UserError(f"expected methods and seeds, each once, got {list(methods)} and {list(config.seeds)}")
     if LAST_METHOD in methods and not {"plain", "prism"} <= set(methods):
         raise UserError("expected plain and prism beside more, whose budget is PRISM's seconds; add them to methods")
-    if "real" in methods and not config.evaluation.real:
+    if "real" in methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
 
 
 def _check_inputs(run: Run) -> None:
     """Load what loads fast, so that a wrong path fails before anything is written."""
-    _ = run.teacher, run.judge, run.real
+    _ = run.teacher, run.judge, run.real, run.real_training
     generator_folder(run.config.generator)
     resolve_device(run.config.generator.device)
-    new_student(run.config.distillation, len(run.classes), 1, seed=0)
+    new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
+    if run.config.distillation.initial:
+        initial_weights(run.config.distillation.initial)
     _check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":

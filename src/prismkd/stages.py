@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from prismkd import __version__
+from prismkd.data import LabelledImages
 from prismkd.directory import read_json, write_json
-from prismkd.distillation import distill, new_student
+from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
 from prismkd.evaluating import Measurement
 from prismkd.prompts import plain_plan
 from prismkd.run import Run
@@ -45,32 +48,57 @@ def survival(run: Run) -> None:
 
 
 def distill_students(run: Run) -> None:
-    """Train every method's student; where images were added since, a new one."""
-    for seed, method in run.jobs:
+    """Train every method's student; where images were added since, a new one.
+
+    Under `accelerate launch` all processes train together, and the first one alone writes.
+    """
+    processes = PartialState()
+    left = [(seed, method) for seed, method in run.jobs if not _is_trained(run, seed, method)]
+    processes.wait_for_everyone()  # before the first student appears
+    for seed, method in left:
         folder = run.folder(seed, method) / "student"
-        if (folder / "log.json").is_file():
-            trained_on = read_json(folder / "log.json")["images"]
-            if trained_on == _num_images(run, seed, method):
-                continue
-            _set_aside(folder, trained_on)
-        images = training_images(run, seed, method)[0]
-        config = run.config.distillation
-        student = new_student(config, len(run.classes), images.shape[1], seed)
-        start = time.monotonic()
-        with run.track(f"student {method} (seed {seed})", config.num_steps) as progress:
-            log = distill(student, run.teacher, images, config, seed, folder / "checkpoint.pt", progress)
-        save_classifier(folder, student, {"architecture": config.architecture, "num_classes": len(run.classes),
-                                          "in_channels": images.shape[1]})  # fmt: skip
-        write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(images), "log": log})
-        (folder / "checkpoint.pt").unlink()
+        if processes.is_main_process and (folder / "log.json").is_file():
+            _set_aside(folder, read_json(folder / "log.json")["images"])
+        processes.wait_for_everyone()
+        _distill_student(run, seed, method, folder, processes.is_main_process)
+        processes.wait_for_everyone()
+
+
+def _distill_student(run: Run, seed: int, method: str, folder: Path, writes: bool) -> None:
+    config, data = run.config.distillation, training_set(run, seed, method)
+    in_channels = data.images.image_shape[0]
+    student = new_student(config, len(run.classes), in_channels, seed)
+    start, shown = time.monotonic(), f"student {method} (seed {seed})"
+    with run.track(shown, config.num_steps) if writes else nullcontext(lambda count: None) as progress:
+        log = distill(student, run.teacher, data, config, seed, folder / "checkpoint.pt", progress)
+    if not writes:
+        return
+    warnings = log.warnings([item.name for item in run.classes])
+    for text in warnings:
+        warn(f"{shown}: {text}")
+    save_classifier(folder, student, {"architecture": config.architecture, "num_classes": len(run.classes),
+                                      "in_channels": in_channels})  # fmt: skip
+    write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
+                                     **log.to_dict(), "warnings": warnings})  # fmt: skip
+    (folder / "checkpoint.pt").unlink()
+
+
+def _is_trained(run: Run, seed: int, method: str) -> bool:
+    """Whether there is a student of all images that there are now."""
+    log = run.folder(seed, method) / "student" / "log.json"
+    return log.is_file() and read_json(log)["images"] == _num_images(run, seed, method)
 
 
 def _num_images(run: Run, seed: int, method: str) -> int:
-    """Images that a student of this method would learn from now."""
+    """Images that a student of this method would learn from now, but for those of distillation.real_share."""
     if method == "real":
-        assert run.real is not None
-        return len(run.real.images)
+        return len(_real(run).images)
     return scan(run.images(seed, method)).num_images
+
+
+def _real(run: Run) -> LabelledImages:
+    assert run.real_training is not None
+    return run.real_training
 
 
 def _set_aside(folder: Path, num_images: int) -> None:
@@ -83,15 +111,31 @@ def _set_aside(folder: Path, num_images: int) -> None:
     folder.replace(kept)
 
 
+def training_set(run: Run, seed: int, method: str) -> TrainingSet:
+    """What a method's student learns from: verified shards, real images, or both.
+
+    Raises:
+        UserError: a shard is damaged or missing.
+    """
+    config = run.config.distillation
+    if method == "real":
+        return TrainingSet(to_bytes(_real(run).images), _real(run).labels)
+    source = run.images(seed, method)
+    verify(source)
+    finished(source)
+    images, labels = open_images(source, config.memory_gigabytes * 1e9, config.num_workers)
+    mixed = (to_bytes(_real(run).images), _real(run).labels) if config.real_share > 0 else None
+    return TrainingSet(images, labels, mixed, config.real_share)
+
+
 def training_images(run: Run, seed: int, method: str) -> tuple[Tensor, Tensor]:
-    """The images (n, channels, height, width) and intended labels (n,) that a method's student learns from.
+    """All images of a method, (n, channels, height, width) in [0, 1], and their intended labels (n,).
 
     Raises:
         UserError: a shard is damaged or missing.
     """
     if method == "real":
-        assert run.real is not None
-        return run.real.images, run.real.labels
+        return _real(run).images, _real(run).labels
     source = run.images(seed, method)
     verify(source)
     finished(source)

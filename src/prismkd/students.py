@@ -68,7 +68,7 @@ class SmallResNet(nn.Module):
 
 
 def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arguments: Any) -> nn.Module:
-    """Build an untrained network: ``small-resnet-WIDTH[xBLOCKS]`` or a timm model name with timm's arguments.
+    """Build an untrained network: ``small-resnet-WIDTH[xBLOCKS]``, or timm's model ``NAME`` or ``timm:NAME``.
 
     Raises:
         UserError: no such architecture; names of close ones are offered.
@@ -78,6 +78,7 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
         return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))
     import timm
 
+    architecture = architecture.removeprefix("timm:")
     if architecture not in timm.list_models():
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         raise UserError(

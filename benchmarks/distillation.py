@@ -1,0 +1,147 @@
+"""What the training loop costs beside forward and backward, and what the fast mode costs in agreement.
+
+Usage: python -m benchmarks.distillation [--part loop] [--part stored]
+       python -m benchmarks.publish
+
+The bare loop does the teacher's forward, the student's forward, backward and the optimizer's step, on the very views
+that prismkd's loop computes, made beforehand. Both take turns; every figure is a ratio within one run on one machine.
+Results go to ``benchmarks/results/distillation.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.laboratory import Laboratory
+from benchmarks.publish import RESULTS, write_results
+from prismkd.assets import asset
+from prismkd.augmentation import random_views
+from prismkd.config import DistillationConfig
+from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
+from prismkd.distillation.training_set import to_float
+from prismkd.evaluation import evaluate_student
+from prismkd.losses import distillation_loss
+from prismkd.precision import fast_matmul
+from prismkd.shards import Sample, write_shard
+from prismkd.teachers import Classifier
+
+PARTS = ("loop", "stored")
+NUM_PAIRS, NUM_STEPS, SHARD = 5, 40, 480
+STORED_STEPS, STORED_SEEDS = 400, (0, 1)
+SOURCES = {"memory": 1e9, "tars": 0.0}  # bytes that are kept in memory
+
+
+def loop() -> dict[str, Any]:
+    """Steps per second of prismkd's loop with images from shards, over those of the bare loop."""
+    laboratory = Laboratory(num_steps=NUM_STEPS)
+    with tempfile.TemporaryDirectory() as folder:
+        write_real(folder, real_images(laboratory))
+        found = {}
+        for source, max_bytes in SOURCES.items():
+            data = TrainingSet(*open_images(folder, max_bytes, laboratory.recipe.num_workers))
+            found[source] = _pairs(laboratory, data, Path(folder) / "checkpoint.pt")
+    return found
+
+
+def _pairs(laboratory: Laboratory, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
+    recipe, classes = laboratory.recipe, len(laboratory.classes)
+    views, pairs = list(views_of(data, recipe)), []
+    for _ in range(NUM_PAIRS + 1):
+        bare, ours = (new_student(recipe, classes, 1, seed=0) for _ in range(2))
+        start = time.perf_counter()
+        train_bare(bare, laboratory.teacher, views, recipe)
+        middle = time.perf_counter()
+        distill(ours, laboratory.teacher, data, recipe, 0, checkpoint, lambda count: None)
+        pairs.append((middle - start, time.perf_counter() - middle))
+        checkpoint.unlink()
+    pairs = pairs[1:]  # the first one warms up
+    ratios = [bare / whole for bare, whole in pairs]
+    return {"ratio": median(ratios), "ratios": ratios, "steps": NUM_STEPS, "batch_size": recipe.batch_size,
+            "images_per_second": NUM_STEPS * recipe.batch_size / median(whole for _, whole in pairs)}  # fmt: skip
+
+
+def views_of(data: TrainingSet, recipe: DistillationConfig) -> list[Tensor]:
+    """The views of seed 0, as the loop computes them."""
+    views = []
+    for step in range(recipe.num_steps):
+        generator = torch.Generator().manual_seed(step)
+        (images,) = data.batches([data.draw(generator, recipe.batch_size)])
+        views.append(random_views(to_float(images), generator=generator).contiguous(memory_format=torch.channels_last))
+    return views
+
+
+def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], recipe: DistillationConfig) -> None:
+    """Forward and backward, and nothing else."""
+    student.train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    for batch in views:
+        with fast_matmul(batch.device):
+            with torch.no_grad():
+                teacher_logits = teacher(batch)
+            student_logits = student(batch)
+        loss = distillation_loss(student_logits.float(), teacher_logits.float(), recipe.temperature)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def real_images(laboratory: Laboratory) -> LabelledImages:
+    """The embedded world's real images: for these figures any would do."""
+    return load_labelled_images(asset("real.parquet"), len(laboratory.classes))
+
+
+def write_real(folder: str, real: LabelledImages) -> None:
+    """Images as a data set in shards."""
+    for shard, at in enumerate(range(0, len(real.images), SHARD)):
+        images = to_bytes(real.images[at : at + SHARD])[:, 0].numpy()
+        labels = real.labels[at : at + SHARD].tolist()
+        samples = [Sample(at + i, image, labels[i], {}) for i, image in enumerate(images)]
+        write_shard(folder, shard, samples, "benchmark")
+
+
+def stored() -> dict[str, Any]:
+    """Students with the teacher's logits stored and online, at equal steps: agreement, top-1 and seconds."""
+    laboratory = Laboratory(num_steps=STORED_STEPS)
+    real, rows = real_images(laboratory), []
+    for seed in STORED_SEEDS:
+        for mode in ("online", "stored"):
+            recipe = replace(laboratory.recipe, stored_logits=mode == "stored")
+            student = new_student(recipe, len(laboratory.classes), 1, seed)
+            start = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                data = TrainingSet(to_bytes(real.images), real.labels)
+                distill(student, laboratory.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
+            seconds = time.perf_counter() - start
+            measured = evaluate_student(student, laboratory.teacher, laboratory.test, mode, seed)[0]
+            values = {(row.domain, row.metric): row.value for row in measured}
+            rows.append({"mode": mode, "seed": seed, "seconds": seconds, "agreement": values["id", "agreement"],
+                         "top1": values["id", "top1"]})  # fmt: skip
+    return {"steps": STORED_STEPS, "rows": rows}
+
+
+def main() -> None:
+    """Measure the asked parts and record them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
+    path = RESULTS / "distillation.json"
+    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    measures = {"loop": loop, "stored": stored}
+    for part in parser.parse_args().part or PARTS:
+        recorded[part] = measures[part]()
+        write_results("distillation", "python -m benchmarks.distillation", [0], recorded)
+        print(part, json.dumps(recorded[part]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

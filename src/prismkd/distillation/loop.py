@@ -1,0 +1,270 @@
+"""The training loop: one device, or several processes under `accelerate launch`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+
+from prismkd.augmentation import mix, rand_augment, random_views
+from prismkd.config import DistillationConfig
+from prismkd.distillation.report import TrainingLog, quarter_means, vanished_classes
+from prismkd.distillation.state import Pupil, State, teacher_width
+from prismkd.distillation.stored_logits import StoredLogits, store
+from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
+from prismkd.errors import UserError
+from prismkd.losses import distillation_loss, feature_loss, mixed_logits
+from prismkd.precision import fast_matmul
+from prismkd.teachers import Classifier
+
+CHECKPOINT_EVERY = 250
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def distill(
+    student: nn.Module,
+    teacher: Classifier | None,
+    images: TrainingSet | Tensor,
+    config: DistillationConfig,
+    seed: int,
+    checkpoint: Path,
+    progress: Callable[[int], None],
+) -> TrainingLog:
+    """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
+
+    Every step draws from its own generator, so on a CPU a resumed run equals the uninterrupted one bit for bit.
+    Several processes share each batch; images, views and mixtures are those of one process. Batch norm takes its
+    statistics from each process's own part, and the first one's running statistics count.
+
+    Args:
+        student: any network of images (batch, channels, height, width) in [0, 1].
+        teacher: the classifier to imitate; None where the recipe only uses labels.
+        images: a training set, or images alone, (n, channels, height, width) as uint8 or as float in [0, 1].
+        config: recipe.
+        seed: of batches and views.
+        checkpoint: where progress is kept until the training is complete; only the first process writes it.
+        progress: called with the number of steps just finished.
+
+    Returns:
+        The log, with its warnings.
+
+    Raises:
+        UserError: no images, a recipe that doesn't fit, or a loss that isn't finite.
+    """
+    data = images if isinstance(images, TrainingSet) else TrainingSet(images)
+    training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
+    if checkpoint.is_file():
+        training.state.restore(checkpoint)
+        progress(training.state.step)
+    training.run(checkpoint, progress)
+    return training.finish()
+
+
+class _Training:
+    """One training: its models and data on the device, and a step."""
+
+    def __init__(
+        self, student: nn.Module, teacher: Classifier | None, data: TrainingSet, config: DistillationConfig, seed: int,
+        accelerator: Accelerator,
+    ) -> None:  # fmt: skip
+        world, device = accelerator.num_processes, accelerator.device
+        _check_recipe(config, teacher, data, world, device)
+        self.data, self.config, self.seed = data, config, seed
+        self.accelerator, self.device, self.place = accelerator, device, next(student.parameters()).device
+        self.teacher: Classifier | None = None
+        if teacher is not None:
+            self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=torch.channels_last)
+        self.rows = rows_of_process(config.batch_size, accelerator.process_index, world)
+        student.train()
+        width = 0
+        if config.feature_weight and self.teacher is not None:
+            width = teacher_width(self.teacher, self._views(*self._draw(0)))
+        self.state = State(Pupil(student, width, seed), config, device)
+        self.stored = self._store() if config.stored_logits and self._asks_teacher else None
+
+    @property
+    def _asks_teacher(self) -> bool:
+        return self.config.hard_label_weight < 1
+
+    def run(self, checkpoint: Path, progress: Callable[[int], None]) -> None:
+        """All steps that are left."""
+        state, config = self.state, self.config
+        model = self.accelerator.prepare(state.pupil) if self.accelerator.num_processes > 1 else state.pupil
+        batches = self.data.batches(self._draw(step)[1] for step in range(state.step, config.num_steps))
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            for images in batches:
+                rate = _learning_rate(config, state.step)
+                loss = self.step(model, images, rate)
+                state.record(loss)
+                state.update_average()
+                state.step += 1
+                progress(1)
+                if state.step % CHECKPOINT_EVERY == 0 or state.step == config.num_steps:
+                    self._keep(checkpoint, loss, rate)
+
+    def step(self, model: nn.Module, images: Tensor, rate: float) -> Tensor:
+        """One optimizer step on a batch; returns its loss."""
+        state = self.state
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(_step_seed(self.seed, state.step) + self.accelerator.process_index)  # dropout
+        generator, places = self._draw(state.step)
+        views, mixing = self._mixed(self._views(generator, places, images))
+        loss = self._loss(model, views, mixing, places)
+        state.optimizer.zero_grad()
+        state.scaler.scale(loss).backward()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        return loss.detach()
+
+    # --- data ----------------------------------------------------------------------------------------------------
+
+    def _draw(self, step: int) -> tuple[torch.Generator, Tensor]:
+        """The step's generator, behind the draw of the batch, and the places of this process's images."""
+        generator = torch.Generator().manual_seed(_step_seed(self.seed, step))
+        places = self.data.draw(generator, self.config.batch_size)
+        return generator, places if self.rows is None else places[self.rows]
+
+    def _views(self, generator: torch.Generator, places: Tensor, images: Tensor | None = None) -> Tensor:
+        """Augmented views of a batch; an accelerator draws them itself."""
+        if images is None:
+            images = next(self.data.batches([places]))
+        if self.config.rand_augment:
+            rows = range(len(images)) if self.rows is None else self.rows.tolist()
+            start = generator.initial_seed() * self.config.batch_size
+            images = rand_augment(to_bytes(images), self.config.rand_augment, [start + row for row in rows])
+        if self.device.type == "cuda":
+            generator = torch.Generator(self.device).manual_seed(generator.initial_seed())
+        images = to_float(images.to(self.device, non_blocking=True))
+        views = random_views(images, generator=generator, rows=self.rows, batch_size=self.config.batch_size)
+        return views.contiguous(memory_format=torch.channels_last)
+
+    def _mixed(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """MixUp or CutMix, where the recipe has one, and each view's shares of the images."""
+        if not (self.config.mixup or self.config.cutmix):
+            return views, None
+        return mix(views, self.config.mixup, self.config.cutmix, _step_seed(self.seed, self.state.step))
+
+    # --- the loss ------------------------------------------------------------------------------------------------
+
+    def _loss(self, model: nn.Module, views: Tensor, mixing: Tensor | None, places: Tensor) -> Tensor:
+        """``(1 - a) T^2 KL + a CE(labels) + w feature loss``."""
+        config, losses = self.config, list[Tensor]()
+        with self._precision(), torch.no_grad():
+            teacher_logits = self._teacher_logits(views, mixing, places)
+            wanted = self.teacher.features(views) if config.feature_weight and self.teacher is not None else None
+        with self._precision():
+            student_logits, features = model(views)
+        if teacher_logits is not None:
+            kl = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
+            losses.append(kl if config.hard_label_weight == 0 else (1 - config.hard_label_weight) * kl)
+        if config.hard_label_weight and self.data.labels is not None:
+            targets = nn.functional.one_hot(self.data.labels[places], student_logits.shape[1]).float().to(self.device)
+            targets = targets if mixing is None else mixing @ targets
+            losses.append(config.hard_label_weight * nn.functional.cross_entropy(student_logits.float(), targets))
+        if wanted is not None and features is not None:
+            losses.append(config.feature_weight * feature_loss(features.float(), wanted.float()))
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _teacher_logits(self, views: Tensor, mixing: Tensor | None, places: Tensor) -> Tensor | None:
+        """Of the views, or in fast mode of the images that they show; None where the recipe needs none."""
+        if not self._asks_teacher:
+            return None
+        if self.stored is None:
+            return self._ask(views)
+        logits = self.stored[places].to(self.device)
+        return logits if mixing is None else mixed_logits(logits, mixing, self.config.temperature)
+
+    def _store(self) -> StoredLogits:
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        return store(self._ask, self.data, self.config.stored_top_k, self.device, share, self.accelerator.gather)
+
+    @torch.no_grad()
+    def _ask(self, images: Tensor) -> Tensor:
+        """The teacher's logits of images."""
+        assert self.teacher is not None
+        with self._precision():
+            return self.teacher(images)
+
+    def _precision(self) -> AbstractContextManager:
+        name = self.config.mixed_precision
+        if name == "auto" and self.device.type != "cuda":
+            return fast_matmul(self.device)
+        name = "bf16" if name == "auto" else name
+        return torch.autocast(self.device.type, DTYPES[name]) if name in DTYPES else nullcontext()
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _keep(self, checkpoint: Path, loss: Tensor, rate: float) -> None:
+        """Check the losses since the last checkpoint, and replace it."""
+        state = self.state
+        every = self.accelerator.gather(torch.stack([loss, state.bad_step])[None])
+        bad = every[every[:, 1] >= 0, 1]
+        if len(bad):
+            kept = f"the checkpoint of step {state.rows[-1]['step']:.0f} is kept" if state.rows else "nothing is kept"
+            raise UserError(
+                f"expected a finite loss, got another at step {bad.min():.0f}; {kept}; lower the learning rate"
+            )
+        state.rows.append({"step": state.step, "loss": round(every[:, 0].mean().item(), 5), "lr": round(rate, 8)})
+        if self.accelerator.is_main_process:
+            state.save(checkpoint)
+
+    def finish(self) -> TrainingLog:
+        """Give the student its averaged weights, and look back."""
+        state = self.state
+        student = state.pupil.release()
+        student.load_state_dict(broadcast(state.average))  # batch norm's statistics differ between processes
+        student.eval()
+        sums = self.accelerator.reduce(state.sums, "mean")
+        vanished = vanished_classes(student, self.data, self.device)
+        student.to(self.place)
+        return TrainingLog(state.rows, quarter_means(sums, self.config.num_steps), vanished)
+
+
+def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor | None:
+    """Rows of a batch that are one process's: a part of the first half and its mirror image; None: all rows.
+
+    So the mirrored batch, which mixing takes its partners from, is the same for one process and for several.
+    """
+    if num_processes == 1:
+        return None
+    size = batch_size // (2 * num_processes)
+    first = torch.arange(process * size, (process + 1) * size)
+    return torch.cat([first, batch_size - 1 - first.flip(0)])
+
+
+def _step_seed(seed: int, step: int) -> int:
+    return 1_000_003 * seed + step
+
+
+def _learning_rate(config: DistillationConfig, step: int) -> float:
+    """Linear warm-up over 5 % of the steps, then a cosine to zero."""
+    warm_up = max(1, config.num_steps // 20)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
+    return config.learning_rate * min(1.0, (step + 1) / warm_up) * cosine
+
+
+def _check_recipe(
+    config: DistillationConfig, teacher: Classifier | None, data: TrainingSet, world: int, device: torch.device
+) -> None:
+    if config.hard_label_weight > 0 and data.labels is None:
+        raise UserError("expected labels for distillation.hard_label_weight, got images alone; pass a TrainingSet")
+    if teacher is None and (config.hard_label_weight < 1 or config.feature_weight > 0):
+        raise UserError(
+            "expected a teacher, got none; without one set distillation.hard_label_weight to 1 and feature_weight to 0"
+        )
+    pairs = 2 * world if world > 1 or config.mixup or config.cutmix else 1
+    if config.batch_size % pairs:
+        raise UserError(
+            f"expected a multiple of {pairs} for distillation.batch_size, got {config.batch_size}: images are mixed in "
+            f"pairs and shared by {world} processes; change it"
+        )
+    if config.mixed_precision == "fp16" and device.type == "cpu":
+        raise UserError("expected a GPU for distillation.mixed_precision fp16, got a CPU; use auto or bf16")

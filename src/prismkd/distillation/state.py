@@ -1,0 +1,113 @@
+"""What a training is made of at a step, and its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prismkd.config import DistillationConfig
+from prismkd.distillation.student import classifier_of
+from prismkd.shards import Storage
+from prismkd.teachers import Classifier
+
+
+class Pupil(nn.Module):
+    """The student, and for the feature loss a learned linear map from its features to the teacher's."""
+
+    def __init__(self, student: nn.Module, teacher_width: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        self.student = student
+        self.map: nn.Linear | None = None
+        if teacher_width:
+            last = classifier_of(student)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                self.map = nn.Linear(last.in_features, teacher_width)
+            self._hook = last.register_forward_pre_hook(self._remember)
+
+    def release(self) -> nn.Module:
+        """The student alone."""
+        if self.map is not None:
+            self._hook.remove()
+        return self.student
+
+    def _remember(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._features = inputs[0]
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and features in the teacher's space or None."""
+        logits = self.student(views)
+        return logits, None if self.map is None else self.map(self._features)
+
+
+class State:
+    """All that changes from step to step.
+
+    Attributes:
+        average: the moving average of the student's weights.
+        step: the next one.
+        sums: the loss summed over each quarter of the steps.
+        bad_step: the first step whose loss wasn't finite, or -1.
+        rows: of the log.
+    """
+
+    def __init__(self, pupil: Pupil, config: DistillationConfig, device: torch.device) -> None:
+        self.pupil, self.config = pupil.to(device).to(memory_format=torch.channels_last), config
+        self.optimizer = new_optimizer(pupil, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision == "fp16")
+        self.average = {name: tensor.clone() for name, tensor in pupil.student.state_dict().items()}
+        self.step, self.rows = 0, list[dict[str, float]]()
+        self.sums = torch.zeros(4, device=device)
+        self.bad_step = torch.full((), -1.0, device=device)
+
+    def record(self, loss: Tensor) -> None:
+        """Note a step's loss without waiting for the device."""
+        self.sums[min(4 * self.step // self.config.num_steps, 3)] += loss
+        first = (self.bad_step < 0) & ~loss.isfinite()
+        self.bad_step = torch.where(first, float(self.step), self.bad_step)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the average towards the student; in the first steps it moves faster."""
+        decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
+        for name, tensor in self.pupil.student.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def save(self, path: Path) -> None:
+        """Replace the checkpoint at once, so that a kill leaves the old one or the new one."""
+        found = {"pupil": self.pupil.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+                 "scaler": self.scaler.state_dict(), "average": self.average, "sums": self.sums,
+                 "log": self.rows}  # fmt: skip
+        storage = Storage(path.parent)
+        storage.remove_leftovers(path.name)
+        with storage.writing(path.name) as file:
+            torch.save(found, file)
+
+    def restore(self, path: Path) -> None:
+        """The inverse."""
+        found: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+        self.pupil.load_state_dict(found["pupil"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.scaler.load_state_dict(found["scaler"])
+        self.average = {name: tensor.to(self.sums.device) for name, tensor in found["average"].items()}
+        self.sums, self.step, self.rows = found["sums"].to(self.sums.device), found["step"], found["log"]
+
+
+def new_optimizer(pupil: nn.Module, config: DistillationConfig) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov's momentum."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(pupil.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+                               momentum=config.momentum, nesterov=config.momentum > 0)  # fmt: skip
+    return torch.optim.AdamW(pupil.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def teacher_width(teacher: Classifier, images: Tensor) -> int:
+    """The width of the teacher's penultimate features."""
+    with torch.no_grad():
+        return teacher.features(images[:1]).shape[1]

@@ -1,0 +1,80 @@
+"""Fast mode: the teacher sees each image once, without augmentation, and the student's views share that verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prismkd.distillation.training_set import TrainingSet, to_float
+
+LOOK_SIZE = 256
+
+
+@dataclass(frozen=True)
+class StoredLogits:
+    """The largest logits of each image; the mass of the others is spread evenly over them.
+
+    Attributes:
+        values: (n, k) float16.
+        classes: (n, k) int32, or None where all are kept.
+        rest: (n, 1) float32, the logit that stands for each of the others.
+    """
+
+    values: Tensor
+    num_classes: int
+    classes: Tensor | None = None
+    rest: Tensor | None = None
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """The logits (batch, classes) of the images at ``places``."""
+        values = self.values[places].float()
+        if self.classes is None or self.rest is None:
+            return values
+        return self.rest[places].repeat(1, self.num_classes).scatter(1, self.classes[places].long(), values)
+
+
+def compress(logits: Tensor, top_k: int) -> StoredLogits:
+    """Keep the ``top_k`` largest of the logits (n, classes), or all where there are no more."""
+    num_classes = logits.shape[1]
+    if num_classes <= top_k:
+        return StoredLogits(logits.half(), num_classes)
+    values, classes = logits.topk(top_k, dim=1)
+    others = logits.scatter(1, classes, -math.inf)
+    rest = others.logsumexp(1, keepdim=True) - math.log(num_classes - top_k)
+    return StoredLogits(values.half(), num_classes, classes.int(), rest.float())
+
+
+def store(
+    teacher: Callable[[Tensor], Tensor], data: TrainingSet, top_k: int, device: torch.device,
+    share: tuple[int, int] = (0, 1), gather: Callable[[Tensor], Tensor] = lambda found: found,
+) -> StoredLogits:  # fmt: skip
+    """Ask the teacher about every image.
+
+    Args:
+        teacher: images (batch, channels, height, width) in [0, 1] to logits.
+        top_k: largest number of logits kept per image.
+        share: this process's number, and the number of processes, of which each asks about its part.
+        gather: puts the parts of all processes, of equal length, behind each other.
+    """
+    rank, world = share
+    size = math.ceil(len(data) / world)
+    places = torch.arange(rank * size, (rank + 1) * size).clamp_max(len(data) - 1)
+    with torch.no_grad():
+        parts = [
+            compress(teacher(to_float(images.to(device))).float().cpu(), top_k)
+            for images in data.batches(places.split(LOOK_SIZE))
+        ]
+
+    def whole(tensors: list[Tensor | None]) -> Tensor | None:
+        found = [tensor for tensor in tensors if tensor is not None]
+        return gather(torch.cat(found).to(device)).cpu()[: len(data)] if found else None
+
+    values = whole([part.values for part in parts])
+    assert values is not None
+    return StoredLogits(
+        values, parts[0].num_classes, whole([part.classes for part in parts]), whole([part.rest for part in parts])
+    )

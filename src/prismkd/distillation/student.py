@@ -1,0 +1,69 @@
+"""A new student: untrained, or from the weights of another network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from prismkd.config import DistillationConfig
+from prismkd.errors import UserError
+from prismkd.students import new_network
+from prismkd.synthesis import warn
+from prismkd.teachers.checkpoint import load_weights, read_state_dict
+
+
+def new_student(config: DistillationConfig, num_classes: int, in_channels: int, seed: int) -> nn.Module:
+    """A student to train; the same seed gives the same initial weights for every method.
+
+    Raises:
+        UserError: no such architecture, or ``config.initial`` doesn't fit it.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        student = new_network(config.architecture, num_classes, in_channels=in_channels)
+    if config.initial:
+        start_from(student, initial_weights(config.initial), config.initial)
+    return student
+
+
+def initial_weights(source: str) -> dict[str, Tensor]:
+    """The weights in a checkpoint, or in the folder of a student."""
+    path = Path(source)
+    return read_state_dict(path / "model.safetensors" if path.is_dir() else path)
+
+
+def start_from(student: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load ``weights``; a last layer of another number of classes stays untrained, and that is said."""
+    own = student.state_dict()
+    foreign = [name for name in _last_layer(student) if name in weights and weights[name].shape != own[name].shape]
+    if foreign:
+        warn(
+            f"{source} ends in {len(weights[foreign[0]])} classes and the student in {len(own[foreign[0]])}: its last "
+            f"layer ({', '.join(foreign)}) starts untrained"
+        )
+    load_weights(student, weights | {name: own[name] for name in foreign}, source)
+
+
+def classifier_of(student: nn.Module) -> nn.Linear:
+    """The last layer of a network with timm's interface.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+    if not isinstance(found, nn.Linear):
+        raise UserError(
+            f"expected a student whose get_classifier() is a linear layer, got {type(student).__name__}; set "
+            "distillation.feature_weight to 0 or use a network of timm"
+        )
+    return found
+
+
+def _last_layer(student: nn.Module) -> list[str]:
+    """Names of the last layer's weights."""
+    found = cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+    prefix = next((name for name, module in student.named_modules() if module is found), None)
+    return [] if prefix is None else [name for name in student.state_dict() if name.startswith(f"{prefix}.")]

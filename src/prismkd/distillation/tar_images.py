@@ -1,0 +1,118 @@
+"""Images in shards: kept in memory as uint8 where they fit, else read from the tars one by one."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from prismkd.distillation.training_set import Images, TensorImages
+from prismkd.errors import UserError
+from prismkd.shards import FORMATS, Encoded, Folder, Storage, read_samples, scan, storage_of
+from prismkd.shards.ledger import tar_name
+from prismkd.shards.samples import decode
+
+PREFETCH = 4  # batches per worker
+
+
+def open_images(folder: Folder, max_bytes: float, num_workers: int) -> tuple[Images, Tensor]:
+    """The images of a data set and their labels (n,), in its order; verify it first.
+
+    Args:
+        max_bytes: as uint8, up to which the images are kept in memory.
+        num_workers: processes that decode images which don't fit.
+
+    Raises:
+        UserError: there is no image, or they differ in shape.
+    """
+    storage = storage_of(folder)
+    sample = next(read_samples(storage), None)
+    if sample is None:
+        raise UserError(f"expected images in {storage.url}, got none; finish the synthesis first")
+    if scan(storage).num_images * sample.image.size <= max_bytes:
+        return _in_memory(storage, sample.image.shape)
+    index = TarIndex.of(storage)
+    return TarImages(storage, index, channels_first(sample.image).shape, num_workers), torch.from_numpy(index.labels)
+
+
+def channels_first(image: np.ndarray) -> np.ndarray:
+    """(height, width) or (height, width, channels) as (channels, height, width)."""
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+def _in_memory(storage: Storage, shape: tuple[int, ...]) -> tuple[Images, Tensor]:
+    count = scan(storage).num_images
+    images, labels = np.empty((count, *channels_first(np.empty(shape)).shape), np.uint8), np.empty(count, np.int64)
+    for place, sample in enumerate(read_samples(storage)):
+        if sample.image.shape != shape:
+            raise UserError(
+                f"expected images of shape {shape} in {storage.url}, got {sample.image.shape} at {sample.index}; "
+                "draw them again with one generator.image_size"
+            )
+        images[place], labels[place] = channels_first(sample.image), sample.label
+    return TensorImages(torch.from_numpy(images)), torch.from_numpy(labels)
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """Where each image is: its shard, the first byte and the length in the tar, its label and how to decode it."""
+
+    shards: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    labels: np.ndarray
+    modes: np.ndarray
+
+    @classmethod
+    def of(cls, storage: Storage) -> TarIndex:
+        """Read the headers, labels and modes of all shards."""
+        rows = [(shard, *row) for shard in sorted(scan(storage).records) for row in _members(storage, shard)]
+        shards, offsets, sizes, labels, modes = zip(*rows, strict=True)
+        return cls(np.array(shards), np.array(offsets), np.array(sizes), np.array(labels, np.int64), np.array(modes))
+
+
+def _members(storage: Storage, shard: int) -> Iterator[tuple[int, int, int, str]]:
+    """First byte, length, label and mode of each image of a shard."""
+    extensions = tuple(f".{extension}" for extension in FORMATS.values())
+    with storage.reading(tar_name(shard)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        members = tar.getmembers()
+        for at, member in enumerate(members):
+            if member.name.endswith(extensions):
+                label, metadata = (tar.extractfile(members[at + turn]).read() for turn in (1, 2))  # type: ignore[union-attr]
+                yield member.offset_data, member.size, int(label), json.loads(metadata).get("mode", "")
+
+
+class TarImages(Dataset):
+    """Images that stay in their tars; worker processes read and decode the next batches."""
+
+    def __init__(self, storage: Storage, index: TarIndex, image_shape: tuple[int, ...], num_workers: int) -> None:
+        self.storage, self.index, self.image_shape, self.num_workers = storage, index, image_shape, num_workers
+
+    def __len__(self) -> int:
+        return len(self.index.labels)
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        images = np.empty((len(places), *self.image_shape), np.uint8)
+        for row, place in enumerate(places.tolist()):
+            images[row] = channels_first(self._read(place))
+        return torch.from_numpy(images)
+
+    def _read(self, place: int) -> np.ndarray:
+        mode = str(self.index.modes[place])
+        with self.storage.reading(tar_name(int(self.index.shards[place]))) as file:
+            file.seek(int(self.index.offsets[place]))
+            contents = file.read(int(self.index.sizes[place]))
+        return decode(Encoded(place, "", contents, 0, {"mode": mode} if mode else {})).image
+
+    def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images of each batch, in order."""
+        options = {"prefetch_factor": PREFETCH} if self.num_workers else {}
+        return iter(
+            DataLoader(self, sampler=places, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
+        )

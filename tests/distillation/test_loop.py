@@ -1,0 +1,176 @@
+"""The training loop: it learns, equals a loop of 20 lines, and a resumed run equals the uninterrupted one."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prismkd.augmentation import random_views
+from prismkd.config import DistillationConfig
+from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, distill, new_student
+from prismkd.distillation.state import Pupil
+from prismkd.errors import UserError
+from prismkd.losses import feature_loss
+from prismkd.precision import fast_matmul
+from prismkd.teachers import Classifier
+from tests.distillation.worlds import ALL, CONFIG, bright_side, halves, ignore, mixture, sides
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def reference(student: nn.Module, teacher: Classifier, images: Tensor, config: DistillationConfig, seed: int) -> None:
+    """The loop that the published results were made with."""
+    optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    average = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    student.train().to(memory_format=torch.channels_last)
+    for step in range(config.num_steps):
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.num_steps // 20)) * cosine
+        generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+        index = torch.randint(len(images), (config.batch_size,), generator=generator)
+        views = random_views(images[index], generator=generator).contiguous(memory_format=torch.channels_last)
+        with fast_matmul(views.device):
+            with torch.no_grad():
+                wanted = teacher(views)
+            found = student(views)
+        t = config.temperature
+        logs = [F.log_softmax(logits.float() / t, dim=1) for logits in (found, wanted)]
+        loss = t**2 * F.kl_div(*logs, reduction="batchmean", log_target=True)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay = min(config.ema_decay, (step + 1) / (step + 10))
+        for name, tensor in student.state_dict().items():
+            if tensor.is_floating_point():
+                average[name].lerp_(tensor, 1 - decay)
+            else:
+                average[name].copy_(tensor)
+    student.load_state_dict(average)
+
+
+def assert_equal(first: nn.Module, second: nn.Module) -> None:
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+def test_with_default_settings_a_student_is_what_it_always_was(tmp_path: Path, as_bytes: bool) -> None:
+    config = replace(CONFIG, num_steps=30)
+    expected, student = new_student(config, 2, 1, seed=3), new_student(config, 2, 1, seed=3)
+    images = halves().numpy().astype("float32") / 255
+    reference(expected, bright_side(), torch.from_numpy(images), config, 3)
+    given = halves() if as_bytes else torch.from_numpy(images)
+    distill(student, bright_side(), given, config, 3, tmp_path / "c.pt", ignore)
+    assert_equal(expected, student)
+
+
+def test_the_student_learns_the_teacher(tmp_path: Path) -> None:
+    student = new_student(CONFIG, 2, 1, seed=0)
+    log = distill(student, bright_side(), TrainingSet(halves(), sides()), CONFIG, 0, tmp_path / "c.pt", ignore)
+    with torch.no_grad():
+        assert (student(halves().float() / 255).argmax(1) == sides()).float().mean() > 0.95
+    assert log.warnings() == []
+    assert log.quarters[3] < log.quarters[0]
+
+
+def test_labels_alone_need_no_teacher(tmp_path: Path) -> None:
+    config = replace(CONFIG, hard_label_weight=1.0)
+    images = halves().transpose(2, 3)  # top and bottom: views are flipped, but not upside down
+    student = new_student(config, 2, 1, seed=0)
+    distill(student, None, TrainingSet(images, sides()), config, 0, tmp_path / "c.pt", ignore)
+    with torch.no_grad():
+        assert (student(images.float() / 255).argmax(1) == sides()).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["online", "stored"])
+def test_with_all_recipes_on_resumed_equals_uninterrupted(tmp_path: Path, stored: bool) -> None:
+    config = replace(ALL, stored_logits=stored, num_steps=CHECKPOINT_EVERY + 20)
+    whole, broken = new_student(config, 2, 1, seed=0), new_student(config, 2, 1, seed=0)
+    first = distill(whole, bright_side(), mixture(), config, 0, tmp_path / "whole.pt", ignore)
+    steps = iter(range(CHECKPOINT_EVERY + 5))
+
+    def stop(count: int) -> None:
+        if next(steps, None) is None:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        distill(broken, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", stop)
+    torch.rand(3)  # whatever else the interrupted process drew
+    resumed = new_student(config, 2, 1, seed=99)
+    second = distill(resumed, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", ignore)
+    assert_equal(whole, resumed)
+    assert first == second
+    assert torch.load(tmp_path / "whole.pt", weights_only=True)["step"] == config.num_steps
+
+
+def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1024, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.layer(F.dropout(images.flatten(1), 0.5, self.training))
+
+    students, config = (Dropping(), Dropping()), replace(CONFIG, num_steps=20)
+    students[1].load_state_dict(students[0].state_dict())
+    for student in students:
+        distill(student, bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
+        (tmp_path / "c.pt").unlink()
+        torch.rand(1)
+    assert_equal(*students)
+
+
+def test_no_images_and_recipes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    def attempt(data: TrainingSet | Tensor, teacher: Classifier | None = None, **settings: object) -> None:
+        config = replace(CONFIG, **settings)  # type: ignore[arg-type]
+        distill(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
+
+    with pytest.raises(UserError, match="got none; run `prismkd synthesize`"):
+        attempt(halves()[:0], bright_side())
+    with pytest.raises(UserError, match="expected labels"):
+        attempt(halves(), bright_side(), hard_label_weight=0.5)
+    with pytest.raises(UserError, match="expected a teacher"):
+        attempt(TrainingSet(halves(), sides()), hard_label_weight=0.5)
+    with pytest.raises(UserError, match="a multiple of 2"):
+        attempt(halves(), bright_side(), mixup=0.2, batch_size=15)
+    with pytest.raises(UserError, match="shape"):
+        TrainingSet(halves(), sides(), (torch.zeros(3, 3, 32, 32), sides(3)), real_share=0.5)
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
+    class Breaking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.calls = nn.Linear(1024, 2), 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            return self.layer(images.flatten(1)) * (math.nan if self.calls > CHECKPOINT_EVERY + 7 else 1.0)
+
+    with pytest.raises(UserError, match=rf"at step {CHECKPOINT_EVERY + 7}; the checkpoint of step {CHECKPOINT_EVERY}"):
+        distill(Breaking(), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
+    kept = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert kept["step"] == CHECKPOINT_EVERY
+    assert all(tensor.isfinite().all() for tensor in kept["pupil"].values())
+
+
+def test_the_feature_loss_teaches_the_teacher_s_features(tmp_path: Path) -> None:
+    """1 is what zero would get, and the features' mean gets about 0.3."""
+    config = replace(CONFIG, feature_weight=5.0, num_steps=150)
+    distill(new_student(config, 2, 1, seed=0), bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
+    pupil = Pupil(new_student(config, 2, 1, seed=0), teacher_width=2)
+    pupil.load_state_dict(torch.load(tmp_path / "c.pt", weights_only=True)["pupil"])
+    views = random_views(halves().float() / 255, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        wanted = bright_side().features(views)
+        assert feature_loss(wanted.mean(0).expand_as(wanted), wanted) > 0.2
+        assert feature_loss(pupil.eval()(views)[1], wanted) < 0.05
+    assert not pupil.release().head._forward_pre_hooks
