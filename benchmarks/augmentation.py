@@ -28,9 +28,7 @@ from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.data import load_labelled_images
 from prismkd.distillation import TrainingSet, distill, new_student, to_bytes
-from prismkd.evaluation import evaluate_student
-from prismkd.guidance import Calibration
-from prismkd.synthesis import Synthesizer, quantized
+from prismkd.synthesis import quantized
 
 SEEDS, NUM_STEPS = (0, 1, 2), 800
 REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE = 10, 50, 0.5
@@ -64,8 +62,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             data = self.training_set(images, seed)
             log = distill(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
-        found = evaluate_student(student, laboratory.teacher, laboratory.test, images, seed)[0]
-        return {"top1": {row.domain: row.value for row in found if row.metric == "top1"}, "warnings": log.warnings()}
+        return {"top1": laboratory.top1(student, seed), "warnings": log.warnings()}
 
     def training_set(self, images: str, seed: int) -> TrainingSet:
         """The few real images, alone or as a share of every batch."""
@@ -96,19 +93,12 @@ class Bench:
         plan = laboratory.plan(seed, laboratory.prompts.id_share if prism else None)
         count = IMAGES_PER_CLASS * self.num_classes
         if not path.is_file():
-            guidance = laboratory.config.guidance if prism else None
-            calibration = self.calibration if prism else None
-            synthesizer = Synthesizer(laboratory.generator, laboratory.teacher, guidance, calibration)
-            images = quantized(synthesizer.draw_all([plan[i] for i in range(count)]))
+            images = quantized(laboratory.synthesizer(guided=prism).draw_all([plan[i] for i in range(count)]))
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.with_suffix(".tmp").open("wb") as file:
                 np.save(file, to_bytes(images).numpy())
             path.with_suffix(".tmp").replace(path)
         return torch.from_numpy(np.load(path)), labels_of(plan, count)
-
-    @cached_property
-    def calibration(self) -> Calibration:
-        return self.laboratory.calibration(self.laboratory.config.guidance)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +24,7 @@ from torch import Tensor
 from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import RESULTS, ROOT, write_results
-from prismkd.evaluation import evaluate_images, evaluate_student
-from prismkd.guidance import Calibration
+from prismkd.evaluation import evaluate_images
 from prismkd.judging import judge_pilot, sense_prompts
 from prismkd.probes import PROBE_SEED
 from prismkd.prompts import PromptPlan, diversified_plan
@@ -69,10 +68,9 @@ class Bench:
         laboratory = self.laboratory
         images, labels, allocation = self.draw(step, guided, seed)
         student = laboratory.distil(images, seed)
-        rows = evaluate_student(student, laboratory.teacher, laboratory.test, "", seed)[0]
         real = laboratory.test.domain("id")
         found = evaluate_images(images, labels, laboratory.teacher, laboratory.judge, real, 5, "", 0)
-        return {"top1": {row.domain: row.value for row in rows if row.metric == "top1"},
+        return {"top1": laboratory.top1(student, seed),
                 **{row.metric: row.value for row in found}, **allocation}  # fmt: skip
 
     def plan(self, step: str, seed: int) -> PromptPlan:
@@ -93,7 +91,7 @@ class Bench:
         if step != "adaptive":
             return self.images(plan, range(count), guided), labels_of(plan, count), {}
         pilot = PILOT_PER_CLASS * self.num_classes
-        laboratory, synthesizer = self.laboratory, self.synthesizer(guided)
+        laboratory, synthesizer = self.laboratory, self.laboratory.synthesizer(guided)
         first = list(synthesizer.samples([plan[i] for i in range(pilot)], lambda count: None))
         found = judge_pilot(laboratory.teacher, laboratory.generator.device, plan, first)
         plan = plan.allocated(pilot, found.class_shares, found.style_factors)
@@ -103,17 +101,7 @@ class Bench:
 
     def images(self, plan: PromptPlan, places: Sequence[int], guided: bool) -> Tensor:
         """A plan's images at some places, as they are stored."""
-        return quantized(self.synthesizer(guided).draw_all([plan[i] for i in places]))
-
-    def synthesizer(self, guided: bool) -> Synthesizer:
-        """Without or with guidance."""
-        laboratory = self.laboratory
-        guidance = laboratory.config.guidance if guided else None
-        return Synthesizer(laboratory.generator, laboratory.teacher, guidance, self.calibration if guided else None)
-
-    @cached_property
-    def calibration(self) -> Calibration:
-        return self.laboratory.calibration(self.laboratory.config.guidance)
+        return quantized(self.laboratory.synthesizer(guided).draw_all([plan[i] for i in places]))
 
     def sheet(self) -> Image.Image:
         """The first images of some classes, a row per step, unguided and then guided, seed 0."""

@@ -31,7 +31,7 @@ from prismkd.assets import asset
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
 from prismkd.energy import conditional_energy, free_energy
-from prismkd.evaluation import evaluate_images, evaluate_student
+from prismkd.evaluation import evaluate_images
 from prismkd.guidance import Calibration
 from prismkd.students import predict
 from prismkd.survival import gains, survival_test
@@ -92,8 +92,7 @@ class Bench:
         """Top-1 of a student per domain."""
         teacher = teacher or self.laboratory.teacher
         student = self.laboratory.distil(pool.images, seed, teacher)
-        rows = evaluate_student(student, teacher, self.laboratory.test, "", seed)[0]
-        return {row.domain: row.value for row in rows if row.metric == "top1"}
+        return self.laboratory.top1(student, seed, teacher)
 
     def images(self, pool: Pool, teacher: Classifier | None = None) -> dict[str, Any]:
         """What teacher and judge say of the images, and their precision and recall in the judge's features."""

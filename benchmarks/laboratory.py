@@ -15,6 +15,7 @@ from prismkd.assets import asset
 from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import distill, new_student
+from prismkd.evaluation import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
 from prismkd.judging import judge_contents, judge_senses
@@ -96,6 +97,21 @@ class Laboratory:
         """Targets from unguided images of plain prompts."""
         synthesizer = Synthesizer(self.generator, teacher or self.teacher)
         return run_calibration(self.plan(PROBE_SEED), synthesizer, guidance, _ignore)[0]
+
+    @cached_property
+    def targets(self) -> Calibration:
+        """Those of the configured guidance."""
+        return self.calibration(self.config.guidance)
+
+    def synthesizer(self, guided: bool) -> Synthesizer:
+        """Without or with the configured guidance."""
+        guidance, targets = (self.config.guidance, self.targets) if guided else (None, None)
+        return Synthesizer(self.generator, self.teacher, guidance, targets)
+
+    def top1(self, student: nn.Module, seed: int, teacher: Classifier | None = None) -> dict[str, float]:
+        """A student's top-1 on every domain of the test."""
+        rows = evaluate_student(student, teacher or self.teacher, self.test, "", seed).rows
+        return {row.domain: row.value for row in rows if row.metric == "top1"}
 
     def distil(self, images: Tensor, seed: int, teacher: Classifier | None = None) -> nn.Module:
         """A student of the recipe."""

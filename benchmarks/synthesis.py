@@ -107,14 +107,14 @@ def processes() -> dict[str, Any]:
     from prismkd.executors import Policy, Pool
     from prismkd.executors.local import ProcessWorker
     from prismkd.prompting import prompts
-    from prismkd.run import open_run
+    from prismkd.run import open_run, silent
     from prismkd.shards import drop_shard
     from prismkd.synthesizing import OpenShards, prepare
 
     config = Config(methods=("plain",), synthesis=SynthesisConfig(images_per_class=2 * NUM_SHARDS, shard_size=48))
     speeds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
-        run = open_run(config, Path(folder) / "run", "benchmark", _silent)
+        run = open_run(config, Path(folder) / "run", "benchmark", silent)
         prompts(run)
         prepare(run)
         opened = OpenShards(run.directory, 0, "plain", num_threads=1)
@@ -129,12 +129,6 @@ def processes() -> dict[str, Any]:
                     drop_shard(run.images(0, "plain"), shard)
     one, two = (median(speeds[number]) for number in (1, 2))
     return {"ratio": two / one, "images_per_second": {"one": one, "two": two}, "all": speeds}
-
-
-def _silent(text: str, total: int) -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext(lambda count: None)
 
 
 def memory() -> dict[str, Any]:

@@ -9,20 +9,15 @@ run(Config(classes="names.txt"), "runs/mine", teacher=network.eval(), preprocess
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from prismkd import prompting, stages, synthesizing
 from prismkd.config import Config
-from prismkd.directory import remove_leftovers
 from prismkd.errors import UserError
-from prismkd.lock import locked
 from prismkd.prompts.diversify import classes_of
-from prismkd.run import open_run, record_growth
+from prismkd.run import held, open_run, silent
 from prismkd.teachers import Preprocessing, as_teacher
 
 STAGES = (prompting.prompts, synthesizing.synthesize, stages.distill_students, stages.evaluate, stages.report)
@@ -51,10 +46,8 @@ def run(
     if teacher is not None:
         _check_one_process(config)
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
-    opened = open_run(config, directory, "prismkd.run", _silent, teacher=given)
-    with locked(directory, "run"):
-        record_growth(opened)
-        remove_leftovers(directory)
+    opened = open_run(config, directory, "prismkd.run", silent, teacher=given)
+    with held(opened):
         for stage in STAGES:
             stage(opened)
     return directory / "report.html"
@@ -66,8 +59,3 @@ def _check_one_process(config: Config) -> None:
             "expected synthesis.executor local and num_workers 0 for a teacher that is a module, which no worker can "
             "open; save it as a folder (prismkd.teachers.save_classifier) and name that"
         )
-
-
-@contextmanager
-def _silent(text: str, total: int) -> Iterator[Any]:
-    yield lambda count: None

@@ -259,9 +259,7 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
     import torch
 
     from prismkd import prompting, stages, synthesizing
-    from prismkd.directory import remove_leftovers
-    from prismkd.lock import locked
-    from prismkd.run import open_run, record_growth
+    from prismkd.run import held, open_run
 
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
@@ -290,10 +288,7 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
             _estimate(run, options)
             if "--dry-run" in options:
                 return
-        with locked(out, "run" if share.world == 1 else f"rank-{share.rank}-of-{share.world}"):
-            record_growth(run)
-            if share.world == 1:
-                remove_leftovers(out)
+        with held(run, "run" if share.world == 1 else f"rank-{share.rank}-of-{share.world}"):
             for name in SEQUENCES.get(command, (command,)):
                 steps[name](run)
     if command == "senses":

@@ -67,6 +67,11 @@ def write_json(path: Path, data: Any) -> None:
     Storage(path.parent).write(path.name, (json.dumps(data, indent=1) + "\n").encode())
 
 
+def is_used(path: Path) -> bool:
+    """Whether there is something at ``path`` already: a file, or a folder that isn't empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
 def remove_leftovers(directory: Path) -> None:
     """Delete what killed writers of a run's JSON files left; only for who holds the run's lock."""
     for root, _, names in os.walk(directory):

@@ -26,7 +26,7 @@ from prismkd.evaluation import (
     view,
 )
 from prismkd.run import Run
-from prismkd.shards import finished, read_encoded, to_array, verify
+from prismkd.shards import read_encoded, to_array, whole
 from prismkd.shards.samples import decode
 from prismkd.teachers import Classifier, load_classifier
 
@@ -122,8 +122,7 @@ def _training_batches(run: Run, seed: int, method: str) -> Batches:
         yield from labelled_batches(real)
         return
     source = run.images(seed, method)
-    verify(source)
-    _, found = finished(source)
+    _, found = whole(source)
     chosen = set(_chosen(found.num_images, at_most).tolist())
     samples = (sample for place, sample in enumerate(read_encoded(source)) if place in chosen)
     while batch := [decode(sample) for sample in islice(samples, BATCH)]:

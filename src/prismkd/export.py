@@ -8,10 +8,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from prismkd.card import card, write_card
+from prismkd.directory import is_used
 from prismkd.errors import UserError
 from prismkd.shards import (
     Encoded,
@@ -19,10 +19,9 @@ from prismkd.shards import (
     Scan,
     Storage,
     claim,
-    finished,
     read_encoded,
     scan,
-    verify,
+    whole,
     write_shard,
 )
 from prismkd.shards.ledger import tar_name
@@ -41,17 +40,12 @@ def export(source: Storage, layout: str, destination: Storage, progress: Progres
     Raises:
         UserError: the data set isn't finished, or there are files in ``destination``.
     """
-    manifest, found = finished(source)
-    verify(source)  # every byte, so that no damage leaves with them
-    if destination.sizes() or (destination.local is not None and _is_used(destination.local)):
+    manifest, found = whole(source)  # every byte is read, so that no damage leaves with them
+    if destination.sizes() or (destination.local is not None and is_used(destination.local)):
         raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
     writers[layout](source, manifest, found, destination, progress)
     return found.num_images
-
-
-def _is_used(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------
@@ -129,9 +123,7 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: Progress) 
         raise UserError(
             f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
         )
-    parts = [finished(source) for source in sources]
-    for source in sources:
-        verify(source)
+    parts = [whole(source) for source in sources]
     classes = parts[0][0].classes
     for source, (manifest, _) in zip(sources, parts, strict=True):
         if manifest.classes != classes:

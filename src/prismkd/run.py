@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,11 +15,21 @@ from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
-from prismkd.directory import LAST_METHOD, images_of, job_folder, jobs_of, read_json, write_json
+from prismkd.directory import (
+    LAST_METHOD,
+    images_of,
+    is_used,
+    job_folder,
+    jobs_of,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from prismkd.distillation import new_student
 from prismkd.distillation.student import initial_weights
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
+from prismkd.lock import locked
 from prismkd.prompts import ClassName
 from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
@@ -59,6 +70,11 @@ class Run:
         if isinstance(teacher, Ensemble) and path.is_file():
             teacher.weighting = weighting_from_json(read_json(path))
         return teacher
+
+    @cached_property
+    def teacher_digest(self) -> str:
+        """Which teacher this is; taken once, since all its weights are read."""
+        return weights_digest(self.teacher)
 
     @cached_property
     def generator(self) -> TextToImage:
@@ -166,7 +182,7 @@ def open_run(
                 "choose another --out or delete the folder"
             )
         return run
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if is_used(directory):
         raise UserError(
             f"expected a new folder or one of prismkd, got {directory} with other files; choose another --out"
         )
@@ -186,8 +202,27 @@ def open_run(
     return run
 
 
-def record_growth(run: Run) -> None:
-    """Note in ``run.json`` that a run gets more images than it was started with; for who holds the run's lock."""
+@contextmanager
+def held(run: Run, lock: str = "run") -> Iterator[None]:
+    """Hold the run, or as one rank of an array job a part of it, while the block works on it.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with locked(run.directory, lock):
+        _record_growth(run)
+        if lock == "run":
+            remove_leftovers(run.directory)
+        yield
+
+
+def silent(description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A ``Track`` that shows nothing."""
+    return nullcontext(lambda count: None)
+
+
+def _record_growth(run: Run) -> None:
+    """Note in ``run.json`` that a run gets more images than it was started with."""
     path = run.directory / "run.json"
     record = read_json(path)
     wanted = run.config.synthesis.images_per_class

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import platform
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
 
 from prismkd import __version__
 from prismkd.data import LabelledImages
@@ -21,8 +19,8 @@ from prismkd.directory import read_json, write_json
 from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
 from prismkd.evaluating import Measurement
 from prismkd.prompts import plain_plan
-from prismkd.run import Run
-from prismkd.shards import finished, load_arrays, read_samples, scan, verify
+from prismkd.run import Run, silent
+from prismkd.shards import read_samples, scan, whole
 from prismkd.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis import Synthesizer, warn
 from prismkd.synthesizing import calibration
@@ -69,7 +67,7 @@ def _distill_student(run: Run, seed: int, method: str, folder: Path, writes: boo
     in_channels = data.images.image_shape[0]
     student = new_student(config, len(run.classes), in_channels, seed)
     start, shown = time.monotonic(), f"student {method} (seed {seed})"
-    with run.track(shown, config.num_steps) if writes else nullcontext(lambda count: None) as progress:
+    with (run.track if writes else silent)(shown, config.num_steps) as progress:
         log = distill(student, run.teacher, data, config, seed, folder / "checkpoint.pt", progress)
     if not writes:
         return
@@ -121,26 +119,10 @@ def training_set(run: Run, seed: int, method: str) -> TrainingSet:
     if method == "real":
         return TrainingSet(to_bytes(_real(run).images), _real(run).labels)
     source = run.images(seed, method)
-    verify(source)
-    finished(source)
+    whole(source)
     images, labels = open_images(source, config.memory_gigabytes * 1e9, config.num_workers)
     mixed = (to_bytes(_real(run).images), _real(run).labels) if config.real_share > 0 else None
     return TrainingSet(images, labels, mixed, config.real_share)
-
-
-def training_images(run: Run, seed: int, method: str) -> tuple[Tensor, Tensor]:
-    """All images of a method, (n, channels, height, width) in [0, 1], and their intended labels (n,).
-
-    Raises:
-        UserError: a shard is damaged or missing.
-    """
-    if method == "real":
-        return _real(run).images, _real(run).labels
-    source = run.images(seed, method)
-    verify(source)
-    finished(source)
-    images, labels, _ = load_arrays(source)
-    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 # --- evaluate ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +27,9 @@ from prismkd.lock import locked
 from prismkd.probes import PROBE_SEED, run_calibration
 from prismkd.prompting import allocated_plan, load_plan, pilot_size
 from prismkd.prompts import plain_plan
-from prismkd.run import Run
+from prismkd.run import Run, silent
 from prismkd.shards import Encoding, Manifest, Storage, claim, clear, give_up, inspect, read_manifest, scan
 from prismkd.synthesis import Synthesizer, run_shard, warn
-from prismkd.teachers import weights_digest
 
 POLL_SECONDS = 2.0
 
@@ -111,7 +109,7 @@ def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
         config = run.config
         identity: dict[str, Any] = {
             "prompts": load_plan(run, seed, method).hash(),
-            "teacher": weights_digest(run.teacher),
+            "teacher": run.teacher_digest,
             "generator": asdict(config.generator) | {"weights": fingerprint(generator_folder(config.generator))},
             "pilot": pilot,
         }
@@ -193,7 +191,7 @@ class OpenShards:
             torch.set_num_threads(self.num_threads)
         config = recorded_config(self.directory)
         config = replace(config, generator=replace(config.generator, device=device))
-        return draws_shards(Run(config, self.directory, lambda text, total: nullcontext(lambda count: None)),
+        return draws_shards(Run(config, self.directory, silent),
                             self.seed, self.method)  # fmt: skip
 
 

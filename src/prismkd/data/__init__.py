@@ -1,6 +1,6 @@
 """Labelled images on disk, in the layouts that test sets come in, decoded a batch at a time."""
 
-from prismkd.data.images import EncodedImage, LabelledImages, images_to_tensor
+from prismkd.data.images import EncodedImage, LabelledImages
 from prismkd.data.labels import ClassLabels
 from prismkd.data.sources import load_domains, load_labelled_images
 
@@ -8,7 +8,6 @@ __all__ = [
     "ClassLabels",
     "EncodedImage",
     "LabelledImages",
-    "images_to_tensor",
     "load_domains",
     "load_labelled_images",
 ]

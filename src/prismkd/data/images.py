@@ -109,12 +109,6 @@ class LabelledImages:
         return digest.hexdigest()
 
 
-def images_to_tensor(images: np.ndarray) -> Tensor:
-    """uint8 images (n, height, width) or (n, height, width, channels) to float32 (n, channels, height, width)."""
-    tensor = torch.from_numpy(images).float().div(255)
-    return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-
-
 def common_form(images: Sequence[EncodedImage], source: str, image_size: int, usual_size: int | None) -> Form:
     """The form that fits all images: gray where all are gray, and cropped only where they differ in size.
 

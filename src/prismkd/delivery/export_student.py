@@ -25,9 +25,9 @@ from prismkd.delivery.student_folder import (
     delivered_config,
     student_of,
 )
-from prismkd.directory import images_of, recorded_config
+from prismkd.directory import images_of, is_used, recorded_config
 from prismkd.errors import UserError
-from prismkd.run import Run
+from prismkd.run import Run, silent
 from prismkd.shards import read_samples
 from prismkd.teachers import Classifier, load_classifier
 
@@ -105,7 +105,7 @@ def image_side(directory: Path, config: dict[str, Any]) -> int:
         return int(config["input_size"])
     recorded = recorded_config(directory)
     if recorded.evaluation.source:
-        height, width = _run(directory).test.images.shape[-2:]
+        height, width = next(_run(directory).test.batches(1)).shape[-2:]  # all have the size of the first
     else:
         seed, method = recorded.seeds[0], next(name for name in recorded.methods if name != "real")
         height, width = next(read_samples(images_of(recorded, directory, seed, method))).image.shape[:2]
@@ -126,9 +126,9 @@ def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[
 
 
 def _run(directory: Path) -> Run:
-    return Run(recorded_config(directory), directory, track=lambda description, total: None)
+    return Run(recorded_config(directory), directory, silent)
 
 
 def _check_destination(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_used(folder):
         raise UserError(f"expected a new or empty folder to export to, got {folder}; choose another --dest")

@@ -53,7 +53,7 @@ def classifier_of(student: nn.Module) -> nn.Linear:
     Raises:
         UserError: there is none.
     """
-    found = cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+    found = _head(student)
     if not isinstance(found, nn.Linear):
         raise UserError(
             f"expected a student whose get_classifier() is a linear layer, got {type(student).__name__}; set "
@@ -62,8 +62,13 @@ def classifier_of(student: nn.Module) -> nn.Linear:
     return found
 
 
+def _head(student: nn.Module) -> nn.Module | None:
+    """What timm's interface calls the classifier; None for a network without that interface."""
+    return cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+
+
 def _last_layer(student: nn.Module) -> list[str]:
     """Names of the last layer's weights."""
-    found = cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+    found = _head(student)
     prefix = next((name for name, module in student.named_modules() if module is found), None)
     return [] if prefix is None else [name for name in student.state_dict() if name.startswith(f"{prefix}.")]

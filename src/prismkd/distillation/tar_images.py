@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from prismkd.distillation.training_set import Images, TensorImages
 from prismkd.errors import UserError
-from prismkd.shards import FORMATS, Encoded, Folder, Storage, read_samples, scan, storage_of
+from prismkd.shards import FORMATS, Encoded, Folder, Storage, channels_first, read_samples, scan, storage_of
 from prismkd.shards.ledger import tar_name
 from prismkd.shards.samples import decode
 
@@ -35,19 +35,14 @@ def open_images(folder: Folder, max_bytes: float, num_workers: int) -> tuple[Ima
     sample = next(read_samples(storage), None)
     if sample is None:
         raise UserError(f"expected images in {storage.url}, got none; finish the synthesis first")
-    if scan(storage).num_images * sample.image.size <= max_bytes:
-        return _in_memory(storage, sample.image.shape)
+    count = scan(storage).num_images
+    if count * sample.image.size <= max_bytes:
+        return _in_memory(storage, count, sample.image.shape)
     index = TarIndex.of(storage)
     return TarImages(storage, index, channels_first(sample.image).shape, num_workers), torch.from_numpy(index.labels)
 
 
-def channels_first(image: np.ndarray) -> np.ndarray:
-    """(height, width) or (height, width, channels) as (channels, height, width)."""
-    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-
-
-def _in_memory(storage: Storage, shape: tuple[int, ...]) -> tuple[Images, Tensor]:
-    count = scan(storage).num_images
+def _in_memory(storage: Storage, count: int, shape: tuple[int, ...]) -> tuple[Images, Tensor]:
     images, labels = np.empty((count, *channels_first(np.empty(shape)).shape), np.uint8), np.empty(count, np.int64)
     for place, sample in enumerate(read_samples(storage)):
         if sample.image.shape != shape:

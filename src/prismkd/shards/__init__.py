@@ -20,9 +20,9 @@ from prismkd.shards.ledger import (
     storage_of,
     write_shard,
 )
-from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, to_array
+from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, channels_first, to_array
 from prismkd.shards.storage import Storage
-from prismkd.shards.verification import Finding, clear, inspect, verify
+from prismkd.shards.verification import Finding, clear, inspect, verify, whole
 
 __all__ = [
     "FORMATS",
@@ -36,6 +36,7 @@ __all__ = [
     "Scan",
     "ShardRecord",
     "Storage",
+    "channels_first",
     "claim",
     "clear",
     "committed_shards",
@@ -53,5 +54,6 @@ __all__ = [
     "storage_of",
     "to_array",
     "verify",
+    "whole",
     "write_shard",
 ]

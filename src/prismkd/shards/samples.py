@@ -158,5 +158,9 @@ def check_image(sample: Sample) -> None:
 
 def to_array(sample: Sample) -> np.ndarray:
     """The image as float32 (channels, height, width) in [0, 1]."""
-    image = sample.image[None] if sample.image.ndim == 2 else sample.image.transpose(2, 0, 1)
-    return np.ascontiguousarray(image, dtype=np.float32) / 255
+    return np.ascontiguousarray(channels_first(sample.image), dtype=np.float32) / 255
+
+
+def channels_first(image: np.ndarray) -> np.ndarray:
+    """(height, width) or (height, width, channels) as (channels, height, width)."""
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

@@ -15,6 +15,7 @@ from prismkd.shards.ledger import (
     ShardRecord,
     drop_shard,
     failure_name,
+    finished,
     read_manifest,
     scan,
     shard_number,
@@ -76,6 +77,16 @@ def verify(folder: Folder) -> int:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise UserError(f"{wrong[0].message}{more}: the shard is damaged; `prismkd repair` draws it again")
     return count
+
+
+def whole(folder: Folder) -> tuple[Manifest, Scan]:
+    """Read every byte of a data set, and return its manifest and records.
+
+    Raises:
+        UserError: it is none, a shard is damaged, or one is missing.
+    """
+    verify(folder)
+    return finished(folder)
 
 
 def clear(folder: Folder, findings: list[Finding]) -> int:

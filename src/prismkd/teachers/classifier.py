@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.errors import UserError
-from prismkd.teachers.preprocessing import Preprocessing, from_config
+from prismkd.teachers.preprocessing import Preprocessing, from_config, to_config
 
 
 class Classifier(nn.Module):
@@ -86,8 +86,6 @@ def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessin
     Raises:
         UserError: it is in training mode, in half precision on a CPU, or has another number of outputs.
     """
-    from prismkd.teachers.preprocessing import to_config
-
     if any(module.training for module in network.modules()):
         raise UserError("expected a teacher in evaluation mode, got one in training mode; call teacher.eval()")
     half = next((p for p in network.parameters() if p.device.type == "cpu" and p.dtype == torch.float16), None)
