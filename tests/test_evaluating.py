@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from prismkd.assets import asset
-from prismkd.config import Config, EvaluationConfig
+from prismkd.config import Config, DistillationConfig, EvaluationConfig
 from prismkd.errors import UserError
-from prismkd.evaluating import CEILING, Measurement
+from prismkd.evaluating import CEILING, Measurement, _training_batches
 from prismkd.run import Run
 
 PER_CLASS = 6
@@ -59,6 +59,13 @@ def test_domain_folders_with_the_teachers_own_domain(folders: Path) -> None:
 def test_no_more_real_images_than_asked_for_are_compared(folders: Path) -> None:
     found = measurement(folders, max_images=50).references()
     assert {row["n"] for row in found["results"] if row["metric"] == "recall"} == {25}
+
+
+def test_the_images_of_the_method_real_are_those_that_its_student_learns_from(folders: Path) -> None:
+    config = replace(Config(), distillation=DistillationConfig(real=str(folders / "id")))
+    run = Run(config, folders, lambda *_: nullcontext())
+    assert run.real is not None and len(run.real) == 1304
+    assert sum(len(labels) for _, labels in _training_batches(run, 0, "real")) == 24 * PER_CLASS
 
 
 def test_corrupt_images_stop_the_evaluation_before_it_begins(folders: Path) -> None:

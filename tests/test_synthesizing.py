@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from prismkd.cli import main
 from prismkd.lock import locked
 from prismkd.shards import Storage, inspect, read_samples, scan
+from prismkd.shards.ledger import _checksum
+from prismkd.status import status_of
 
 TINY = """
 methods = ["plain"]
@@ -206,6 +209,19 @@ def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureF
     assert main(["status", "--out", str(finished), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["jobs"][0]["images"] == 48 and found["workers"] == [] and found["seconds_left"] == 0
+
+
+def test_a_shard_beyond_the_plan_stands_for_none_of_it(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    for name in ("shard-000000.tar", "ledger/shard-000000.json"):
+        (images(copy) / name).rename(images(copy) / name.replace("000000", "000099"))
+    path = images(copy) / "ledger" / "shard-000099.json"
+    record = {**json.loads(path.read_text()), "shard": 99}
+    record.pop("checksum")
+    path.write_text(json.dumps({**record, "checksum": _checksum(record)}))
+    found = status_of(copy)
+    assert not found.finished and min(job.shards for job in found.jobs) == 3
 
 
 def test_status_imports_no_torch(finished: Path) -> None:

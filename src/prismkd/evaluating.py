@@ -93,7 +93,7 @@ class Measurement:
         run, k = self.run, self.run.config.evaluation.nearest_k
         assert run.judge is not None
         if run.real is not None:
-            seen = view(_training_batches(run, 0, "real"), run.teacher, run.judge)
+            seen = view(_real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
             return compare_images(seen, self.held_out, k, CEILING, 0)
         one, other = (self.held_out.subset(indices) for indices in halves(self.held_out.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []
@@ -116,10 +116,8 @@ def _training_batches(run: Run, seed: int, method: str) -> Batches:
     """
     at_most = run.config.evaluation.max_images
     if method == "real":
-        assert run.real is not None
-        real = run.real.subset(_chosen(len(run.real), at_most))
-        real.check()
-        yield from labelled_batches(real)
+        assert run.real_training is not None
+        yield from _real_batches(run.real_training, at_most)
         return
     source = run.images(seed, method)
     _, found = whole(source)
@@ -128,3 +126,10 @@ def _training_batches(run: Run, seed: int, method: str) -> Batches:
     while batch := [decode(sample) for sample in islice(samples, BATCH)]:
         images = np.stack([to_array(sample) for sample in batch])
         yield torch.from_numpy(images), torch.tensor([sample.label for sample in batch])
+
+
+def _real_batches(real: LabelledImages, at_most: int) -> Batches:
+    """Real images, at most so many of them, every one of which decodes."""
+    chosen = real.subset(_chosen(len(real), at_most))
+    chosen.check()
+    yield from labelled_batches(chosen)

@@ -90,7 +90,7 @@ def status_of(directory: Path) -> Status:
         row = JobStatus(
             seed=seed,
             method=method,
-            shards=len(found.records),
+            shards=len(found.records.keys() & range(len(manifest.ranges))) if manifest else len(found.records),
             shards_in_all=len(manifest.ranges) if manifest else None,
             images=count,
             images_in_all=manifest.num_images if manifest else expected,

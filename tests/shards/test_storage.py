@@ -78,6 +78,8 @@ def test_what_is_not_there_is_not_there(folder: str) -> None:
     storage.remove("x")
     with pytest.raises(FileNotFoundError):
         storage.read("x")
+    storage.write("here", b"1")
+    assert storage.read_all(["here", "removed since it was listed"]) == {"here": b"1"}
 
 
 def test_a_failed_writer_leaves_nothing(folder: str) -> None:

@@ -102,8 +102,12 @@ class Storage:
             return found
         system, root = self._remote
         with _teaching(self.url):
-            found = system.cat([f"{root}/{name}" for name in names]) if names else {}
-        return dict(zip(names, (found[f"{root}/{name}"] for name in names), strict=True))
+            answers = system.cat([f"{root}/{name}" for name in names], on_error="return") if names else {}
+            found = {name: answers[f"{root}/{name}"] for name in names}
+            for answer in found.values():
+                if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+                    raise answer
+        return {name: answer for name, answer in found.items() if not isinstance(answer, Exception)}
 
     @contextmanager
     def reading(self, name: str) -> Iterator[BinaryIO]:
