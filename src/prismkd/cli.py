@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -52,7 +53,7 @@ DATASET_COMMANDS = {
     "compare": "compare_",
 }
 STUDENT_COMMANDS = {"predict": "predict", "push-to-hub": "push_to_hub"}
-WHOLE, NUMBER = "[0-9]{1,6}", r"[0-9]{1,9}(\.[0-9]{1,9})?"
+WHOLE, NUMBER = "[0-9]{1,6}", r"(?=\.?[0-9])[0-9]{0,9}(\.[0-9]{0,9})?"
 FLAGS = {"plan": ("--dry-run", "--json"), "doctor": ("--json",)}
 NUMBERS = {"plan": {"--price": NUMBER}, "synthesize": {"--rank": WHOLE, "--world": WHOLE}}
 OPTIONS = {
@@ -92,6 +93,13 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a path that no disk takes, or no room
+        if not error.filename and error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"error: expected {error.filename or 'room on the disk'}, got: {error.strerror}; mend it", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted; give the same command again to continue", file=sys.stderr)
         return 130

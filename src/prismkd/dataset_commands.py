@@ -17,7 +17,7 @@ from prismkd.delivery.student_folder import LAYOUTS
 from prismkd.directory import images_of, jobs_of, recorded_config
 from prismkd.errors import UserError
 from prismkd.export import export, merge
-from prismkd.shards import Finding, Storage, inspect, read_manifest
+from prismkd.shards import Finding, Storage, inspect, is_begun, read_manifest
 from prismkd.status import status_of
 
 Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -122,10 +122,11 @@ def verify(arguments: list[str], track: Track) -> None:
         console.print_findings(findings, counts)
     wrong = sum(finding.kind != "foreign" for found in findings.values() for finding in found)
     if wrong:
-        raise UserError(
-            f"expected whole data sets in {asked.out}, got {wrong} findings; mend them with "
-            f"`prismkd repair --out {asked.out}`"
+        drawn_here = (asked.out / "run.json").is_file()
+        mend = (
+            f"mend them with `prismkd repair --out {asked.out}`" if drawn_here else "repair its run, or copy it again"
         )
+        raise UserError(f"expected whole data sets in {asked.out}, got {wrong} findings; {mend}")
 
 
 def export_(arguments: list[str], track: Track) -> None:
@@ -179,12 +180,12 @@ def _data_sets(folder: Path) -> list[Storage]:
     """Those of a run that have been begun, or the folder itself."""
     if not (folder / "run.json").is_file():
         images = Storage(folder)
-        if read_manifest(images) is None and not any(name.startswith("shard-") for name in images.sizes()):
+        if not is_begun(images):
             raise UserError(f"expected a run's folder or one of shards, got {folder}; check --out")
         return [images]
     config = recorded_config(folder)
     found = [images_of(config, folder, seed, method) for seed, method in jobs_of(config) if method != "real"]
-    begun = [images for images in found if read_manifest(images) is not None]
+    begun = [images for images in found if is_begun(images)]
     if not begun:
         raise UserError(f"expected data sets in {folder}, got none yet; run `prismkd synthesize` first")
     return begun

@@ -37,11 +37,32 @@ def recorded_config(directory: Path) -> Config:
     """The configuration that a run was started with.
 
     Raises:
-        UserError: the folder is no run directory.
+        UserError: the folder is no run directory, or its record is damaged.
     """
-    if not (directory / "run.json").is_file():
+    return config_from_dict(read_record(directory)["config"])
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """``run.json``: what a run was started with.
+
+    Raises:
+        UserError: the folder is no run directory, or its record is damaged.
+    """
+    path = directory / "run.json"
+    if not path.is_file():
         raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
-    return config_from_dict(read_json(directory / "run.json")["config"])
+    try:
+        record = json.loads(path.read_text())
+        kinds = {"config": dict, "classes": list, "command": str, "started": str}
+        if all(isinstance(record[name], kind) for name, kind in kinds.items()):
+            return record
+        reason = "other kinds of values"
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise UserError(
+        f"expected the record of a run in {path}, got {reason}; bring it back from a copy, or choose another --out: "
+        "without it nobody knows what the folder's images are"
+    )
 
 
 def read_json(path: Path) -> Any:

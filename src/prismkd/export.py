@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from prismkd.card import card, write_card
-from prismkd.directory import is_used
+from prismkd.directory import is_used, remove_leftovers
 from prismkd.errors import UserError
 from prismkd.shards import (
     Encoded,
@@ -20,6 +20,7 @@ from prismkd.shards import (
     Storage,
     claim,
     read_encoded,
+    read_shard,
     scan,
     whole,
     write_shard,
@@ -27,11 +28,12 @@ from prismkd.shards import (
 from prismkd.shards.ledger import tar_name
 
 Progress = Callable[[int], None]
+UNFINISHED = "unfinished-export"  # says of what; gone when all is there
 MAX_NAME = 60  # characters of a class name in a folder's name
 
 
 def export(source: Storage, layout: str, destination: Storage, progress: Progress) -> int:
-    """Copy a finished data set; returns the number of images.
+    """Copy a finished data set; returns the number of images. An export that was stopped goes on.
 
     Args:
         layout: ``imagefolder`` (a folder per class, as torchvision and timm read it), ``hf`` (Parquet, as Hugging Face
@@ -41,10 +43,16 @@ def export(source: Storage, layout: str, destination: Storage, progress: Progres
         UserError: the data set isn't finished, or there are files in ``destination``.
     """
     manifest, found = whole(source)  # every byte is read, so that no damage leaves with them
-    if destination.sizes() or (destination.local is not None and is_used(destination.local)):
+    mark = f"{layout} {_digest(found)}".encode()
+    stopped = destination.exists(UNFINISHED) and destination.read(UNFINISHED) == mark
+    if not stopped and (destination.sizes() or (destination.local is not None and is_used(destination.local))):
         raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
+    if stopped and destination.local is not None:
+        remove_leftovers(destination.local)
+    destination.write(UNFINISHED, mark)
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
     writers[layout](source, manifest, found, destination, progress)
+    destination.remove(UNFINISHED)
     return found.num_images
 
 
@@ -87,7 +95,7 @@ def _to_parquet(source: Storage, manifest: Manifest, found: Scan, to: Storage, p
     schema = pa.schema([("image", image), ("label", pa.int64()), ("metadata", pa.string())], {b"huggingface": head})
     for place, shard in enumerate(found.records):
         rows: list[dict[str, Any]] = []
-        for sample in read_encoded(source, [shard]):
+        for sample in read_shard(source, shard):
             file = {"bytes": sample.contents, "path": f"{sample.index:09d}.{sample.extension}"}
             metadata = json.dumps(sample.metadata, sort_keys=True)
             rows.append({"image": file, "label": sample.label, "metadata": metadata})

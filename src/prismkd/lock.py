@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,8 +66,10 @@ def is_locked(directory: Path, name: str = "run") -> bool:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # on a disk that can only be read, nobody works
+        return False
     lock.release()
     return False
 
@@ -94,4 +96,5 @@ def _in_use(directory: Path, name: str) -> UserError:
 def _describe(path: Path) -> None:
     found = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:2]),
              "since": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
-    path.write_text(json.dumps(found))
+    with suppress(OSError):  # a full disk: the work itself will say so, where it needs room
+        path.write_text(json.dumps(found))

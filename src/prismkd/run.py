@@ -22,6 +22,8 @@ from prismkd.directory import (
     job_folder,
     jobs_of,
     read_json,
+    read_record,
+    recorded_config,
     remove_leftovers,
     write_json,
 )
@@ -155,7 +157,7 @@ def open_run(
         UserError: bad input, or the directory belongs to a run with another configuration.
     """
     record = directory / "run.json"
-    config = _with_pinned_generator(config, record)
+    config = _with_pinned_generator(config, directory)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
     if teacher is not None:
@@ -170,11 +172,12 @@ def open_run(
     if not claim:
         return run
     if record.is_file():
-        old = json.loads(record.read_text())
-        differing = [name for name in differences(old["config"], resolved) if name not in NO_MATTER]
-        if old.get("classes", classes) != classes:
+        old = recorded_config(directory)
+        found = differences(json.loads(json.dumps(asdict(old))), resolved)
+        differing = [name for name in found if name not in NO_MATTER]
+        if read_record(directory)["classes"] != classes:
             differing.append(f"content of the class list {config.classes}")
-        if GROWS in differing and old["config"]["synthesis"]["images_per_class"] < config.synthesis.images_per_class:
+        if GROWS in differing and old.synthesis.images_per_class < config.synthesis.images_per_class:
             differing.remove(GROWS)
         if differing:
             raise UserError(
@@ -231,12 +234,12 @@ def _record_growth(run: Run) -> None:
         write_json(path, record)
 
 
-def _with_pinned_generator(config: Config, record: Path) -> Config:
+def _with_pinned_generator(config: Config, directory: Path) -> Config:
     """The commit of a hub model: the run's own where it has one, else what the name stands for now."""
-    if record.is_file() and not config.generator.revision:
-        recorded = json.loads(record.read_text())["config"]["generator"]
-        if recorded["source"] == config.generator.source:
-            return replace(config, generator=replace(config.generator, revision=recorded["revision"]))
+    if (directory / "run.json").is_file() and not config.generator.revision:
+        recorded = recorded_config(directory).generator
+        if recorded.source == config.generator.source:
+            return replace(config, generator=replace(config.generator, revision=recorded.revision))
     return replace(config, generator=pinned(config.generator))
 
 

@@ -15,7 +15,7 @@ from accelerate import PartialState
 
 from prismkd import __version__
 from prismkd.data import LabelledImages
-from prismkd.directory import read_json, write_json
+from prismkd.directory import read_json, read_record, write_json
 from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
 from prismkd.evaluating import Measurement
 from prismkd.prompts import plain_plan
@@ -54,16 +54,16 @@ def distill_students(run: Run) -> None:
     left = [(seed, method) for seed, method in run.jobs if not _is_trained(run, seed, method)]
     processes.wait_for_everyone()  # before the first student appears
     for seed, method in left:
-        folder = run.folder(seed, method) / "student"
+        folder, data = run.folder(seed, method) / "student", training_set(run, seed, method)
         if processes.is_main_process and (folder / "log.json").is_file():
             _set_aside(folder, read_json(folder / "log.json")["images"])
         processes.wait_for_everyone()
-        _distill_student(run, seed, method, folder, processes.is_main_process)
+        _distill_student(run, seed, method, data, folder, processes.is_main_process)
         processes.wait_for_everyone()
 
 
-def _distill_student(run: Run, seed: int, method: str, folder: Path, writes: bool) -> None:
-    config, data = run.config.distillation, training_set(run, seed, method)
+def _distill_student(run: Run, seed: int, method: str, data: TrainingSet, folder: Path, writes: bool) -> None:
+    config = run.config.distillation
     in_channels = data.images.image_shape[0]
     student = new_student(config, len(run.classes), in_channels, seed)
     start, shown = time.monotonic(), f"student {method} (seed {seed})"
@@ -101,7 +101,10 @@ def _real(run: Run) -> LabelledImages:
 
 def _set_aside(folder: Path, num_images: int) -> None:
     """Keep the student of fewer images, and its evaluation, under another name."""
-    kept = folder.with_name(f"student-{num_images}-images")
+    kept, number = folder.with_name(f"student-{num_images}-images"), 1
+    while kept.exists():
+        number += 1
+        kept = folder.with_name(f"student-{num_images}-images-{number}")
     warn(f"images were added: the student of {num_images} is now in {kept}, and a new one is trained")
     evaluation = folder.parent / "evaluation.json"
     if evaluation.is_file():
@@ -171,7 +174,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         if path.is_file():
             data = read_json(path)
             timings.append(_timing(stage, "", None, data["seconds"], data.get("images", data.get("num_images"))))
-    record = read_json(run.directory / "run.json")
+    record = read_record(run.directory)
     return {
         "schema": 1,
         "results": results,

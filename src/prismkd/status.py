@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.directory import images_of, job_folder, jobs_of, read_json, recorded_config
+from prismkd.directory import images_of, job_folder, jobs_of, read_record, recorded_config
 from prismkd.lock import holder, is_locked, rank_locks
 from prismkd.shards import read_manifest, scan
 
@@ -73,7 +73,7 @@ def status_of(directory: Path) -> Status:
         UserError: the folder is no run directory.
     """
     config = recorded_config(directory)
-    num_classes = len(read_json(directory / "run.json")["classes"])
+    num_classes = len(read_record(directory)["classes"])
     rows = []
     for seed, method in jobs_of(config):
         folder = job_folder(directory, seed, method)

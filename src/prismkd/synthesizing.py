@@ -28,7 +28,19 @@ from prismkd.probes import PROBE_SEED, run_calibration
 from prismkd.prompting import allocated_plan, load_plan, pilot_size
 from prismkd.prompts import plain_plan
 from prismkd.run import Run, silent
-from prismkd.shards import Encoding, Manifest, Storage, claim, clear, give_up, inspect, read_manifest, scan
+from prismkd.shards import (
+    Encoding,
+    Manifest,
+    Storage,
+    claim,
+    clear,
+    give_up,
+    inspect,
+    is_begun,
+    read_manifest,
+    scan,
+    try_again,
+)
 from prismkd.synthesis import Synthesizer, run_shard, warn
 
 POLL_SECONDS = 2.0
@@ -49,7 +61,8 @@ def synthesize(run: Run, share: Share = Share()) -> None:
     """Draw every method's images."""
     for seed, method in run.jobs:
         if method != "real":
-            _synthesize_one(run, seed, method, share)
+            images = run.images(seed, method)
+            _synthesize_one(run, seed, method, images, _claimed(run, seed, method, images), share)
 
 
 def prepare(run: Run) -> None:
@@ -63,19 +76,17 @@ def repair(run: Run) -> None:
     """Read every byte of the data sets again, and draw again what is not as it should be."""
     for seed, method in run.jobs:
         images = run.images(seed, method)
-        manifest = None if method == "real" else read_manifest(images)
-        if manifest is not None:
+        if method != "real" and is_begun(images):
+            manifest = _claimed(run, seed, method, images)
             with run.track(f"reading {method} (seed {seed})", manifest.num_images) as progress:
                 findings = inspect(images, progress)[0]
             dropped = clear(images, findings)
             if dropped:
                 warn(f"{dropped} shards of {images.url} are drawn again")
-            _synthesize_one(run, seed, method, Share())
+            _synthesize_one(run, seed, method, images, manifest, Share())
 
 
-def _synthesize_one(run: Run, seed: int, method: str, share: Share) -> None:
-    images = run.images(seed, method)
-    manifest = _claimed(run, seed, method, images)
+def _synthesize_one(run: Run, seed: int, method: str, images: Storage, manifest: Manifest, share: Share) -> None:
     found = scan(images, manifest.plan_hash)
     for reason in found.damaged.values():
         warn(f"{reason}; the shard is drawn again")
@@ -105,7 +116,7 @@ def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
     with locked(run.directory, "prepare", wait=True):
         old = read_manifest(images)
         count = _num_images(run, seed, method)
-        pilot = old.identity["pilot"] if old else pilot_size(run, method, count)
+        pilot = old.identity.get("pilot", 0) if old else pilot_size(run, method, count)
         config = run.config
         identity: dict[str, Any] = {
             "prompts": load_plan(run, seed, method).hash(),
@@ -130,12 +141,24 @@ def _num_images(run: Run, seed: int, method: str) -> int:
         return count
     path = run.folder(seed, method) / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
     if not path.is_file() or read_json(path)["of"] != count:
-        plain, prism = (read_json(run.folder(seed, name) / "synthesis.json") for name in ("plain", "prism"))
+        plain, prism = (_summary(run, seed, name, count) for name in ("plain", "prism"))
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(path)["seconds"] for path in records if path.is_file())
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
         write_json(path, {"of": count, "num_images": max(count, bought)})
     return int(read_json(path)["num_images"])
+
+
+def _summary(run: Run, seed: int, method: str, num_images: int) -> dict[str, Any]:
+    """What a data set of so many planned images has cost. Raises UserError where it isn't drawn yet."""
+    path = run.folder(seed, method) / "synthesis.json"
+    summary = read_json(path) if path.is_file() else {}
+    if summary.get("planned") != num_images:
+        raise UserError(
+            f"expected the {num_images} images of {method} (seed {seed}) before {LAST_METHOD}, which spends what they "
+            f"cost, got {summary.get('planned', 0)}; wait for the ranks that draw them, then give this command again"
+        )
+    return summary
 
 
 def calibration(run: Run) -> Calibration:
@@ -157,12 +180,13 @@ def _allocate(run: Run, seed: int, method: str, images: Storage, manifest: Manif
     """Once the pilot is there, by whichever rank, let its coverage decide on the rest."""
     pilot = manifest.identity["pilot"]
     wanted = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
-    heard, known = time.monotonic(), -1
+    heard, known, old = time.monotonic(), -1, set(scan(images).failed)  # which other ranks may try again
     while missing := wanted - (found := scan(images)).records.keys():
+        old &= found.failed.keys()
         if known != len(missing):
             heard, known = time.monotonic(), len(missing)
             warn(f"waiting for {len(missing)} shards of the pilot that other ranks draw")
-        if time.monotonic() - heard > run.config.synthesis.timeout or missing & found.failed.keys():
+        if time.monotonic() - heard > run.config.synthesis.timeout or missing & (found.failed.keys() - old):
             raise UserError(
                 f"expected the pilot's shards of the other ranks in {images.url}, got none for "
                 f"{run.config.synthesis.timeout:.0f} s ({len(missing)} missing, {len(found.failed)} given up); start "
@@ -216,6 +240,7 @@ def draws_shards(run: Run, seed: int, method: str) -> Unit:
 def _draw(run: Run, seed: int, method: str, images: Storage, shards: Sequence[int], progress: Any) -> None:
     """Draw shards with the run's executor; those that are given up are recorded."""
     config = run.config.synthesis
+    try_again(images, shards)
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     workers = _workers(run, seed, method, progress)
     inline = config.executor == "local" and len(workers) == 1 and not config.num_workers
@@ -266,10 +291,12 @@ def _finish(run: Run, seed: int, method: str, images: Storage, manifest: Manifes
     if (folder / "allocation.json").is_file():
         seconds += read_json(folder / "allocation.json").get("seconds", 0.0)
     count = found.num_images
-    summary = {"num_images": count, "seconds": seconds, "images_per_second": count / max(seconds, 1e-9),
+    summary = {"num_images": count, "planned": manifest.num_images, "seconds": seconds,
+               "images_per_second": count / max(seconds, 1e-9),
                "bytes": sum(record.bytes for record in found.records.values()), "complete": True,
                "version": __version__}  # fmt: skip
     path = folder / "synthesis.json"
-    if not path.is_file() or read_json(path) != summary:
-        write_json(path, summary)
-    write_card(images, manifest, found, f"{method} (seed {seed})")
+    with locked(run.directory, "prepare", wait=True):  # ranks may finish together
+        if not path.is_file() or read_json(path) != summary:
+            write_json(path, summary)
+        write_card(images, manifest, found, f"{method} (seed {seed})")

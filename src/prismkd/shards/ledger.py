@@ -12,6 +12,7 @@ whole shard or none. Records keep the seconds that a shard took; nothing else de
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tarfile
 import time
@@ -86,8 +87,11 @@ def read_manifest(folder: Folder) -> Manifest | None:
     storage = storage_of(folder)
     try:
         data = json.loads(storage.read(MANIFEST))
-        return Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
-                        Encoding(**data["encoding"]))  # fmt: skip
+        manifest = Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
+                            Encoding(**data["encoding"]))  # fmt: skip
+        if not (_rise((0, *manifest.ends)) and manifest.shard_size > 0 and isinstance(manifest.identity, dict)):
+            raise ValueError(f"ends {manifest.ends} of shards of {manifest.shard_size}")
+        return manifest
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -97,8 +101,15 @@ def read_manifest(folder: Folder) -> Manifest | None:
         ) from None
 
 
+def _rise(numbers: tuple[int, ...]) -> bool:
+    """Whether there are two or more, each above the last."""
+    return len(numbers) > 1 and all(low < high for low, high in itertools.pairwise(numbers))
+
+
 def claim(folder: Folder, manifest: Manifest) -> Manifest:
     """Write the manifest, or find the one that is there; with more images it is extended.
+
+    Where a manifest was lost, shards whose images are not those that the new one says are forgotten.
 
     Raises:
         UserError: the folder belongs to another plan; the fields that differ are named.
@@ -112,10 +123,24 @@ def claim(folder: Folder, manifest: Manifest) -> Manifest:
                 "folder, or delete this one to draw its images again"
             )
         manifest = old.extended(manifest.num_images)
+    else:
+        _forget_others(storage, manifest)
     if manifest != old:
         storage.remove_leftovers(MANIFEST)
         storage.write(MANIFEST, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
     return manifest
+
+
+def _forget_others(storage: Storage, manifest: Manifest) -> None:
+    """Drop shards that end elsewhere, as those of a run that was extended may do."""
+    ranges = manifest.ranges
+    for shard in scan(storage, manifest.plan_hash).records.keys() & range(len(ranges)):
+        try:
+            indices = [sample.index for sample in read_shard(storage, shard)]
+        except UserError:
+            indices = []
+        if indices != list(ranges[shard]):
+            drop_shard(storage, shard)
 
 
 def _comparable(manifest: Manifest) -> dict[str, Any]:
@@ -299,6 +324,13 @@ def _reason(contents: bytes) -> str:
         return "unknown (its record is damaged)"
 
 
+def try_again(folder: Folder, shards: Iterable[int]) -> None:
+    """Forget why shards were given up."""
+    storage = storage_of(folder)
+    for shard in scan(storage).failed.keys() & set(shards):
+        storage.remove(failure_name(shard))
+
+
 def give_up(folder: Folder, shard: int, reason: str) -> None:
     """Record why a shard could not be drawn."""
     data = {"shard": shard, "reason": reason}
@@ -311,6 +343,12 @@ def drop_shard(folder: Folder, shard: int) -> None:
     for name in (record_name(shard), tar_name(shard), failure_name(shard)):
         storage.remove(name)
         storage.remove_leftovers(name)
+
+
+def is_begun(folder: Folder) -> bool:
+    """Whether there is a manifest, or a shard that has lost it."""
+    names = storage_of(folder).sizes()
+    return MANIFEST in names or any(shard_number(name, ".tar") is not None for name in names)
 
 
 def committed_shards(folder: Folder) -> list[int]:
@@ -362,13 +400,22 @@ def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Itera
     for reason in (reason for shard, reason in found.damaged.items() if wanted(shard)):
         raise UserError(f"{reason}: the shard is damaged; `prismkd repair` draws it again")
     for shard in filter(wanted, sorted(found.records)):
-        with storage.reading(tar_name(shard)) as file:
-            try:
-                yield from unpack(file)
-            except (tarfile.TarError, ValueError, OSError, KeyError) as error:
-                raise UserError(
-                    f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
-                ) from None
+        yield from read_shard(storage, shard)
+
+
+def read_shard(storage: Storage, shard: int) -> Iterator[Encoded]:
+    """The samples of one committed shard.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    with storage.reading(tar_name(shard)) as file:
+        try:
+            yield from unpack(file)
+        except (tarfile.TarError, ValueError, OSError, KeyError) as error:
+            raise UserError(
+                f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
+            ) from None
 
 
 def load_arrays(folder: Folder) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO
 from prismkd.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLIENTS = ("botocore", "aiobotocore", "aiohttp")  # of stores, whose errors are no OSErrors
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
@@ -133,19 +136,18 @@ class Storage:
             yield from self._upload(name)
             return
         path = self.local / name
-        temporary = path.with_name(f".tmp-{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".tmp-{path.name}.{secrets.token_hex(4)}")
         with _teaching(str(path), writing=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
+        try:
+            with io.BufferedWriter(_File(temporary, path)) as file:
+                yield file
+            with _teaching(str(path), writing=True):
                 os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(path.parent)
+                _sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _upload(self, name: str) -> Iterator[BinaryIO]:
         system, root = self._remote
@@ -191,16 +193,39 @@ class Storage:
                 leftover.unlink(missing_ok=True)
 
 
+class _File(io.FileIO):
+    """A file that says which one it stands for when the disk refuses a write, and is on the disk when it is closed.
+
+    Only its own errors are the disk's: what fails while an image is drawn, between two writes, is none of them.
+    """
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.target = str(target)
+        with _teaching(self.target, writing=True):
+            super().__init__(path, "wb")
+
+    def write(self, data: Any) -> int:
+        with _teaching(self.target, writing=True):
+            return super().write(data)
+
+    def close(self) -> None:
+        with _teaching(self.target, writing=True):
+            if not self.closed:
+                os.fsync(self.fileno())
+            super().close()
+
+
 @contextmanager
 def _teaching(path: str, *, writing: bool = False) -> Iterator[None]:
     """Turn what disks and stores say into one line with a remedy; a file that isn't there to be read is no matter."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not writing:
+    except Exception as error:
+        client = type(error).__module__.partition(".")[0] in CLIENTS
+        if not (client or isinstance(error, OSError)) or (isinstance(error, FileNotFoundError) and not writing):
             raise
-        reason = error.strerror or str(error).splitlines()[0]
-        if error.errno in FULL:
+        reason = getattr(error, "strerror", "") or (str(error) or type(error).__name__).splitlines()[0]
+        if getattr(error, "errno", None) in FULL:
             remedy = "free some and give the same command again; what is committed stays"
             raise UserError(f"expected room for {path}, got: {reason}; {remedy}") from None
         remedy = "check the permissions, or choose another folder; what is committed stays"

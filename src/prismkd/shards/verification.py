@@ -32,7 +32,8 @@ class Finding:
     """Something wrong with a data set.
 
     Attributes:
-        kind: damaged, failed, missing, or leftover (of a killed writer): ``repair`` mends these; or foreign (not ours).
+        kind: damaged, failed, missing, or leftover (of a killed writer): ``repair`` mends these; extra (a shard
+            that the plan doesn't have); or foreign (not ours), which harms nobody.
         message: expected, got.
         shard: its number, if it is about one.
         name: the file, if it is about one.
@@ -48,7 +49,7 @@ def inspect(folder: Folder, progress: Callable[[int], None] = lambda count: None
     """Read every byte of a data set: what is wrong with it, and how many samples are whole.
 
     Args:
-        folder: with or without a manifest; without one nothing can be missing.
+        folder: of a data set.
         progress: called with the number of images of each shard that was read.
     """
     storage, manifest = storage_of(folder), read_manifest(folder)
@@ -123,9 +124,15 @@ def _unfinished(storage: Storage, found: Scan, manifest: Manifest | None) -> Ite
         yield Finding("leftover", message, shard, tar_name(shard))
     for shard, reason in found.failed.items():
         yield Finding("failed", f"shard {shard} was given up: {reason}", shard, failure_name(shard))
-    for shard in range(len(manifest.ranges) if manifest else 0):
+    if manifest is None:
+        yield Finding("missing", f"expected {storage / MANIFEST}, got none: what the shards belong to is lost", None)
+        return
+    for shard in range(len(manifest.ranges)):
         if not any(shard in known for known in (found.records, found.damaged, found.failed, found.uncommitted)):
             yield Finding("missing", f"expected {storage / tar_name(shard)}, got none: it is not drawn yet", shard)
+    for shard in found.records.keys() - range(len(manifest.ranges)):
+        got = f"got also {storage / tar_name(shard)}; move it and its commit record away"
+        yield Finding("extra", f"expected {len(manifest.ranges)} shards, {got}", shard, tar_name(shard))
 
 
 def _strangers(storage: Storage) -> Iterator[Finding]:
