@@ -1,12 +1,13 @@
 """The command line: quick help, one-line errors, exit codes."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from prismkd.cli import main
+from prismkd.cli import NUMBER, main
 
 
 def test_help_does_not_import_torch() -> None:
@@ -14,6 +15,28 @@ def test_help_does_not_import_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "synthesize" in done.stdout
+
+
+@pytest.mark.parametrize("out", ["/dev/null/run", "x" * 300])
+def test_a_path_that_no_disk_takes_is_one_line(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["prompts", "--out", out],
+        ["status", "--out", out],
+        ["export", "--out", out, "--to", "hf", "--dest", out],
+    ):
+        assert main(arguments) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: expected ") and shown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "code"), [(".5", 0), ("2.", 0), ("2.50", 0), (".", 2), ("-1", 2), ("", 2), ("1e3", 2)]
+)
+def test_a_price_is_a_plain_number(price: str, code: int) -> None:
+    assert bool(re.fullmatch(NUMBER, price)) == (code == 0)
 
 
 def write(path: Path, text: str) -> str:

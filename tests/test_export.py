@@ -181,6 +181,26 @@ def test_an_export_leaves_other_files_alone(images: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("layout", ["imagefolder", "hf", "webdataset"])
+def test_an_export_that_was_stopped_goes_on(images: Path, tmp_path: Path, layout: str) -> None:
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(Storage(images), layout, Storage(tmp_path / "out"), stop)
+    (tmp_path / "out" / ".tmp-of-a-killed-writer").write_text("")
+    other = {"imagefolder": "hf", "hf": "webdataset", "webdataset": "imagefolder"}[layout]
+    with pytest.raises(UserError, match="expected a new or empty folder"):
+        export(Storage(images), other, Storage(tmp_path / "out"), lambda count: None)
+    export(Storage(images), layout, Storage(tmp_path / "out"), lambda count: None)
+    export(Storage(images), layout, Storage(tmp_path / "at-once"), lambda count: None)
+    assert files(tmp_path / "out") == files(tmp_path / "at-once")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_what_is_not_whole_is_not_exported(tmp_path: Path) -> None:
     folder = finish(tmp_path / "images", manifest_of(NUM_IMAGES, SHARD_SIZE))
     drop_shard(folder, 1)

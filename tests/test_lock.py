@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.errors import UserError
-from prismkd.lock import is_locked, locked
+from prismkd.lock import holder, is_locked, locked
 
 HOLD = """
 import sys, time
@@ -72,6 +73,27 @@ def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
     with locked(tmp_path, "prepare", wait=True):
         assert time.monotonic() - start > 0.4
     process.wait()
+
+
+def test_a_full_disk_does_not_hide_who_would_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with locked(tmp_path):
+        assert is_locked(tmp_path) and holder(tmp_path) == "another process"
+    assert not is_locked(tmp_path)
+
+
+def test_nobody_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert not is_locked(tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -7,14 +7,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from prismkd.cli import main
+from prismkd.config import Config, SynthesisConfig
+from prismkd.directory import write_json
+from prismkd.errors import UserError
 from prismkd.lock import locked
 from prismkd.shards import Storage, inspect, read_samples, scan
 from prismkd.shards.ledger import _checksum
 from prismkd.status import status_of
+from prismkd.synthesizing import _num_images
 
 TINY = """
 methods = ["plain"]
@@ -127,14 +132,15 @@ def test_images_are_appended_and_a_new_student_is_trained(
 ) -> None:
     arguments = start(tmp_path)
     assert main(["run", *arguments]) == 0
+    folder = tmp_path / "out" / "seed-0" / "plain"
+    write_json(folder / "student-48-images" / "notes.json", "of the user's own")
     more = [*arguments, "--synthesis.images-per-class", "3"]
     assert main(["run", *more]) == 0
     assert "the student of 48 is now in" in capsys.readouterr().err
     assert tars(finished).items() < tars(tmp_path / "out").items()
     assert [sample.index for sample in read_samples(images(tmp_path / "out"))] == list(range(72))
-    folder = tmp_path / "out" / "seed-0" / "plain"
     assert json.loads((folder / "student" / "log.json").read_text())["images"] == 72
-    assert json.loads((folder / "student-48-images" / "log.json").read_text())["images"] == 48
+    assert json.loads((folder / "student-48-images-2" / "log.json").read_text())["images"] == 48
     assert main(["run", *arguments]) == 2, "fewer images than there are"
     assert "another synthesis.images_per_class" in capsys.readouterr().err
 
@@ -170,6 +176,58 @@ def test_a_damaged_run_is_verified_and_repaired(
     assert tars(out) == tars(finished)
 
 
+def test_a_run_whose_manifest_is_lost_is_verified_and_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    manifest = images(out) / "dataset.json"
+    before = manifest.read_bytes()
+    manifest.unlink()
+    assert main(["verify", "--out", str(out)]) == 2
+    assert f"`prismkd repair --out {out}`" in capsys.readouterr().err
+    assert main(["repair", "--out", str(out)]) == 0
+    assert main(["verify", "--out", str(out)]) == 0
+    assert manifest.read_bytes() == before and tars(out) == tars(finished)
+
+
+def test_a_folder_without_a_run_is_verified_but_not_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(images(finished), tmp_path / "copy")
+    (tmp_path / "copy" / "shard-000001.tar").unlink()
+    assert main(["verify", "--out", str(tmp_path / "copy")]) == 2
+    assert "got 1 findings; repair its run, or copy it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"config": 3, "classes": [], "command": "", "started": ""}'])
+@pytest.mark.parametrize("command", ["status", "verify", "repair", "synthesize", "report"])
+def test_a_damaged_record_of_the_run_is_one_line(
+    finished: Path, tmp_path: Path, text: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text(text)
+    assert main([command, "--out", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: expected the record of a run in {out}/run.json, got ") and shown.count("\n") == 1
+    assert (out / "run.json").read_text() == text
+
+
+def test_more_waits_for_the_images_of_now(tmp_path: Path) -> None:
+    """Ranks that append may reach the last method while others still draw plain or PRISM."""
+    run = SimpleNamespace(
+        config=Config(synthesis=SynthesisConfig(images_per_class=3)), classes=["a", "b"], directory=tmp_path,
+        folder=lambda seed, method: tmp_path / method,
+    )  # fmt: skip
+    for method, planned, seconds in (("plain", 6, 2.0), ("prism", 4, 5.0)):
+        write_json(tmp_path / method / "synthesis.json", {"num_images": 6, "planned": planned, "seconds": seconds})
+    with pytest.raises(UserError, match=r"expected the 6 images of prism \(seed 0\) before more.* got 4; wait for"):
+        _num_images(run, 0, "more")  # type: ignore[arg-type]
+    write_json(tmp_path / "prism" / "synthesis.json", {"num_images": 6, "planned": 6, "seconds": 5.0})
+    assert _num_images(run, 0, "more") == 15  # type: ignore[arg-type]
+
+
 def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["repair", "--out", str(finished), "--seeds", "3"]) == 2
     assert "expected --out DIR only, since the run's own settings hold, got --seeds 3" in capsys.readouterr().err
@@ -195,6 +253,13 @@ def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_c
     assert "got 1 of 4 given up (shard 1: ValueError: cursed); give the same command again" in shown
     assert main(["status", "--out", str(tmp_path / "out")]) == 0
     assert "1 given up" in capsys.readouterr().out
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthesizing, "run_shard", interrupted)
+    assert main(["synthesize", *arguments]) == 130
+    assert scan(images(tmp_path / "out")).failed == {}, "other ranks don't take an old failure for a new one"
     monkeypatch.undo()
     assert main(["synthesize", *arguments]) == 0
     assert tars(tmp_path / "out") == tars(finished)

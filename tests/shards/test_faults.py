@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import resource
@@ -233,10 +234,48 @@ def test_a_shard_of_another_plan_does_not_count(whole: Path) -> None:
     assert kinds(whole) == [("damaged", 1)]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("ends", []), ("ends", [6, 3]), ("ends", ["18"]), ("shard_size", 0), ("identity", [])]
+)
+def test_a_manifest_with_other_values_is_one_line(whole: Path, field: str, value: object) -> None:
+    found = json.loads((whole / "dataset.json").read_text())
+    (whole / "dataset.json").write_text(json.dumps({**found, field: value}))
+    with pytest.raises(UserError, match=r"expected a manifest in .*dataset\.json, got .*; delete it and give the same"):
+        read_manifest(whole)
+
+
 def test_a_damaged_manifest_is_one_line(whole: Path) -> None:
     (whole / "dataset.json").write_text('{"identity": 3')
     with pytest.raises(UserError, match=r"expected a manifest in .*dataset\.json, got JSONDecodeError"):
         read_manifest(whole)
+
+
+def test_a_lost_manifest_is_a_finding_and_written_anew(whole: Path) -> None:
+    before, manifest = contents(whole), read_manifest(whole)
+    (whole / "dataset.json").unlink()
+    assert kinds(whole) == [("missing", None)]
+    assert manifest is not None and claim(whole, manifest) == manifest
+    assert contents(whole) == before and kinds(whole) == []
+
+
+def test_shards_that_end_elsewhere_than_the_new_manifest_says_are_drawn_again(whole: Path) -> None:
+    claim(whole, manifest_of(25, SHARD_SIZE))
+    draw(whole, 3, 4)
+    (whole / "dataset.json").unlink()
+    claim(whole, replace(manifest_of(25, SHARD_SIZE), ends=(16, 25)))  # shards 2 and 3 would end at 16 and 22
+    assert sorted(scan(whole).records) == [0, 1]
+
+
+def test_a_shard_beyond_the_plan_is_a_finding_that_repair_leaves_alone(whole: Path) -> None:
+    claim(whole, manifest_of(25, SHARD_SIZE))
+    draw(whole, 3, 4)
+    (whole / "dataset.json").unlink()
+    claim(whole, manifest_of(NUM_IMAGES, SHARD_SIZE))
+    findings = inspect(whole)[0]
+    assert [(finding.kind, finding.shard) for finding in findings] == [("extra", 3), ("extra", 4)]
+    assert "expected 3 shards, got also" in findings[0].message
+    clear(whole, findings)
+    assert (whole / "shard-000003.tar").is_file()
 
 
 def test_more_images_are_appended_and_the_old_ones_stay(whole: Path) -> None:

@@ -95,6 +95,31 @@ def test_a_failed_writer_leaves_nothing(folder: str) -> None:
     assert storage.sizes() == {}
 
 
+def test_only_the_disks_own_errors_are_the_disks(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+
+    def draw() -> None:
+        with storage.writing("x") as file:
+            file.write(b"half")
+            raise OSError("the driver of the accelerator is gone")
+
+    with pytest.raises(OSError, match="the driver"):
+        draw()
+    assert storage.sizes() == {}
+
+
+def test_what_a_stores_client_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    system = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+
+    def refuse(*_: object, **__: object) -> None:
+        raise exceptions.EndpointConnectionError(endpoint_url="http://gone")
+
+    monkeypatch.setattr(system, "open", refuse)
+    with pytest.raises(UserError, match=r"expected memory://there/x to be usable, got: Could not connect to the"):
+        Storage("memory://there").write("x", b"")
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

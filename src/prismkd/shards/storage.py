@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from prismkd.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BUFFER = 2**20  # bytes
 CLIENTS = ("botocore", "aiobotocore", "aiohttp")  # of stores, whose errors are no OSErrors
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
@@ -140,7 +141,7 @@ class Storage:
         with _teaching(str(path), writing=True):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with io.BufferedWriter(_File(temporary, path)) as file:
+            with io.BufferedWriter(_File(temporary, path), BUFFER) as file:
                 yield file
             with _teaching(str(path), writing=True):
                 os.replace(temporary, path)
