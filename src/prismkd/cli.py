@@ -97,7 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not error.filename and error.errno != errno.ENOSPC:
             raise
         print(
-            f"error: expected {error.filename or 'room on the disk'}, got: {error.strerror}; mend it", file=sys.stderr
+            f"error: expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path",
+            file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
