@@ -146,6 +146,29 @@ def test_a_worker_without_work_ends_with_its_driver(tmp_path: Path) -> None:
     driver.communicate(timeout=30)  # the worker shares its output: this ends when both have
 
 
+BAR_DRIVER = """
+from functools import partial
+from prismkd.executors import Policy, Pool
+from prismkd.executors.local import ProcessWorker
+
+class OpenBar:
+    def __call__(self, device):
+        from tqdm import tqdm
+        return lambda number, progress: list(tqdm(range(3), disable=True))
+
+if __name__ == "__main__":
+    assert Pool([partial(ProcessWorker, OpenBar(), "cpu")], Policy(), print).run([0], print) == {}
+"""
+
+
+def test_a_worker_that_shows_bars_leaves_no_semaphore(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(BAR_DRIVER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, str(tmp_path / "driver.py")], env=environment, check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.stderr == ""
+
+
 # --- Ray ---------------------------------------------------------------------------------------------------------
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
+
+from tqdm import tqdm
 
 from prismkd.errors import UserError
 from prismkd.executors.inline import describe
@@ -65,6 +68,7 @@ def _ending(code: int | None) -> str:
 def _serve(connection: Connection, open_worker: Open, device: str) -> None:
     """The life of a worker process: it ends with its driver, whose end of the pipe closes however that dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which this process, once killed, leaves
     unit: Unit | None = None
     while True:
         try:
