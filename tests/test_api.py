@@ -57,3 +57,18 @@ def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
     config = replace(TINY, synthesis=replace(TINY.synthesis, num_workers=2))
     with pytest.raises(UserError, match="which no worker can open; save it as a folder"):
         run(config, tmp_path / "run", teacher=nn.Identity().eval())
+
+
+def test_memory_holds_the_images_of_one_process(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
+    with pytest.raises(UserError, match=r"expected synthesis\.storage that worker processes share, got memory://"):
+        run(config, tmp_path / "run")
+    config = replace(config, synthesis=replace(config.synthesis, num_workers=0))
+    assert run(config, tmp_path / "run").is_file() and not list(tmp_path.rglob("*.tar"))
+
+
+def test_a_run_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="expected a folder on a disk for a run, got s3://bucket/run"):
+        run(TINY, "s3://bucket/run")
+    assert not list(tmp_path.iterdir())

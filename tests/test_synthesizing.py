@@ -355,3 +355,49 @@ def test_a_folder_of_something_else_is_one_line(
     assert main([command, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: expected a run") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "synthesize", "plan", "repair"])
+def test_a_run_is_a_folder_on_a_disk(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "--out", "s3://bucket/x"]) == 2
+    error = capsys.readouterr().err
+    assert "expected a folder on a disk for a run, got s3://bucket/x" in error and "synthesis.storage" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("s3://", "expected synthesis.storage such as s3://bucket/folder, got s3://"),
+        ("://x", "expected synthesis.storage such as s3://bucket/folder, got ://x"),
+        ("memory://x", "which ends with this command"),
+    ],
+)
+def test_a_storage_that_is_no_place_or_does_not_last_is_refused(
+    storage: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["prompts", "--out", "out", "--synthesis.storage", storage]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_data_set_is_verified_exported_and_merged_by_its_url(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"memory://{tmp_path.name}"
+    for path in images(finished).rglob("*"):
+        if path.is_file():
+            Storage(url).write(path.relative_to(images(finished)).as_posix(), path.read_bytes())
+    assert main(["verify", "--out", url]) == 0
+    assert "48 images read and right; whole" in capsys.readouterr().out
+    assert main(["export", "--out", url, "--to", "webdataset", "--dest", str(tmp_path / "copy")]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "copy").glob("*.tar")} == tars(finished)
+    for arguments in (["export", "--out", url, "--to", "hf"], ["merge", "--from", url, str(images(finished))]):
+        assert main([*arguments, "--dest", "memory://gone"]) == 2
+        assert "which ends with this command" in capsys.readouterr().err
+    Storage(url).write("shard-000001.tar", b"")
+    assert main(["verify", "--out", url]) == 2
+    assert "expected whole data sets in memory://" in capsys.readouterr().err

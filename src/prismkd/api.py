@@ -15,6 +15,7 @@ from torch import nn
 
 from prismkd import prompting, stages, synthesizing
 from prismkd.config import Config
+from prismkd.directory import run_folder
 from prismkd.errors import UserError
 from prismkd.prompts.diversify import classes_of
 from prismkd.run import held, open_run, silent
@@ -41,7 +42,7 @@ def run(
     Raises:
         UserError: as on the command line.
     """
-    directory = Path(out)
+    directory = run_folder(out)
     given = None
     if teacher is not None:
         _check_one_process(config)

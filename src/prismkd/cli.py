@@ -134,7 +134,7 @@ def _run_command(command: str, arguments: list[str]) -> None:
     options, arguments = _take_options(command, arguments)
     file, out, rest = _split_off(arguments)
     if command == "repair" and out is not None:
-        config = _own_config(Path(out), file, rest)
+        config = _own_config(out, file, rest)
     else:
         config = _parse_settings(command, file, rest)
     if command == "doctor":
@@ -142,7 +142,7 @@ def _run_command(command: str, arguments: list[str]) -> None:
         return
     if out is None and "--dry-run" not in options:
         raise UserError("expected --out DIR, got none; name the run's folder")
-    _execute(command, config, Path(out or "."), options)
+    _execute(command, config, out or Path("."), options)
 
 
 def _take_options(command: str, arguments: list[str]) -> tuple[dict[str, float], list[str]]:
@@ -214,7 +214,7 @@ def _dry_run(arguments: list[str]) -> None:
     config = _parse_settings("prompts", file, rest)
     from prismkd.preview import preview
 
-    found = preview(config, int(number or 0), Path(out) if out else None)
+    found = preview(config, int(number or 0), out)
     if as_json:
         print(json.dumps(found.to_dict(len(found.senses)), indent=1))
     else:
@@ -237,11 +237,13 @@ def _take(name: str, arguments: list[str]) -> tuple[str | None, list[str]]:
     return value, rest
 
 
-def _split_off(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
+def _split_off(arguments: list[str]) -> tuple[str | None, Path | None, list[str]]:
     """Take --config and --out out of the arguments; what remains are settings."""
+    from prismkd.directory import run_folder
+
     file, rest = _take("--config", arguments)
     out, rest = _take("--out", rest)
-    return file, out, rest
+    return file, run_folder(out) if out is not None else None, rest
 
 
 def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Config:
@@ -268,8 +270,10 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
     import torch
 
     from prismkd import prompting, stages, synthesizing
+    from prismkd.directory import lasting
     from prismkd.run import held, open_run
 
+    lasting(config.synthesis.storage)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     if ("--rank" in options) != ("--world" in options):

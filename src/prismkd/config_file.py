@@ -173,6 +173,11 @@ def check_config(config: Config) -> None:
             "expected synthesis.storage without user and password, which a run would record, got one with @; put them "
             "into the store's own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+    scheme, mark, place = config.synthesis.storage.partition("://")
+    if mark and not (scheme and place.strip("/")):
+        raise UserError(
+            f"expected synthesis.storage such as s3://bucket/folder, got {config.synthesis.storage}; name the place"
+        )
     if not config.seeds:
         raise UserError("expected at least one seed, got none; name some in seeds")
     asked = config.prompts.language_model

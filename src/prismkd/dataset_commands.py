@@ -14,7 +14,7 @@ import tyro
 
 from prismkd import console
 from prismkd.delivery.student_folder import LAYOUTS
-from prismkd.directory import images_of, jobs_of, recorded_config
+from prismkd.directory import images_of, jobs_of, lasting, recorded_config, run_folder
 from prismkd.errors import UserError
 from prismkd.export import export, merge
 from prismkd.shards import Finding, Storage, inspect, is_begun, read_manifest
@@ -40,8 +40,8 @@ class StatusArguments:
 class VerifyArguments:
     """Read every byte of a run's data sets, or of one data set, again."""
 
-    out: Path
-    """The run's folder, or a folder of shards."""
+    out: str
+    """The run's folder, or a folder or URL of shards."""
     json: bool = False
     """Print JSON."""
 
@@ -50,8 +50,8 @@ class VerifyArguments:
 class ExportArguments:
     """A finished data set in another layout, images keeping their bytes; or a student, with its model card."""
 
-    out: Path
-    """The run's folder, or a folder of shards."""
+    out: str
+    """The run's folder, or a folder or URL of shards."""
     to: Literal["imagefolder", "hf", "webdataset", "safetensors", "onnx", "student"]
     """Images: a folder per class, Parquet for Hugging Face datasets, or shards for webdataset and timm. Student: its
     weights, an ONNX graph that is checked in onnxruntime, or both."""
@@ -122,7 +122,7 @@ def verify(arguments: list[str], track: Track) -> None:
         console.print_findings(findings, counts)
     wrong = sum(finding.kind != "foreign" for found in findings.values() for finding in found)
     if wrong:
-        drawn_here = (asked.out / "run.json").is_file()
+        drawn_here = _is_run(asked.out)
         mend = (
             f"mend them with `prismkd repair --out {asked.out}`" if drawn_here else "repair its run, or copy it again"
         )
@@ -138,7 +138,7 @@ def export_(arguments: list[str], track: Track) -> None:
     source = _one_data_set(asked.out, asked.method, asked.seed)
     manifest = read_manifest(source)
     with track(f"export to {asked.to}", manifest.num_images if manifest else 0) as progress:
-        count = export(source, asked.to, Storage(asked.dest), progress)
+        count = export(source, asked.to, lasting(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
 
 
@@ -147,7 +147,7 @@ def _export_student(asked: ExportArguments, track: Track) -> None:
         raise UserError(f"expected a folder for a student, got {asked.dest}; export, then `prismkd push-to-hub`")
     from prismkd.delivery.export_student import export_student
 
-    parity = export_student(asked.out, asked.method, asked.seed, asked.to, Path(asked.dest), track)
+    parity = export_student(run_folder(asked.out), asked.method, asked.seed, asked.to, Path(asked.dest), track)
     files = sorted(path.name for path in Path(asked.dest).iterdir())
     print(f"student of {asked.method} in {asked.dest}: {', '.join(files)}")
     if parity is not None:
@@ -160,7 +160,7 @@ def merge_(arguments: list[str], track: Track) -> None:
     sources = [Storage(source) for source in asked.sources]
     total = sum(manifest.num_images for source in sources if (manifest := read_manifest(source)))
     with track("merge", total) as progress:
-        count = merge(sources, Storage(asked.dest), progress)
+        count = merge(sources, lasting(asked.dest), progress)
     print(f"{count:,} images in {asked.dest}")
 
 
@@ -176,13 +176,19 @@ def compare_(arguments: list[str], track: Track) -> None:
         console.print_comparison(found)
 
 
-def _data_sets(folder: Path) -> list[Storage]:
+def _is_run(out: str) -> bool:
+    """Whether it is a run's folder, not one of shards; a run is always on a disk."""
+    return "://" not in out and Path(out, "run.json").is_file()
+
+
+def _data_sets(out: str) -> list[Storage]:
     """Those of a run that have been begun, or the folder itself."""
-    if not (folder / "run.json").is_file():
-        images = Storage(folder)
+    if not _is_run(out):
+        images = Storage(out)
         if not is_begun(images):
-            raise UserError(f"expected a run's folder or one of shards, got {folder}; check --out")
+            raise UserError(f"expected a run's folder or one of shards, got {out}; check --out")
         return [images]
+    folder = Path(out)
     config = recorded_config(folder)
     found = [images_of(config, folder, seed, method) for seed, method in jobs_of(config) if method != "real"]
     begun = [images for images in found if is_begun(images)]
@@ -191,9 +197,10 @@ def _data_sets(folder: Path) -> list[Storage]:
     return begun
 
 
-def _one_data_set(folder: Path, method: str, seed: int | None) -> Storage:
-    if not (folder / "run.json").is_file():
-        return Storage(folder)
+def _one_data_set(out: str, method: str, seed: int | None) -> Storage:
+    if not _is_run(out):
+        return Storage(out)
+    folder = Path(out)
     config = recorded_config(folder)
     seed = config.seeds[0] if seed is None else seed
     jobs = [job for job in jobs_of(config) if job[1] != "real"]

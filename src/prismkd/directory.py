@@ -15,6 +15,34 @@ from prismkd.shards import Storage
 LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 
+def run_folder(out: str | Path) -> Path:
+    """The folder of a run, which has locks and is renamed in, and so is on a disk.
+
+    Raises:
+        UserError: it is a URL.
+    """
+    if "://" in str(out):
+        raise UserError(
+            f"expected a folder on a disk for a run, got {out}; choose one, and give that URL to synthesis.storage, "
+            "where the images go"
+        )
+    return Path(out)
+
+
+def lasting(url: str) -> Storage:
+    """A folder or a store whose files are there when the command has ended.
+
+    Raises:
+        UserError: it is this process's memory.
+    """
+    storage = Storage(url)
+    if storage.is_passing:
+        raise UserError(
+            f"expected a folder or a store for the images, got {url}, which ends with this command; name one"
+        )
+    return storage
+
+
 def jobs_of(config: Config) -> list[tuple[int, str]]:
     """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
     methods = sorted(config.methods, key=lambda method: method == LAST_METHOD)

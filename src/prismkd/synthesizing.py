@@ -259,13 +259,18 @@ def _workers(run: Run, seed: int, method: str, progress: Any) -> list[Any]:
     """Starters of the workers that the configuration asks for."""
     config = run.config
     devices, number = device_names(config.generator.device), config.synthesis.num_workers
+    if config.synthesis.executor == "local" and not number and len(devices) == 1:
+        return [lambda: InlineWorker(draws_shards(run, seed, method), progress)]
+    if run.images(seed, method).is_passing:
+        raise UserError(
+            f"expected synthesis.storage that worker processes share, got {config.synthesis.storage}, this process's "
+            "memory; name a folder or s3://bucket/folder, or draw with num_workers 0, executor local and one device"
+        )
     if config.synthesis.executor == "ray":
         from prismkd.executors.ray import ray_starters
 
         opened = OpenShards(run.directory.absolute(), seed, method, config.num_threads)
         return ray_starters(opened, number, config.synthesis.ray_address)
-    if not number and len(devices) == 1:
-        return [lambda: InlineWorker(draws_shards(run, seed, method), progress)]
     number = number or len(devices)
     threads = config.num_threads or max(1, (os.cpu_count() or 1) // number)
     opened = OpenShards(run.directory.absolute(), seed, method, threads)

@@ -44,6 +44,11 @@ class Storage:
             return Path(self.url.removeprefix("file://"))
         return None if "://" in self.url else Path(self.url)
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the files are in this process's memory, where no other sees them, and end with it."""
+        return self.url.startswith("memory://")
+
     @cached_property
     def _remote(self) -> tuple[Any, str]:
         """fsspec's file system, and the folder in it."""
