@@ -15,6 +15,7 @@ from prismkd.report.thumbnails import Thumbnail
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6
 MAX_EXAMPLES, MAX_DROPPED = 72, 100
+MAX_SIDE = 96  # pixels: there are many of these pictures
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thum
     for sample in shards.read_samples(folder):
         number, probe = divmod(sample.index, per_wording)
         if probe < PROBES_SHOWN:
-            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample))
+            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
     return found
 
 
@@ -133,7 +134,7 @@ def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Exampl
     shown = rows[:MAX_EXAMPLES]
     pictures: dict[tuple[int, int], Thumbnail] = {}
     if images.is_dir() and shards.committed_shards(images):
-        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown})
+        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown}, MAX_SIDE)
     return [
         Example(row["index"], row["class_name"], row["text"], row["style"], pictures.get((row["index"], row["label"])))
         for row in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,17 @@ class Run:
     record: dict[str, Any]
     calibration: dict[str, Any] | None
     folders: dict[str, list[Path]]
+    _read: dict[Path, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def document(self, path: Path) -> dict[str, Any] | None:
+        """A JSON file of the run, read once; None where there is none."""
+        if path not in self._read:
+            self._read[path] = read_json(path)
+        return self._read[path]
 
     def documents(self, method: str, name: str) -> list[dict[str, Any]]:
         """The JSON file `name` of every seed of `method` that has one, lowest seed first."""
-        documents = [read_json(folder / name) for folder in self.folders.get(method, [])]
+        documents = [self.document(folder / name) for folder in self.folders.get(method, [])]
         return [document for document in documents if document is not None]
 
 
@@ -86,6 +93,7 @@ def _results(metrics: dict[str, Any], path: Path) -> list[Result]:
                 metric=str(row["metric"]),
                 value=math.nan if row["value"] is None else float(row["value"]),
                 ci95=(interval[0], interval[1]) if len(interval) == 2 and all(map(math.isfinite, interval)) else None,
+                n=int(row.get("n") or 0),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
