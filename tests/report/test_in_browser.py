@@ -52,7 +52,7 @@ const look = (frame) => {{
     found.text = page.getElementById("viewer-text").textContent.endsWith(one.firstElementChild.alt);
     viewer.querySelector("[data-step='1']").click();
     found.next = viewer.querySelector("img").src === two.firstElementChild.src;
-    viewer.querySelector("[autofocus]").click();
+    viewer.querySelector("[data-close]").click();
     found.closed = !viewer.open;
   }}
   return found;

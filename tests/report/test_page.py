@@ -86,7 +86,7 @@ def test_every_scrolling_part_and_every_command_is_reached_by_key(page: Page) ->
     assert tags.index("a") < tags.index("h1")  # the link past the header
     scrolling = [a for _, a in page.elements if a.get("class", "").split()[:1] == ["scroll"]]
     assert all(a.get("tabindex") == "0" and a["aria-label"] for a in scrolling)
-    assert all(a.get("type") == "button" or "autofocus" in a for a in page.all("button"))
+    assert all(a.get("type") == "button" or "data-close" in a for a in page.all("button"))
 
 
 def test_figures_are_well_formed(page: Page) -> None:

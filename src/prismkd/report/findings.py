@@ -117,6 +117,7 @@ def reasons(run: Run) -> Reasons | None:
     table = Table(
         f"The images of {names.method_label(student)}, measured without any student.",
         [Column("Measure", numeric=False), *(Column(names.method_label(m)) for m in shown)],
+        explains_rows=True,
     )
     for measure in measures:
         metric, cells = IMAGE_METRICS[measure], []

@@ -52,6 +52,7 @@ for (const row of document.querySelectorAll(ROWS)) {
     button.addEventListener("click", () => {
       show(button);
       viewer.showModal();
+      viewer.querySelector("[data-close]").focus();
     });
     button.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

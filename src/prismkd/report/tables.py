@@ -62,17 +62,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; `columns` includes the first."""
+    """A table with its caption; `columns` includes the first. What rows mean is explained once on a page."""
 
     caption: str
     columns: list[Column]
     rows: list[Row] = field(default_factory=list)
+    explains_rows: bool = False
 
     @property
     def hints(self) -> dict[str, str]:
-        """What columns and rows mean, where their name needs an explanation."""
-        named = {column.label: column.hint for column in self.columns if column.hint}
-        return named | {row.label: row.note for row in self.rows if row.note}
+        """What the names of columns and rows mean, each meaning once."""
+        named = [(column.label, column.hint) for column in self.columns if column.hint]
+        named += [(row.label, row.note) for row in self.rows if row.note and self.explains_rows]
+        first: dict[str, str] = {}
+        for label, meaning in named:
+            first.setdefault(meaning, label)
+        return {label: meaning for meaning, label in first.items()}
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,15 @@ def method_head(method: str, suffix: str = "") -> Head:
     return Head(names.method_label(method) + suffix, names.method_note(method), style, method in REFERENCES)
 
 
-def score_table(caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head]) -> Table | None:
+def score_table(
+    caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head], explains_rows: bool = False
+) -> Table | None:
     """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
     rivals = {key for key, head in heads.items() if not head.reference}
     winners = [
         best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
     ]
-    table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)])
+    table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)], explains_rows=explains_rows)
     for key, head in heads.items():
         cells = [
             _score_cell(c.scores.get(key), c.write, key in winner) for c, winner in zip(columns, winners, strict=True)
@@ -130,7 +137,8 @@ Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results,
 def accuracy_table(run: Run) -> Table | None:
     """Top-1 of every method on every domain, in percent, best data-free one marked."""
     columns = accuracy_columns(_rows(run))
-    return score_table("Top-1 accuracy of the students, in percent.", "Student from", columns, _heads(run))
+    caption = "Top-1 accuracy of the students, in percent."
+    return score_table(caption, "Student from", columns, _heads(run), explains_rows=True)
 
 
 def _rows(run: Run) -> Rows:
