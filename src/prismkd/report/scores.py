@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-REFERENCES = ("real-vs-real", "real", "teacher")  # they have seen real data, so they are never "best"
+REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
 METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
 NOT_SHIFTED = ("id", "images")
 Key = TypeVar("Key", bound=Hashable)
