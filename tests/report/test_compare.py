@@ -33,7 +33,7 @@ def test_the_runs_stand_side_by_side_under_their_names(runs: tuple[Path, Path], 
     assert "PRISM, A" in text and "PRISM, B" in text and "A, weak" in text and "B, strong" in text
     assert "guidance.strength 0.15 0.3" in text  # the only setting that differs
     assert "prismkd run --out strong" in text
-    assert "One seed on shifted domains: a point or two may be chance." in text
+    assert "One seed in A, B: a point or two may be chance." in text
 
 
 def test_only_settings_that_differ_are_listed(runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -49,6 +49,13 @@ def test_the_best_of_all_runs_is_marked_and_references_never_are(runs: tuple[Pat
     accuracy = source.split("<caption>Top-1 accuracy of every run")[1].split("</table>")[0]
     marked = [line for line in accuracy.split("<tr")[2:] if "<strong>" in line]
     assert len(marked) == 1 and "PRISM, B" in marked[0]
+
+
+def test_stages_that_one_run_lacks_stand_in_the_order_of_work(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for run, stages in zip(runs, (["distill", "synthesize"], ["contents"]), strict=True):
+        change(run, "metrics.json", timings=[{"stage": stage, "method": "", "seconds": 1} for stage in stages])
+    text = Page(write_comparison(runs, tmp_path / "both.html")).text.split("Wall-clock time")[1]
+    assert text.index("Contents") < text.index("Synthesize") < text.index("Distill")
 
 
 def test_runs_of_other_classes_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:

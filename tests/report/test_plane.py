@@ -53,3 +53,11 @@ def test_names_of_neighbors_do_not_cover_each_other() -> None:
     assert labels[3][2] != "start"  # it would run out of the figure
     lines = [(x - (6.4 * 11 if anchor == "end" else 0), y) for x, y, anchor in labels[:3]]
     assert all(abs(a[1] - b[1]) > 8 or abs(a[0] - b[0]) > 60 for i, a in enumerate(lines) for b in lines[:i])
+
+
+def test_a_name_stays_clear_of_its_own_bars_and_of_the_edge_of_a_narrow_figure() -> None:
+    bars = [((150.0, 200.0), (250.0, 200.0)), ((200.0, 180.0), (200.0, 220.0))]
+    [(_, y, _)] = place_labels([(200.0, 200.0)], ["DPE only"], bars)
+    assert y <= 197 or y >= 212  # wholly above or below the horizontal one
+    [(_, _, anchor)] = place_labels([(425.0, 200.0)], ["DPE only"], [])
+    assert anchor != "start"  # in a narrow window, letters are larger

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prismkd.cli import main
 from prismkd.errors import UserError
 from prismkd.report import write_report
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.margins import Margin, margin
 from prismkd.report.run_directory import load_run
 from prismkd.report.scores import Result, best, score, shifted_score
+from prismkd.report.tables import timing_table
 from prismkd.report.thumbnails import picture_url
 from tests.report.made import CLASSES, HOSTILE, TOP1, Page, make_run, row, write_json
 
@@ -87,6 +89,53 @@ def test_damaged_metrics_are_named(tmp_path: Path, content: str, message: str) -
         write_report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "document", "found"),
+    [
+        ("senses.json", {"senses": [{"wordings": []}]}, "KeyError"),
+        ("calibration.json", {"energies": ["much"]}, "ValueError"),
+        ("contents.json", {"dropped": 3}, "TypeError"),
+        ("seed-0/prism/evaluation.json", {"domains": ["id"]}, "AttributeError"),
+        ("seed-0/prism/evaluation.json", {"confusion": [["many"]]}, "ValueError"),
+    ],
+)
+def test_files_of_another_shape_are_one_line(
+    tmp_path: Path, name: str, document: dict[str, object], found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run")
+    write_json(run / name, document)
+    assert main(["report", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert f"{run}, got {found}" in error and error.count("\n") == 1
+    assert not (run / "report.html").exists()
+
+
+def test_senses_of_an_older_version_are_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_json(run / "senses.json", {"senses": [{"class_name": "bell", "text": "bell", "scores": {"bell": -0.1}}]})
+    assert 'id="senses"' not in write_report(run).read_text()
+
+
+def test_a_difference_without_an_interval_is_not_colored(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for path in run.glob("seed-*/*/evaluation.json"):
+        write_json(path, json.loads(path.read_text()) | {"domains": {}})
+    found = shortfalls(load_run(run))
+    assert found is not None and found.domains is not None and "95%" not in found.domains.caption
+    assert {cell.tone for line in found.domains.rows for cell in line.cells} == {""}
+
+
+def test_stages_stand_in_the_order_of_work(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    metrics = json.loads((run / "metrics.json").read_text())
+    stages = ["distill", "later", "synthesize", "senses", "calibration"]
+    metrics["timings"] = [{"stage": stage, "method": "", "seconds": 1} for stage in stages]
+    write_json(run / "metrics.json", metrics)
+    table = timing_table(load_run(run))
+    assert table is not None
+    assert [line.label for line in table.rows] == ["Senses", "Calibration", "Synthesize", "Distill", "Later"]
+
+
 def test_images_of_one_column_share_their_index(tmp_path: Path) -> None:
     page = Page(write_report(make_run(tmp_path)))
     images = page.all("img")[: 2 * 8 * len(CLASSES)]  # the examples of prompts come later
@@ -133,7 +182,7 @@ def test_senses_come_with_their_probes_and_those_to_look_at_first(tmp_path: Path
     page = Page(write_report(make_run(tmp_path)))
     cards = page.text.split("Classes to look at come first.")[1].split("Prompts")[0]
     assert cards.index(f"{CLASSES[-1]} a tie") < cards.index(CLASSES[0])
-    assert f"{HOSTILE} 1 name -1.00" in cards
+    assert f"{HOSTILE} 1 name \u22121.00" in cards
     groups = [a for _, a in page.elements if a.get("class", "").startswith("wording")]
     assert [a["class"] for a in groups[:2]] == ["wording", "wording chosen"]
     probes = [image["alt"].split(" \u2014")[0] for image in page.all("img") if image["alt"].startswith("probe")]
@@ -162,7 +211,7 @@ def test_an_interval_rests_on_the_images_that_two_students_share(tmp_path: Path)
     document["domains"]["id"]["hits"] = base64.b64encode(bytes([0b00001111])).decode()
     write_json(path, document)
     found = margin(load_run(tmp_path), "prism", "plain", "id")
-    assert found is not None and found.interval is not None and found.unsure  # four better, four worse
+    assert found is not None and found.interval is not None and not found.sure  # four better, four worse
     document["domains"]["id"]["images"] = "others"
     write_json(path, document)
     assert margin(load_run(tmp_path), "prism", "plain", "id") == Margin(pytest.approx(0.122), None)

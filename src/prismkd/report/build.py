@@ -22,7 +22,7 @@ from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
-from prismkd.report.run_directory import Run, load_run
+from prismkd.report.run_directory import Run, expected_shape, load_run
 from prismkd.report.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
 
@@ -55,7 +55,9 @@ def write_report(run_dir: Path) -> Path:
     Raises UserError when metrics.json is missing, or a file of the run is damaged.
     """
     path = run_dir / "report.html"
-    write_page(path, render("run.html", context(load_run(run_dir))))
+    with expected_shape(run_dir):
+        page = render("run.html", context(load_run(run_dir)))
+    write_page(path, page)
     return path
 
 
@@ -185,7 +187,7 @@ def calibration_panel(run: Run) -> Panel | None:
     low, high = figures.padded_range(energies.tolist(), 0.04)
     target = run.calibration.get("energy_all")
     figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
-    note = f"{len(energies)} unguided images"
+    note = f"{len(energies)} images"
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
 
 

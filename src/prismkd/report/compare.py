@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from prismkd.report import figures, names, plane, tables
 from prismkd.report.build import Panel, command_of, provenance, render, run_name, write_page
 from prismkd.report.figures import Mark
 from prismkd.report.headline import PLACES, KeyFigure
-from prismkd.report.run_directory import Run, load_run
+from prismkd.report.run_directory import Run, expected_shape, load_run
 from prismkd.report.scores import (
     REFERENCES,
     Score,
@@ -69,14 +70,21 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
         raise UserError(f"expected 2 to {MAX_RUNS} runs, each once, got {given}; name their folders")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"expected a file in a folder that exists for --dest, got {path}; give a name as compare.html")
+    with expected_shape(*folders):
+        runs = _named(folders)
+        check_comparable(runs)
+        page = render("compare.html", context(runs))
+    write_page(path, page)
+    return path
+
+
+def _named(folders: Sequence[Path]) -> list[Named]:
+    """Runs by the names of their folders, by their paths where names are shared."""
     short = [run_name(folder) for folder in folders]
-    runs = [
+    return [
         Named(chr(ord("A") + place), name if short.count(name) == 1 else str(folder), load_run(folder))
         for place, (folder, name) in enumerate(zip(folders, short, strict=True))
     ]
-    check_comparable(runs)
-    write_page(path, render("compare.html", context(runs)))
-    return path
 
 
 def check_comparable(runs: Sequence[Named]) -> None:
@@ -170,14 +178,12 @@ def _details(runs: Sequence[Named]) -> list[str]:
     said = [f"Each run by its {students.pop()} student."] if len(students) == 1 else [
         "Each run by its own student: " + ", ".join(f"{n.letter} {names.method_label(n.student)}" for n in runs) + "."
     ]  # fmt: skip
+    alone = [n.letter for n in runs if any(s is not None and s.spread is None for s in _fields(n).values())]
+    if alone:
+        said.append(f"One seed in {', '.join(alone)}: a point or two may be chance.")
     for where, place in PLACES.items():
-        ranking = _ranking(runs, where)
-        if len(ranking) < 2:
-            continue
-        (first, _), (second, _) = ranking[:2]
-        if first.spread is None or second.spread is None:
-            said.append(f"One seed {place}: a point or two may be chance.")
-        elif first.mean - second.mean < (first.spread**2 + second.spread**2) ** 0.5:
+        spreads = [(s.mean, s.spread) for s, _ in _ranking(runs, where)[:2] if s.spread is not None]
+        if len(spreads) == 2 and spreads[0][0] - spreads[1][0] < math.hypot(spreads[0][1], spreads[1][1]):
             said.append(f"The lead {place} is smaller than the spread over seeds.")
     return [*said, "prismkd compare tests two of them image by image."]
 
@@ -282,7 +288,8 @@ def _same_measures_of_images(runs: Sequence[Named]) -> bool:
 def _cost_table(runs: Sequence[Named]) -> Table | None:
     """Wall-clock time of every stage in every run."""
     timings = {named.letter: tables.timings_of(named.run) for named in runs}
-    stages = list(dict.fromkeys(key for own in timings.values() for key in own))
+    found = dict.fromkeys(key for own in timings.values() for key in own)
+    stages = sorted(found, key=lambda key: tables.place_in_work(key[0]))
     if not stages:
         return None
     columns = [Column("Stage", numeric=False), Column("Method", numeric=False), *(Column(n.title) for n in runs)]

@@ -132,22 +132,19 @@ def heat_map(classes: Sequence[str], confusion: NDArray[np.float64], rows: str) 
         for column, said in enumerate(classes):
             share = float(shares[row, column])
             if share > 0:
-                hint = tag("title", f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})")
-                parts.append(
-                    tag(
-                        "rect",
-                        hint,
-                        x=left + cell * column + 0.5,
-                        y=top + cell * row + 0.5,
-                        width=cell - 1,
-                        height=cell - 1,
-                        fill_opacity=f"{0.08 + 0.92 * share**0.7:.2f}",
-                        class_="hit" if row == column else "miss",
-                    )
-                )
+                hint = f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})"
+                x, y = left + cell * column, top + cell * row
+                parts.append(_heat_cell(hint, share, x, y, cell, "hit" if row == column else "miss"))
     diagonal = percent(float(np.trace(confusion) / max(confusion.sum(), 1)))
     label = f"Confusion matrix of {len(classes)} classes, rows are {rows}; {diagonal}% lie on the diagonal"
     return svg(left + size + 4, top + size + 4, label, parts, natural=True)
+
+
+def _heat_cell(hint: str, share: float, x: float, y: float, size: float, style: str) -> Markup:
+    opacity = f"{0.08 + 0.92 * share**0.7:.2f}"  # one image of a hundred is still seen
+    inner = size - 1
+    place = {"x": x + 0.5, "y": y + 0.5, "width": inner, "height": inner}
+    return tag("rect", tag("title", hint), **place, fill_opacity=opacity, class_=style)
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:

@@ -52,13 +52,16 @@ def _domain_table(run: Run) -> Table | None:
         if method and method != student and any(score(run.results, method, domain) for domain in tested)
     ]
     rows: list[tuple[float, Row]] = []
+    interval = ""
     for domain, ours in tested.items():
         changes = [margin(run, student, method, domain) for method in others]
+        interval = " with its 95% interval" if any(change and change.interval for change in changes) else interval
         cells = [Cell(names.percent(ours.mean), ours.mean)]
         row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
         rows.append((changes[0].mean if "teacher" in others and changes[0] else ours.mean, row))
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
-    caption = f"Top-1 in percent and the difference in points with its 95% interval, {order} first."
+    compared = f" and the difference in points{interval}" if others else ""
+    caption = f"Top-1 in percent{compared}, {order} first."
     columns = [Column(f"vs {names.method_label(method).lower()}") for method in others]
     ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])[:MAX_DOMAINS]]
     return (
@@ -70,7 +73,7 @@ def _change_cell(change: Margin | None) -> Cell:
     """Colored where the interval leaves no doubt about the side."""
     if change is None:
         return Cell("\u2013")
-    tone = "" if change.unsure or abs(change.mean) < 0.0005 else "ahead" if change.mean > 0 else "behind"
+    tone = "" if not change.sure else "ahead" if change.mean > 0 else "behind"
     note = names.range_text(change.interval, lambda value: names.signed(100 * value, 1)) if change.interval else ""
     return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=tone)
 

@@ -135,8 +135,10 @@ def _accuracy_figure(
     assert ours is not None  # accuracy_fields() keeps only fields where the student was measured
     shifted = shifted_domains(run.results)
     label = "Original domain" if where == "original" else f"Mean of {len(shifted)} shifted domains"
-    others = [m for m in ("teacher", "real", rival) if m and m != student and scores.get(m)]
+    others = [m for m in ("teacher", "real") if m != student and scores.get(m)]
     notes = [_rival_note(run, where, student, m, scores) for m in others]
+    if change and rival and (theirs := scores[rival]):
+        notes.append(f"{names.percent(theirs.mean)}% with {RIVALS[rival]}")
     if share := _gap_closed(scores, student, rival):
         notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images" if share < 1 else "")
     return KeyFigure(
@@ -156,7 +158,7 @@ def _rival_note(run: Run, where: str, student: str, rival: str, scores: dict[str
     assert ours is not None and theirs is not None  # asked for only where both were measured
     mean = difference(ours, theirs).mean
     known = margin(run, student, rival, "id") if where == "original" else None
-    called = {"teacher": "its teacher", "real": "real images", "plain": "plain prompts"}[rival]
+    called = {"teacher": "its teacher", "real": "real images"}[rival]
     if abs(mean) < 0.0005:
         return f"Level with {called}, {names.percent(theirs.mean)}%"
     text = f"{names.percent(abs(mean))} {'above' if mean > 0 else 'below'} {called}"

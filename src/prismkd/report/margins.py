@@ -23,9 +23,9 @@ class Margin:
     interval: tuple[float, float] | None = None
 
     @property
-    def unsure(self) -> bool:
-        """Whether the interval holds zero, so that it may be chance."""
-        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+    def sure(self) -> bool:
+        """Whether an interval is known and leaves no doubt about the side."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 def margin(run: Run, student: str, rival: str, domain: str) -> Margin | None:

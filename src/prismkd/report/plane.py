@@ -16,7 +16,9 @@ from prismkd.report.scores import REFERENCES, Score, ceiling_of, image_methods, 
 STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"))
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 486.0, 26.0, 356.0
 Place = tuple[float, float]
+Line = tuple[Place, Place]
 Placing = Callable[[float, float], Place]  # recall, precision -> x, y
+LETTER, LINE = 8.5, 16.0  # what a letter of a name takes in a narrow window, where the names are drawn larger
 Box = tuple[float, float, float, float]  # x and y of the upper left corner, x and y of the lower right one
 
 
@@ -32,12 +34,12 @@ class Point:
     ceiling: bool = False
 
 
-def points_of(run: Run, prefix: str = "", style: str = "", only: Sequence[str] = ()) -> list[Point]:
+def points_of(run: Run, prefix: str = "", style: str = "") -> list[Point]:
     """Every image set with precision and recall; keys and labels begin with ``prefix``."""
     ceiling, points = ceiling_of(run.results), []
     for method in image_methods(run.results):
         precision, recall = (score(run.results, method, "images", metric) for metric in ("precision", "recall"))
-        if precision and recall and (not only or method in only):
+        if precision and recall:
             label = f"{prefix}{names.method_label(method)}"
             own = style if style and method not in REFERENCES else names.method_class(method)
             points.append(Point(f"{prefix}{method}", label, recall, precision, own, method == ceiling))
@@ -65,15 +67,17 @@ def plane_figure(points: Sequence[Point], steps: Sequence[tuple[str, str]]) -> M
     places = {p.key: place(p.recall.mean, p.precision.mean) for p in points}
     arrows = [(places[a], places[b]) for a, b in steps]
     limits = [line for p in points if p.ceiling for line in _through(places[p.key])]
-    parts = [*_axes(xs, ys, place), *(part for point in points for part in _spread(point, place))]
-    parts += [tag("line", x1=a[0], y1=a[1], x2=b[0], y2=b[1], class_="target") for a, b in limits]
+    crosses = [(point, bar) for point in points for bar in _spread(point, place)]
+    parts = [*_axes(xs, ys, place), *(_line(bar, f"whisker {point.style}") for point, bar in crosses)]
+    parts += [_line(line, "target") for line in limits]
     parts += [_arrow(*arrow) for arrow in arrows]
-    labels = place_labels(list(places.values()), [shorten(p.label, 26) for p in points], arrows + limits)
+    lines = [*arrows, *limits, *(bar for _, bar in crosses)]
+    labels = place_labels(list(places.values()), [shorten(p.label, 26) for p in points], lines)
     parts += [part for p, spot in zip(points, labels, strict=True) for part in _mark(p, places[p.key], spot)]
     return svg(RIGHT + 14, BOTTOM + 42, _alternative(points, steps), parts)
 
 
-def _through(place: Place) -> list[tuple[Place, Place]]:
+def _through(place: Place) -> list[Line]:
     """The horizontal and the vertical line through a place."""
     x, y = place
     return [((LEFT, y), (RIGHT, y)), ((x, TOP), (x, BOTTOM))]
@@ -111,17 +115,20 @@ def _axes(xs: Place, ys: Place, place: Placing) -> list[Markup]:
     return parts
 
 
-def _spread(point: Point, place: Placing) -> list[Markup]:
+def _spread(point: Point, place: Placing) -> list[Line]:
     """A cross of one standard deviation over seeds."""
     recall, precision = point.recall, point.precision
     if recall.spread is None or precision.spread is None:
         return []
-    (x1, y), (x2, _) = (place(recall.mean + side * recall.spread, precision.mean) for side in (-1, 1))
-    (x, y1), (_, y2) = (place(recall.mean, precision.mean + side * precision.spread) for side in (-1, 1))
     return [
-        tag("line", x1=x1, x2=x2, y1=y, y2=y, class_=f"whisker {point.style}"),
-        tag("line", x1=x, x2=x, y1=y1, y2=y2, class_=f"whisker {point.style}"),
+        (place(recall.mean - recall.spread, precision.mean), place(recall.mean + recall.spread, precision.mean)),
+        (place(recall.mean, precision.mean - precision.spread), place(recall.mean, precision.mean + precision.spread)),
     ]
+
+
+def _line(line: Line, style: str) -> Markup:
+    (x1, y1), (x2, y2) = line
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
 
 
 def _arrow(start: Place, end: Place) -> Markup:
@@ -137,7 +144,7 @@ def _arrow(start: Place, end: Place) -> Markup:
 
 
 def place_labels(
-    places: Sequence[Place], texts: Sequence[str], lines: Sequence[tuple[Place, Place]]
+    places: Sequence[Place], texts: Sequence[str], lines: Sequence[Line]
 ) -> list[tuple[float, float, str]]:
     """For each dot the place (x, baseline, text-anchor) of its name that covers the least of everything else."""
     obstacles: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
@@ -148,7 +155,7 @@ def place_labels(
     ]
     chosen = []
     for (x, y), text in zip(places, texts, strict=True):
-        width = 6.4 * len(text)
+        width = LETTER * len(text)
         options = [(x + 11, y + 4, "start"), (x - 11, y + 4, "end"), (x, y - 12, "middle"), (x, y + 20, "middle")]
         options += [(x + side * 9, y + drop, a) for side, a in ((1, "start"), (-1, "end")) for drop in (-9, 17)]
         boxes = [_text_box(option, width) for option in options]
@@ -165,7 +172,7 @@ _STRIDES = [step / 60 for step in range(1, 60)]
 def _text_box(option: tuple[float, float, str], width: float) -> Box:
     x, y, anchor = option
     left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-    return left, y - 10, left + width, y + 3
+    return left, y + 4 - LINE, left + width, y + 4
 
 
 def _overlap(a: Box, b: Box) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,19 @@ def load_run(folder: Path) -> Run:
         calibration=read_json(folder / "calibration.json"),
         folders=_method_folders(folder),
     )
+
+
+@contextmanager
+def expected_shape(*folders: Path) -> Iterator[None]:
+    """While pages are made: files that are JSON but not of the shape that this version writes are a UserError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"expected JSON files as this version of prismkd writes them in {', '.join(map(str, folders))}, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; do: delete the damaged file and run again, or "
+            "make the report with the version that made the run"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from prismkd.report.scores import (
 )
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
+STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "evaluate")  # others come last
 
 
 @dataclass(frozen=True)
@@ -233,14 +234,19 @@ def timing_table(run: Run) -> Table | None:
 
 
 def timings_of(run: Run) -> dict[tuple[str, str], tuple[float, float]]:
-    """(stage, method) -> mean over seeds of seconds and images; the method is "" where a stage serves all."""
+    """(stage, method) -> mean over seeds of seconds and images, in the order of work; "" where a stage serves all."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run.metrics.get("timings", []):
         groups.setdefault((str(row.get("stage")), str(row.get("method") or "")), []).append(row)
     return {
         key: (fmean(float(r.get("seconds") or 0) for r in rows), fmean(float(r.get("images") or 0) for r in rows))
-        for key, rows in groups.items()
+        for key, rows in sorted(groups.items(), key=lambda group: place_in_work(group[0][0]))
     }
+
+
+def place_in_work(stage: str) -> int:
+    """By which stages are sorted."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def total_seconds(run: Run) -> float:
