@@ -77,6 +77,7 @@ def test_a_perfect_student_and_one_that_is_always_one_class_too_far() -> None:
     assert wrong.domains["id"]["vanished"] == [0]
     assert wrong.domains["id"]["class_top1"] == [0.0] * (NUM_CLASSES - 1) + [1.0]
     assert np.array(wrong.confusion)[4].tolist() == [2 * (label == 5) for label in range(NUM_CLASSES)]
+    assert wrong.confusion_teacher == wrong.confusion  # this teacher is always right
 
 
 def test_a_domain_of_few_classes_is_judged_among_them_and_says_so() -> None:

@@ -33,7 +33,7 @@ COMMANDS = {
     "merge": "several data sets as one",
     "distill": "images to students",
     "evaluate": "students and images to metrics.json",
-    "report": "the run directory to one HTML page",
+    "report": "the run directory to one HTML page; `report RUN RUN ... --dest FILE` shows several side by side",
     "doctor": "is the teacher what it seems? outputs, preprocessing, gradients, speed; before any image is drawn",
     "compare": "two runs, or two methods of one, on the same test images: which is better, and could it be chance?",
     "predict": "what a student sees on image files",
@@ -61,6 +61,7 @@ OPTIONS = {
     "plan": ", --dry-run, --price PER_DEVICE_HOUR and --json",
     "doctor": ", --json",
     "synthesize": ", for array jobs --rank R --world W",
+    "report": ", or instead of all that RUN ... --dest FILE",
 }
 HELP = f"""prismkd {__version__}: data-free knowledge distillation with guided text-to-image diffusion
 
@@ -119,6 +120,9 @@ def _run_command(command: str, arguments: list[str]) -> None:
         return
     if command == "prompts" and "--dry-run" in arguments:
         _dry_run([argument for argument in arguments if argument != "--dry-run"])
+        return
+    if command == "report" and ((arguments[:1] and arguments[0][:1] != "-") or "--dest" in arguments):
+        _report(arguments)
         return
     if command in DATASET_COMMANDS:
         from prismkd import dataset_commands
@@ -219,6 +223,21 @@ def _dry_run(arguments: list[str]) -> None:
         print(json.dumps(found.to_dict(len(found.senses)), indent=1))
     else:
         console.print_preview(found)
+
+
+def _report(arguments: list[str]) -> None:
+    """The page of one finished run, or of several side by side; needs no configuration."""
+    dest, folders = _take("--dest", arguments)
+    wrong = [folder for folder in folders if folder.startswith("-")]
+    if wrong or (dest is None and len(folders) != 1):
+        got = " ".join(arguments)
+        raise UserError(f"expected a run, or several and --dest FILE, got {got}; give folders of runs and a file")
+    from prismkd.report import write_comparison, write_report
+
+    if dest is None:
+        print(f"report: {write_report(Path(folders[0]))}")
+    else:
+        print(f"report: {write_comparison([Path(folder) for folder in folders], Path(dest))}")
 
 
 def _take(name: str, arguments: list[str]) -> tuple[str | None, list[str]]:

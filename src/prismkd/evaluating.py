@@ -75,6 +75,7 @@ class Measurement:
         return {
             "results": [row.to_dict() for row in rows],
             "confusion": found.confusion,
+            "confusion_teacher": found.confusion_teacher,
             "domains": self._with_fingerprints(found.domains),
         }
 

@@ -64,11 +64,13 @@ class StudentEvaluation(NamedTuple):
     Attributes:
         rows: of ``metrics.json``.
         confusion: counts [true class][predicted class] on ``id``.
+        confusion_teacher: counts [the teacher's class][the student's class] on ``id``.
         domains: of each domain, ``details`` of its images.
     """
 
     rows: list[Row]
     confusion: list[list[int]]
+    confusion_teacher: list[list[int]]
     domains: dict[str, dict[str, Any]]
 
 
@@ -98,15 +100,17 @@ def evaluate_student(
     logits = logits_of(student, test)
     teacher_logits = logits_of(teacher, test) if teacher_logits is None else teacher_logits
     labels, rows, domains = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
-    confusion = np.zeros((logits.shape[1], logits.shape[1]), dtype=int)
+    confusion, confusion_teacher = np.zeros((2, logits.shape[1], logits.shape[1]), dtype=int)
     for domain in domain_order(test.domains):
         mask = test.domains == domain
         found = _Domain.of(logits[mask], teacher_logits[mask], labels[mask], restrict_below)
         rows += found.rows(method, seed, domain)
         domains[domain] = found.details()
         if domain == "id":
-            np.add.at(confusion, (labels[mask], found.judged[found.logits.argmax(1)]), 1)
-    return StudentEvaluation(rows, confusion.tolist(), domains)
+            said, taught = (found.judged[own.argmax(1)] for own in (found.logits, found.teacher_logits))
+            np.add.at(confusion, (labels[mask], said), 1)
+            np.add.at(confusion_teacher, (taught, said), 1)
+    return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), domains)
 
 
 def logits_of(network: torch.nn.Module, images: LabelledImages) -> np.ndarray:

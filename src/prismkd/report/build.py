@@ -17,11 +17,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from prismkd.report import figures, names, prompts, tables
+from prismkd.report import figures, names, plane, prompts, tables
+from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
+from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
-from prismkd.report.run_directory import Run, load_run
-from prismkd.report.scores import REFERENCES, methods, score, shifted_domains
+from prismkd.report.run_directory import Run, expected_shape, load_run
+from prismkd.report.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
 
 MAX_HEAT_MAP_CLASSES = 60
@@ -36,21 +38,37 @@ class Panel:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class ConfusionPart:
+    """One confusion matrix as a figure and as its largest entries."""
+
+    title: str
+    note: str
+    heat_map: Markup | None
+    table: tables.Table | None
+
+
 def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html: one file, no network, whatever parts the run has.
 
     Returns the path of the report.
     Raises UserError when metrics.json is missing, or a file of the run is damaged.
     """
-    page = render(load_run(run_dir))
     path = run_dir / "report.html"
-    temporary = run_dir / ".tmp-report.html"
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    with expected_shape(run_dir):
+        page = render("run.html", context(load_run(run_dir)))
+    write_page(path, page)
     return path
 
 
-def render(run: Run) -> str:
+def write_page(path: Path, page: str) -> None:
+    """Write a page so that a kill leaves the old one or the new one."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def render(template: str, values: dict[str, Any]) -> str:
     """The page as text. Names and prompts are escaped, and the page's policy runs no script but its own."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prismkd.report", "."),
@@ -61,23 +79,26 @@ def render(run: Run) -> str:
     )
     script = (resources.files("prismkd.report") / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("template.html").render(
-        **context(run), script=Markup(script), script_hash=f"sha256-{digest}"
-    )
+    return environment.get_template(template).render(**values, script=Markup(script), script_hash=f"sha256-{digest}")
 
 
 def context(run: Run) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
-    confused_method, confusion = _confusion(run)
+    points, ceiling = plane.points_of(run), ceiling_of(run.results)
     return {
+        "name": run_name(run.folder),
         "headline": headline(run),
+        "shortfalls": shortfalls(run),
+        "reasons": reasons(run),
+        "seeds": len({result.seed for result in run.results}),
         "num_classes": len(run.classes),
         "max_classes": MAX_CLASSES,
         "accuracy": tables.accuracy_table(run),
         "domain_panels": domain_panels(run),
         "behavior": tables.behavior_table(run),
-        "image_metrics": tables.image_table(run),
-        "scatter": precision_recall(run),
+        "image_metrics": tables.image_tables(run),
+        "plane": plane.plane_figure(points, plane.path({point.key for point in points})),
+        "ceiling": bool(ceiling),
         "grids": image_grids(run),
         "energy_panels": energy_panels(run),
         "calibration": tables.calibration_table(run),
@@ -85,13 +106,20 @@ def context(run: Run) -> dict[str, Any]:
         "senses": prompts.sense_cards(run),
         "prompts": prompts.prompt_sets(run),
         "dropped": prompts.dropped_contents(run),
-        "confusion_of": names.method_label(confused_method),
-        "heat_map": None if confusion is None else heat_map(run, confusion),
-        "confused": None if confusion is None else tables.confused_table(run, confusion),
+        "classes": tables.class_table(run),
+        "confusions": confusion_parts(run),
         "timings": tables.timing_table(run),
+        "total_time": names.duration(tables.total_seconds(run)),
+        "hardware": str(run.metrics.get("hardware") or ""),
+        "command": command_of(run),
         "provenance": provenance(run),
         "config": json.dumps(run.record["config"], indent=2) if run.record.get("config") else "",
     }
+
+
+def run_name(folder: Path) -> str:
+    """What a run is called: its folder."""
+    return folder.resolve().name
 
 
 def domain_panels(run: Run) -> list[Panel]:
@@ -121,17 +149,6 @@ def domain_panels(run: Run) -> list[Panel]:
         for domain, scores in fields.items()
         if scores
     ]
-
-
-def precision_recall(run: Run) -> Markup | None:
-    """Precision over recall of every image set, where at least two have both."""
-    marks = []
-    for method in methods(run.results):
-        precision, recall = (score(run.results, method, "images", metric) for metric in ("precision", "recall"))
-        if precision and recall:
-            label, style = names.method_label(method), names.method_class(method)
-            marks.append(Mark(label, recall.mean, y=precision.mean, style=style))
-    return figures.scatter_figure(marks) if len(marks) > 1 else None
 
 
 def energy_panels(run: Run) -> list[Panel]:
@@ -170,22 +187,46 @@ def calibration_panel(run: Run) -> Panel | None:
     low, high = figures.padded_range(energies.tolist(), 0.04)
     target = run.calibration.get("energy_all")
     figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
-    note = f"{len(energies)} unguided images"
+    note = f"{len(energies)} images"
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
 
 
-def heat_map(run: Run, confusion: NDArray[np.float64]) -> Markup | None:
+def confusion_parts(run: Run) -> list[ConfusionPart]:
+    """The student's answers against its teacher's where the run has them, and against the true classes."""
+    found = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
+    return [
+        ConfusionPart(
+            {"teacher": "Confusion against the teacher", "truth": "Confusion against the true class"}[part.against],
+            f"The {names.method_label(part.method)} student on the original domain, all seeds together. Rows are "
+            f"{ROWS[part.against]} and sum to 100%.",
+            heat_map(run, part),
+            tables.confused_table(run, part),
+        )
+        for part in found
+    ]
+
+
+ROWS = {"teacher": "the classes that the teacher gives", "truth": "true classes"}
+
+
+def heat_map(run: Run, found: Confusion) -> Markup | None:
     """The confusion matrix; with too many classes to read, the table of mistakes must do."""
-    if len(confusion) > MAX_HEAT_MAP_CLASSES:
+    num_classes = len(found.counts)
+    if num_classes > MAX_HEAT_MAP_CLASSES:
         return None
-    return figures.heat_map([tables.class_name(run, label) for label in range(len(confusion))], confusion)
+    classes = [tables.class_name(run, label) for label in range(num_classes)]
+    return figures.heat_map(classes, found.counts, ROWS[found.against])
+
+
+def command_of(run: Run) -> str:
+    """The command that made the run."""
+    return str(run.record.get("command") or run.metrics.get("command") or "")
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:
-    """What it takes to make these numbers again."""
+    """What it takes to make these numbers again, besides the command."""
     seeds = sorted({result.seed for result in run.results})
     entries = {
-        "Command": run.record.get("command") or run.metrics.get("command"),
         "Version": run.record.get("version"),
         "Hardware": run.metrics.get("hardware"),
         "Started": run.record.get("started"),
@@ -199,16 +240,6 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_plain_text(part)}" for key, part in value.items())
     return ", ".join(map(_plain_text, value)) if isinstance(value, list) else str(value)
-
-
-def _confusion(run: Run) -> tuple[str, NDArray[np.float64] | None]:
-    """Counts on the original domain, all seeds together; of PRISM, or else of the first method that has them."""
-    for method in ("prism", *run.folders):
-        documents = run.documents(method, "evaluation.json")
-        matrices = [np.asarray(d["confusion"], dtype=np.float64) for d in documents if d.get("confusion")]
-        if matrices:
-            return method, np.sum(matrices, axis=0)
-    return "", None
 
 
 def _energies(documents: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:

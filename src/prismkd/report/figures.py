@@ -15,12 +15,11 @@ from prismkd.report.names import number, percent
 
 @dataclass(frozen=True)
 class Mark:
-    """One value in a figure: its name, its place, a whisker, a second coordinate, and the CSS class of its color."""
+    """One value in a figure: its name, its place, a whisker, and the CSS class of its color."""
 
     label: str
     value: float
     interval: tuple[float, float] | None = None
-    y: float = 0.0
     style: str = ""
 
 
@@ -57,43 +56,6 @@ def dot_figure(title: str, marks: Sequence[Mark], low: float, high: float) -> Ma
         parts.append(tag("text", percent(mark.value), x=340, y=y + 4, class_=f"value {mark.style}", text_anchor="end"))
     values = ", ".join(f"{mark.label} {percent(mark.value)}%" for mark in marks)
     return svg(340, bottom + 20, f"{title}: {values}", parts)
-
-
-def scatter_figure(marks: Sequence[Mark]) -> Markup:
-    """Precision (upward, `y`) against recall (to the right, `value`), each point with its name."""
-    left, right, top, bottom = 36.0, 412.0, 28.0, 288.0
-    x_low, x_high = padded_range([mark.value for mark in marks])
-    y_low, y_high = padded_range([mark.y for mark in marks])
-
-    def place(recall: float, precision: float) -> tuple[float, float]:
-        x = left + (right - left) * (recall - x_low) / (x_high - x_low)
-        return x, bottom - (bottom - top) * (precision - y_low) / (y_high - y_low)
-
-    parts = [
-        tag("text", "\u2191 precision", x=0, y=12, class_="axis"),
-        tag("text", "recall \u2192", x=right, y=bottom + 34, class_="axis", text_anchor="end"),
-    ]
-    for tick in ticks(x_low, x_high, 5):
-        x, _ = place(tick, y_low)
-        parts.append(tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"))
-        parts.append(tag("text", f"{tick:.2f}", x=x, y=bottom + 16, class_="tick", text_anchor="middle"))
-    for tick in ticks(y_low, y_high, 5):
-        _, y = place(x_low, tick)
-        parts.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{tick:.2f}", x=left - 8, y=y + 4, class_="tick", text_anchor="end"))
-    points = [place(mark.value, mark.y) for mark in marks]
-    for mark, (x, y) in zip(marks, points, strict=True):
-        # The name stands to the right, unless it would run out of the figure or over a neighbor.
-        crowded = any(0 < other_x - x < 80 and abs(other_y - y) < 14 for other_x, other_y in points)
-        leftward = crowded or x > right - 80
-        text = f"{mark.label}: precision {number(mark.y, 3)}, recall {number(mark.value, 3)}"
-        anchor = "end" if leftward else "start"
-        name_x = x - 11 if leftward else x + 11
-        parts.append(tag("circle", tag("title", text), cx=x, cy=y, r=5.5, class_=f"dot {mark.style}"))
-        label = shorten(mark.label, 18)
-        parts.append(tag("text", label, x=name_x, y=y + 4, class_=f"name {mark.style}", text_anchor=anchor))
-    values = "; ".join(f"{mark.label} {number(mark.y, 3)} and {number(mark.value, 3)}" for mark in marks)
-    return svg(430, bottom + 42, f"Precision and recall of the image sets: {values}", parts)
 
 
 def histogram_figure(
@@ -149,8 +111,8 @@ def histogram_figure(
     return svg(width, bottom + 22, f"{title}, median {', '.join(medians)}", parts)
 
 
-def heat_map(classes: Sequence[str], confusion: NDArray[np.float64]) -> Markup:
-    """Row-normalized confusion: one row per true class, one column per answer."""
+def heat_map(classes: Sequence[str], confusion: NDArray[np.float64], rows: str) -> Markup:
+    """Row-normalized confusion: one row per class it should be (by `rows`: "true classes"), one column per answer."""
     cell = 22.0 if len(classes) <= 30 else 14.0
     left = top = 92.0
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -170,22 +132,19 @@ def heat_map(classes: Sequence[str], confusion: NDArray[np.float64]) -> Markup:
         for column, said in enumerate(classes):
             share = float(shares[row, column])
             if share > 0:
-                hint = tag("title", f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})")
-                parts.append(
-                    tag(
-                        "rect",
-                        hint,
-                        x=left + cell * column + 0.5,
-                        y=top + cell * row + 0.5,
-                        width=cell - 1,
-                        height=cell - 1,
-                        fill_opacity=f"{0.08 + 0.92 * share**0.7:.2f}",
-                        class_="hit" if row == column else "miss",
-                    )
-                )
+                hint = f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})"
+                x, y = left + cell * column, top + cell * row
+                parts.append(_heat_cell(hint, share, x, y, cell, "hit" if row == column else "miss"))
     diagonal = percent(float(np.trace(confusion) / max(confusion.sum(), 1)))
-    label = f"Confusion matrix of {len(classes)} classes, rows are true classes; {diagonal}% lie on the diagonal"
+    label = f"Confusion matrix of {len(classes)} classes, rows are {rows}; {diagonal}% lie on the diagonal"
     return svg(left + size + 4, top + size + 4, label, parts, natural=True)
+
+
+def _heat_cell(hint: str, share: float, x: float, y: float, size: float, style: str) -> Markup:
+    opacity = f"{0.08 + 0.92 * share**0.7:.2f}"  # one image of a hundred is still seen
+    inner = size - 1
+    place = {"x": x + 0.5, "y": y + 0.5, "width": inner, "height": inner}
+    return tag("rect", tag("title", hint), **place, fill_opacity=opacity, class_=style)
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:

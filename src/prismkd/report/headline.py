@@ -5,8 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prismkd.report import names
+from prismkd.report.margins import margin
 from prismkd.report.run_directory import Run
-from prismkd.report.scores import REFERENCES, Score, best, difference, methods, score, shifted_domains, shifted_score
+from prismkd.report.scores import (
+    Result,
+    Score,
+    best,
+    difference,
+    methods,
+    score,
+    shifted_domains,
+    shifted_score,
+    subject,
+)
+
+PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
+RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
+Fields = dict[str, dict[str, Score | None]]  # "original", "shifted" -> method -> score
 
 
 @dataclass(frozen=True)
@@ -32,43 +47,57 @@ class Headline:
 
 
 def headline(run: Run) -> Headline:
-    """PRISM against plain prompts where the run has both, else the method that it has."""
-    measured = [m for m in methods(run.results) if score(run.results, m, "id") or shifted_score(run.results, m)]
-    own = [m for m in measured if m not in REFERENCES]
-    if not measured:
-        return Headline("Images are ready; no student has been tested yet.", [], _image_figures(run, "prism"))
-    student = "prism" if "prism" in own else (own or measured)[0]
-    rival = "plain" if "plain" in own and student != "plain" else None
-    fields = {"original": {m: score(run.results, m, "id") for m in measured}}
+    """PRISM against its teacher, plain prompts and real images where the run has them, else the method that it has."""
+    fields = accuracy_fields(run)
+    if not fields:
+        return Headline("Images are ready; no student has been tested yet.", [], _image_figures(run))
+    student, rival = subject(_tested(run))
+    details = [*_comparisons(fields, student), *_leaders(fields, student), _reliability(fields, student, rival)]
+    figures = [_accuracy_figure(run, where, scores, student, rival) for where, scores in fields.items()]
+    return Headline(_sentence(fields, student), details, [*figures, *_agreement_figure(run, student, rival)])
+
+
+def accuracy_fields(run: Run) -> Fields:
+    """Top-1 of every method on the original domain and over the shifted ones, where the page's student was tested."""
+    tested = methods(_tested(run))
+    student, _ = subject(_tested(run))
+    fields: Fields = {"original": {m: score(run.results, m, "id") for m in tested}}
     if shifted_domains(run.results):
-        fields["shifted"] = {m: shifted_score(run.results, m) for m in measured}
-    fields = {where: scores for where, scores in fields.items() if scores[student]}
-    return Headline(
-        _sentence(fields, student, rival),
-        [*_leaders(fields, student), _reliability(fields, student, rival)],
-        [*(_accuracy_figure(run, w, s, student, rival) for w, s in fields.items()), *_image_figures(run, student)],
-    )
+        fields["shifted"] = {m: shifted_score(run.results, m) for m in tested}
+    return {where: scores for where, scores in fields.items() if scores.get(student)}
 
 
-PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
-Fields = dict[str, dict[str, Score | None]]  # "original", "shifted" -> method -> score
+def _tested(run: Run) -> list[Result]:
+    """Rows of methods with an accuracy."""
+    measured = {m for m in methods(run.results) if score(run.results, m, "id") or shifted_score(run.results, m)}
+    return [result for result in run.results if result.method in measured]
 
 
-def _sentence(fields: Fields, student: str, rival: str | None) -> str:
-    """One sentence: what the student reaches, and by how many points it stands above or below plain prompts."""
+def _sentence(fields: Fields, student: str) -> str:
+    """What the student reaches, and what its teacher does."""
     reached = [f"{names.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
-    subject = {"teacher": "The teacher", "real": "The student of real images"}.get(
-        student, f"The {names.method_label(student)} student"
-    )
-    sentence = f"{subject} reaches {' and '.join(reached)}"
-    changes = [d for scores in fields.values() if (d := _change(scores, student, rival))]
-    if not changes:
+    name = {"teacher": "The teacher", "real": "The student of real images"}
+    sentence = f"{name.get(student, f'The {names.method_label(student)} student')} reaches {' and '.join(reached)}"
+    teacher = [f"{names.percent(s.mean)}%" for scores in fields.values() if (s := scores.get("teacher"))]
+    if student == "teacher" or not teacher:
         return sentence + "."
-    sizes = [names.percent(abs(change.mean)) for change in changes]
-    sides = ["above" if change.mean >= 0 else "below" for change in changes]
-    if len(set(sides)) == 1:
-        return f"{sentence}: {' and '.join(sizes)} points {sides[0]} plain prompts."
-    return f"{sentence}: {sizes[0]} points {sides[0]} and {sizes[1]} points {sides[1]} plain prompts."
+    return f"{sentence}; its teacher reaches {' and '.join(teacher)}."
+
+
+def _comparisons(fields: Fields, student: str) -> list[str]:
+    """By how many points the student stands above or below each rival: one sentence."""
+    parts = []
+    for rival, called in RIVALS.items():
+        changes = [d for scores in fields.values() if (d := _change(scores, student, rival))]
+        if not changes:
+            continue
+        sizes = [names.percent(abs(change.mean)) for change in changes]
+        sides = ["above" if change.mean >= 0 else "below" for change in changes]
+        if len(set(sides)) == 1:
+            parts.append(f"{' and '.join(sizes)} points {sides[0]} {called}")
+        else:
+            parts.append(f"{sizes[0]} points {sides[0]} and {sizes[1]} points {sides[1]} {called}")
+    return [f"That is {'; '.join(parts)}."] if parts else []
 
 
 def _leaders(fields: Fields, student: str) -> list[str]:
@@ -84,42 +113,68 @@ def _leaders(fields: Fields, student: str) -> list[str]:
 def _reliability(fields: Fields, student: str, rival: str | None) -> str:
     seeds = next(len(s.by_seed) for scores in fields.values() if (s := scores[student]))
     if seeds == 1:
-        return "One seed: differences of a point or two may be chance."
-    text = f"Means over {seeds} seeds, \u00b1 is their standard deviation"
+        return "One seed: differences of a point or two may be chance. Ranges are 95% intervals."
+    text = f"Means over {seeds} seeds, \u00b1 is their standard deviation, ranges are 95% intervals"
     changes = {where: d for where, scores in fields.items() if (d := _change(scores, student, rival))}
     wins = [
-        f"in {sum(value > 0 for value in change.by_seed.values())} of {len(change.by_seed)} {PLACES[where]}"
+        f"{sum(value > 0 for value in change.by_seed.values())} of {len(change.by_seed)} seeds {PLACES[where]}"
         for where, change in changes.items()
     ]
-    return f"{text}; ahead of plain prompts {' and '.join(wins)}." if wins else f"{text}."
+    return f"{text}; ahead of plain prompts with {' and '.join(wins)}." if wins else f"{text}."
 
 
 def _change(scores: dict[str, Score | None], student: str, rival: str | None) -> Score | None:
     ours, theirs = scores.get(student), scores.get(rival or "")
-    return difference(ours, theirs) if ours and theirs else None
+    return difference(ours, theirs) if ours and theirs and student != rival else None
 
 
 def _accuracy_figure(
     run: Run, where: str, scores: dict[str, Score | None], student: str, rival: str | None
 ) -> KeyFigure:
     ours, change = scores[student], _change(scores, student, rival)
-    assert ours is not None  # headline() keeps only fields where the student was measured
+    assert ours is not None  # accuracy_fields() keeps only fields where the student was measured
     shifted = shifted_domains(run.results)
     label = "Original domain" if where == "original" else f"Mean of {len(shifted)} shifted domains"
-    notes = [
-        f"{names.method_label(m)} {names.percent(s.mean)}%" for m in REFERENCES if m != student and (s := scores.get(m))
-    ]
+    others = [m for m in ("teacher", "real") if m != student and scores.get(m)]
+    notes = [_rival_note(run, where, student, m, scores) for m in others]
+    if change and rival and (theirs := scores[rival]):
+        notes.append(f"{names.percent(theirs.mean)}% with {RIVALS[rival]}")
     if share := _gap_closed(scores, student, rival):
-        notes.append(f"Closes {100 * share:.0f}% of the gap to real images" if share < 1 else "Ahead of real images")
+        notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images" if share < 1 else "")
     return KeyFigure(
         label if len(shifted) != 1 or where == "original" else names.domain_label(shifted[0]),
         names.percent(ours.mean),
         "%",
-        "" if ours.spread is None else f"\u00b1\u2009{names.percent(ours.spread)}",
+        names.uncertainty(ours, names.percent),
         f"{names.signed(100 * change.mean, 1)} vs plain" if change else "",
         bool(change and change.mean > 0),
-        tuple(notes),
+        tuple(filter(None, notes)),
     )
+
+
+def _rival_note(run: Run, where: str, student: str, rival: str, scores: dict[str, Score | None]) -> str:
+    """As "5.6 below its teacher (3.3 to 7.9), 88.7%"; the range is of the difference."""
+    ours, theirs = scores[student], scores[rival]
+    assert ours is not None and theirs is not None  # asked for only where both were measured
+    mean = difference(ours, theirs).mean
+    known = margin(run, student, rival, "id") if where == "original" else None
+    called = {"teacher": "its teacher", "real": "real images"}[rival]
+    if abs(mean) < 0.0005:
+        return f"Level with {called}, {names.percent(theirs.mean)}%"
+    text = f"{names.percent(abs(mean))} {'above' if mean > 0 else 'below'} {called}"
+    if known and known.interval:
+        low, high = sorted(bound if mean > 0 else -bound for bound in known.interval)
+        text += f" ({names.range_text((low, high), names.percent)})"
+    return f"{text}, {names.percent(theirs.mean)}%"
+
+
+def _change_text(change: Score | None, factor: float, decimals: int) -> str:
+    if change is None:
+        return ""
+    text = names.signed(factor * change.mean, decimals)
+    if change.spread is not None:
+        text += f" \u00b1\u2009{names.number(factor * change.spread, decimals)}"
+    return f"{text} vs plain"
 
 
 def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None) -> float | None:
@@ -130,22 +185,39 @@ def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None
     return (ours.mean - theirs.mean) / (real.mean - theirs.mean)
 
 
-def _image_figures(run: Run, student: str) -> list[KeyFigure]:
+def _agreement_figure(run: Run, student: str, rival: str | None) -> list[KeyFigure]:
+    """How often the student says what its teacher says."""
+    ours = score(run.results, student, "id", "agreement")
+    if ours is None or student == "teacher":
+        return []
+    theirs = score(run.results, rival, "id", "agreement") if rival else None
+    change = difference(ours, theirs) if theirs else None
+    shifted = shifted_score(run.results, student, "agreement")
+    return [
+        KeyFigure(
+            "Says what its teacher says",
+            names.percent(ours.mean),
+            "%",
+            names.uncertainty(ours, names.percent),
+            _change_text(change, 100, 1),
+            bool(change and change.mean > 0),
+            ("of the original domain's test images",)
+            + ((f"{names.percent(shifted.mean)}% on shifted domains",) if shifted else ()),
+        )
+    ]
+
+
+def _image_figures(run: Run) -> list[KeyFigure]:
+    """Precision and recall, where there is no student to speak of."""
+    method, rival = subject(run.results, "images")
     figures = []
     for metric in ("precision", "recall"):
-        ours, plain, real = (score(run.results, m, "images", metric) for m in (student, "plain", "real"))
-        if ours is None:
-            continue
-        change = difference(ours, plain).mean if plain and student != "plain" else None
-        figures.append(
-            KeyFigure(
-                f"{metric.capitalize()} of the images",
-                names.number(ours.mean, 2),
-                "",
-                "" if ours.spread is None else f"\u00b1\u2009{names.number(ours.spread, 2)}",
-                "" if change is None else f"{names.signed(change, 2)} vs plain",
-                change is not None and change > 0,
-                (f"Real against real {names.number(real.mean, 2)}",) if real else (),
-            )
-        )
+        ours = score(run.results, method, "images", metric)
+        theirs = score(run.results, rival, "images", metric) if rival else None
+        if ours is not None:
+            change = difference(ours, theirs) if theirs else None
+            spread = names.uncertainty(ours, lambda value: names.number(value, 2))
+            label, ahead = f"{metric.capitalize()} of the images", bool(change and change.mean > 0)
+            value = names.number(ours.mean, 2)
+            figures.append(KeyFigure(label, value, "", spread, _change_text(change, 1, 2), ahead))
     return figures

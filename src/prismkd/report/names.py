@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prismkd.report.scores import Score
+
 METHODS = {
     "plain": ("Plain", "one prompt per class, no guidance"),
     "more": ("Plain, more", "plain prompts, more images"),
     "eda": ("EDA only", "plain prompts, energy guidance"),
     "dpe": ("DPE only", "diverse prompts, no guidance"),
     "prism": ("PRISM", "diverse prompts and energy guidance"),
+    "real-vs-real": ("Real against real", "real images measured against other real images: the ceiling"),
     "real": ("Real images", "same student, real training images"),
     "teacher": ("Teacher", "the network that is distilled"),
 }
@@ -61,6 +64,18 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {round(seconds) % 60} s"
 
 
+def uncertainty(found: Score, write: Callable[[float], str]) -> str:
+    """How far a mean may be off: "\u00b1 0.4" over seeds, the only seed's "82.1 to 86.4", or nothing."""
+    if found.spread is not None:
+        return f"\u00b1\u2009{write(found.spread)}"
+    return range_text(found.interval, write) if found.interval else ""
+
+
+def range_text(interval: tuple[float, float], write: Callable[[float], str]) -> str:
+    """ "82.1 to 86.4"."""
+    return f"{write(interval[0])} to {write(interval[1])}"
+
+
 @dataclass(frozen=True)
 class Metric:
     """How a metric is shown; `best` is max or min, None where neither is better."""
@@ -75,19 +90,41 @@ def _three(value: float) -> str:
     return number(value, 3)
 
 
+def _one(value: float) -> str:
+    return number(value, 1)
+
+
+def _two(value: float) -> str:
+    return number(value, 2)
+
+
+STUDENT_METRICS = {
+    "top5": Metric("Top-5, %", "share of test images whose class is among the student's five best guesses", percent),
+    "agreement": Metric("Agreement, %", "share of test images where student and teacher say the same", percent),
+    "ece": Metric("Calibration error, %", "how far the student's confidence is off; lower is better", percent, min),
+    "vanished_classes": Metric("Lost classes", "classes that no test image is taken for; lower is better", _one, min),
+    "present_classes": Metric("Classes judged", "of a domain that lacks many: answers among these only", _one, None),
+}
+
 IMAGE_METRICS = {
     "precision": Metric("Precision", "share of images inside the manifold of real images", _three),
     "recall": Metric("Recall", "share of real images inside the manifold of these images", _three),
     "density": Metric("Density", "how deep inside; may exceed 1", _three),
     "coverage": Metric("Coverage", "share of real images with one of these nearby", _three),
-    "vendi": Metric("Vendi", "effective number of distinct images", lambda value: number(value, 1)),
-    "judge_top1": Metric("Judge, %", "an outside classifier recognizes the class", percent),
-    "teacher_agreement": Metric("Teacher, %", "the teacher recognizes the class", percent),
-    "fd": Metric("FD", "Fréchet distance to real images, lower is better", _three, min),
-    "kid": Metric("KID", "kernel distance to real images, lower is better", _three, min),
+    "vendi": Metric("Vendi", "effective number of distinct images", _one),
+    "judge_top1": Metric("Judge agrees, %", "an outside classifier recognizes the class", percent),
+    "teacher_agreement": Metric("Teacher agrees, %", "the teacher recognizes the class", percent),
+    "fd": Metric("FD", "Fr\u00e9chet distance to real images; lower is better", _two, min),
+    "kid": Metric("KID", "kernel distance to real images; lower is better", lambda value: number(value, 4), min),
+    "sym_precision": Metric("Precision, sym.", "the lower of precision and its mirror image", _three),
+    "sym_recall": Metric("Recall, sym.", "the lower of recall and coverage", _three),
+    "class_precision": Metric("Precision by class", "mean over classes, each within itself", _three),
+    "class_recall": Metric("Recall by class", "mean over classes, each within itself", _three),
+    "class_density": Metric("Density by class", "mean over classes, each within itself", _three),
+    "class_coverage": Metric("Coverage by class", "mean over classes, each within itself", _three),
 }
 
 
-def image_metric(name: str) -> Metric:
-    """How to show a metric of an image set; an unknown one keeps its name and has no best."""
-    return IMAGE_METRICS.get(name, Metric(name, "", _three, None))
+def metric_of(table: dict[str, Metric], name: str) -> Metric:
+    """How to show a metric; one that `table` lacks keeps its name and has no best."""
+    return table.get(name, Metric(name, "", _three, None))

@@ -15,6 +15,8 @@ from prismkd.report.thumbnails import Thumbnail
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6
 MAX_EXAMPLES, MAX_DROPPED = 72, 100
+REMARKS = ("the teacher never sees it", "a tie", "")  # those to look at first
+MAX_SIDE = 96  # pixels: there are many of these pictures
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def sense_cards(run: Run) -> list[SenseCard]:
     """Every class's wordings, those to look at first; empty where nothing was judged."""
     document = read_json(run.folder / "senses.json") or {}
     senses = document.get("senses") or []
+    if not all("wordings" in sense for sense in senses):
+        return []  # of a version that did not keep the wordings
     probes = _probes(run, sum(len(sense["wordings"]) for sense in senses), document.get("images") or 0)
     cards, number = [], 0
     for sense in senses:
@@ -70,19 +74,20 @@ def sense_cards(run: Run) -> list[SenseCard]:
         for place, wording in enumerate(sense["wordings"]):
             rows.append(_wording_row(wording, place == sense["chosen"], probes.get(number, [])))
             number += 1
-        remark = "the teacher never sees it" if sense["lost"] else "a tie" if sense["tie"] else ""
+        remark = REMARKS[0 if sense["lost"] else 1 if sense["tie"] else 2]
         if len(rows) > 1 or sense["lost"]:
             cards.append(SenseCard(sense["class_name"], remark, rows))
-    return sorted(cards, key=lambda card: not card.remark)[:MAX_CLASSES] if probes else []
+    return sorted(cards, key=lambda card: REMARKS.index(card.remark))[:MAX_CLASSES] if probes else []
 
 
 def _wording_row(wording: dict[str, Any], chosen: bool, probes: list[Thumbnail]) -> WordingRow:
     score = wording["score"]
     if not score:
         return WordingRow(wording["text"], wording["source"], chosen, "", "", probes)
-    hint = (f"log p(class) {score['log_probability']:.2f} \u00b1 {score['error']:.2f}, energy {score['energy']:.1f}, "
+    surely = names.number(score["log_probability"], 2)
+    hint = (f"log p(class) {surely} \u00b1 {score['error']:.2f}, energy {names.number(score['energy'], 1)}, "
             f"{score['agreement']:.0%} of the probes agree")  # fmt: skip
-    return WordingRow(wording["text"], wording["source"], chosen, f"{score['log_probability']:.2f}", hint, probes)
+    return WordingRow(wording["text"], wording["source"], chosen, surely, hint, probes)
 
 
 def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
@@ -95,7 +100,7 @@ def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thum
     for sample in shards.read_samples(folder):
         number, probe = divmod(sample.index, per_wording)
         if probe < PROBES_SHOWN:
-            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample))
+            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
     return found
 
 
@@ -133,7 +138,7 @@ def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Exampl
     shown = rows[:MAX_EXAMPLES]
     pictures: dict[tuple[int, int], Thumbnail] = {}
     if images.is_dir() and shards.committed_shards(images):
-        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown})
+        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown}, MAX_SIDE)
     return [
         Example(row["index"], row["class_name"], row["text"], row["style"], pictures.get((row["index"], row["label"])))
         for row in shown

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,17 @@ class Run:
     record: dict[str, Any]
     calibration: dict[str, Any] | None
     folders: dict[str, list[Path]]
+    _read: dict[Path, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def document(self, path: Path) -> dict[str, Any] | None:
+        """A JSON file of the run, read once; None where there is none."""
+        if path not in self._read:
+            self._read[path] = read_json(path)
+        return self._read[path]
 
     def documents(self, method: str, name: str) -> list[dict[str, Any]]:
         """The JSON file `name` of every seed of `method` that has one, lowest seed first."""
-        documents = [read_json(folder / name) for folder in self.folders.get(method, [])]
+        documents = [self.document(folder / name) for folder in self.folders.get(method, [])]
         return [document for document in documents if document is not None]
 
 
@@ -60,6 +69,19 @@ def load_run(folder: Path) -> Run:
     )
 
 
+@contextmanager
+def expected_shape(*folders: Path) -> Iterator[None]:
+    """While pages are made: files that are JSON but not of the shape that this version writes are a UserError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"expected JSON files as this version of prismkd writes them in {', '.join(map(str, folders))}, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; do: delete the damaged file and run again, or "
+            "make the report with the version that made the run"
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, None where there is no file. Raises UserError for a damaged one."""
     try:
@@ -86,6 +108,7 @@ def _results(metrics: dict[str, Any], path: Path) -> list[Result]:
                 metric=str(row["metric"]),
                 value=math.nan if row["value"] is None else float(row["value"]),
                 ci95=(interval[0], interval[1]) if len(interval) == 2 and all(map(math.isfinite, interval)) else None,
+                n=int(row.get("n") or 0),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(

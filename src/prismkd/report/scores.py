@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import TypeVar
 
 REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
 METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
 NOT_SHIFTED = ("id", "images")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row of metrics.json: a number, what it measures, and its 95% interval over the test images."""
+    """One row of metrics.json: a number, what it measures, its 95% interval, and the number of test images."""
 
     method: str
     seed: int
@@ -21,6 +24,7 @@ class Result:
     metric: str
     value: float
     ci95: tuple[float, float] | None = None
+    n: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,31 @@ def methods(results: Iterable[Result]) -> list[str]:
     return [*own, *sorted(found - set(METHOD_ORDER)), *(m for m in REFERENCES if m in found)]
 
 
+def subject(results: Iterable[Result], domain: str | None = None) -> tuple[str, str | None]:
+    """The method that a page is about, and plain prompts as its rival where the run has both.
+
+    PRISM where it was measured, else the first data-free method, else a reference; "" where there is none. With
+    `domain`, only methods that were measured there count.
+    """
+    everyone = methods(r for r in results if domain in (None, r.domain))
+    own = [method for method in everyone if method not in REFERENCES]
+    student = "prism" if "prism" in own else next(iter(own or everyone), "")
+    return student, "plain" if "plain" in own and student != "plain" else None
+
+
+def ceiling_of(results: list[Result]) -> str | None:
+    """Which rows are the ceiling of image metrics: real against real where measured, else the real training images."""
+    return next((m for m in ("real-vs-real", "real") if score(results, m, "images", "precision")), None)
+
+
+def image_methods(results: list[Result]) -> list[str]:
+    """Methods with metrics of their images; real images are left out where they are the ceiling's very images."""
+    found = methods(r for r in results if r.domain == "images")
+    pair = [score(results, m, "images", "precision") for m in ("real", "real-vs-real")]
+    same = pair[0] and pair[1] and abs(pair[0].mean - pair[1].mean) < 1e-9
+    return [m for m in found if m != "real" or not same]
+
+
 def shifted_domains(results: Iterable[Result]) -> list[str]:
     """Domains with a top-1 besides "id", in file order."""
     return list(dict.fromkeys(r.domain for r in results if r.metric == "top1" and r.domain not in NOT_SHIFTED))
@@ -62,24 +91,40 @@ def shifted_score(results: list[Result], method: str, metric: str = "top1") -> S
     A seed that lacks one of the domains is left out: its mean would not compare with the others'.
     """
     domains = shifted_domains(results)
-    scores = [score(results, method, domain, metric) for domain in domains]
-    if not domains or any(s is None for s in scores):
+    found = [s for domain in domains if (s := score(results, method, domain, metric))]
+    if not domains or len(found) < len(domains):
         return None
-    per_domain = [s.by_seed for s in scores if s is not None]
-    complete = set.intersection(*(set(values) for values in per_domain))
-    return _over_seeds({seed: fmean(values[seed] for values in per_domain) for seed in sorted(complete)}, None)
+    complete = set.intersection(*(set(s.by_seed) for s in found))
+    means = {seed: fmean(s.by_seed[seed] for s in found) for seed in sorted(complete)}
+    return _over_seeds(means, _interval_of_mean(found) if len(means) == 1 else None)
+
+
+def _interval_of_mean(found: list[Score]) -> tuple[float, float] | None:
+    """95% interval of an unweighted mean; its parts rest on other test images, so half-widths add in squares."""
+    intervals = [(s.mean, s.interval) for s in found if s.interval]
+    if len(intervals) < len(found):
+        return None
+    mean = fmean(value for value, _ in intervals)
+    below, above = (math.hypot(*(value - bounds[side] for value, bounds in intervals)) for side in (0, 1))
+    return mean - below / len(found), mean + above / len(found)
 
 
 def difference(student: Score, rival: Score) -> Score:
     """student - rival, paired by seed; of the means where no seed is shared (the teacher has only one)."""
     shared = sorted(student.by_seed.keys() & rival.by_seed.keys())
+    if len(rival.by_seed) == 1:  # not a student of that seed, but a reference for all of them
+        shared = []
     pairs = {seed: student.by_seed[seed] - rival.by_seed[seed] for seed in shared}
     return _mean_over_seeds(pairs or {0: student.mean - rival.mean}, None)
 
 
-def best(scores: dict[str, Score | None], choose: Callable[[Iterable[float]], float] = max) -> set[str]:
+def best(
+    scores: Mapping[Key, Score | None],
+    choose: Callable[[Iterable[float]], float] = max,
+    references: Collection[Key] | tuple[str, ...] = REFERENCES,
+) -> set[Key]:
     """Data-free methods with the best mean (ties included); empty where there is nothing to compare."""
-    means = {m: s.mean for m, s in scores.items() if s is not None and m not in REFERENCES}
+    means = {m: s.mean for m, s in scores.items() if s is not None and m not in references}
     if len(means) < 2:
         return set()
     top = choose(means.values())

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prismkd.report import names
+from prismkd.report.confusion import Confusion, confusion_of
 from prismkd.report.run_directory import Run
-from prismkd.report.scores import REFERENCES, Score, best, methods, score, shifted_domains, shifted_score
+from prismkd.report.scores import (
+    REFERENCES,
+    Result,
+    Score,
+    best,
+    ceiling_of,
+    image_methods,
+    methods,
+    score,
+    shifted_domains,
+    shifted_score,
+    subject,
+)
+
+NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
+STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "evaluate")  # others come last
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell; `value` sorts it, `bar` in [0, 1] draws a bar behind it."""
+    """Text of a cell; `value` sorts it, `bar` in [0, 1] draws a bar, `tone` is "", "ahead" or "behind"."""
 
     text: str
     value: float | None = None
     note: str = ""
     best: bool = False
     bar: float | None = None
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,90 +63,66 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; `columns` includes the first."""
+    """A table with its caption; `columns` includes the first. What rows mean is explained once on a page."""
 
     caption: str
     columns: list[Column]
     rows: list[Row] = field(default_factory=list)
+    explains_rows: bool = False
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """What the names of columns and rows mean, each meaning once."""
+        named = [(column.label, column.hint) for column in self.columns if column.hint]
+        named += [(row.label, row.note) for row in self.rows if row.note and self.explains_rows]
+        first: dict[str, str] = {}
+        for label, meaning in named:
+            first.setdefault(meaning, label)
+        return {label: meaning for meaning, label in first.items()}
 
 
 @dataclass(frozen=True)
-class MethodColumn:
-    """One column of a table with a row per method: the scores, how to write them, and whether max or min is best."""
+class Head:
+    """Heading of a method's row; ``reference`` rows have seen real data and are never best."""
+
+    label: str
+    note: str = ""
+    style: str = ""
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """One column of scores by row key: how to write them, and whether max or min is best."""
 
     column: Column
-    scores: dict[str, Score | None]
+    scores: dict[Any, Score | None]
     write: Callable[[float], str]
     best: Callable[..., float] | None = max
 
 
-def accuracy_table(run: Run) -> Table | None:
-    """Top-1 of every method on every domain, in percent, best data-free one marked."""
-    shifted = shifted_domains(run.results)
-    columns = {"id": {m: score(run.results, m, "id") for m in methods(run.results)}}
-    if len(shifted) > 1:
-        columns["mean shifted"] = {m: shifted_score(run.results, m) for m in methods(run.results)}
-    for domain in shifted:
-        columns[domain] = {m: score(run.results, m, domain) for m in methods(run.results)}
-    hints = {"id": "held-out real images like the teacher's", "mean shifted": f"mean of {', '.join(shifted)}"}
-    table = _method_table(
-        "Top-1 accuracy of the students, in percent.",
-        "Student from",
-        [
-            MethodColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, names.percent)
-            for domain, scores in columns.items()
-        ],
-    )
-    return table if table.rows else None
+def method_head(method: str, suffix: str = "") -> Head:
+    """The heading that a method's rows have in every table."""
+    style = names.method_class(method) + (" reference" if method in REFERENCES else "")
+    return Head(names.method_label(method) + suffix, names.method_note(method), style, method in REFERENCES)
 
 
-def behavior_table(run: Run) -> Table | None:
-    """Agreement with the teacher and expected calibration error, on the original and the shifted domains."""
-    everyone = [m for m in methods(run.results) if m != "teacher"]
-    columns = []
-    for metric, label, hint, choose in (
-        ("agreement", "Agreement", "share of test images where student and teacher say the same", max),
-        ("ece", "Calibration error", "expected calibration error of the student, lower is better", min),
-    ):
-        on_id = {m: score(run.results, m, "id", metric) for m in everyone}
-        on_shifted = {m: shifted_score(run.results, m, metric) for m in everyone}
-        for where, scores in (("original", on_id), ("shifted", on_shifted)):
-            if any(scores.values()):
-                columns.append(MethodColumn(Column(f"{label}, {where}", hint), scores, names.percent, choose))
-    caption = "How the students agree with the teacher and how honest their confidence is, in percent."
-    table = _method_table(caption, "Student from", columns)
-    return table if table.rows else None
-
-
-def image_table(run: Run) -> Table | None:
-    """Metrics of the image sets themselves; the real set against other real images is the ceiling."""
-    rows = [r for r in run.results if r.domain == "images"]
-    found = {r.metric for r in rows}
-    order = [*(m for m in names.IMAGE_METRICS if m in found), *sorted(found - names.IMAGE_METRICS.keys())]
-    columns = []
-    for name in order:
-        metric = names.image_metric(name)
-        scores = {m: score(rows, m, "images", name) for m in methods(rows)}
-        columns.append(MethodColumn(Column(metric.label, metric.hint), scores, metric.write, metric.best))
-    table = _method_table("The image sets, measured without any student.", "Images", columns, {"real": "ceiling"})
-    return table if table.rows else None
-
-
-def _method_table(
-    caption: str, corner: str, columns: list[MethodColumn], labels: dict[str, str] | None = None
-) -> Table:
-    table = Table(caption, [Column(corner, numeric=False), *(column.column for column in columns)])
-    winners = [best(column.scores, column.best) if column.best else set() for column in columns]
-    for method in dict.fromkeys(method for column in columns for method in column.scores):
+def score_table(
+    caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head], explains_rows: bool = False
+) -> Table | None:
+    """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
+    rivals = {key for key, head in heads.items() if not head.reference}
+    winners = [
+        best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
+    ]
+    table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)], explains_rows=explains_rows)
+    for key, head in heads.items():
         cells = [
-            _score_cell(column.scores.get(method), column.write, method in winner)
-            for column, winner in zip(columns, winners, strict=True)
+            _score_cell(c.scores.get(key), c.write, key in winner) for c, winner in zip(columns, winners, strict=True)
         ]
         if any(cell.value is not None for cell in cells):
-            style = names.method_class(method) + (" reference" if method in REFERENCES else "")
-            suffix = f" ({labels[method]})" if labels and method in labels else ""
-            table.rows.append(Row(names.method_label(method) + suffix, cells, names.method_note(method), style))
-    return table
+            table.rows.append(Row(head.label, cells, head.note, head.style))
+    return table if table.rows else None
 
 
 def _score_cell(value: Score | None, write: Callable[[float], str], is_best: bool) -> Cell:
@@ -140,26 +132,126 @@ def _score_cell(value: Score | None, write: Callable[[float], str], is_best: boo
     return Cell(write(value.mean), value.mean, note, is_best)
 
 
+Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
+
+
+def accuracy_table(run: Run) -> Table | None:
+    """Top-1 of every method on every domain, in percent, best data-free one marked."""
+    columns = accuracy_columns(_rows(run))
+    caption = "Top-1 accuracy of the students, in percent."
+    return score_table(caption, "Student from", columns, _heads(run), explains_rows=True)
+
+
+def _rows(run: Run) -> Rows:
+    return {method: (run.results, method) for method in methods(run.results)}
+
+
+def _heads(run: Run) -> dict[str, Head]:
+    return {method: method_head(method) for method in methods(run.results)}
+
+
+def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
+    """Original domain, mean of the shifted ones, and each of them."""
+    shifted = list(dict.fromkeys(d for results, _ in rows.values() for d in shifted_domains(results)))
+    columns = {"id": {key: score(results, m, "id") for key, (results, m) in rows.items()}}
+    if len(shifted) > 1:
+        columns["mean shifted"] = {key: shifted_score(results, m) for key, (results, m) in rows.items()}
+    for domain in shifted:
+        columns[domain] = {key: score(results, m, domain) for key, (results, m) in rows.items()}
+    hints = {"id": "held-out real images like the teacher's", "mean shifted": f"mean of {', '.join(shifted)}"}
+    return [
+        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, names.percent)
+        for domain, scores in columns.items()
+    ]
+
+
+def behavior_table(run: Run) -> Table | None:
+    """Whatever else was measured of the students, on the original and over the shifted domains."""
+    everyone = methods(run.results)
+    found = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
+    columns = []
+    for name in [*(m for m in names.STUDENT_METRICS if m in found), *sorted(found - names.STUDENT_METRICS.keys())]:
+        metric = names.metric_of(names.STUDENT_METRICS, name)
+        asked = [m for m in everyone if (m, name) != ("teacher", "agreement")]  # which is 1
+        on_id = {m: score(run.results, m, "id", name) for m in asked}
+        on_shifted = {m: shifted_score(run.results, m, name) for m in asked}
+        for where, scores in (("original", on_id), ("shifted", on_shifted)):
+            if any(scores.values()):
+                column = Column(f"{metric.label}, {where}".replace(", %,", ", %"), metric.hint)
+                columns.append(ScoreColumn(column, scores, metric.write, metric.best))
+    return score_table("What else was measured of the students.", "Student from", columns, _heads(run))
+
+
+def image_tables(run: Run) -> list[Table]:
+    """Metrics of the image sets themselves, the chief ones first; real images against other ones are the ceiling."""
+    heads, ceiling = {m: method_head(m) for m in image_methods(run.results)}, ceiling_of(run.results)
+    if ceiling:
+        heads[ceiling] = method_head(ceiling, " (ceiling)")
+    columns = image_columns(_rows(run))
+    return [
+        table
+        for caption, part in (
+            ("The image sets, measured without any student.", columns[:NUM_CHIEF]),
+            ("Further measures of the image sets.", columns[NUM_CHIEF:]),
+        )
+        if part and (table := score_table(caption, "Images", part, heads))
+    ]
+
+
+def image_columns(rows: Rows) -> list[ScoreColumn]:
+    """Every metric of image sets that any row has, the known ones first."""
+    found = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
+    order = [*(m for m in names.IMAGE_METRICS if m in found), *sorted(found - names.IMAGE_METRICS.keys())]
+    columns = []
+    for name in order:
+        metric = names.metric_of(names.IMAGE_METRICS, name)
+        scores = {key: score(results, m, "images", name) for key, (results, m) in rows.items()}
+        columns.append(ScoreColumn(Column(metric.label, metric.hint), scores, metric.write, metric.best))
+    return columns
+
+
 def timing_table(run: Run) -> Table | None:
-    """Seconds of every stage and method, mean over seeds."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in run.metrics.get("timings", []):
-        groups.setdefault((str(row.get("stage")), str(row.get("method") or "")), []).append(row)
+    """Seconds of every stage and method, the mean over seeds, and in proportion to plain prompts'."""
+    groups = timings_of(run)
     if not groups:
         return None
     table = Table("Wall-clock time of each stage, mean over seeds.", [Column("Stage", numeric=False)])
     table.columns.extend(
-        [Column("Method", numeric=False), Column("Time"), Column("Images"), Column("Images per second")]
-    )
-    for (stage, method), rows in groups.items():
-        seconds = fmean(float(row.get("seconds") or 0) for row in rows)
-        images = fmean(float(row.get("images") or 0) for row in rows)
+        [Column("Method", numeric=False), Column("Time"), Column("Images"), Column("Images per second"),
+         Column("Time, plain = 1", "seconds per image in proportion to plain prompts' images")]
+    )  # fmt: skip
+    for (stage, method), (seconds, images) in groups.items():
+        plain_seconds, plain_images = groups.get((stage, "plain"), (0.0, 0.0))
         rate = images / seconds if seconds > 0 else 0.0
+        ratio = plain_images / plain_seconds / rate if stage == "synthesize" and plain_seconds and rate else 0.0
         cells = [Cell(names.method_label(method) or "\u2013"), Cell(names.duration(seconds), seconds)]
-        cells.append(Cell(f"{images:,.0f}", images) if images else Cell("\u2013"))
-        cells.append(Cell(f"{rate:,.1f}", rate) if rate else Cell("\u2013"))
+        cells += [
+            Cell(text, value) if value else Cell("\u2013")
+            for text, value in ((f"{images:,.0f}", images), (f"{rate:,.1f}", rate), (f"{ratio:.2f}", ratio))
+        ]
         table.rows.append(Row(stage[:1].upper() + stage[1:], cells))
     return table
+
+
+def timings_of(run: Run) -> dict[tuple[str, str], tuple[float, float]]:
+    """(stage, method) -> mean over seeds of seconds and images, in the order of work; "" where a stage serves all."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in run.metrics.get("timings", []):
+        groups.setdefault((str(row.get("stage")), str(row.get("method") or "")), []).append(row)
+    return {
+        key: (fmean(float(r.get("seconds") or 0) for r in rows), fmean(float(r.get("images") or 0) for r in rows))
+        for key, rows in sorted(groups.items(), key=lambda group: place_in_work(group[0][0]))
+    }
+
+
+def place_in_work(stage: str) -> int:
+    """By which stages are sorted."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
+def total_seconds(run: Run) -> float:
+    """Wall-clock seconds of all stages, methods and seeds."""
+    return sum(float(row.get("seconds") or 0) for row in run.metrics.get("timings", []))
 
 
 def calibration_table(run: Run) -> Table | None:
@@ -179,20 +271,49 @@ def calibration_table(run: Run) -> Table | None:
     return table
 
 
-def confused_table(run: Run, confusion: NDArray[np.float64], num_pairs: int = 10) -> Table | None:
-    """The pairs (true class, said class) that cost the student most."""
-    mistakes = confusion - np.diag(np.diag(confusion))
-    totals = confusion.sum(axis=1)
-    table = Table("Most frequent mistakes.", [Column("True class", numeric=False)])
-    table.columns.extend([Column("Student says", numeric=False), Column("Images"), Column("% of class")])
+def confused_table(run: Run, found: Confusion, num_pairs: int = 10) -> Table | None:
+    """The pairs (class it should be, class the student gives) that occur most."""
+    mistakes, totals = found.counts.copy(), found.counts.sum(axis=1)
+    np.fill_diagonal(mistakes, 0)
+    caption, row = {
+        "truth": ("Most frequent mistakes.", "True class"),
+        "teacher": ("Where the student most often departs from its teacher.", "Teacher says"),
+    }[found.against]
+    table = Table(caption, [Column(row, numeric=False), Column("Student says", numeric=False)])
+    table.columns.extend([Column("Answers"), Column("% of row")])
     for flat in np.argsort(-mistakes, axis=None, kind="stable")[:num_pairs]:
-        true, said = divmod(int(flat), confusion.shape[1])
-        count = mistakes[true, said]
+        asked, said = divmod(int(flat), mistakes.shape[1])
+        count = mistakes[asked, said]
         if count > 0:
             cells = [Cell(class_name(run, said)), Cell(f"{count:.0f}", count)]
-            cells.append(Cell(names.percent(count / totals[true]), count / totals[true]))
-            table.rows.append(Row(class_name(run, true), cells))
+            cells.append(Cell(names.percent(count / totals[asked]), count / totals[asked]))
+            table.rows.append(Row(class_name(run, asked), cells))
     return table if table.rows else None
+
+
+def class_table(run: Run) -> Table | None:
+    """Share of each class that the students get right, and how often the page's student follows its teacher."""
+    student, rival = subject(run.results)
+    columns = {m: found for m in (student, rival, "real") if m and (found := confusion_of(run, m))}
+    if not columns:
+        return None
+    first = next(iter(columns.values()))
+    table = Table("Share of each class that the students get right, original domain, in percent.",
+                  [Column("Class", numeric=False), Column("Test images")])  # fmt: skip
+    table.columns.extend(Column(names.method_label(m)) for m in columns)
+    against_teacher = confusion_of(run, student, "teacher")
+    if against_teacher:
+        table.columns.append(Column("Follows teacher", "of the images that the teacher gives this class"))
+    shares = [found.shares for found in columns.values()] + ([against_teacher.shares] if against_teacher else [])
+    for label in range(len(first.counts)):
+        cells = [Cell(f"{first.images[label]:.0f}", float(first.images[label]))]
+        cells += [_share_cell(float(own[label])) for own in shares]
+        table.rows.append(Row(class_name(run, label), cells))
+    return table
+
+
+def _share_cell(share: float) -> Cell:
+    return Cell("\u2013") if np.isnan(share) else Cell(f"{100 * share:.0f}", share)
 
 
 def class_name(run: Run, label: int) -> str:

@@ -1,4 +1,4 @@
-"""Committed shards -> small PNG pictures inside the page."""
+"""Committed shards -> small pictures inside the page."""
 
 from __future__ import annotations
 
@@ -18,16 +18,26 @@ from prismkd.report.tables import class_name
 
 MAX_CLASSES = 30
 PER_CLASS = 8
-MAX_SIDE = 96  # pixels; larger images are shrunk, smaller ones are enlarged by the browser
+MAX_SIDE = 192  # pixels; larger images are shrunk, smaller ones keep every pixel
+TINY = 64  # pixels; up to here every pixel is shown as a square
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture as a data URL; `text` is its prompt, and what the teacher sees where that is another class."""
+    """A picture as a data URL; `text` is its prompt, and what the teacher sees where that is another class.
+
+    A `tiny` picture is enlarged pixel by pixel.
+    """
 
     url: str
     text: str
     rejected: bool
+    tiny: bool = True
+
+    @property
+    def style(self) -> str:
+        """CSS classes."""
+        return " ".join(["pixels"] * self.tiny + ["rejected"] * self.rejected)
 
 
 @dataclass(frozen=True)
@@ -91,31 +101,36 @@ def _first_indices(folder: Path, num_classes: int) -> list[list[int]]:
     return indices
 
 
-def thumbnails_of(run: Run, folder: Path, wanted: set[int]) -> dict[tuple[int, int], Thumbnail]:
+def thumbnails_of(
+    run: Run, folder: Path, wanted: set[int], max_side: int = MAX_SIDE
+) -> dict[tuple[int, int], Thumbnail]:
     """Thumbnails of the wanted images by (image index, label)."""
     found: dict[tuple[int, int], Thumbnail] = {}
     for sample in shards.read_samples(folder):
         if sample.index in wanted:
-            found[sample.index, sample.label] = thumbnail(run, sample)
+            found[sample.index, sample.label] = thumbnail(run, sample, max_side)
             if len(found) == len(wanted):
                 break
     return found
 
 
-def thumbnail(run: Run, sample: shards.Sample) -> Thumbnail:
+def thumbnail(run: Run, sample: shards.Sample, max_side: int = MAX_SIDE) -> Thumbnail:
     """A stored image in small, with its prompt and what the teacher sees."""
     seen = sample.metadata.get("teacher_top1")
     rejected = isinstance(seen, int) and seen != sample.label
     text = str(sample.metadata.get("prompt", class_name(run, sample.label)))
     if isinstance(seen, int) and rejected:
         text += f" \u2014 the teacher sees: {class_name(run, seen)}"
-    return Thumbnail(png_url(sample.image), text, rejected)
+    return Thumbnail(picture_url(sample.image, max_side), text, rejected, max(sample.image.shape[:2]) <= TINY)
 
 
-def png_url(image: NDArray[np.uint8]) -> str:
-    """An 8 bit image, (h, w) or (h, w, 3), as a data URL."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def picture_url(image: NDArray[np.uint8], max_side: int) -> str:
+    """An 8 bit image, (h, w) or (h, w, 3), as a data URL: PNG, or WebP where it had to be shrunk."""
+    picture, buffer = Image.fromarray(image), io.BytesIO()
+    if max(picture.size) <= max_side:
+        picture.save(buffer, format="PNG", optimize=True)
+    else:
+        picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+        picture.save(buffer, format="WEBP", quality=80)
+    kind = "png" if buffer.getvalue().startswith(b"\x89PNG") else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

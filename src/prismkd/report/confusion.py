@@ -1,0 +1,72 @@
+"""Which class a student gives for which: counts of a run's students, against the truth and against the teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prismkd.report.run_directory import Run
+from prismkd.report.scores import subject
+
+Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
+KEYS = {"truth": "confusion", "teacher": "confusion_teacher"}  # in evaluation.json, on the original domain
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One student's counts by seed, lowest first; ``against``: whose classes the rows are, "truth" or "teacher"."""
+
+    method: str
+    against: str
+    by_seed: list[Counts]
+
+    @property
+    def counts(self) -> Counts:
+        """All seeds together."""
+        return np.sum(self.by_seed, axis=0)
+
+    @property
+    def shares(self) -> Counts:
+        """(classes,): of each row the share on the diagonal; NaN where a row has no image."""
+        totals = self.counts.sum(axis=1)
+        return np.divide(np.diag(self.counts), totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+    @property
+    def images(self) -> Counts:
+        """(classes,): test images of each row, the mean over seeds."""
+        return self.counts.sum(axis=1) / len(self.by_seed)
+
+    def worst(self, count: int) -> list[int]:
+        """Classes with test images, those with the smallest share on the diagonal first."""
+        shares = self.shares
+        order = np.argsort(shares, kind="stable")  # NaN last
+        return [int(label) for label in order[:count] if np.isfinite(shares[label])]
+
+    def mostly(self, label: int) -> tuple[int, float] | None:
+        """The wrong class that is given most for ``label``, and its share of the row; None where none is."""
+        row = self.counts[label].copy()
+        total, row[label] = row.sum(), 0
+        said = int(row.argmax())
+        return (said, float(row[said] / total)) if row[said] > 0 else None
+
+    def unnamed(self) -> dict[int, int]:
+        """Classes with test images that the student never gives, and in how many seeds."""
+        silent = [(counts.sum(axis=0) == 0) & (counts.sum(axis=1) > 0) for counts in self.by_seed]
+        seeds = np.sum(silent, axis=0)
+        return {int(label): int(seeds[label]) for label in np.flatnonzero(seeds)}
+
+
+def confusion_of(run: Run, method: str, against: str = "truth") -> Confusion | None:
+    """Counts of one method's students; None where the run has none."""
+    documents = run.documents(method, "evaluation.json")
+    found = [np.asarray(d[KEYS[against]], dtype=np.float64) for d in documents if d.get(KEYS[against])]
+    return Confusion(method, against, found) if found else None
+
+
+def main_confusion(run: Run, against: str = "truth") -> Confusion | None:
+    """Counts of the student that the page is about, or else of the first one that has them."""
+    student, _ = subject(run.results)
+    candidates = (confusion_of(run, method, against) for method in dict.fromkeys((student, *run.folders)))
+    return next((found for found in candidates if found), None)

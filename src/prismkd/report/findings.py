@@ -1,0 +1,148 @@
+"""Where the student falls short, and what was measured of its images: the second thing a person asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prismkd.report import names
+from prismkd.report.confusion import Confusion, main_confusion
+from prismkd.report.margins import Margin, margin
+from prismkd.report.names import IMAGE_METRICS
+from prismkd.report.run_directory import Run
+from prismkd.report.scores import ceiling_of, score, shifted_domains, subject
+from prismkd.report.tables import Cell, Column, Row, Table, class_name
+
+MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12
+REASONS = ("precision", "recall", "coverage", "teacher_agreement", "judge_top1")
+
+
+@dataclass(frozen=True)
+class Shortfalls:
+    """The student's worst domains and classes; ``vanished`` says which classes it never gives."""
+
+    domains: Table | None
+    classes: Table | None
+    vanished: str
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """The image set beside plain prompts' and the ceiling; ``furthest`` names the measure with the largest gap."""
+
+    table: Table
+    furthest: str
+
+
+def shortfalls(run: Run) -> Shortfalls | None:
+    """Where the page's student is not good; None where nothing of it was tested."""
+    found = main_confusion(run)
+    domains = _domain_table(run)
+    if found is None:
+        return Shortfalls(domains, None, "") if domains else None
+    return Shortfalls(domains, _class_table(run, found), _vanished(run, found))
+
+
+def _domain_table(run: Run) -> Table | None:
+    """Domains, those furthest behind the teacher first; without a teacher those with the lowest accuracy."""
+    student, rival = subject(run.results)
+    tested = {d: found for d in ["id", *shifted_domains(run.results)] if (found := score(run.results, student, d))}
+    others = [
+        method
+        for method in ("teacher", rival, "real")
+        if method and method != student and any(score(run.results, method, domain) for domain in tested)
+    ]
+    rows: list[tuple[float, Row]] = []
+    interval = ""
+    for domain, ours in tested.items():
+        changes = [margin(run, student, method, domain) for method in others]
+        interval = " with its 95% interval" if any(change and change.interval for change in changes) else interval
+        cells = [Cell(names.percent(ours.mean), ours.mean)]
+        row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
+        rows.append((changes[0].mean if "teacher" in others and changes[0] else ours.mean, row))
+    order = "furthest behind the teacher" if "teacher" in others else "lowest"
+    compared = f" and the difference in points{interval}" if others else ""
+    caption = f"Top-1 in percent{compared}, {order} first."
+    columns = [Column(f"vs {names.method_label(method).lower()}") for method in others]
+    ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])[:MAX_DOMAINS]]
+    return (
+        Table(caption, [Column("Domain", numeric=False), Column("Top\u20111"), *columns], ordered) if ordered else None
+    )
+
+
+def _change_cell(change: Margin | None) -> Cell:
+    """Colored where the interval leaves no doubt about the side."""
+    if change is None:
+        return Cell("\u2013")
+    tone = "" if not change.sure else "ahead" if change.mean > 0 else "behind"
+    note = names.range_text(change.interval, lambda value: names.signed(100 * value, 1)) if change.interval else ""
+    return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=tone)
+
+
+def _class_table(run: Run, found: Confusion) -> Table | None:
+    """The classes that the student gets right least often, and what it takes them for."""
+    table = Table(
+        "The classes it gets right least often, original domain.",
+        [
+            Column("Class", numeric=False),
+            Column("Right, %"),
+            Column("Images"),
+            Column("Mostly taken for", numeric=False),
+        ],
+    )
+    for label in found.worst(MAX_CLASSES):
+        share, images, wrong = found.shares[label], found.images[label], found.mostly(label)
+        taken = f"{class_name(run, wrong[0])}, {100 * wrong[1]:.0f}%" if wrong else "\u2013"
+        cells = [Cell(f"{100 * share:.0f}", float(share)), Cell(f"{images:.0f}", float(images)), Cell(taken)]
+        table.rows.append(Row(class_name(run, label), cells))
+    return table if table.rows else None
+
+
+def _vanished(run: Run, found: Confusion) -> str:
+    silent, seeds = found.unnamed(), len(found.by_seed)
+    if not silent:
+        return "No class has vanished: each is given to some test image" + (" in every seed." if seeds > 1 else ".")
+    shown = [
+        class_name(run, label) + (f" (in {count} of {seeds} seeds)" if seeds > 1 else "")
+        for label, count in list(silent.items())[:MAX_NAMED]
+    ]
+    more = f" and {len(silent) - MAX_NAMED} more" if len(silent) > MAX_NAMED else ""
+    return f"Vanished, never given to any test image of the original domain: {', '.join(shown)}{more}."
+
+
+def reasons(run: Run) -> Reasons | None:
+    """What was measured of the images that the student learned from; None where nothing was."""
+    student, rival = subject(run.results, "images")
+    measures = [m for m in REASONS if score(run.results, student, "images", m)]
+    if not measures:
+        return None
+    ceiling = ceiling_of(run.results)
+    shown = [m for m in (student, rival, ceiling) if m]
+    table = Table(
+        f"The images of {names.method_label(student)}, measured without any student.",
+        [Column("Measure", numeric=False), *(Column(names.method_label(m)) for m in shown)],
+        explains_rows=True,
+    )
+    for measure in measures:
+        metric, cells = IMAGE_METRICS[measure], []
+        for method in shown:
+            found = score(run.results, method, "images", measure)
+            note = names.uncertainty(found, metric.write) if found and method == student else ""
+            cells.append(Cell(metric.write(found.mean), found.mean, note) if found else Cell("\u2013"))
+        table.rows.append(Row(metric.label, cells, metric.hint))
+    return Reasons(table, _furthest(run, student, ceiling))
+
+
+def _furthest(run: Run, student: str, ceiling: str | None) -> str:
+    """Whether precision or recall stands further below the ceiling, in proportion to it."""
+    gaps = {}
+    for measure in ("precision", "recall"):
+        ours = score(run.results, student, "images", measure)
+        most = score(run.results, ceiling, "images", measure) if ceiling else None
+        if ours and most and most.mean > 0:
+            gaps[measure] = 100 * (1 - ours.mean / most.mean)
+    if not gaps:
+        return ""
+    measure = max(gaps, key=gaps.__getitem__)
+    if gaps[measure] < 0.5:
+        return f"{' and '.join(gaps).capitalize()} are not below those of real images."
+    return f"Furthest below real images: {measure}, by {gaps[measure]:.0f}%."
