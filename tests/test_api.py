@@ -67,6 +67,12 @@ def test_memory_holds_the_images_of_one_process(tmp_path: Path) -> None:
     assert run(config, tmp_path / "run").is_file() and not list(tmp_path.rglob("*.tar"))
 
 
+def test_settings_are_checked_as_on_the_command_line(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, storage="s3://key:secret@bucket/x"))
+    with pytest.raises(UserError, match=r"expected synthesis.storage without user and password"):
+        run(config, tmp_path / "run")
+
+
 def test_a_run_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="expected a folder on a disk for a run, got s3://bucket/run"):

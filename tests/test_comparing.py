@@ -32,7 +32,7 @@ def make_run(
     """A run directory as far as `compare` reads it: method -> domain -> share of images that are right."""
     config = replace(Config(), methods=tuple(shares), seeds=seeds)
     folder.mkdir()
-    record = {"config": asdict(config), "classes": [{"name": name} for name in classes]}
+    record = {"config": asdict(config), "classes": [{"name": name} for name in classes], "command": "", "started": ""}
     (folder / "run.json").write_text(json.dumps(record))
     for method, domains in shares.items():
         for seed in seeds:

@@ -15,6 +15,7 @@ from torch import nn
 
 from prismkd import prompting, stages, synthesizing
 from prismkd.config import Config
+from prismkd.config_file import check_config
 from prismkd.directory import run_folder
 from prismkd.errors import UserError
 from prismkd.prompts.diversify import classes_of
@@ -42,6 +43,7 @@ def run(
     Raises:
         UserError: as on the command line.
     """
+    check_config(config)
     directory = run_folder(out)
     given = None
     if teacher is not None:

@@ -108,6 +108,16 @@ def test_only_the_disks_own_errors_are_the_disks(tmp_path: Path) -> None:
     assert storage.sizes() == {}
 
 
+def test_a_store_that_only_reads_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(UserError, match=r"expected http://.*/there/x to be usable, got: NotImplementedError"):
+        Storage("http://127.0.0.1:9/there").write("x", b"")
+
+
+def test_a_file_url_may_name_this_machine() -> None:
+    assert Storage("file://localhost/there").local == Storage("file:///there").local == Path("/there")
+
+
 def test_what_a_stores_client_says_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     exceptions = pytest.importorskip("botocore.exceptions")
     system = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem

@@ -19,7 +19,7 @@ from prismkd.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BUFFER = 2**20  # bytes
-CLIENTS = ("botocore", "aiobotocore", "aiohttp")  # of stores, whose errors are no OSErrors
+CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs")  # with errors of their own
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
@@ -41,7 +41,7 @@ class Storage:
     def local(self) -> Path | None:
         """The folder on the disk, or None on an object store."""
         if self.url.startswith("file://"):
-            return Path(self.url.removeprefix("file://"))
+            return Path(self.url.removeprefix("file://").removeprefix("localhost"))
         return None if "://" in self.url else Path(self.url)
 
     @property
@@ -227,8 +227,8 @@ def _teaching(path: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        client = type(error).__module__.partition(".")[0] in CLIENTS
-        if not (client or isinstance(error, OSError)) or (isinstance(error, FileNotFoundError) and not writing):
+        of_store = isinstance(error, NotImplementedError) or type(error).__module__.partition(".")[0] in CLIENTS
+        if not (of_store or isinstance(error, OSError)) or (isinstance(error, FileNotFoundError) and not writing):
             raise
         reason = getattr(error, "strerror", "") or (str(error) or type(error).__name__).splitlines()[0]
         if getattr(error, "errno", None) in FULL:
