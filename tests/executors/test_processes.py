@@ -126,6 +126,17 @@ def test_workers_end_with_a_killed_driver_and_the_next_one_goes_on(tmp_path: Pat
     assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".tmp-*"))
 
 
+def test_a_worker_that_starts_does_not_hear_ctrl_c(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    shards, done = prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE), list[int]()
+    worker = ProcessWorker(OpenStandIns(str(tmp_path)), "cpu")
+    assert worker.pid is not None
+    for _ in range(20):  # while it imports
+        os.kill(worker.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert Pool([lambda: worker], Policy(max_tries=1), print).run(shards, done.append) == {}
+    assert tars(tmp_path) == expected
+
+
 IDLE_DRIVER = """
 import time
 from benchmarks.stand_in import OpenStandIns

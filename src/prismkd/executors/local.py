@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from tqdm import tqdm
@@ -24,7 +24,8 @@ class ProcessWorker:
         context = multiprocessing.get_context("spawn")  # forked processes can't use CUDA
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, open_worker, device), daemon=True)
-        self._process.start()
+        with _interrupts_held():
+            self._process.start()
         theirs.close()
 
     @property
@@ -58,6 +59,16 @@ class ProcessWorker:
         self._connection.close()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is the driver's: a process that is started here never hears it, not even while it imports."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile is heard now
+
+
 def _ending(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -67,7 +78,6 @@ def _ending(code: int | None) -> str:
 
 def _serve(connection: Connection, open_worker: Open, device: str) -> None:
     """The life of a worker process: it ends with its driver, whose end of the pipe closes however that dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which this process, once killed, leaves
     unit: Unit | None = None
     while True:
