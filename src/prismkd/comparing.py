@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from prismkd.config import Config
-from prismkd.directory import job_folder, read_json, recorded_config
+from prismkd.directory import job_folder, read_json, read_record, recorded_config
 from prismkd.errors import UserError
 from prismkd.evaluation import domain_order, unpack_hits
 from prismkd.metrics import holm, paired_interval, sign_test
@@ -164,7 +164,7 @@ def _config(run: Path) -> Config:
 
 
 def _check_classes(one: Path, other: Path) -> None:
-    names = [[row["name"] for row in read_json(run / "run.json")["classes"]] for run in (one, other)]
+    names = [[row["name"] for row in read_record(run)["classes"]] for run in (one, other)]
     if names[0] != names[1]:
         raise UserError(f"expected runs of the same classes, got {one} and {other}; compare runs of one class list")
 

@@ -14,6 +14,7 @@ from typing import Any
 from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
+from prismkd.config_file import config_from_dict
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import (
     LAST_METHOD,
@@ -172,10 +173,11 @@ def open_run(
     if not claim:
         return run
     if record.is_file():
-        old = recorded_config(directory)
+        started_with = read_record(directory)
+        old = config_from_dict(started_with["config"])
         found = differences(json.loads(json.dumps(asdict(old))), resolved)
         differing = [name for name in found if name not in NO_MATTER]
-        if read_record(directory)["classes"] != classes:
+        if started_with["classes"] != classes:
             differing.append(f"content of the class list {config.classes}")
         if GROWS in differing and old.synthesis.images_per_class < config.synthesis.images_per_class:
             differing.remove(GROWS)

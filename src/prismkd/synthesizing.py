@@ -101,9 +101,10 @@ def _synthesize_one(run: Run, seed: int, method: str, images: Storage, manifest:
         rest = [shard for shard in todo if ranges[shard].start >= pilot]
         for part in (first, rest):
             if part is rest and pilot:
-                _allocate(run, seed, method, images, manifest)
+                _allocate(run, seed, method, images, manifest, set(found.failed))
             mine = units_of_rank(part, share.rank, share.world)
             if mine:
+                try_again(images, found.failed.keys() & set(mine))
                 _draw(run, seed, method, images, mine, progress)
     _finish(run, seed, method, images, manifest)
 
@@ -176,11 +177,14 @@ def calibration(run: Run) -> Calibration:
     return Calibration(*(data[field.name] for field in fields(Calibration)))
 
 
-def _allocate(run: Run, seed: int, method: str, images: Storage, manifest: Manifest) -> None:
-    """Once the pilot is there, by whichever rank, let its coverage decide on the rest."""
+def _allocate(run: Run, seed: int, method: str, images: Storage, manifest: Manifest, old: set[int]) -> None:
+    """Once the pilot is there, by whichever rank, let its coverage decide on the rest.
+
+    ``old`` are shards that an earlier command gave up, and which other ranks may be trying again.
+    """
     pilot = manifest.identity["pilot"]
     wanted = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
-    heard, known, old = time.monotonic(), -1, set(scan(images).failed)  # which other ranks may try again
+    heard, known = time.monotonic(), -1
     while missing := wanted - (found := scan(images)).records.keys():
         old &= found.failed.keys()
         if known != len(missing):
@@ -240,7 +244,6 @@ def draws_shards(run: Run, seed: int, method: str) -> Unit:
 def _draw(run: Run, seed: int, method: str, images: Storage, shards: Sequence[int], progress: Any) -> None:
     """Draw shards with the run's executor; those that are given up are recorded."""
     config = run.config.synthesis
-    try_again(images, shards)
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     workers = _workers(run, seed, method, progress)
     inline = config.executor == "local" and len(workers) == 1 and not config.num_workers

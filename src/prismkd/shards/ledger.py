@@ -326,9 +326,8 @@ def _reason(contents: bytes) -> str:
 
 def try_again(folder: Folder, shards: Iterable[int]) -> None:
     """Forget why shards were given up."""
-    storage = storage_of(folder)
-    for shard in scan(storage).failed.keys() & set(shards):
-        storage.remove(failure_name(shard))
+    for shard in shards:
+        storage_of(folder).remove(failure_name(shard))
 
 
 def give_up(folder: Folder, shard: int, reason: str) -> None:

@@ -41,7 +41,7 @@ class Storage:
     def local(self) -> Path | None:
         """The folder on the disk, or None on an object store."""
         if self.url.startswith("file://"):
-            return Path(self.url.removeprefix("file://").removeprefix("localhost"))
+            return Path(self.url.replace("file://localhost/", "file:///", 1).removeprefix("file://"))
         return None if "://" in self.url else Path(self.url)
 
     @property
