@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
@@ -36,7 +38,6 @@ from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
-from prismkd.teachers.ensemble import weighting_from_json
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -45,7 +46,7 @@ NO_MATTER = {  # settings that no result depends on
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
     *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
 }
-ENSEMBLE = "ensemble.json"  # how several teachers are weighted
+ENSEMBLE, ENSEMBLE_WEIGHTS = "ensemble.json", "ensemble.safetensors"  # how several teachers are combined
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
@@ -64,11 +65,12 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list; several with the weighting that the prompts stage found."""
+        """The teacher, checked against the class list; several combined as the prompts stage has learned."""
         teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
         path = self.directory / ENSEMBLE
         if isinstance(teacher, Ensemble) and path.is_file():
-            teacher.weighting = weighting_from_json(read_json(path))
+            found = load_file(self.directory / ENSEMBLE_WEIGHTS)
+            teacher.weight, teacher.bias = found["weight"], found["bias"]
         return teacher
 
     @cached_property
