@@ -31,7 +31,7 @@ from prismkd.teachers.classifier import Classifier
 
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # tried from strong to weak; infinitely strong is the plain average
 NUM_VIEWS = 2  # of each image, beside itself: guidance and students ask about views
-HELD_OUT = 5  # each fifth image chooses the ridge
+HELD_OUT = 0.2  # share of the images that chooses the ridge
 
 
 class Ensemble(Classifier):
@@ -115,7 +115,8 @@ def stack(ensemble: Ensemble, images: Tensor, labels: Tensor, batch_size: int = 
     """
     inputs = _statements_of_views(ensemble, images, batch_size)
     labels = labels.to(inputs.device)
-    held = torch.arange(len(images), device=inputs.device) % HELD_OUT == HELD_OUT - 1
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # prompts take turns at the classes
+    held = (order < HELD_OUT * len(images)).to(inputs.device)
     maps = _ridge_path(inputs[:, ~held], labels[~held], ensemble.weight, RIDGES)
     logits = {ridge: F.linear(inputs[0, held], *found) for ridge, found in zip(RIDGES, maps, strict=True)}
     losses = {ridge: float(F.cross_entropy(own, labels[held])) for ridge, own in logits.items()}
