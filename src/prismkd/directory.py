@@ -12,6 +12,7 @@ from prismkd.config_file import config_from_dict
 from prismkd.errors import UserError
 from prismkd.shards import Storage
 
+TEACHERS_MAP = "ensemble.safetensors"  # how several teachers are combined
 LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 

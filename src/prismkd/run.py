@@ -18,6 +18,7 @@ from prismkd.config_file import config_from_dict
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import (
     LAST_METHOD,
+    TEACHERS_MAP,
     images_of,
     is_used,
     job_folder,
@@ -39,7 +40,7 @@ from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
 from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
-from prismkd.teachers.ensemble import weighting_from_json
+from prismkd.teachers.ensemble import read_map
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -48,7 +49,6 @@ NO_MATTER = {  # settings that no result depends on
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
     *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
 }
-ENSEMBLE = "ensemble.json"  # how several teachers are weighted
 GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
@@ -67,11 +67,11 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list; several with the weighting that the prompts stage found."""
+        """The teacher, checked against the class list; several combined as the prompts stage has learned."""
         teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
-        path = self.directory / ENSEMBLE
+        path = self.directory / TEACHERS_MAP
         if isinstance(teacher, Ensemble) and path.is_file():
-            teacher.weighting = weighting_from_json(read_json(path))
+            read_map(teacher, path)
         return teacher
 
     @cached_property

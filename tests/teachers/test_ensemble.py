@@ -1,4 +1,4 @@
-"""Several teachers as one: classes find their places, and whoever finds an image familiar has the say."""
+"""Several teachers as one: classes find their places, and how they are combined is learned from the prompts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from prismkd.energy import free_energy
 from prismkd.errors import UserError
 from prismkd.students import SmallResNet
 from prismkd.teachers import Ensemble, load_teacher, save_classifier
+from prismkd.teachers import ensemble as module
 from prismkd.teachers.classifier import Classifier
-from prismkd.teachers.ensemble import Weighting, calibrated
+from prismkd.teachers.ensemble import stack
 
 CLASSES = ["apple", "bell", "cat"]
 
@@ -47,43 +48,78 @@ def test_outputs_find_their_classes_and_foreign_ones_are_dropped() -> None:
     assert ensemble.knows(0, torch.tensor([0, 1, 2])).tolist() == [True, False, True]
 
 
-def test_without_sharpness_it_is_the_plain_average_over_those_who_know() -> None:
+def test_at_first_it_is_the_plain_average_over_those_who_know() -> None:
     images = torch.rand(4, 1, 2, 2)
     ensemble = Ensemble([member([0, 1]), member([2, 3])], [[0, 1], [1, 2]], 3)
-    ensemble.weighting = Weighting((0.0, 0.0), (1.0, 1.0), 0.0)
     pixels = images.flatten(1)
     expected = torch.stack([pixels[:, 0], (pixels[:, 1] + pixels[:, 2]) / 2, pixels[:, 3]], dim=1)
     assert torch.allclose(ensemble(images), expected, atol=1e-6)
 
 
-def test_the_teacher_that_finds_the_image_familiar_decides() -> None:
-    sure, unsure = member([0, 1, 2], scale=40.0), member([2, 1, 0], scale=0.1)
-    ensemble = Ensemble([sure, unsure], [[0, 1, 2]] * 2, 3)
-    ensemble.weighting = Weighting((0.0, 0.0), (1.0, 1.0), 4.0)
-    images = torch.rand(8, 1, 2, 2)
-    assert torch.allclose(ensemble(images), sure(images), rtol=1e-3, atol=1e-2)
+def pictures(count: int, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Grey images whose brightness, over some noise, is their class: views leave it as it is."""
+    labels = torch.arange(count) % num_classes
+    brightness = (labels + 0.5) / num_classes
+    noise = 0.05 * torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return (brightness[:, None, None, None] + noise).clamp(0, 1), labels
 
 
-def test_a_free_offset_of_a_teacher_changes_nothing_once_calibrated() -> None:
-    images, labels = torch.rand(30, 1, 2, 2), torch.arange(30) % 3
+class Shades(nn.Module):
+    """Logits fall with the distance of the mean brightness from each of ``shades``."""
+
+    def __init__(self, shades: list[float], offset: float = 0.0) -> None:
+        super().__init__()
+        self.shades, self.offset = torch.tensor(shades), offset
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.offset - 50 * (images.flatten(1).mean(1, keepdim=True) - self.shades).square()
+
+
+def shades(values: list[float], **more: float) -> Classifier:
+    return Classifier(Shades(values, **more), {"num_classes": len(values), "in_channels": 1}).eval()
+
+
+def test_a_teacher_that_is_wrong_loses_its_say() -> None:
+    """One knows all shades; the other calls them by each other's names, four times as loudly."""
+    images, labels = pictures(90, 3)
+    right, wrong = shades([1 / 6, 3 / 6, 5 / 6]), shades([5 / 6, 1 / 6, 3 / 6])
+    ensemble = Ensemble([right, wrong], [[0, 1, 2]] * 2, 3)
+    average = float((ensemble(images).argmax(1) == labels).float().mean())
+    found = stack(ensemble, images, labels)
+    assert found["agreement"] > 0.9 > 0.6 > average
+    assert float((ensemble(images).argmax(1) == labels).float().mean()) > 0.9
+    assert found["cross_entropy"][str(found["ridge"])] == min(found["cross_entropy"].values())
+
+
+def test_an_infinitely_strong_ridge_leaves_the_plain_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RIDGES", (1e6,))
+    images, labels = pictures(90, 3)
+    ensemble = Ensemble([shades([1 / 6, 3 / 6]), shades([3 / 6, 5 / 6])], [[0, 1], [1, 2]], 3)
+    plain = ensemble.weight.clone()
+    stack(ensemble, images, labels)
+    assert torch.allclose(ensemble.weight, plain, atol=1e-4)
+
+
+def test_five_classes_that_take_turns_are_all_learned() -> None:
+    """Each fifth image would hold out one class alone."""
+    images, labels = pictures(150, 5)
+    ensemble = Ensemble([shades([0.1, 0.3, 0.5, 0.7, 0.9])], [[0, 1, 2, 3, 4]], 5)
+    found = stack(ensemble, images, labels)
+    assert found["agreement"] > 0.9 and found["average_agreement"] > 0.9
+
+
+def test_a_free_offset_of_a_teacher_changes_no_probability_once_stacked() -> None:
+    images, labels = pictures(90, 3)
     found = []
     for offset in (0.0, 25.0):
-        ensemble = Ensemble([member([0, 1, 2]), member([2, 0, 1], offset=offset)], [[0, 1, 2], [2, 0, 1]], 3)
-        ensemble.weighting, _ = calibrated(ensemble, ensemble.answers_of(images), labels)
-        found.append(ensemble(images))
-    assert torch.allclose(found[0], found[1], atol=1e-3)
+        ensemble = Ensemble([shades([1 / 6, 3 / 6]), shades([3 / 6, 5 / 6], offset=offset)], [[0, 1], [1, 2]], 3)
+        stack(ensemble, images, labels)
+        found.append(ensemble(images).softmax(1))
+    assert torch.allclose(found[0], found[1], atol=0.02)
 
 
-def test_calibration_prefers_what_agrees_with_the_prompts() -> None:
-    """One teacher is right about its own images and unsure elsewhere; the other is right about the rest."""
-    labels = torch.arange(60) % 2
-    images = torch.zeros(60, 1, 2, 2)
-    images[torch.arange(60), 0, 0, labels] = 1.0  # right for the first teacher, whose logits are large
-    images[:, 0, 1, 0] = 0.2  # the second teacher always says the first class
-    ensemble = Ensemble([member([0, 1], scale=0.19), member([2, 3])], [[0, 1]] * 2, 2)
-    weighting, agreement = calibrated(ensemble, ensemble.answers_of(images), labels)
-    assert agreement[str(weighting.sharpness)] == max(agreement.values())
-    assert weighting.centers[1] == pytest.approx(float(free_energy(torch.tensor([[0.2, 0.0]]))[0]), abs=1e-5)
+def test_what_is_learned_is_no_part_of_the_teachers_state() -> None:
+    assert not {"weight", "bias"} & set(Ensemble([member([0, 1])], [[0, 1]], 2).state_dict())
 
 
 def test_gradients_reach_the_image() -> None:

@@ -6,7 +6,9 @@ A file lists them:
     source = "hospital-a"             # whatever the setting `teacher` takes; a path is relative to the file
     classes = ["anchor", "bell", "-"] # its outputs in order; "-": none of ours; left out: the names that it carries
 
-The weighting by energy is our own design.
+What they say is stacked (Wolpert 1992): a linear map of all members' logits and free energies, learned on synthetic
+images and the classes that these were prompted for. So no real image is needed, a member counts where it is right, and
+what it says about an image of a class that it doesn't know is evidence too. Our design, not the paper's.
 """
 
 from __future__ import annotations
@@ -14,80 +16,67 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from prismkd.augmentation import random_views
 from prismkd.energy import free_energy
 from prismkd.errors import UserError
 from prismkd.prompts.teacher_labels import label_rows, read_config
+from prismkd.shards import Storage
+from prismkd.teachers.checkpoint import read_state_dict
 from prismkd.teachers.classifier import Classifier
 
-SHARPNESS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the weighting by energy; 0 is the plain average
-UNKNOWN = -1e4  # the logit of a class that no member knows; not minus infinity, for the sake of products with 0
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """How members' logits are combined.
-
-    Attributes:
-        centers: each member's free energy on images of its own classes (median); cross-entropy leaves it free.
-        scales: its spread there (standard deviation).
-        sharpness: how strongly a member that finds an image familiar outweighs one that doesn't.
-    """
-
-    centers: tuple[float, ...]
-    scales: tuple[float, ...]
-    sharpness: float
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # tried from strong to weak; infinitely strong is the plain average
+NUM_VIEWS = 2  # of each image, beside itself: guidance and students ask about views
+HELD_OUT = 0.2  # share of the images that chooses the ridge
 
 
 class Ensemble(Classifier):
     """Members with their outputs' places among the classes, seen from outside as one ``Classifier``.
 
-    ``f_y(x) = sum_m w_m(x) (f_m,y(x) + center_m) / sum_m w_m(x)`` over the members m that know the class y, with
-    ``w_m = softmax_m(-sharpness (E_m(x) - center_m) / scale_m)``, ``E_m`` the member's free energy of the image. Until
-    ``weighting`` is set from ``calibrated``, it is the plain average.
+    ``f(x) = W [f_1(x) E_1(x) ... f_M(x) E_M(x)] + b``, where ``f_m`` are the logits of member m for classes of ours and
+    ``E_m`` is its free energy. At first it is the plain average: each class's logit is the mean over the members that
+    know it. ``weight`` (classes, inputs) and ``bias`` (classes,) may be set to what ``stack`` returns.
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, members: Sequence[Classifier], columns: Sequence[Sequence[int]], num_classes: int) -> None:
         """``columns``: for each member, the class of each of its outputs; -1 for those that are none of ours."""
         channels = max(member.in_channels for member in members)
         super().__init__(nn.ModuleList(members), {"num_classes": num_classes, "in_channels": channels})
         self.members = list(members)
-        self.weighting = Weighting((0.0,) * len(members), (1.0,) * len(members), sharpness=0.0)
         for number, own in enumerate(columns):
             self.register_buffer(f"columns_{number}", torch.tensor(own))
+        # not persistent: the teachers' digest is of what their owners gave
+        self.register_buffer("weight", self._plain_average(), persistent=False)
+        self.register_buffer("bias", torch.zeros(num_classes), persistent=False)
+
+    def _plain_average(self) -> Tensor:
+        parts = []
+        for number in range(len(self.members)):
+            places = F.one_hot(self._known(number)[1], self.num_classes).float()
+            parts += [places, places.new_zeros(1, self.num_classes)]  # logits, and the free energy
+        total = torch.cat(parts)
+        return (total / total.sum(0).clamp(min=1)).T.contiguous()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.combine(self.answers(images))
+        return F.linear(self.statements(images), self.weight, self.bias)
 
-    def answers(self, images: Tensor) -> list[Tensor]:
-        """Each member's logits (batch, its outputs that are classes of ours)."""
-        return [member(images)[:, self._known(number)[0]] for number, member in enumerate(self.members)]
-
-    @torch.no_grad()
-    def answers_of(self, images: Tensor, batch_size: int = 64) -> list[Tensor]:
-        """As ``answers``, of any number of images, in batches."""
-        parts = [self.answers(batch) for batch in images.split(batch_size)]
-        return [torch.cat([part[number] for part in parts]) for number in range(len(self.members))]
-
-    def combine(self, answers: Sequence[Tensor], weighting: Weighting | None = None) -> Tensor:
-        """The members' ``answers`` as logits (batch, num_classes)."""
-        weighting = weighting or self.weighting
-        energies = torch.stack([free_energy(logits) for logits in answers], dim=1)
-        centers, scales = energies.new_tensor(weighting.centers), energies.new_tensor(weighting.scales)
-        weights = (-weighting.sharpness * (energies - centers) / scales).softmax(dim=1) + 1e-8
-        total = energies.new_zeros(len(energies), self.num_classes)
-        weight = torch.zeros_like(total)
-        for number, logits in enumerate(answers):
-            classes, own = self._known(number)[1], weights[:, number, None]
-            total = total.index_add(1, classes, own * (logits + centers[number]))
-            weight = weight.index_add(1, classes, own.expand_as(logits))
-        return torch.where(weight > 0, total / weight.clamp(min=1e-12), torch.full_like(total, UNKNOWN))
+    def statements(self, images: Tensor) -> Tensor:
+        """Each member's logits for classes of ours and its free energy, side by side (batch, inputs)."""
+        parts = list[Tensor]()
+        for number, member in enumerate(self.members):
+            logits = member(images)[:, self._known(number)[0]]
+            parts += [logits, free_energy(logits)[:, None]]
+        return torch.cat(parts, dim=1)
 
     def _known(self, number: int) -> tuple[Tensor, Tensor]:
         """A member's outputs that are classes of ours, and which classes they are."""
@@ -112,30 +101,100 @@ class Ensemble(Classifier):
         )
 
 
-@torch.no_grad()
-def calibrated(ensemble: Ensemble, answers: Sequence[Tensor], labels: Tensor) -> tuple[Weighting, dict[str, float]]:
-    """The weighting under which the teachers agree best with the prompted classes; no real image is needed.
+def stack(ensemble: Ensemble, images: Tensor, labels: Tensor, batch_size: int = 64) -> dict[str, Any]:
+    """Learn the map from statements to logits: cross-entropy with the prompts, and a ridge towards the plain average.
+
+    The ridge is the one of ``RIDGES`` with the least cross-entropy on a held-out fifth of the images; the map is then
+    learned from all of them. Afterwards ``ensemble`` says what was learned.
 
     Args:
-        ensemble: whose weighting is looked for.
-        answers: of ``ensemble.answers`` on unguided synthetic images.
-        labels: (n,) the classes that these images were prompted for.
+        ensemble: which still is the plain average.
+        images: (n, channels, height, width) unguided synthetic images in [0, 1].
+        labels: (n,) the classes that they were prompted for.
 
     Returns:
-        The weighting, and the share of agreement by sharpness.
+        ``ridge``; and on the held-out images ``cross_entropy`` by ridge, ``agreement`` with the prompts at the chosen
+        one, and ``average_agreement`` of the plain average.
     """
-    centers, scales = [], []
-    for number, logits in enumerate(answers):
-        own = free_energy(logits)[ensemble.knows(number, labels)]
-        own = own if len(own) > 1 else free_energy(logits)
-        centers.append(float(own.median()))
-        scales.append(max(float(own.std()), 1e-3))
-    found = {}
-    for sharpness in SHARPNESS:
-        logits = ensemble.combine(answers, Weighting(tuple(centers), tuple(scales), sharpness))
-        found[sharpness] = float((logits.argmax(1) == labels).float().mean())
-    best = max(SHARPNESS, key=lambda sharpness: (found[sharpness], -sharpness))
-    return Weighting(tuple(centers), tuple(scales), best), {str(key): value for key, value in found.items()}
+    inputs = _statements_of_views(ensemble, images, batch_size)
+    labels = labels.to(inputs.device)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))  # prompts take turns at the classes
+    held = (order < HELD_OUT * len(images)).to(inputs.device)
+    maps = _ridge_path(inputs[:, ~held], labels[~held], ensemble.weight, RIDGES)
+    logits = {ridge: F.linear(inputs[0, held], *found) for ridge, found in zip(RIDGES, maps, strict=True)}
+    losses = {ridge: float(F.cross_entropy(own, labels[held])) for ridge, own in logits.items()}
+    best = min(RIDGES, key=lambda ridge: losses[ridge])
+    average = F.linear(inputs[0, held], ensemble.weight)
+    tried = RIDGES[: RIDGES.index(best) + 1]
+    ensemble.weight, ensemble.bias = _ridge_path(inputs, labels, ensemble.weight, tried)[-1]
+    return {
+        "ridge": best,
+        "cross_entropy": {str(ridge): loss for ridge, loss in losses.items()},
+        "agreement": _agreement(logits[best], labels[held]),
+        "average_agreement": _agreement(average, labels[held]),
+    }
+
+
+@torch.no_grad()
+def _statements_of_views(ensemble: Ensemble, images: Tensor, batch_size: int) -> Tensor:
+    """Of the images themselves, then of their views (1 + NUM_VIEWS, n, inputs)."""
+    generator = torch.Generator().manual_seed(0)
+    looks = [images, *(random_views(images, generator=generator) for _ in range(NUM_VIEWS))]
+    return torch.stack([torch.cat([ensemble.statements(part) for part in look.split(batch_size)]) for look in looks])
+
+
+def _ridge_path(inputs: Tensor, labels: Tensor, prior: Tensor, ridges: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias at each ridge, each found from the one before.
+
+    The bias is free, so an offset of a member's logits, which cross-entropy leaves free, changes nothing.
+    """
+    targets, inputs = labels.repeat(len(inputs)), inputs.flatten(0, 1)
+    center = inputs.mean(0)
+    inputs, change = inputs - center, torch.zeros_like(prior, requires_grad=True)
+    bias = F.linear(center, prior).requires_grad_()
+    found = []
+    for ridge in ridges:
+        optimizer = torch.optim.LBFGS([change, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss(ridge: float = ridge, optimizer: torch.optim.Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            value = F.cross_entropy(F.linear(inputs, prior + change, bias), targets) + ridge * change.square().sum()
+            value.backward()
+            return value
+
+        with torch.enable_grad():
+            optimizer.step(loss)
+        weight = (prior + change).detach()
+        found.append((weight, (bias - F.linear(center, weight)).detach()))
+    return found
+
+
+def write_map(ensemble: Ensemble, path: Path) -> None:
+    """Keep what ``stack`` has learned, as safetensors."""
+    state = {"weight": ensemble.weight.cpu(), "bias": ensemble.bias.cpu()}
+    Storage(path.parent).write(path.name, save(state))
+
+
+def read_map(ensemble: Ensemble, path: Path) -> None:
+    """Take what ``write_map`` has kept.
+
+    Raises:
+        UserError: the file is damaged, or of other teachers.
+    """
+    state = read_state_dict(path)
+    for name in ("weight", "bias"):
+        wanted, got = getattr(ensemble, name), state.get(name)
+        if got is None or got.shape != wanted.shape:
+            raise UserError(
+                f"expected {name} {tuple(wanted.shape)} in {path}, got {'none' if got is None else tuple(got.shape)}; "
+                "it was learned for other teachers: use a new --out"
+            )
+        setattr(ensemble, name, got.to(wanted.device))
+
+
+def _agreement(logits: Tensor, labels: Tensor) -> float:
+    """Share of images that are given the class that they were prompted for."""
+    return float((logits.argmax(1) == labels).float().mean())
 
 
 def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False) -> Ensemble:
@@ -206,8 +265,3 @@ def _place(name: str, class_names: Sequence[str], path: Path) -> int:
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     hint = f"perhaps {class_names[folded.index(near[0])]!r}, or " if near else ""
     raise UserError(f"expected names of the run's classes in {path}, got {name!r}; {hint}- for none of ours")
-
-
-def weighting_from_json(data: dict[str, Any]) -> Weighting:
-    """From what a run keeps of the calibration."""
-    return Weighting(tuple(data["centers"]), tuple(data["scales"]), data["sharpness"])
