@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -93,16 +94,19 @@ class TarImages(Dataset):
         return len(self.index.labels)
 
     def __getitem__(self, places: Tensor) -> Tensor:
-        images = np.empty((len(places), *self.image_shape), np.uint8)
-        for row, place in enumerate(places.tolist()):
-            images[row] = channels_first(self._read(place))
+        """The images at these places, each shard opened once."""
+        wanted = places.numpy()
+        shards, images = self.index.shards[wanted], np.empty((len(wanted), *self.image_shape), np.uint8)
+        for shard in np.unique(shards):
+            with self.storage.reading(tar_name(int(shard))) as file:
+                for row in np.flatnonzero(shards == shard):
+                    images[row] = channels_first(self._read(file, int(wanted[row])))
         return torch.from_numpy(images)
 
-    def _read(self, place: int) -> np.ndarray:
+    def _read(self, tar: BinaryIO, place: int) -> np.ndarray:
         mode = str(self.index.modes[place])
-        with self.storage.reading(tar_name(int(self.index.shards[place]))) as file:
-            file.seek(int(self.index.offsets[place]))
-            contents = file.read(int(self.index.sizes[place]))
+        tar.seek(int(self.index.offsets[place]))
+        contents = tar.read(int(self.index.sizes[place]))
         return decode(Encoded(place, "", contents, 0, {"mode": mode} if mode else {})).image
 
     def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
