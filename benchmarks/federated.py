@@ -105,10 +105,10 @@ def cell(out: Path, seed: int) -> list[dict[str, Any]]:
 
 
 def _rivals(teachers: Path, run: Path, test: LabelledImages) -> list[dict[str, Any]]:
-    """Each teacher alone, and the average of their logits without regard to energy."""
+    """Each teacher alone, and the plain average of their logits."""
     names = [item.name for item in load_classes("pictograms")]
     ensemble = load_teacher(str(teachers), names)
-    assert isinstance(ensemble, Ensemble)  # fresh: a plain average until a run weighs it
+    assert isinstance(ensemble, Ensemble)  # fresh: the plain average until a run combines them
     found = {"plain average": predict(ensemble, test.images).argmax(1)}
     for number, member in enumerate(ensemble.members):
         known = torch.tensor([label for label in range(NUM_CLASSES) if ensemble.knows(number, torch.tensor([label]))])
