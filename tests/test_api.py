@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from prismkd.api import run
+from prismkd.cli import main
 from prismkd.config import (
     Config,
     DistillationConfig,
@@ -51,6 +53,45 @@ def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
     other = timm.create_model(name, num_classes=24, **arguments).eval()
     with pytest.raises(UserError, match=r"got another .*teacher"):
         run(TINY, tmp_path / "run", teacher=other, preprocessing=wanted)
+
+
+class OwnNetwork(nn.Module):
+    """A student that no library knows."""
+
+    def __init__(self, num_classes: int = 24) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def test_a_student_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(TINY, methods=("plain",))
+    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["distillation"]["architecture"].startswith("module OwnNetwork ")
+    state = load_file(tmp_path / "run" / "seed-0" / "plain" / "student" / "model.safetensors")
+    OwnNetwork().load_state_dict(state)
+    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+    with pytest.raises(UserError, match=r"got another distillation\.architecture"):
+        run(config, tmp_path / "run")
+    arguments = ["--method", "plain", "--to", "onnx", "--dest", str(tmp_path / "out")]
+    assert main(["export", "--out", str(tmp_path / "run"), *arguments]) == 2
+    assert "'module OwnNetwork" in capsys.readouterr().err
+
+
+def test_students_that_cannot_be(tmp_path: Path) -> None:
+    network = OwnNetwork()
+    with pytest.raises(UserError, match=r"expected a function that makes a new student at each call, got the same one"):
+        run(TINY, tmp_path / "run", student=lambda: network)
+    assert not (tmp_path / "run").exists()
+    config = replace(TINY, methods=("plain",))
+    with pytest.raises(UserError, match=r"expected logits \(2, 24\) of the student, got \(2, 5\); check"):
+        run(config, tmp_path / "five", student=lambda: OwnNetwork(5))
+    config = replace(config, distillation=replace(config.distillation, architecture="vit_tiny_patch16_224"))
+    with pytest.raises(UserError, match=r"expected a student that takes images \(2, 1, 32, 32\), got AssertionError"):
+        run(config, tmp_path / "vit")
 
 
 def test_a_module_stays_in_its_process(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ shard_size = 16
 architecture = "small-resnet-4"
 num_steps = 4
 batch_size = 8
+[evaluation]
+cas = true
 """
 
 
@@ -56,8 +58,8 @@ def test_metrics_have_the_published_schema(finished: Path) -> None:
     assert {"id", "outline", "duotone", "color", "pixel", "sketch", "images"} == {
         r["domain"] for r in metrics["results"]
     }
-    wanted = {"top1", "top5", "agreement", "ece", "vanished_classes", "precision", "recall", "density", "coverage",
-              "sym_precision", "sym_recall", "class_recall", "fd", "kid", "vendi"}  # fmt: skip
+    wanted = {"top1", "top5", "cas", "agreement", "ece", "vanished_classes", "precision", "recall", "density",
+              "coverage", "sym_precision", "sym_recall", "class_recall", "fd", "kid", "vendi"}  # fmt: skip
     assert wanted <= {row["metric"] for row in metrics["results"]}
     for row in metrics["results"]:
         assert set(row) == {"method", "seed", "domain", "metric", "value", "n", "ci95"}

@@ -1,10 +1,11 @@
-"""From Python: the same run as on the command line, with a teacher that is a module of yours.
+"""From Python: the same run as on the command line, with a teacher, or a student, that is a module of yours.
 
 from prismkd.api import run
 from prismkd.config import Config
 from prismkd.teachers import Preprocessing
 
-run(Config(classes="names.txt"), "runs/mine", teacher=network.eval(), preprocessing=Preprocessing(3, (224, 224)))
+run(Config(classes="names.txt"), "runs/mine", teacher=network.eval(), preprocessing=Preprocessing(3, (224, 224)),
+    student=lambda: MyNetwork(num_classes=10))
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prismkd import prompting, stages, synthesizing
 from prismkd.config import Config
 from prismkd.config_file import check_config
 from prismkd.directory import run_folder
+from prismkd.distillation.student import Factory
 from prismkd.errors import UserError
 from prismkd.prompts.diversify import classes_of
 from prismkd.run import held, open_run, silent
@@ -26,8 +28,9 @@ STAGES = (prompting.prompts, synthesizing.synthesize, stages.distill_students, s
 
 
 def run(
-    config: Config, out: Path | str, *, teacher: nn.Module | None = None, preprocessing: Preprocessing | None = None
-) -> Path:
+    config: Config, out: Path | str, *, teacher: nn.Module | None = None, preprocessing: Preprocessing | None = None,
+    student: Factory | None = None,
+) -> Path:  # fmt: skip
     """All stages: prompts, synthesize, distill, evaluate, report. The same call again resumes.
 
     Args:
@@ -36,6 +39,10 @@ def run(
         teacher: a network in evaluation mode, of images as ``preprocessing`` gives them, to logits (batch, classes);
             None: what ``config.teacher`` names. Worker processes can't be given a module: those need a folder.
         preprocessing: from images (batch, channels, height, width) in [0, 1] to the teacher's input.
+        student: makes a new network, of images (batch, channels, height, width) in [0, 1] to logits (batch, classes),
+            at each call; None: what ``config.distillation.architecture`` names. Its weights are in the run's folder
+            (``seed-0/prism/student/model.safetensors``); commands that need the network itself, such as export, can't
+            build it.
 
     Returns:
         The path of the report.
@@ -49,7 +56,7 @@ def run(
     if teacher is not None:
         _check_one_process(config)
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
-    opened = open_run(config, directory, "prismkd.run", silent, teacher=given)
+    opened = open_run(config, directory, "prismkd.run", silent, teacher=given, student=student)
     with held(opened):
         for stage in STAGES:
             stage(opened)

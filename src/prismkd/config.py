@@ -221,13 +221,15 @@ class EvaluationConfig:
     """Measuring student and images."""
 
     source: str = "pictograms"
-    """``pictograms``; or a folder of class folders (or domain/class), webdataset shards, Parquet or a saved HF set."""
+    """``pictograms``; or class folders (or domain/class), split lists, webdataset shards, Parquet or a saved HF set."""
     shifted: tuple[str, ...] = ()
     """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
     id_domain: str = "id"
     """Which of the source's domains is the teacher's own; it is reported as ``id``."""
     image_size: int = 0
     """Pixels per side that images are cut to; 0 leaves them, or takes the teacher's size where they differ in size."""
+    cas: bool = False
+    """Train another student per method, on images and labels alone; its top-1 is the classification accuracy score."""
     restrict_below: float = 0.5
     """Domains with less than this share of the classes, as ImageNet-R and -A, are judged among their own; 0 is off."""
     real: str = "pictograms"

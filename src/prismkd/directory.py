@@ -12,6 +12,8 @@ from prismkd.config_file import config_from_dict
 from prismkd.errors import UserError
 from prismkd.shards import Storage
 
+STUDENT = "student"  # of a method, in its folder
+LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
 TEACHERS_MAP = "ensemble.safetensors"  # how several teachers are combined
 LAST_METHOD = "more"  # needs the seconds of plain and prism
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from prismkd.data import LabelledImages
+from prismkd.directory import LABELS_STUDENT, STUDENT
 from prismkd.evaluation import (
     BATCH,
     Batches,
@@ -28,7 +29,7 @@ from prismkd.evaluation import (
 from prismkd.run import Run
 from prismkd.shards import read_encoded, to_array, whole
 from prismkd.shards.samples import decode
-from prismkd.teachers import Classifier, load_classifier
+from prismkd.teachers import Classifier
 
 CEILING = "real-vs-real"
 
@@ -66,9 +67,11 @@ class Measurement:
     def evaluate(self, seed: int, method: str) -> dict[str, Any]:
         """One student, and the images that it learned from."""
         run, config = self.run, self.run.config.evaluation
-        student = load_classifier(run.folder(seed, method) / "student")
-        found = self._students(student, method, seed)
+        found = self._students(run.load_student(run.folder(seed, method) / STUDENT), method, seed)
         rows = found.rows
+        if config.cas:
+            of_labels = self._students(run.load_student(run.folder(seed, method) / LABELS_STUDENT), method, seed)
+            rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
         if run.judge is not None:
             seen = view(_training_batches(run, seed, method), run.teacher, run.judge)
             rows = rows + compare_images(seen, self.held_out, config.nearest_k, method, seed)

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from prismkd import __version__
 from prismkd.assets import asset
 from prismkd.config import Config
@@ -30,7 +32,7 @@ from prismkd.directory import (
     write_json,
 )
 from prismkd.distillation import new_student
-from prismkd.distillation.student import initial_weights
+from prismkd.distillation.student import Factory, initial_weights, name_of_module
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.lock import locked
@@ -39,7 +41,7 @@ from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, Ensemble, load_judge, load_teacher, weights_digest
+from prismkd.teachers import Classifier, Ensemble, load_classifier, load_judge, load_teacher, weights_digest
 from prismkd.teachers.ensemble import read_map
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
@@ -54,11 +56,16 @@ GROWS = "synthesis.images_per_class"  # may be raised: the images that are there
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory with its configuration; models are loaded when a stage first needs them."""
+    """One run directory with its configuration; models are loaded when a stage first needs them.
+
+    Attributes:
+        new_network: makes the students' networks; None: ``distillation.architecture`` names them.
+    """
 
     config: Config
     directory: Path
     track: Track
+    new_network: Factory | None = None
 
     @cached_property
     def classes(self) -> list[ClassName]:
@@ -78,6 +85,14 @@ class Run:
     def teacher_digest(self) -> str:
         """Which teacher this is; taken once, since all its weights are read."""
         return weights_digest(self.teacher)
+
+    def new_student(self, in_channels: int, seed: int) -> nn.Module:
+        """A student to train."""
+        return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
+
+    def load_student(self, folder: Path) -> Classifier:
+        """A trained one."""
+        return load_classifier(folder, self.new_network and self.new_network())
 
     @cached_property
     def generator(self) -> TextToImage:
@@ -148,11 +163,12 @@ def open_run(
     *,
     claim: bool = True,
     teacher: Classifier | None = None,
+    student: Factory | None = None,
 ) -> Run:
     """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
 
     With ``claim`` off nothing is written, and ``directory`` is only a name. A ``teacher`` takes the place of the one
-    that ``config`` names.
+    that ``config`` names, and what ``student`` makes that of its architecture.
 
     Raises:
         UserError: bad input, or the directory belongs to a run with another configuration.
@@ -163,7 +179,9 @@ def open_run(
     config = _with_absolute_storage(config)
     if teacher is not None:
         config = replace(config, teacher=f"module {weights_digest(teacher)}")
-    run = Run(config, directory, track)
+    if student is not None:
+        config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
+    run = Run(config, directory, track, student)
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
@@ -273,7 +291,8 @@ def _check_inputs(run: Run) -> None:
     _ = run.teacher, run.judge, run.real, run.real_training
     generator_folder(run.config.generator)
     resolve_device(run.config.generator.device)
-    new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
+    if run.new_network is None:
+        new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
     if run.config.distillation.initial:
         initial_weights(run.config.distillation.initial)
     _check_diversity(run.config, len(run.classes))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from accelerate import PartialState
 
 from prismkd import __version__
+from prismkd.config import Config, DistillationConfig
 from prismkd.data import LabelledImages
-from prismkd.directory import read_json, read_record, write_json
-from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
+from prismkd.directory import LABELS_STUDENT, STUDENT, read_json, read_record, write_json
+from prismkd.distillation import TrainingSet, distill, open_images, to_bytes
+from prismkd.distillation.student import check_student
 from prismkd.evaluating import Measurement
 from prismkd.prompts import plain_plan
 from prismkd.run import Run, silent
@@ -51,10 +54,10 @@ def distill_students(run: Run) -> None:
     Under `accelerate launch` all processes train together, and the first one alone writes.
     """
     processes = PartialState()
-    left = [(seed, method) for seed, method in run.jobs if not _is_trained(run, seed, method)]
+    left = [(*job, name) for job in run.jobs for name in recipes(run.config) if not _is_trained(run, *job, name)]
     processes.wait_for_everyone()  # before the first student appears
-    for seed, method in left:
-        folder, data = run.folder(seed, method) / "student", training_set(run, seed, method)
+    for seed, method, name in left:
+        folder, data = run.folder(seed, method) / name, training_set(run, seed, method)
         if processes.is_main_process and (folder / "log.json").is_file():
             _set_aside(folder, read_json(folder / "log.json")["images"])
         processes.wait_for_everyone()
@@ -62,11 +65,20 @@ def distill_students(run: Run) -> None:
         processes.wait_for_everyone()
 
 
+def recipes(config: Config) -> dict[str, DistillationConfig]:
+    """How each of a method's students is trained, by its folder's name."""
+    found = {STUDENT: config.distillation}
+    if config.evaluation.cas:
+        found[LABELS_STUDENT] = replace(config.distillation, hard_label_weight=1.0, feature_weight=0.0)
+    return found
+
+
 def _distill_student(run: Run, seed: int, method: str, data: TrainingSet, folder: Path, writes: bool) -> None:
-    config = run.config.distillation
-    in_channels = data.images.image_shape[0]
-    student = new_student(config, len(run.classes), in_channels, seed)
-    start, shown = time.monotonic(), f"student {method} (seed {seed})"
+    config = recipes(run.config)[folder.name]
+    shape = data.images.image_shape
+    student = run.new_student(shape[0], seed)
+    check_student(student, shape, len(run.classes))
+    start, shown = time.monotonic(), f"{folder.name} {method} (seed {seed})"
     with (run.track if writes else silent)(shown, config.num_steps) as progress:
         log = distill(student, run.teacher, data, config, seed, folder / "checkpoint.pt", progress)
     if not writes:
@@ -75,15 +87,15 @@ def _distill_student(run: Run, seed: int, method: str, data: TrainingSet, folder
     for text in warnings:
         warn(f"{shown}: {text}")
     save_classifier(folder, student, {"architecture": config.architecture, "num_classes": len(run.classes),
-                                      "in_channels": in_channels})  # fmt: skip
+                                      "in_channels": shape[0]})  # fmt: skip
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
                                      **log.to_dict(), "warnings": warnings})  # fmt: skip
     (folder / "checkpoint.pt").unlink()
 
 
-def _is_trained(run: Run, seed: int, method: str) -> bool:
+def _is_trained(run: Run, seed: int, method: str, name: str) -> bool:
     """Whether there is a student of all images that there are now."""
-    log = run.folder(seed, method) / "student" / "log.json"
+    log = run.folder(seed, method) / name / "log.json"
     return log.is_file() and read_json(log)["images"] == _num_images(run, seed, method)
 
 
@@ -101,11 +113,11 @@ def _real(run: Run) -> LabelledImages:
 
 def _set_aside(folder: Path, num_images: int) -> None:
     """Keep the student of fewer images, and its evaluation, under another name."""
-    kept, number = folder.with_name(f"student-{num_images}-images"), 1
+    kept, number = folder.with_name(f"{folder.name}-{num_images}-images"), 1
     while kept.exists():
         number += 1
-        kept = folder.with_name(f"student-{num_images}-images-{number}")
-    warn(f"images were added: the student of {num_images} is now in {kept}, and a new one is trained")
+        kept = folder.with_name(f"{folder.name}-{num_images}-images-{number}")
+    warn(f"images were added: the {folder.name} of {num_images} is now in {kept}, and a new one is trained")
     evaluation = folder.parent / "evaluation.json"
     if evaluation.is_file():
         evaluation.replace(folder / "evaluation.json")
@@ -164,8 +176,9 @@ def gather_metrics(run: Run) -> dict[str, Any]:
     for seed, method in run.jobs:
         folder = run.folder(seed, method)
         results += read_json(folder / "evaluation.json")["results"]
-        log = read_json(folder / "student" / "log.json")
-        timings.append(_timing("distill", method, seed, log["seconds"], log["images"]))
+        for stage, name in zip(("distill", "cas"), recipes(run.config), strict=False):
+            log = read_json(folder / name / "log.json")
+            timings.append(_timing(stage, method, seed, log["seconds"], log["images"]))
         if method != "real":
             record = read_json(folder / "synthesis.json")
             timings.append(_timing("synthesize", method, seed, record["seconds"], record["num_images"]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.directory import images_of, job_folder, jobs_of, read_record, recorded_config
+from prismkd.directory import STUDENT, images_of, job_folder, jobs_of, read_record, recorded_config
 from prismkd.lock import holder, is_locked, rank_locks
 from prismkd.shards import read_manifest, scan
 
@@ -77,7 +77,7 @@ def status_of(directory: Path) -> Status:
     rows = []
     for seed, method in jobs_of(config):
         folder = job_folder(directory, seed, method)
-        student = (folder / "student" / "log.json").is_file()
+        student = (folder / STUDENT / "log.json").is_file()
         evaluated = (folder / "evaluation.json").is_file()
         if method == "real":
             rows.append(JobStatus(seed, method, 0, 0, 0, 0, 0.0, None, 0, 0, student, evaluated))

@@ -61,6 +61,46 @@ def test_domain_folders(tmp_path: Path, write: Callable[..., Path]) -> None:
         load_domains(tmp_path, (), CLASSES)
 
 
+def test_split_lists(tmp_path: Path, write: Callable[..., Path]) -> None:
+    lines = dict[str, list[str]]()
+    for domain, offset in (("real", 0), ("clipart", 7)):
+        for place, label in enumerate(LABELS):
+            path = f"{domain}/{('tench', 'goldfish', 'white_shark')[label]}/an image {place}.jpg.png"
+            write(tmp_path / path, 30 * place + offset)
+            lines.setdefault(domain, []).append(f"{path} {label + 1}")  # PACS counts from 1: folders are surer
+        (tmp_path / f"{domain}_test.txt").write_text("\n".join(lines[domain]) + "\n\n")
+    images = load_domains(tmp_path / "*_test.txt", (), CLASSES, id_domain="real")
+    assert set(images.domains) == {"id", "clipart"}
+    assert values(images.domain("clipart")) == [(label, 30 * place + 7) for place, label in enumerate(LABELS)]
+    shifted = load_domains(tmp_path / "real_test.txt", (f"x={tmp_path / 'clipart_test.txt'}",), CLASSES, "real")
+    assert values(shifted.domain("x")) == values(images.domain("clipart"))
+
+
+def test_a_list_of_files_without_folders_goes_by_its_labels(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for place in range(6):
+        write(tmp_path / f"{place}.png", 40 * place)
+    (tmp_path / "val.txt").write_text("\n".join(f"{place}.png {label}" for place, label in enumerate(LABELS)))
+    images = load_labelled_images(tmp_path / "val.txt", CLASSES)
+    assert values(images) == EXPECTED and set(images.domains) == {"id"}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("a.png 0\nb.png 1\n", r"expected the 2 images of .*, found no .*b\.png \(1 in all\); put the images beside"),
+        ("a.png 3\n", r"expected labels from 0 to 2 in .*val\.txt, got 3"),
+        ("a.png\n", r"expected an image's path and its label in line 1 of .*val\.txt, .*got 'a\.png'; mend it"),
+        ("a.png dog\n", r"line 1 of .*val\.txt"),
+        ("\n", r"expected images in .*val\.txt, got none"),
+    ],
+)
+def test_wrong_lists_are_one_error(tmp_path: Path, write: Callable[..., Path], text: str, error: str) -> None:
+    write(tmp_path / "a.png", 40)
+    (tmp_path / "val.txt").write_text(text)
+    with pytest.raises(UserError, match=error):
+        load_labelled_images(tmp_path / "val.txt", CLASSES)
+
+
 def test_webdataset_shards_by_folder_pattern_and_braces(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     write_tar(tmp_path / "shard-000000.tar", draw, range(4))
     write_tar(tmp_path / "shard-000001.tar", draw, range(4, 6))

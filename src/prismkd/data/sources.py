@@ -13,14 +13,15 @@ from prismkd.data.folders import find_images
 from prismkd.data.found import Found
 from prismkd.data.images import LabelledImages, common_form
 from prismkd.data.labels import ClassLabels
+from prismkd.data.lists import find_in_lists
 from prismkd.data.tables import find_in_parquet, find_in_saved_dataset
 from prismkd.data.tars import find_in_tars
 from prismkd.errors import UserError
 
 ID = "id"
 LAYOUTS = (
-    "class folders, domain folders with class folders, shards of webdataset (*.tar), Parquet files, or a data set that "
-    "Hugging Face saved"
+    "class folders, domain folders with class folders, shards of webdataset (*.tar), Parquet files, a data set that "
+    "Hugging Face saved, or split lists (*.txt)"
 )
 
 
@@ -32,7 +33,8 @@ def load_labelled_images(
     Args:
         source: a folder of class folders, of domain folders with class folders (PACS, Office-Home, DomainNet), of
             webdataset shards (or a pattern such as ``test-{000..009}.tar``), of Parquet files (or one, or a pattern),
-            or one that Hugging Face's ``save_to_disk`` wrote. Images without a domain of their own are ``id``.
+            or one that Hugging Face's ``save_to_disk`` wrote; or a split list (``*.txt``). Images without a domain of
+            their own are ``id``.
         classes: the run's classes; a number of them where labels are numbers anyway.
         image_size: pixels per side, 0 as they are.
         usual_size: where images differ in size and ``image_size`` is 0.
@@ -112,6 +114,8 @@ def _find(source: str, classes: ClassLabels) -> Found:
     path = Path(source)
     if source.endswith(".tar"):
         return find_in_tars(source, classes)
+    if source.endswith(".txt"):
+        return find_in_lists(source, classes)
     if source.endswith(".parquet"):
         return find_in_parquet(source, classes)
     if path.is_dir():

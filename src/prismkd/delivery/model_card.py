@@ -16,7 +16,7 @@ from prismkd.card import escaped
 from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
-from prismkd.directory import job_folder, read_json, recorded_config
+from prismkd.directory import STUDENT, job_folder, read_json, recorded_config
 from prismkd.report.names import method_label, method_note
 from prismkd.report.run_directory import load_run
 from prismkd.report.scores import Result, score
@@ -142,14 +142,14 @@ def _introduction(method: str, delivered: dict[str, Any]) -> str:
 
 def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
     record = read_json(directory / "run.json")
-    log = read_json(job_folder(directory, seed, method) / "student" / "log.json")
+    log = read_json(job_folder(directory, seed, method) / STUDENT / "log.json")
     recipe, energy, generator = config.distillation, config.guidance, config.generator
     rows = {
         "method": f"{method_label(method)} ({method_note(method)}), seed {seed}",
         "teacher": _public(config.teacher),
         "images": f"{log['images']:,}" + (" real" if method == "real" else " synthetic"),
-        "distillation": f"{recipe.num_steps:,} steps of {recipe.batch_size} images, AdamW {recipe.learning_rate:g}, "
-        f"temperature {recipe.temperature:g}",
+        "distillation": f"{recipe.num_steps:,} steps of {recipe.batch_size} images, {recipe.optimizer} "
+        f"{recipe.learning_rate:g}, temperature {recipe.temperature:g}, hard labels {recipe.hard_label_weight:g}",
     }
     if method != "real":
         rows["generator"] = f"{_public(generator.source)} {generator.revision}".strip()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.directory import job_folder, jobs_of, read_json, recorded_config
+from prismkd.directory import STUDENT, job_folder, jobs_of, read_json, recorded_config
 from prismkd.errors import UserError
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
@@ -26,7 +26,7 @@ def student_of(directory: Path, method: str, seed: int | None) -> tuple[Path, in
     if (seed, method) not in jobs:
         known = ", ".join(f"--method {name} --seed {number}" for number, name in jobs)
         raise UserError(f"expected a student of {directory}, got method {method} and seed {seed}; use one of {known}")
-    folder = job_folder(directory, seed, method) / "student"
+    folder = job_folder(directory, seed, method) / STUDENT
     if not (folder / "log.json").is_file():
         raise UserError(f"expected a trained student in {folder}, got none yet; run `prismkd distill` first")
     return folder, seed

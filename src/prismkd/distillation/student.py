@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,19 +16,62 @@ from prismkd.students import new_network
 from prismkd.synthesis import warn
 from prismkd.teachers.checkpoint import load_weights, read_state_dict
 
+Factory = Callable[[], nn.Module]  # of networks from images (batch, channels, height, width) in [0, 1] to logits
 
-def new_student(config: DistillationConfig, num_classes: int, in_channels: int, seed: int) -> nn.Module:
+
+def new_student(
+    config: DistillationConfig, num_classes: int, in_channels: int, seed: int, factory: Factory | None = None
+) -> nn.Module:
     """A student to train; the same seed gives the same initial weights for every method.
+
+    With a ``factory``, it is what that makes.
 
     Raises:
         UserError: no such architecture, or ``config.initial`` doesn't fit it.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        student = new_network(config.architecture, num_classes, in_channels=in_channels)
+        student = factory() if factory else new_network(config.architecture, num_classes, in_channels=in_channels)
     if config.initial:
         start_from(student, initial_weights(config.initial), config.initial)
     return student
+
+
+def name_of_module(factory: Factory) -> str:
+    """What stands for a user's own network as ``config.architecture``: its class, and a digest of its weights' shapes.
+
+    Raises:
+        UserError: it makes no networks, or the same one again and again.
+    """
+    with torch.random.fork_rng():
+        first, second = factory(), factory()
+    if not isinstance(first, nn.Module) or first is second:
+        got = "the same one twice" if first is second else type(first).__name__
+        raise UserError(f"expected a function that makes a new student at each call, got {got}; build it inside")
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in first.state_dict().items()]
+    return f"module {type(first).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]}"
+
+
+@torch.no_grad()
+def check_student(student: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Show a new student two black images (channels, height, width).
+
+    Raises:
+        UserError: it fails on them, or its answer isn't (2, num_classes) logits.
+    """
+    training, images = student.training, torch.zeros(2, *image_shape)
+    try:
+        logits = student.eval()(images)
+    except Exception as error:  # a model's own errors have no common type
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"expected a student that takes images {tuple(images.shape)}, got {type(error).__name__}: {reason}; choose "
+            "another distillation.architecture, or images of its size"
+        ) from None
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"expected logits {(2, num_classes)} of the student, got {found}; check its last layer")
+    student.train(training)
 
 
 def initial_weights(source: str) -> dict[str, Tensor]:

@@ -101,6 +101,7 @@ def _two(value: float) -> str:
 STUDENT_METRICS = {
     "top5": Metric("Top-5, %", "share of test images whose class is among the student's five best guesses", percent),
     "agreement": Metric("Agreement, %", "share of test images where student and teacher say the same", percent),
+    "cas": Metric("CAS, %", "top-1 of another student that learned from the images and their labels alone", percent),
     "ece": Metric("Calibration error, %", "how far the student's confidence is off; lower is better", percent, min),
     "vanished_classes": Metric("Lost classes", "classes that no test image is taken for; lower is better", _one, min),
     "present_classes": Metric("Classes judged", "of a domain that lacks many: answers among these only", _one, None),

@@ -27,7 +27,7 @@ from prismkd.report.scores import (
 )
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
-STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "evaluate")  # others come last
+STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")  # others come last
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) ->
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def load_classifier(folder: Path) -> Classifier:
+def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifier:
     """Load a classifier folder, in evaluation mode and without gradients for its weights.
+
+    A ``network`` gets the weights in place of one of the architecture that the folder names.
 
     Raises:
         UserError: a file is missing, isn't what its name says, or the weights don't fit the architecture.
@@ -41,11 +43,22 @@ def load_classifier(folder: Path) -> Classifier:
             "; add them"
         )
     config = {**_from_timm(config), **config}
-    arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
-    network = new_network(config["architecture"], config["num_classes"], **arguments)
+    if network is None:
+        network = _new_network(config, folder)
     path = folder / "model.safetensors"
     load_weights(network, read_state_dict(path), f"{config['architecture']} in {path}")
     return Classifier(network, config).eval().requires_grad_(False)
+
+
+def _new_network(config: dict[str, Any], folder: Path) -> nn.Module:
+    """Of the architecture that a folder names."""
+    if config["architecture"].startswith("module "):
+        raise UserError(
+            f"expected a network that prismkd can build, got {folder} of {config['architecture']!r}, which was given "
+            "from Python; load its model.safetensors into that there"
+        )
+    arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
+    return new_network(config["architecture"], config["num_classes"], **arguments)
 
 
 def read_folder_config(folder: Path) -> dict[str, Any]:

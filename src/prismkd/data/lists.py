@@ -1,0 +1,62 @@
+"""Split lists: text files with an image's path and its label on every line, as DomainNet, PACS and Caffe have them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from prismkd.data.found import Found, expand, file_at
+from prismkd.data.labels import ClassLabels
+from prismkd.data.numbers import check_labels
+from prismkd.errors import UserError
+
+
+def find_in_lists(pattern: str, classes: ClassLabels) -> Found:
+    """The images of all lists of a pattern such as ``domainnet/*_test.txt``.
+
+    A path is relative to its list, and reads ``domain/class/file``, ``class/file`` or ``file``; what has no domain is
+    of the domain ``id``. The class is its folder where all folders are called like classes, else the label, from 0.
+
+    Raises:
+        UserError: no such list, a line that isn't as above, an image that isn't there, or unknown classes.
+    """
+    rows = [row for path in expand(pattern) for row in _rows(path)]
+    missing = [path for path, _, _ in rows if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"expected the {len(rows)} images of {pattern}, found no {missing[0]} ({len(missing)} in all); "
+            "put the images beside the list, in the folders that it names"
+        )
+    found = Found()
+    for (path, parts, _), label in zip(rows, _labels(rows, classes, pattern), strict=True):
+        found.add(str(path), file_at(path), label, parts[-3] if len(parts) > 2 else "id")
+    return found
+
+
+Row = tuple[Path, tuple[str, ...], int]  # a file, its path's parts in the list, and its label
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"expected a text file, got {path}: {error}; check it") from None
+    rows = list[Row]()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            name, _, label = line.strip().rpartition(" ")
+            if not name or not label.isdecimal():
+                raise UserError(
+                    f"expected an image's path and its label in line {number} of {path}, such as real/dog/1.jpg 3, got "
+                    f"{line[:80]!r}; mend it"
+                )
+            parts = PurePosixPath(name.strip()).parts
+            rows.append((path.parent.joinpath(*parts), parts, int(label)))
+    return rows
+
+
+def _labels(rows: list[Row], classes: ClassLabels, source: str) -> list[int]:
+    folders = sorted({parts[-2] if len(parts) > 1 else "" for _, parts, _ in rows})
+    if not classes.know(folders):
+        return check_labels([label for _, _, label in rows], len(classes), source)
+    labels = dict(zip(folders, classes.of(folders, source), strict=True))
+    return [labels[parts[-2]] for _, parts, _ in rows]
