@@ -48,13 +48,6 @@ def test_cost_counts_every_probe() -> None:
     assert found.cost.images == 80 * 24 and found.cost.requests == 0
 
 
-def test_images_for_several_teachers_count_until_these_are_combined(tmp_path: Path) -> None:
-    config = Config(teacher="teachers.toml")
-    assert preview(config, 0).cost.teacher_probes == 100 * 24
-    (tmp_path / "ensemble.safetensors").touch()
-    assert preview(config, 0, tmp_path).cost.teacher_probes == 0 == preview(Config(), 0).cost.teacher_probes
-
-
 def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
     senses = given_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))

@@ -49,8 +49,6 @@ class PromptsConfig:
     """Vary what is drawn: sub-kinds, attributes, surroundings."""
     num_content_probes: int = 2
     """Images per content by which the teacher drops contents that lose the class; 0 keeps them all."""
-    num_teacher_probes: int = 100
-    """Images per class on which several teachers are combined; 0 takes the plain average of their logits."""
     domains: tuple[str, ...] = ()
     """How it is drawn, the teacher's own domain first; or "name: a phrase with {}"; empty: as suits the generator."""
     id_share: float = 0.25

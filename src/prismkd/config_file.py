@@ -123,7 +123,6 @@ def check_config(config: Config) -> None:
         "evaluation.restrict_below": config.evaluation.restrict_below,
         "prompts.num_probes": config.prompts.num_probes,
         "prompts.num_content_probes": config.prompts.num_content_probes,
-        "prompts.num_teacher_probes": config.prompts.num_teacher_probes,
         "prompts.max_senses": config.prompts.max_senses,
         "num_threads": config.num_threads,
         "synthesis.num_workers": config.synthesis.num_workers,

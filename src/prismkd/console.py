@@ -89,7 +89,6 @@ def print_preview(found: Preview) -> None:
     _print("Styles", ["domain", "images", "share"], rows, left=1)
     cost = found.cost
     rows = [["language model requests (class names only)", f"{cost.requests:,}"],
-            ["probe images for several teachers", f"{cost.teacher_probes:,}"],
             ["probe images for senses", f"{cost.sense_probes:,}"],
             ["probe images for contents, at most", f"{cost.content_probes:,}"],
             ["images of a plan", f"{cost.images:,}"],

@@ -14,7 +14,6 @@ from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
-TEACHERS_MAP = "ensemble.safetensors"  # how several teachers are combined
 LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.config import Config
-from prismkd.directory import TEACHERS_MAP
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
@@ -28,7 +27,6 @@ class Cost:
 
     Attributes:
         requests: to a language model.
-        teacher_probes: images on which several teachers are combined.
         sense_probes, content_probes: images that the teacher looks at before the first prompt is settled.
         images: of the plan.
         plans: methods times seeds that have so many images each; ``more`` has more.
@@ -36,7 +34,6 @@ class Cost:
     """
 
     requests: int
-    teacher_probes: int
     sense_probes: int
     content_probes: int
     images: int
@@ -46,7 +43,7 @@ class Cost:
     @property
     def total(self) -> int:
         """Images in all."""
-        return self.teacher_probes + self.sense_probes + self.content_probes + self.images * self.plans
+        return self.sense_probes + self.content_probes + self.images * self.plans
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,7 @@ class Preview:
                                  "all": self.balance(self.cost.images)},
             "images_per_domain": self.style_counts(),
             "contents_per_class": [len(subject.contents) for subject in self.plan.subjects],
-            "cost": {"language model requests": self.cost.requests, "teacher probes": self.cost.teacher_probes,
-                     "sense probes": self.cost.sense_probes,
+            "cost": {"language model requests": self.cost.requests, "sense probes": self.cost.sense_probes,
                      "content probes": self.cost.content_probes, "images": self.cost.images,
                      "plans": self.cost.plans, "images in all": self.cost.total},
             "hours": self.hours,
@@ -129,7 +125,6 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     distinct = sum(len({*own, PLAIN}) for own in contents)
     cost = Cost(
         requests=len(classes) if prompts.language_model.url and not decided else 0,
-        teacher_probes=prompts.num_teacher_probes * len(classes) if _joins(config, directory) else 0,
         sense_probes=0 if decided else prompts.num_probes * sum(len(sense.wordings) for sense in senses),
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
@@ -137,11 +132,6 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         pilot=round(prompts.pilot_share * num_images),
     )
     return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))
-
-
-def _joins(config: Config, directory: Path | None) -> bool:
-    """Whether several teachers are still to be combined."""
-    return config.teacher.endswith(".toml") and not (directory and (directory / TEACHERS_MAP).is_file())
 
 
 def _decided(directory: Path | None) -> dict[str, Any]:

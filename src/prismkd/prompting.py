@@ -11,14 +11,12 @@ from functools import partial
 from math import ceil
 
 import numpy as np
-import torch
 from PIL import Image
 
 from prismkd.config import DIVERSIFIED_METHODS
-from prismkd.directory import TEACHERS_MAP, read_json, write_json
+from prismkd.directory import read_json, write_json
 from prismkd.errors import UserError
 from prismkd.judging import Dropped, judge_contents, judge_pilot, judge_senses
-from prismkd.probes import PROBE_SEED, draw_unguided
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.diversify import contents_from_rows, contents_of_classes
 from prismkd.prompts.language_model import ask_about
@@ -27,8 +25,6 @@ from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.run import Run
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
 from prismkd.synthesis import Synthesizer, warn
-from prismkd.teachers import Ensemble
-from prismkd.teachers.ensemble import stack, write_map
 
 PROBE_SIDE = 96  # pixels; probes are kept to be looked at
 EXAMPLES_PER_CLASS = 3
@@ -36,7 +32,6 @@ EXAMPLES_PER_CLASS = 3
 
 def prompts(run: Run) -> None:
     """Choose senses and contents once per run, and write each method's plan."""
-    combine_teachers(run)
     num_images = run.config.synthesis.images_per_class * len(run.classes)
     for seed, method in run.jobs:
         path = run.folder(seed, method) / "prompts.json"
@@ -64,23 +59,6 @@ def load_plan(run: Run, seed: int, method: str) -> PromptPlan:
     return PromptPlan.from_dict(read_json(path)["plan"])
 
 
-# --- several teachers ------------------------------------------------------------------------------------------------
-
-
-def combine_teachers(run: Run) -> None:
-    """Where there are several teachers, learn once, on unguided images, how they are combined."""
-    path, count = run.directory / TEACHERS_MAP, run.config.prompts.num_teacher_probes * len(run.classes)
-    if not isinstance(run.teacher, Ensemble) or path.is_file() or count == 0:
-        return
-    start, plan = time.monotonic(), plain_plan(run.classes, PROBE_SEED, run.config.prompts.template)
-    wanted = [plan[index] for index in range(count)]
-    with run.track("combining the teachers", count) as progress:
-        batches = draw_unguided(wanted, Synthesizer(run.generator, run.teacher), progress)
-    found = stack(run.teacher, torch.cat(batches), torch.tensor([prompt.label for prompt in wanted]))
-    write_json(run.directory / "ensemble.json", {**found, "num_images": count, "seconds": time.monotonic() - start})
-    write_map(run.teacher, path)  # last: where it is, all is there
-
-
 # --- senses ----------------------------------------------------------------------------------------------------------
 
 
@@ -89,7 +67,6 @@ def senses(run: Run) -> list[Sense]:
     path, config = run.directory / "senses.json", run.config.prompts
     if path.is_file():
         return senses_from_rows(read_json(path)["senses"], path)
-    combine_teachers(run)
     start, drawn = time.monotonic(), list[Prompt]()
     found = _candidates(run)
     if config.num_probes:

@@ -20,7 +20,6 @@ from prismkd.config_file import config_from_dict
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.directory import (
     LAST_METHOD,
-    TEACHERS_MAP,
     images_of,
     is_used,
     job_folder,
@@ -41,8 +40,7 @@ from prismkd.prompts.aliases import names_of
 from prismkd.prompts.diversify import check_styles, classes_of, with_defaults
 from prismkd.shards import Storage, differences
 from prismkd.synthesis import check_channels
-from prismkd.teachers import Classifier, Ensemble, load_classifier, load_judge, load_teacher, weights_digest
-from prismkd.teachers.ensemble import read_map
+from prismkd.teachers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
@@ -74,12 +72,8 @@ class Run:
 
     @cached_property
     def teacher(self) -> Classifier:
-        """The teacher, checked against the class list; several combined as the prompts stage has learned."""
-        teacher = load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
-        path = self.directory / TEACHERS_MAP
-        if isinstance(teacher, Ensemble) and path.is_file():
-            read_map(teacher, path)
-        return teacher
+        """The teacher, checked against the class list."""
+        return load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
 
     @cached_property
     def teacher_digest(self) -> str:
