@@ -4,9 +4,9 @@ Usage: python -m benchmarks.federated [--out runs/federated]
 
 The teachers' families are disjoint and each knows 14 of the 24 classes; architectures and preprocessing differ too. No
 image leaves a teacher's owner: the student sees synthetic images only, drawn by `prismkd run` with the five as its
-teacher, and learns from the average of their logits and from the prompts' classes. Beside it stand each teacher alone and
-that average itself. Everything, the split of the classes
-included, is done anew for each of three seeds; a stopped run goes on. Results: ``benchmarks/results/federated.json``.
+teacher, and learns from the average of their logits and from the prompts' classes. Beside it stand each teacher alone
+and that average itself. Everything, the split of the classes included, is done anew for each of three seeds; a stopped
+run goes on. Results: ``benchmarks/results/federated.json``.
 """
 
 from __future__ import annotations
