@@ -15,6 +15,8 @@ import pytest
 from prismkd.assets import asset
 from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
 from prismkd.errors import UserError
+from prismkd.prompts import load_classes
+from prismkd.prompts.aliases import names_of
 
 CLASSES = ClassLabels([["tench", "n01440764"], ["goldfish", "n01443537"], ["white shark", "n01484850"]])
 LABELS = (0, 0, 1, 2, 2, 2)
@@ -183,6 +185,27 @@ def test_further_sets_become_domains(tmp_path: Path, write: Callable[..., Path],
     for wrong in (str(tmp_path), f"id={tmp_path / 'drawn'}", f"images={tmp_path / 'drawn'}"):
         with pytest.raises(UserError, match=r"expected NAME=PATH with a new name in evaluation\.shifted"):
             load_domains(tmp_path / "own", (wrong,), CLASSES, usual_size=8)
+
+
+LAYOUTS = {  # class list, id domain, files, their labels
+    "imagenet-v2": ("imagenet-1k", "id", ["10/a.jpeg", "2/b.jpeg", "999/c.jpeg"], [2, 10, 999]),
+    "imagenet-r": ("imagenet-1k", "id", ["n01443537/art_0.jpg", "n01484850/cartoon_3.jpg"], [1, 2]),
+    "imagenet-sketch": ("imagenet-1k", "id", ["n15075141/sketch_0.JPEG", "n01440764/sketch_1.JPEG"], [0, 999]),
+    "pacs": ("pacs", "photo", ["photo/dog/1.jpg", "art_painting/giraffe/2.jpg", "sketch/person/3.png"], [2, 0, 6]),
+    "office-home": ("office-home", "Real World", ["Art/Alarm_Clock/1.jpg", "Real World/Postit_Notes/2.jpg"], [0, 44]),
+    "domainnet": ("domainnet", "real", ["real/The_Eiffel_Tower/1.jpg", "sketch/zigzag/2.jpg"], [308, 344]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layouts_of_the_known_benchmarks(layout: str, tmp_path: Path, write: Callable[..., Path]) -> None:
+    source, id_domain, files, labels = LAYOUTS[layout]
+    for file in files:
+        write(tmp_path / file, 9)
+    images = load_domains(tmp_path, (), ClassLabels(names_of(load_classes(source))), id_domain)
+    assert sorted(images.labels.tolist()) == sorted(labels)
+    domains = {file.split("/")[0] for file in files} if id_domain != "id" else {"id"}
+    assert set(images.domains) == {"id" if domain == id_domain else domain for domain in domains}
 
 
 def test_nothing_is_not_mistaken_for_a_data_set(tmp_path: Path) -> None:
