@@ -23,6 +23,7 @@ from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
 from prismkd.augmentation import random_views
 from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.precision import fast_matmul
 from prismkd.students import count_parameters, new_network, predict
 from prismkd.teachers import save_classifier
 
@@ -40,7 +41,7 @@ JUDGE = {
 def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_rate: float) -> torch.nn.Module:
     """Train a classifier with augmentation, class-balanced batches and a cosine schedule."""
     extra = {"in_channels": config["in_channels"], **config.get("arguments", {})}
-    network = new_network(config["architecture"], config["num_classes"], **extra)
+    network = new_network(config["architecture"], config["num_classes"], **extra).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
     weights = 1.0 / torch.bincount(labels)[labels]
     for step in range(num_steps):
@@ -48,9 +49,9 @@ def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_r
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / num_steps))
         index = torch.multinomial(weights, 128, replacement=True)
-        x = random_views(images[index])
+        x = random_views(images[index]).contiguous(memory_format=torch.channels_last)
         x = (x - config["mean"][0]) / config["std"][0] if "mean" in config else x
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_matmul(images.device):
             loss = F.cross_entropy(network(x).float(), labels[index])
         optimizer.zero_grad()
         loss.backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -33,16 +32,19 @@ def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Pro
 
 
 @torch.no_grad()
-def predict_images(network: Callable[[Tensor], Tensor], batches: list[Tensor]) -> Tensor:
-    """Outputs (n, ...) of images in batches."""
-    return torch.cat([network(images) for images in batches])
+def _logits(view: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
+    """The teacher's logits (n, classes) of images in batches, which were drawn for ``labels`` (n,)."""
+    parts = labels.split([len(images) for images in batches])
+    return torch.cat([view.logits(*both) for both in zip(batches, parts, strict=True)])
 
 
+@torch.no_grad()
 def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float) -> float | None:
     """The quantile of the teacher's penultimate features on unguided images; None where ReAct is off."""
     if quantile >= 1:
         return None
-    features = predict_images(teacher.features, batches).flatten().sort().values  # torch.quantile stops at 16 M values
+    features = torch.cat([teacher.features(images) for images in batches])
+    features = features.flatten().sort().values  # torch.quantile stops at 16 M values
     return float(features[round(quantile * (len(features) - 1))])
 
 
@@ -62,7 +64,7 @@ def run_calibration(
     batches = draw_unguided(prompts, synthesizer, progress)
     threshold = _react_threshold(teacher, batches, config.react_quantile)
     view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
-    logits = predict_images(view.logits, batches)
+    logits = _logits(view, batches, synthesizer.labels_of(prompts))
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(

@@ -85,13 +85,16 @@ class Synthesizer:
         smooth = self.guidance is not None and self.guidance.smooth_backward
         return smooth_backward(self.viewer) if smooth else self.viewer
 
+    def labels_of(self, prompts: list[Prompt]) -> Tensor:
+        """The prompts' classes (batch,), on the generator's device."""
+        return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
+
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
         edit = None
         if self.guidance is not None and self.calibration is not None:
-            labels = torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
             decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            edit = EnergyGuidance(self.guide, decode, labels, self.calibration, self.guidance)
+            edit = EnergyGuidance(self.guide, decode, self.labels_of(prompts), self.calibration, self.guidance)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -155,7 +158,8 @@ class Synthesizer:
         images, edit = self.draw(prompts)
         images = quantized(images)
         with torch.no_grad():
-            return Drawn(images, self.viewer(images.to(self.generator.device)).cpu(), edit)
+            logits = self.viewer(images.to(self.generator.device), self.labels_of(prompts))
+        return Drawn(images, logits.cpu(), edit)
 
     def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
         """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""

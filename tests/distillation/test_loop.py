@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from torch.nn import functional as F
 from prismkd.augmentation import random_views
 from prismkd.config import DistillationConfig
 from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, distill, new_student
-from prismkd.distillation.state import Pupil
+from prismkd.distillation.state import Pupil, memory_format_of
 from prismkd.errors import UserError
 from prismkd.losses import feature_loss
 from prismkd.precision import fast_matmul
+from prismkd.students import SmallResNet
 from prismkd.teachers import Classifier
-from tests.distillation.worlds import ALL, CONFIG, bright_side, halves, ignore, mixture, sides
+from tests.distillation.worlds import ALL, CONFIG, BrightSide, bright_side, halves, ignore, mixture, sides
 
 
 class InterruptionError(Exception):
@@ -28,14 +30,15 @@ def reference(student: nn.Module, teacher: Classifier, images: Tensor, config: D
     """The loop that the published results were made with."""
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    student.train().to(memory_format=torch.channels_last)
+    layout = memory_format_of(student, images.device)
+    student.train().to(memory_format=layout)
     for step in range(config.num_steps):
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.num_steps // 20)) * cosine
         generator = torch.Generator().manual_seed(1_000_003 * seed + step)
         index = torch.randint(len(images), (config.batch_size,), generator=generator)
-        views = random_views(images[index], generator=generator).contiguous(memory_format=torch.channels_last)
+        views = random_views(images[index], generator=generator).contiguous(memory_format=layout)
         with fast_matmul(views.device):
             with torch.no_grad():
                 wanted = teacher(views)
@@ -80,6 +83,41 @@ def test_the_student_learns_the_teacher(tmp_path: Path) -> None:
     assert log.quarters[3] < log.quarters[0]
 
 
+class Told(Classifier):
+    """Remembers what it was told of the images; one list for all copies of it."""
+
+    told: ClassVar[list[Tensor | None]] = []
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.told.append(labels)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["online", "stored"])
+def test_the_teacher_is_told_what_the_images_show(tmp_path: Path, stored: bool) -> None:
+    teacher = Told(BrightSide(), {"num_classes": 2, "in_channels": 1}).requires_grad_(False)
+    images, labels = halves(), sides()
+
+    def told(data: TrainingSet, **settings: object) -> list[Tensor | None]:
+        Told.told.clear()
+        config = replace(CONFIG, num_steps=2, stored_logits=stored, **settings)  # type: ignore[arg-type]
+        distill(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
+        (tmp_path / "c.pt").unlink()
+        return list(Told.told)
+
+    assert all(found is None for found in told(TrainingSet(images)))
+    found = told(TrainingSet(images, labels))
+    if stored:
+        assert len(found) == 1 and found[0] is not None and torch.equal(found[0], labels)
+        return
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randint(len(images), (CONFIG.batch_size,), generator=generator)
+    assert len(found) == 2 and found[0] is not None and torch.equal(found[0], F.one_hot(labels[first], 2).float())
+    (mixed, _) = told(TrainingSet(images, labels), mixup=1.0)
+    assert mixed is not None and torch.allclose(mixed.sum(1), torch.ones(CONFIG.batch_size))
+    assert not torch.equal(mixed, mixed.round())
+
+
 def test_labels_alone_need_no_teacher(tmp_path: Path) -> None:
     config = replace(CONFIG, hard_label_weight=1.0)
     images = halves().transpose(2, 3)  # top and bottom: views are flipped, but not upside down
@@ -108,6 +146,13 @@ def test_with_all_recipes_on_resumed_equals_uninterrupted(tmp_path: Path, stored
     assert_equal(whole, resumed)
     assert first == second
     assert torch.load(tmp_path / "whole.pt", weights_only=True)["step"] == config.num_steps
+
+
+def test_few_channels_are_not_kept_last_where_that_overwrites_memory() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    narrow, wide = SmallResNet(2, 4), SmallResNet(2, 16)  # shortcuts of 1 x 1 convolutions with stride 2
+    assert memory_format_of(narrow, cpu) == torch.contiguous_format
+    assert memory_format_of(wide, cpu) == memory_format_of(narrow, cuda) == torch.channels_last
 
 
 def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:

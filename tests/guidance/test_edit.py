@@ -168,8 +168,8 @@ def test_react_clips_for_the_check_as_for_the_gradient() -> None:
     clipped = replace(HARD, react_threshold=0.1)
     plain, react = (TeacherEnergy(teacher(), c, PLAIN) for c in (HARD, clipped))
     labels = torch.arange(4) % 3
-    assert not torch.allclose(plain.logits(latents()), react.logits(latents()))
-    assert torch.allclose(react.satisfied(latents(), labels)[0], free_energy(react.logits(latents())))
+    assert not torch.allclose(plain.logits(latents(), labels), react.logits(latents(), labels))
+    assert torch.allclose(react.satisfied(latents(), labels)[0], free_energy(react.logits(latents(), labels)))
 
 
 def test_batch_norm_needs_a_teacher_that_has_it() -> None:

@@ -54,8 +54,40 @@ def test_it_is_the_plain_average_over_those_who_know() -> None:
     assert torch.allclose(ensemble(images), expected, atol=1e-6)
 
 
-def test_the_average_is_no_part_of_the_teachers_state() -> None:
-    assert not {"weight"} & set(Ensemble([member([0, 1])], [[0, 1]], 2).state_dict())
+def test_of_an_image_that_was_drawn_for_a_class_only_those_answer_who_know_it() -> None:
+    images = torch.rand(2, 1, 2, 2)
+    ensemble = Ensemble([member([0, 1]), member([2, 3])], [[0, 1], [1, 2]], 3)
+    pixels = images.flatten(1)
+    of_apple, of_bell = ensemble(images, torch.tensor([0, 1]))
+    first, second = pixels[0, [0, 1]]
+    assert torch.allclose(of_apple, torch.stack([first, second, torch.minimum(first, second)]))  # the least for a cat
+    expected = torch.stack([pixels[1, 0], (pixels[1, 1] + pixels[1, 2]) / 2, pixels[1, 3]])
+    assert torch.allclose(of_bell, expected)  # both know bells: as without a label
+
+
+def test_those_who_do_not_know_are_not_even_shown_the_image() -> None:
+    class Never(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise AssertionError(f"shown {len(images)} images")
+
+    never = Classifier(Never(), {"num_classes": 1, "in_channels": 1})
+    ensemble = Ensemble([member([0, 1]), never], [[0, 1], [2]], 3)
+    assert ensemble(torch.rand(2, 1, 2, 2), torch.tensor([0, 1])).shape == (2, 3)
+    with pytest.raises(AssertionError, match="shown 1 images"):
+        ensemble(torch.rand(2, 1, 2, 2), torch.tensor([0, 2]))
+
+
+def test_of_a_mixture_each_one_answers_by_the_share_that_it_knows() -> None:
+    images, shares = torch.rand(1, 1, 2, 2), torch.tensor([[0.75, 0.0, 0.25]])
+    ensemble = Ensemble([member([0, 1]), member([2, 3])], [[0, 1], [1, 2]], 3)
+    a, b, c, d = images.flatten()
+    assert torch.allclose(ensemble(images, shares)[0], torch.stack([a, 0.75 * b + 0.25 * c, d]))
+    whole = torch.eye(3)[[2]]
+    assert torch.equal(ensemble(images, whole), ensemble(images, torch.tensor([2])))
+
+
+def test_which_classes_they_know_is_no_part_of_the_teachers_state() -> None:
+    assert "known" not in Ensemble([member([0, 1])], [[0, 1]], 2).state_dict()
 
 
 def test_gradients_reach_the_image() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prismkd.augmentation import mix, rand_augment, random_views
 from prismkd.config import DistillationConfig
 from prismkd.distillation.report import TrainingLog, quarter_means, vanished_classes
-from prismkd.distillation.state import Pupil, State, teacher_width
+from prismkd.distillation.state import Pupil, State, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.errors import UserError
@@ -78,9 +78,10 @@ class _Training:
         _check_recipe(config, teacher, data, world, device)
         self.data, self.config, self.seed = data, config, seed
         self.accelerator, self.device, self.place = accelerator, device, next(student.parameters()).device
+        self.memory_format = memory_format_of(student, device)
         self.teacher: Classifier | None = None
         if teacher is not None:
-            self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=torch.channels_last)
+            self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=self.memory_format)
         self.rows = rows_of_process(config.batch_size, accelerator.process_index, world)
         student.train()
         width = 0
@@ -144,7 +145,7 @@ class _Training:
             generator = torch.Generator(self.device).manual_seed(generator.initial_seed())
         images = to_float(images.to(self.device, non_blocking=True))
         views = random_views(images, generator=generator, rows=self.rows, batch_size=self.config.batch_size)
-        return views.contiguous(memory_format=torch.channels_last)
+        return views.contiguous(memory_format=self.memory_format)
 
     def _mixed(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
         """MixUp or CutMix, where the recipe has one, and each view's shares of the images."""
@@ -157,28 +158,36 @@ class _Training:
     def _loss(self, model: nn.Module, views: Tensor, mixing: Tensor | None, places: Tensor) -> Tensor:
         """``(1 - a) T^2 KL + a CE(labels) + w feature loss``."""
         config, losses = self.config, list[Tensor]()
-        with self._precision(), torch.no_grad():
-            teacher_logits = self._teacher_logits(views, mixing, places)
-            wanted = self.teacher.features(views) if config.feature_weight and self.teacher is not None else None
         with self._precision():
             student_logits, features = model(views)
+        targets = self._targets(mixing, places, student_logits.shape[1])
+        with self._precision(), torch.no_grad():
+            teacher_logits = self._teacher_logits(views, mixing, places, targets)
+            wanted = self.teacher.features(views) if config.feature_weight and self.teacher is not None else None
         if teacher_logits is not None:
             kl = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
             losses.append(kl if config.hard_label_weight == 0 else (1 - config.hard_label_weight) * kl)
-        if config.hard_label_weight and self.data.labels is not None:
-            targets = nn.functional.one_hot(self.data.labels[places], student_logits.shape[1]).float().to(self.device)
-            targets = targets if mixing is None else mixing @ targets
+        if config.hard_label_weight and targets is not None:
             losses.append(config.hard_label_weight * nn.functional.cross_entropy(student_logits.float(), targets))
         if wanted is not None and features is not None:
             losses.append(config.feature_weight * feature_loss(features.float(), wanted.float()))
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _teacher_logits(self, views: Tensor, mixing: Tensor | None, places: Tensor) -> Tensor | None:
+    def _targets(self, mixing: Tensor | None, places: Tensor, num_classes: int) -> Tensor | None:
+        """Shares of the classes (batch, classes) that were asked for in each view; None for images without labels."""
+        if self.data.labels is None:
+            return None
+        targets = nn.functional.one_hot(self.data.labels[places], num_classes).float().to(self.device)
+        return targets if mixing is None else mixing @ targets
+
+    def _teacher_logits(
+        self, views: Tensor, mixing: Tensor | None, places: Tensor, targets: Tensor | None
+    ) -> Tensor | None:
         """Of the views, or in fast mode of the images that they show; None where the recipe needs none."""
         if not self._asks_teacher:
             return None
         if self.stored is None:
-            return self._ask(views)
+            return self._ask(views, targets)
         logits = self.stored[places].to(self.device)
         return logits if mixing is None else mixed_logits(logits, mixing, self.config.temperature)
 
@@ -187,11 +196,11 @@ class _Training:
         return store(self._ask, self.data, self.config.stored_top_k, self.device, share, self.accelerator.gather)
 
     @torch.no_grad()
-    def _ask(self, images: Tensor) -> Tensor:
-        """The teacher's logits of images."""
+    def _ask(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The teacher's logits of images, and of what was asked for in them."""
         assert self.teacher is not None
         with self._precision():
-            return self.teacher(images)
+            return self.teacher(images, labels)
 
     def _precision(self) -> AbstractContextManager:
         name = self.config.mixed_precision

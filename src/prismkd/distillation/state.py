@@ -13,6 +13,8 @@ from prismkd.distillation.student import classifier_of
 from prismkd.shards import Storage
 from prismkd.teachers import Classifier
 
+ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AVX-512
+
 
 class Pupil(nn.Module):
     """The student, and for the feature loss a learned linear map from its features to the teacher's."""
@@ -55,7 +57,7 @@ class State:
     """
 
     def __init__(self, pupil: Pupil, config: DistillationConfig, device: torch.device) -> None:
-        self.pupil, self.config = pupil.to(device).to(memory_format=torch.channels_last), config
+        self.pupil, self.config = pupil.to(device).to(memory_format=memory_format_of(pupil, device)), config
         self.optimizer = new_optimizer(pupil, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision == "fp16")
         self.average = {name: tensor.clone() for name, tensor in pupil.student.state_dict().items()}
@@ -97,6 +99,20 @@ class State:
         self.scaler.load_state_dict(found["scaler"])
         self.average = {name: tensor.to(self.sums.device) for name, tensor in found["average"].items()}
         self.sums, self.step, self.rows = found["sums"].to(self.sums.device), found["step"], found["log"]
+
+
+def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """channels_last, which is faster, but where it isn't safe.
+
+    On a CPU, oneDNN's gradient of a strided 1 x 1 convolution of few channels in that format writes beyond its memory
+    (uxlfoundation/oneDNN issue 6035): with torch 2.14 on AVX2 the process hangs or dies.
+    """
+    if device.type == "cpu" and any(
+        isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
+        and layer.in_channels < ONEDNN_BLOCK for layer in network.modules()
+    ):  # fmt: skip
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def new_optimizer(pupil: nn.Module, config: DistillationConfig) -> torch.optim.Optimizer:

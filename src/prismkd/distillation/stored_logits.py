@@ -49,13 +49,13 @@ def compress(logits: Tensor, top_k: int) -> StoredLogits:
 
 
 def store(
-    teacher: Callable[[Tensor], Tensor], data: TrainingSet, top_k: int, device: torch.device,
+    teacher: Callable[[Tensor, Tensor | None], Tensor], data: TrainingSet, top_k: int, device: torch.device,
     share: tuple[int, int] = (0, 1), gather: Callable[[Tensor], Tensor] = lambda found: found,
 ) -> StoredLogits:  # fmt: skip
     """Ask the teacher about every image.
 
     Args:
-        teacher: images (batch, channels, height, width) in [0, 1] to logits.
+        teacher: images (batch, channels, height, width) in [0, 1], and their labels where known, to logits.
         top_k: largest number of logits kept per image.
         share: this process's number, and the number of processes, of which each asks about its part.
         gather: puts the parts of all processes, of equal length, behind each other.
@@ -63,10 +63,12 @@ def store(
     rank, world = share
     size = math.ceil(len(data) / world)
     places = torch.arange(rank * size, (rank + 1) * size).clamp_max(len(data) - 1)
+    looks = places.split(LOOK_SIZE)
+    asked = [None if data.labels is None else data.labels[own].to(device) for own in looks]
     with torch.no_grad():
         parts = [
-            compress(teacher(to_float(images.to(device))).float().cpu(), top_k)
-            for images in data.batches(places.split(LOOK_SIZE))
+            compress(teacher(to_float(images.to(device)), labels).float().cpu(), top_k)
+            for images, labels in zip(data.batches(looks), asked, strict=True)
         ]
 
     def whole(tensors: list[Tensor | None]) -> Tensor | None:

@@ -53,7 +53,7 @@ class TeacherEnergy:
 
     def satisfied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(batch,) free energies, and whether each image is under its target and of its own class."""
-        logits = self.logits(images)
+        logits = self.logits(images, labels)
         energy = free_energy(logits, self.config.temperature)
         return energy, (energy <= self._target(energy)[labels]) & (logits.argmax(1) == labels)
 
@@ -61,10 +61,10 @@ class TeacherEnergy:
         """The energy of the whole batch, a scalar: the sum over images (batch, channels, height, width) in [0, 1]."""
         if self.config.batch_norm_weight > 0:
             with _recorded_statistics(self.teacher) as statistics:
-                logits, features = self._logits_and_features(images)
+                logits, features = self._logits_and_features(images, labels)
             batch_term = self.config.batch_norm_weight * len(images) * self._batch_norm_term(statistics)
         else:
-            logits, features = self._logits_and_features(images)
+            logits, features = self._logits_and_features(images, labels)
             batch_term = torch.zeros((), device=images.device)
         total = self._of_logits(logits, labels).sum() + batch_term
         if self.config.prototype_weight > 0:
@@ -74,9 +74,9 @@ class TeacherEnergy:
             total = total + self.config.diversity_weight * repulsion_energy(features, labels)
         return total
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor, labels: Tensor) -> Tensor:
         """The teacher's logits (batch, classes), from clipped features where ReAct is on."""
-        return self._logits_and_features(images)[0]
+        return self._logits_and_features(images, labels)[0]
 
     def _of_logits(self, logits: Tensor, labels: Tensor) -> Tensor:
         config, name = self.config, self.config.energy
@@ -87,11 +87,11 @@ class TeacherEnergy:
             return free_energy(logits, config.temperature)
         return {"joint": joint_energy, "conditional": conditional_energy, "elucd": elucd_energy}[name](logits, labels)
 
-    def _logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits_and_features(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and penultimate features where a term needs them (else empty)."""
         threshold = self.calibration.react_threshold
         if threshold is None and self.config.prototype_weight == 0 and self.config.diversity_weight == 0:
-            return self.teacher(images), images.new_empty(0)
+            return self.teacher(images, labels), images.new_empty(0)
         features = self.teacher.features(images)
         return self.teacher.head(features if threshold is None else react(features, threshold)), features
 

@@ -37,7 +37,14 @@ class Classifier(nn.Module):
         resize = self.preprocess.resize or self.preprocess.crop
         return resize if resize is None or isinstance(resize, int) else max(resize)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (batch, num_classes).
+
+        Args:
+            images: (batch, channels, height, width) in [0, 1].
+            labels: what the images were drawn to show, where that is known: classes (batch,), or shares of them
+                (batch, num_classes). One teacher answers the same without; of several, those who know the class answer.
+        """
         found = self.network(self.preprocess(images))
         return getattr(found, "logits", found)
 

@@ -30,11 +30,14 @@ from prismkd.teachers.classifier import Classifier
 class Ensemble(Classifier):
     """Members with their outputs' places among the classes, seen from outside as one ``Classifier``.
 
-    ``f(x) = W [f_1(x) ... f_M(x)]``, where ``f_m`` are the logits of member m for classes of ours, and ``W`` (classes,
-    all of these) takes each class's mean.
+    A class's logit is the mean over the members that know the class; of an image that was drawn for a class, over those
+    of them that know this class too. What none of these knows gets the smallest logit of what they do know.
+
+    Attributes:
+        known: (members, classes), 1 where a member knows a class.
     """
 
-    weight: Tensor
+    known: Tensor
 
     def __init__(self, members: Sequence[Classifier], columns: Sequence[Sequence[int]], num_classes: int) -> None:
         """``columns``: for each member, the class of each of its outputs; -1 for those that are none of ours."""
@@ -43,14 +46,29 @@ class Ensemble(Classifier):
         self.members = list(members)
         for number, own in enumerate(columns):
             self.register_buffer(f"columns_{number}", torch.tensor(own))
-        places = torch.cat([self._known(number)[1] for number in range(len(members))])
-        total = F.one_hot(places, num_classes).float()
-        average = (total / total.sum(0).clamp(min=1)).T.contiguous()
-        self.register_buffer("weight", average, persistent=False)  # the teachers' digest is of what their owners gave
+        known = torch.zeros(len(members), num_classes)
+        for number in range(len(members)):
+            known[number, self._known(number)[1]] = 1.0
+        self.register_buffer("known", known, persistent=False)  # the teachers' digest is of what their owners gave
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = [member(images)[:, self._known(number)[0]] for number, member in enumerate(self.members)]
-        return F.linear(torch.cat(logits, dim=1), self.weight)
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        asked = self._asked(images, labels)
+        said = images.new_zeros(*asked.shape, self.num_classes)
+        for number, member in enumerate(self.members):
+            (rows,), (outputs, classes) = asked[:, number].nonzero(as_tuple=True), self._known(number)
+            if len(rows):
+                said[rows[:, None], number, classes] = member(images[rows])[:, outputs].to(said.dtype)
+        weight = asked[:, :, None] * self.known
+        total = weight.sum(dim=1)
+        mean = (weight * said).sum(dim=1) / total.where(total > 0, 1.0)
+        smallest = mean.masked_fill(total == 0, torch.inf).amin(dim=1, keepdim=True)
+        return mean.where(total > 0, smallest)
+
+    def _asked(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """(batch, members) how much each one's word counts: 1 or 0, and in between for mixtures of images."""
+        if labels is None:
+            return self.known.new_ones(len(images), len(self.members))
+        return (F.one_hot(labels, self.num_classes).to(self.known) if labels.ndim == 1 else labels) @ self.known.T
 
     def _known(self, number: int) -> tuple[Tensor, Tensor]:
         """A member's outputs that are classes of ours, and which classes they are."""
