@@ -33,7 +33,7 @@ from prismkd.students import predict
 from prismkd.teachers import Ensemble, load_teacher, save_classifier
 
 SEEDS = (0, 1, 2)
-NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 800
+NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 500
 HARD_LABEL_WEIGHT = 0.5  # chosen with teachers that lacked a part of their families, on the icons of these
 CENTERED = {"mean": [0.5], "std": [0.5]}
 TEACHERS: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.prompts.plan import Prompt, image_seed
 from prismkd.synthesis import Synthesizer, _warn_if_out_of_range, check_channels, run_shard
-from prismkd.teachers import Classifier
+from prismkd.teachers import Classifier, Ensemble
 
 
 class FakeGenerator:
@@ -150,6 +150,20 @@ def test_an_error_that_is_not_about_one_image_is_the_shards(tmp_path: Path) -> N
     with pytest.raises(RuntimeError, match="device-side assert"):
         drawn(Synthesizer(generator, TEACHER))  # type: ignore[arg-type]
     assert len(generator.sizes) == 1 + 3 * 3, "three images are tried alone, then it is clear"
+
+
+def test_of_several_teachers_those_judge_an_image_that_know_its_class() -> None:
+    def judged(value: float) -> list[float]:
+        second = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        nn.init.constant_(second[1].weight, value)
+        members = [TEACHER, Classifier(second, {"num_classes": 2, "in_channels": 1})]
+        ensemble = Ensemble(members, [[0, 1, -1], [1, 2]], 3)
+        samples = Synthesizer(FakeGenerator(lambda seed: False), ensemble).samples(prompts(3), lambda count: None)  # type: ignore[arg-type]
+        return [sample.metadata["energy_after"] for sample in samples]
+
+    first, second = judged(1.0), judged(2.0)
+    assert first[0] == second[0]  # the second teacher doesn't know class 0
+    assert first[1] != second[1] and first[2] != second[2]
 
 
 def test_provenance_of_every_image() -> None:

@@ -15,7 +15,7 @@ from prismkd.guidance import Calibration, EnergyGuidance, X0Map, edit_x0, rms
 from prismkd.guidance.diversity import repulsion_energy
 from prismkd.guidance.teacher_energy import TeacherEnergy
 from prismkd.students import SmallResNet
-from prismkd.teachers import Classifier, smooth_backward
+from prismkd.teachers import Classifier, Ensemble, smooth_backward
 
 MIDDLE = X0Map(1.0, -0.5, 0.0)
 PLAIN = GuidanceConfig(augment=False, num_views=1, strength=0.2)
@@ -23,14 +23,22 @@ HARD = Calibration([-99.0] * 3, -99.0, 0.0, [1] * 3)
 
 
 def teacher(seed: int = 0) -> Classifier:
+    return as_member(network(seed))
+
+
+def as_member(module: nn.Module) -> Classifier:
+    return Classifier(module, {"num_classes": 3, "in_channels": 1}).eval().requires_grad_(False)
+
+
+def network(seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = SmallResNet(3, 4)
-        for module in network.modules():
+        found = SmallResNet(3, 4)
+        for module in found.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2.0)
-    return Classifier(network, {"num_classes": 3, "in_channels": 1}).eval().requires_grad_(False)
+    return found
 
 
 def guidance(config: GuidanceConfig, count: int = 4, calibration: Calibration = HARD) -> EnergyGuidance:
@@ -65,6 +73,19 @@ def test_an_image_gets_the_same_edit_in_any_batch() -> None:
     together, alone = guidance(config)(latents(), MIDDLE), guidance(config, 1)(latents()[:1], MIDDLE)
     assert together is not None and alone is not None
     assert torch.allclose(together[:1], alone, atol=1e-5)
+
+
+def test_of_several_teachers_those_guide_an_image_that_know_its_class() -> None:
+    def edit(seed: int) -> Tensor:
+        members = [as_member(network(3)), as_member(network(seed))]
+        ensemble, labels = Ensemble(members, [[0, 1, -1], [-1, 1, 2]], 3), torch.tensor([0, 1])
+        delta = EnergyGuidance(ensemble, lambda x: x, labels, HARD, PLAIN)(latents(2), MIDDLE)
+        assert delta is not None
+        return delta
+
+    first, second = edit(4), edit(5)
+    assert torch.allclose(first[0], second[0])  # the second teacher doesn't know class 0
+    assert not torch.allclose(first[1], second[1])
 
 
 @pytest.mark.parametrize("option", [{}, {"adam": True}])

@@ -6,8 +6,8 @@ A file lists them:
     source = "hospital-a"             # whatever the setting `teacher` takes; a path is relative to the file
     classes = ["anchor", "bell", "-"] # its outputs in order; "-": none of ours; left out: the names that it carries
 
-What they say is averaged: each class's logit is the mean over the members that know the class. On Pictograms neither a
-weighting of the members by their free energy nor a map learned on synthetic images did better (docs/teachers.md).
+Each class's logit is the mean over the members that know the class. A member can't know that it doesn't know what it
+sees; but of an image that was drawn for a class, only the members that know this class are asked (docs/teachers.md).
 """
 
 from __future__ import annotations
