@@ -254,8 +254,7 @@ def federated_table(data: dict[str, Any]) -> str:
     """Teachers alone, together, and their students; top-1 over all classes."""
     rows, domains = data["rows"], ["id", "color", "duotone", "outline", "pixel", "sketch"]
     names = {"best single teacher": "the best teacher alone", "plain average": "plain average of the logits",
-             "teacher": "weighted by energy", "plain": "student, plain prompts", "eda": "student, EDA",
-             "prism": "student, PRISM"}  # fmt: skip
+             "plain": "student, plain prompts", "prism": "student, PRISM"}  # fmt: skip
     lines = [
         [
             text,
