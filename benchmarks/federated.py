@@ -96,7 +96,7 @@ def cell(out: Path, seed: int) -> list[dict[str, Any]]:
     teachers = train_teachers(folder / "teachers", seed)
     run = folder / "run"
     code = prismkd(["run", "--config", "configs/pictograms.toml", "--out", str(run), "--teacher", str(teachers),
-                    "--seeds", str(seed), "--methods", "plain", "prism",
+                    "--seeds", str(seed), "--methods", "prism",
                     "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT)])  # fmt: skip
     assert code == 0
     test = load_labelled_images(asset("test.parquet"), NUM_CLASSES)

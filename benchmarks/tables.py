@@ -254,7 +254,7 @@ def federated_table(data: dict[str, Any]) -> str:
     """Teachers alone, together, and their students; top-1 over all classes."""
     rows, domains = data["rows"], ["id", "color", "duotone", "outline", "pixel", "sketch"]
     names = {"best single teacher": "the best teacher alone", "plain average": "plain average of the logits",
-             "plain": "student, plain prompts", "prism": "student, PRISM"}  # fmt: skip
+             "prism": "student, PRISM"}  # fmt: skip
     lines = [
         [
             text,

@@ -54,15 +54,19 @@ def distill_students(run: Run) -> None:
     Under `accelerate launch` all processes train together, and the first one alone writes.
     """
     processes = PartialState()
-    left = [(*job, name) for job in run.jobs for name in recipes(run.config) if not _is_trained(run, *job, name)]
+    left = {job: [name for name in recipes(run.config) if not _is_trained(run, *job, name)] for job in run.jobs}
     processes.wait_for_everyone()  # before the first student appears
-    for seed, method, name in left:
-        folder, data = run.folder(seed, method) / name, training_set(run, seed, method)
-        if processes.is_main_process and (folder / "log.json").is_file():
-            _set_aside(folder, read_json(folder / "log.json")["images"])
-        processes.wait_for_everyone()
-        _distill_student(run, seed, method, data, folder, processes.is_main_process)
-        processes.wait_for_everyone()
+    for job, names in left.items():
+        if not names:
+            continue
+        data = training_set(run, *job)
+        for name in names:
+            folder = run.folder(*job) / name
+            if processes.is_main_process and (folder / "log.json").is_file():
+                _set_aside(folder, read_json(folder / "log.json")["images"])
+            processes.wait_for_everyone()
+            _distill_student(run, *job, data, folder, processes.is_main_process)
+            processes.wait_for_everyone()
 
 
 def recipes(config: Config) -> dict[str, DistillationConfig]:
