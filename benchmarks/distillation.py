@@ -38,7 +38,7 @@ from prismkd.shards import Sample, write_shard
 from prismkd.teachers import Classifier
 
 PARTS = ("loop", "stored")
-NUM_PAIRS, NUM_STEPS, SHARD = 5, 160, 480
+NUM_PAIRS, NUM_STEPS, SHARD = 3, 160, 480
 STORED_STEPS, STORED_SEEDS = 400, (0, 1, 2)
 SOURCES = {"memory": 1e9, "tars": 0.0}  # bytes that are kept in memory
 
