@@ -140,7 +140,9 @@ def main() -> None:
     measures = {"loop": loop, "stored": stored}
     for part in parser.parse_args().part or PARTS:
         recorded[part] = measures[part]()
-        write_results("distillation", "python -m benchmarks.distillation", STORED_SEEDS, recorded)
+        found = [name for name in PARTS if name in recorded]
+        command = " ".join(["python -m benchmarks.distillation", *(f"--part {name}" for name in found)])
+        write_results("distillation", command, STORED_SEEDS if "stored" in found else (), recorded)
         print(part, json.dumps(recorded[part]), flush=True)
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("pictograms", "eda", "dpe", "synthesis", "teachers")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation")),
 )
 
 
