@@ -35,7 +35,7 @@ def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Pro
 def _logits(view: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
     """The teacher's logits (n, classes) of images in batches, which were drawn for ``labels`` (n,)."""
     parts = labels.split([len(images) for images in batches])
-    return torch.cat([view.logits(*both) for both in zip(batches, parts, strict=True)])
+    return torch.cat([view.logits(images, own.to(images.device)) for images, own in zip(batches, parts, strict=True)])
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def run_calibration(
     batches = draw_unguided(prompts, synthesizer, progress)
     threshold = _react_threshold(teacher, batches, config.react_quantile)
     view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
-    logits = _logits(view, batches, synthesizer.labels_of(prompts))
+    logits = _logits(view, batches, torch.tensor([prompt.label for prompt in prompts]))
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(
