@@ -46,6 +46,14 @@ def test_outputs_find_their_classes_and_foreign_ones_are_dropped() -> None:
     assert ensemble.knows(0, torch.tensor([0, 1, 2])).tolist() == [True, False, True]
 
 
+def test_outputs_of_one_class_are_averaged() -> None:
+    images = torch.rand(4, 1, 2, 2)
+    ensemble, pixels = Ensemble([member([0, 1, 2])], [[0, 0, 1]], 2), images.flatten(1)
+    expected = torch.stack([(pixels[:, 0] + pixels[:, 1]) / 2, pixels[:, 2]], dim=1)
+    assert torch.allclose(ensemble(images), expected, atol=1e-6)
+    assert torch.allclose(ensemble(images, torch.zeros(4, dtype=torch.long)), expected, atol=1e-6)
+
+
 def test_it_is_the_plain_average_over_those_who_know() -> None:
     images = torch.rand(4, 1, 2, 2)
     ensemble = Ensemble([member([0, 1]), member([2, 3])], [[0, 1], [1, 2]], 3)

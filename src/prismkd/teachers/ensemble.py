@@ -34,7 +34,7 @@ class Ensemble(Classifier):
     of them that know this class too. What none of these knows gets the smallest logit of what they do know.
 
     Attributes:
-        known: (members, classes), 1 where a member knows a class.
+        known: (members, classes), how many outputs a member has for a class; 0 where it doesn't know it.
     """
 
     known: Tensor
@@ -48,7 +48,7 @@ class Ensemble(Classifier):
             self.register_buffer(f"columns_{number}", torch.tensor(own))
         known = torch.zeros(len(members), num_classes)
         for number in range(len(members)):
-            known[number, self._known(number)[1]] = 1.0
+            known[number] = torch.bincount(self._known(number)[1], minlength=num_classes)
         self.register_buffer("known", known, persistent=False)  # the teachers' digest is of what their owners gave
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -57,10 +57,11 @@ class Ensemble(Classifier):
         for number, member in enumerate(self.members):
             (rows,), (outputs, classes) = asked[:, number].nonzero(as_tuple=True), self._known(number)
             if len(rows):
-                said[rows[:, None], number, classes] = member(images[rows])[:, outputs].to(said.dtype)
+                own = member(images[rows])[:, outputs].to(said.dtype)
+                said[rows, number] = said.new_zeros(len(rows), self.num_classes).index_add(1, classes, own)
         weight = asked[:, :, None] * self.known
         total = weight.sum(dim=1)
-        mean = (weight * said).sum(dim=1) / total.where(total > 0, 1.0)
+        mean = (asked[:, :, None] * said).sum(dim=1) / total.where(total > 0, 1.0)
         smallest = mean.masked_fill(total == 0, torch.inf).amin(dim=1, keepdim=True)
         return mean.where(total > 0, smallest)
 
@@ -68,7 +69,9 @@ class Ensemble(Classifier):
         """(batch, members) how much each one's word counts: 1 or 0, and in between for mixtures of images."""
         if labels is None:
             return self.known.new_ones(len(images), len(self.members))
-        return (F.one_hot(labels, self.num_classes).to(self.known) if labels.ndim == 1 else labels) @ self.known.T
+        return (F.one_hot(labels, self.num_classes).to(self.known) if labels.ndim == 1 else labels) @ (
+            self.known > 0
+        ).to(self.known).T
 
     def _known(self, number: int) -> tuple[Tensor, Tensor]:
         """A member's outputs that are classes of ours, and which classes they are."""
