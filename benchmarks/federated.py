@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +65,26 @@ def known_classes(seed: int) -> list[list[int]]:
     return [sorted(order[[(start + step) % NUM_CLASSES for step in range(NUM_KNOWN)]].tolist()) for start in starts]
 
 
-def train_teachers(folder: Path, seed: int) -> Path:
-    """Train those that aren't there yet, each on its own icons; returns the list of all."""
+def icons() -> tuple[LabelledImages, list[str]]:
+    """All icons that teachers are trained on, and the family of each."""
     path = asset("real.parquet")
-    real, families = load_labelled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
+    return load_labelled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
+
+
+def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_STEPS) -> Path:
+    """Train those that aren't there yet, each on its own icons; returns the list of all."""
+    real, families = icons()
     owner, names, lines = owners(families), [item.name for item in load_classes("pictograms")], []
     for number, (settings, known) in enumerate(zip(TEACHERS, known_classes(seed), strict=True)):
-        mine = np.array([owner[family] == number for family in families]) & np.isin(real.labels.numpy(), known)
+        mine = np.array([owner[family] == number and family not in left_out for family in families])
+        mine &= np.isin(real.labels.numpy(), known)
         config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
         lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
         if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
             torch.manual_seed(1000 * seed + number)
             labels = torch.tensor([known.index(label) for label in real.labels[mine].tolist()])
             network = fit({k: v for k, v in config.items() if k != "input_size"}, _sized(real.images[mine], config),
-                          labels, NUM_STEPS, 2e-3)  # fmt: skip
+                          labels, num_steps, 2e-3)  # fmt: skip
             save_classifier(folder / f"teacher-{number}", network, config)
             print(f"seed {seed}, teacher {number}: {int(mine.sum())} icons", file=sys.stderr, flush=True)
     (folder / "teachers.toml").write_text("\n".join(lines))

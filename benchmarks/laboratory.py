@@ -46,7 +46,7 @@ class Laboratory:
 
     @cached_property
     def teacher(self) -> Classifier:
-        return load_teacher("pictograms", [item.name for item in self.classes])
+        return load_teacher(self.config.teacher, [item.name for item in self.classes])
 
     @cached_property
     def judge(self) -> Classifier:

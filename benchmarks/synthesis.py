@@ -117,7 +117,7 @@ def processes() -> dict[str, Any]:
         run = open_run(config, Path(folder) / "run", "benchmark", silent)
         prompts(run)
         prepare(run)
-        opened = OpenShards(run.directory, 0, "plain", num_threads=1)
+        opened = OpenShards(run.directory, 0, "plain", num_threads=1, trust=False)
         for _ in range(3):
             for number, found in speeds.items():
                 times = list[float]()

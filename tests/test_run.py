@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,32 @@ def test_the_same_command_again_changes_nothing(finished: Path) -> None:
     before = digests(finished)
     assert main(["run", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 0
     assert digests(finished) == before
+
+
+def test_the_folder_alone_goes_on_with_its_own_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digests(finished)
+    assert main(["run", "--out", str(finished)]) == 0
+    assert digests(finished) == before
+    capsys.readouterr()
+    assert main(["distill", "--out", str(finished), "--distillation.num-steps", "5"]) == 2
+    assert "another distillation.num_steps;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["distill", "repair"])
+def test_a_run_that_trusted_a_program_does_not_make_the_next_user_trust_it(
+    command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "received")
+    record = json.loads((out / "run.json").read_text())
+    record["config"] |= {"teacher": f"torchscript:{tmp_path / 'program.pt'}", "trust": True}
+    (out / "run.json").write_text(json.dumps(record))
+    (out / "seed-0" / "plain" / "student" / "log.json").unlink()
+    for name in ("shard-000001.tar", "ledger/shard-000001.json"):
+        (out / "seed-0" / "eda" / "images" / name).unlink()
+    assert main([command, "--out", str(out)]) == 2
+    assert "expected --trust for" in capsys.readouterr().err
+    assert main([command, "--out", str(out), "--trust"]) == 2
+    assert "got no program" in capsys.readouterr().err
 
 
 def test_a_lost_shard_is_drawn_again_bit_for_bit(finished: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ usage: prismkd COMMAND [--config FILE] --out DIR [settings]
 commands:
 {chr(10).join(f"  {name:11s} {text}" for name, text in COMMANDS.items())}
 
-Every stage skips what is done already: to resume, give the same command again.
+Every stage skips what is done already: to resume, give the same command again, or --out alone.
 `prismkd COMMAND --help` lists all settings. Example:
 
   prismkd run --config configs/demo.toml --out runs/demo
@@ -140,7 +141,7 @@ def _run_command(command: str, arguments: list[str]) -> None:
     if command == "repair" and out is not None:
         config = _own_config(out, file, rest)
     else:
-        config = _parse_settings(command, file, rest)
+        config = _parse_settings(command, file, rest, out)
     if command == "doctor":
         _doctor(config, as_json="--json" in options)
         return
@@ -166,10 +167,11 @@ def _own_config(out: Path, file: str | None, rest: list[str]) -> Config:
     """The settings that a run was started with, and no others."""
     from prismkd.directory import recorded_config
 
-    if file is not None or rest:
-        given = " ".join(["--config"] * (file is not None) + rest)
+    others = [argument for argument in rest if argument != "--trust"]
+    if file is not None or others:
+        given = " ".join(["--config"] * (file is not None) + others)
         raise UserError(f"expected --out DIR only, since the run's own settings hold, got {given}; leave them out")
-    return recorded_config(out)
+    return replace(recorded_config(out), trust="--trust" in rest)
 
 
 def _doctor(config: Config, *, as_json: bool) -> None:
@@ -215,7 +217,7 @@ def _dry_run(arguments: list[str]) -> None:
     number, rest = _take("--num-images", rest)
     if number is not None and not re.fullmatch("0*[1-9][0-9]{0,14}", number):
         raise UserError(f"expected a whole number from 1 to 10**15 for --num-images, got {number[:40]!r}; mend it")
-    config = _parse_settings("prompts", file, rest)
+    config = _parse_settings("prompts", file, rest, out)
     from prismkd.preview import preview
 
     found = preview(config, int(number or 0), out)
@@ -265,11 +267,18 @@ def _split_off(arguments: list[str]) -> tuple[str | None, Path | None, list[str]
     return file, run_folder(out) if out is not None else None, rest
 
 
-def _parse_settings(command: str, file: str | None, arguments: list[str]) -> Config:
-    """The file's settings, then the command line's on top: the last one wins."""
-    from prismkd.config_file import check_config, load_config
+def _parse_settings(command: str, file: str | None, arguments: list[str], out: Path | None) -> Config:
+    """The file's settings, or those of the run in ``out``; then the command line's on top: the last one wins.
 
-    config = load_config(Path(file)) if file is not None else Config()
+    Whoever made the run trusted its teacher; whether this user does, only the command says.
+    """
+    from prismkd.config_file import check_config, load_config
+    from prismkd.directory import is_run, recorded_config
+
+    if file is not None:
+        config = load_config(Path(file))
+    else:
+        config = replace(recorded_config(out), trust=False) if out is not None and is_run(out) else Config()
     if arguments:
         import tyro
 

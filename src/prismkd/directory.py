@@ -63,6 +63,11 @@ def images_of(config: Config, directory: Path, seed: int, method: str) -> Storag
     return Storage(f"{config.synthesis.storage.rstrip('/')}/seed-{seed}/{method}")
 
 
+def is_run(directory: Path) -> bool:
+    """Whether a run was started in this folder."""
+    return (directory / "run.json").is_file()
+
+
 def recorded_config(directory: Path) -> Config:
     """The configuration that a run was started with.
 

@@ -21,6 +21,7 @@ from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelle
 from prismkd.directory import (
     LAST_METHOD,
     images_of,
+    is_run,
     is_used,
     job_folder,
     jobs_of,
@@ -45,6 +46,7 @@ from prismkd.teachers import Classifier, load_classifier, load_judge, load_teach
 Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
 NO_MATTER = {  # settings that no result depends on
     "num_threads",
+    "trust",
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
     *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
@@ -250,7 +252,7 @@ def _record_growth(run: Run) -> None:
 
 def _with_pinned_generator(config: Config, directory: Path) -> Config:
     """The commit of a hub model: the run's own where it has one, else what the name stands for now."""
-    if (directory / "run.json").is_file() and not config.generator.revision:
+    if is_run(directory) and not config.generator.revision:
         recorded = recorded_config(directory).generator
         if recorded.source == config.generator.source:
             return replace(config, generator=replace(config.generator, revision=recorded.revision))

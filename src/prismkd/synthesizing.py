@@ -212,15 +212,15 @@ class OpenShards:
     seed: int
     method: str
     num_threads: int
+    trust: bool
 
     def __call__(self, device: str) -> Unit:
         """Load the models onto ``device``."""
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
         config = recorded_config(self.directory)
-        config = replace(config, generator=replace(config.generator, device=device))
-        return draws_shards(Run(config, self.directory, silent),
-                            self.seed, self.method)  # fmt: skip
+        config = replace(config, trust=self.trust, generator=replace(config.generator, device=device))
+        return draws_shards(Run(config, self.directory, silent), self.seed, self.method)
 
 
 def draws_shards(run: Run, seed: int, method: str) -> Unit:
@@ -272,11 +272,11 @@ def _workers(run: Run, seed: int, method: str, progress: Any) -> list[Any]:
     if config.synthesis.executor == "ray":
         from prismkd.executors.ray import ray_starters
 
-        opened = OpenShards(run.directory.absolute(), seed, method, config.num_threads)
+        opened = OpenShards(run.directory.absolute(), seed, method, config.num_threads, run.config.trust)
         return ray_starters(opened, number, config.synthesis.ray_address)
     number = number or len(devices)
     threads = config.num_threads or max(1, (os.cpu_count() or 1) // number)
-    opened = OpenShards(run.directory.absolute(), seed, method, threads)
+    opened = OpenShards(run.directory.absolute(), seed, method, threads, run.config.trust)
     return [partial(ProcessWorker, opened, devices[place % len(devices)]) for place in range(number)]
 
 

@@ -106,7 +106,8 @@ def decode(sample: Encoded) -> Sample:
     """The inverse of ``encode``."""
     picture = Image.open(io.BytesIO(sample.contents))
     mode = sample.metadata.get("mode", picture.mode)
-    return Sample(sample.index, np.asarray(picture.convert(mode)), sample.label, sample.metadata)
+    image = np.asarray(picture if mode == picture.mode else picture.convert(mode))
+    return Sample(sample.index, image, sample.label, sample.metadata)
 
 
 def _body(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
