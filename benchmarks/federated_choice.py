@@ -3,8 +3,8 @@
 Usage: python -m benchmarks.federated_choice [--seed S ...] [--out runs/federated-choice]
 
 Other teachers, each without up to 30 % of its icons, whole families of them, guide the images and teach the students;
-what was left out is the test. Stopped, it goes on; seeds may run side by side. Results, once all are there:
-``benchmarks/results/federated_choice.json``.
+what was left out is the test. Stopped, it goes on. Seeds may run side by side, each with its --seed; the command
+without writes ``benchmarks/results/federated_choice.json``.
 """
 
 from __future__ import annotations
@@ -90,16 +90,16 @@ class Choice:
 
     def _drawn(self, id_share: float, per_class: int) -> tuple[Tensor, Tensor]:
         """PRISM's images and their labels; as many as any candidate takes are drawn, once."""
-        path, count = self.cells.folder / f"images-{id_share}.npy", per_class * NUM_CLASSES
-        plan = self.laboratory.plan(self.seed, id_share)
+        path, count = self.cells.folder / f"images-{id_share}.npz", per_class * NUM_CLASSES
         if not path.is_file():
-            most = max(candidate[1] for candidate in CANDIDATES if candidate[0] == id_share)
-            wanted = [plan[i] for i in range(most * NUM_CLASSES)]
-            images = to_bytes(quantized(self.laboratory.synthesizer(guided=True).draw_all(wanted)))
+            plan = self.laboratory.plan(self.seed, id_share)
+            most = NUM_CLASSES * max(candidate[1] for candidate in CANDIDATES if candidate[0] == id_share)
+            drawn = self.laboratory.synthesizer(guided=True).draw_all([plan[i] for i in range(most)])
             with path.with_suffix(".tmp").open("wb") as file:
-                np.save(file, images.numpy())
+                np.savez(file, images=to_bytes(quantized(drawn)).numpy(), labels=labels_of(plan, most).numpy())
             path.with_suffix(".tmp").replace(path)
-        return torch.from_numpy(np.load(path)[:count]), labels_of(plan, count)
+        with np.load(path) as found:
+            return torch.from_numpy(found["images"][:count]), torch.from_numpy(found["labels"][:count])
 
     def _accuracy(self, network: nn.Module) -> float:
         return float((predict(network, self.images).argmax(1) == self.labels).float().mean())

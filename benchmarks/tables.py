@@ -265,6 +265,18 @@ def federated_table(data: dict[str, Any]) -> str:
     return table(["top-1 over all 24 classes", *domains], lines)
 
 
+def choice_table(data: dict[str, Any]) -> str:
+    """The federated settings that were tried, each seed's accuracy on the icons that no teacher saw."""
+    rows = data["rows"]
+    names = {"images_per_class": "images per class", "id_share": "ID share", "architecture": "student"}
+    lines = dict[tuple[str, ...], list[str]]()
+    for row in rows:
+        key = tuple(str(row.get(name, "")) for name in names)
+        lines.setdefault((row["who"], *key), []).append(f"{row['accuracy']:.3f}")
+    seeds = [f"seed {seed} ({n} icons)" for seed, n in dict.fromkeys((r["seed"], r["num_test"]) for r in rows)]
+    return table(["", *names.values(), *seeds], [[*key, *values] for key, values in lines.items()])
+
+
 def augmentation_table(data: dict[str, Any]) -> str:
     """Few real images with and without synthetic ones, taught by the teacher or by labels alone: top-1 per domain."""
     rows = data["rows"]
@@ -314,6 +326,7 @@ TABLES = {
     "engine": engine_table,
     "options": options_table,
     "federated": federated_table,
+    "choice": choice_table,
     "augmentation": augmentation_table,
     "loop": loop_table,
     "stored": stored_table,

@@ -79,10 +79,6 @@ class Ensemble(Classifier):
         outputs = (columns >= 0).nonzero().flatten()
         return outputs, columns[outputs]
 
-    def knows(self, number: int, labels: Tensor) -> Tensor:
-        """(n,) whether a member knows each of these classes."""
-        return torch.isin(labels, self._known(number)[1])
-
     def features(self, images: Tensor) -> Tensor:
         """All members' penultimate features side by side (batch, sum of widths)."""
         return torch.cat([member.features(images) for member in self.members], dim=1)
