@@ -266,15 +266,12 @@ def federated_table(data: dict[str, Any]) -> str:
 
 
 def choice_table(data: dict[str, Any]) -> str:
-    """The federated settings that were tried, each seed's accuracy on the icons that no teacher saw."""
-    rows = data["rows"]
+    """The federated settings that were tried: accuracy on the icons that no teacher saw."""
     names = {"images_per_class": "images per class", "id_share": "ID share", "architecture": "student"}
-    lines = dict[tuple[str, ...], list[str]]()
-    for row in rows:
-        key = tuple(str(row.get(name, "")) for name in names)
-        lines.setdefault((row["who"], *key), []).append(f"{row['accuracy']:.3f}")
-    seeds = [f"seed {seed} ({n} icons)" for seed, n in dict.fromkeys((r["seed"], r["num_test"]) for r in rows)]
-    return table(["", *names.values(), *seeds], [[*key, *values] for key, values in lines.items()])
+    lines = dict[tuple[str, ...], list[float]]()
+    for row in data["rows"]:
+        lines.setdefault((row["who"], *(str(row.get(name, "")) for name in names)), []).append(row["accuracy"])
+    return table(["", *names.values(), "top-1"], [[*key, over_seeds(values)] for key, values in lines.items()])
 
 
 def augmentation_table(data: dict[str, Any]) -> str:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,18 @@ def test_the_folder_alone_goes_on_with_its_own_settings(finished: Path, capsys: 
     capsys.readouterr()
     assert main(["distill", "--out", str(finished), "--distillation.num-steps", "5"]) == 2
     assert "another distillation.num_steps;" in capsys.readouterr().err
+
+
+def test_two_processes_train_one_student_also_without_a_gpu(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "copy")
+    (out / "seed-0" / "plain" / "student" / "log.json").unlink()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*launcher, "-m", "prismkd", "distill", "--out", str(out)], env=environment,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.stdout + done.stderr).count("student plain (seed 0): 4") == 1
+    assert (out / "seed-0" / "plain" / "student" / "log.json").is_file()
 
 
 @pytest.mark.parametrize("command", ["distill", "repair"])

@@ -318,7 +318,7 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
         "report": stages.report,
         "survival": stages.survival,
     }
-    helps = command == "distill" and int(os.environ.get("RANK", 0)) > 0  # of `accelerate launch`: the first one writes
+    helps = command == "distill" and int(os.environ.get("RANK", 0)) > 0  # of torchrun: the first one writes
     with _tracker() as track:
         shown = "prismkd " + " ".join([command, *sys.argv[2:]])
         run = open_run(config, out, shown, track, claim="--dry-run" not in options and not helps)

@@ -51,9 +51,9 @@ def survival(run: Run) -> None:
 def distill_students(run: Run) -> None:
     """Train every method's student; where images were added since, a new one.
 
-    Under `accelerate launch` all processes train together, and the first one alone writes.
+    Under `torchrun` or `accelerate launch` all processes train together, and the first one alone writes.
     """
-    processes = PartialState()
+    processes = PartialState(cpu=not torch.accelerator.is_available())  # else, without a GPU, each would be alone
     left = {job: [name for name in recipes(run.config) if not _is_trained(run, *job, name)] for job in run.jobs}
     processes.wait_for_everyone()  # before the first student appears
     for job, names in left.items():
