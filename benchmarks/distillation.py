@@ -5,8 +5,8 @@ Usage: python -m benchmarks.distillation [--part loop] [--part stored]
 
 The bare loop does the teacher's forward, the student's forward, backward and the optimizer's step, on the very views
 that prismkd's loop computes, made beforehand; prismkd's starts, keeps checkpoints and looks for lost classes at the
-end, which is a fixed cost. Both take turns, and the fastest of each are compared: whatever else a machine does only adds
-to the others. Every figure is a ratio within one run on one machine.
+end, which is a fixed cost. Both take turns, and the fastest of each are compared: whatever else a machine does only
+adds to the others. Every figure is a ratio within one run on one machine.
 Results go to ``benchmarks/results/distillation.json``.
 """
 
