@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from prismkd.shards import FORMATS, Encoded, Folder, Storage, channels_first, re
 from prismkd.shards.ledger import tar_name
 from prismkd.shards.samples import decode
 
-PREFETCH, NICENESS = 4, 10  # batches per worker, and its priority below the training's
+PREFETCH = 4  # batches per worker
 
 
 def open_images(folder: Folder, max_bytes: float, num_workers: int) -> tuple[Images, Tensor]:
@@ -112,13 +111,7 @@ class TarImages(Dataset):
 
     def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of each batch, in order."""
-        options = {"prefetch_factor": PREFETCH, "worker_init_fn": _yield_to_training} if self.num_workers else {}
+        options = {"prefetch_factor": PREFETCH} if self.num_workers else {}
         return iter(
             DataLoader(self, sampler=places, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
         )
-
-
-def _yield_to_training(worker: int) -> None:
-    """Batches are decoded ahead, in the time that the training leaves: where cores are few, its threads go first."""
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(NICENESS)
