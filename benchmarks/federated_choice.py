@@ -10,7 +10,6 @@ without writes ``benchmarks/results/federated_choice.json``.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_tea
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
 from prismkd.config import Config
-from prismkd.distillation import TrainingSet, distill, new_student, to_bytes
+from prismkd.distillation import TrainingSet, to_bytes
 from prismkd.students import predict
 from prismkd.synthesis import quantized
 
@@ -41,9 +40,8 @@ CANDIDATES = [  # id_share, images per class, student, hard_label_weight
 ]
 
 
-def left_out(seed: int) -> set[str]:
+def left_out(families: list[str], seed: int) -> set[str]:
     """Families in a random order, as long as their owner keeps 70 % of its icons."""
-    families = icons()[1]
     owner, sizes, rng, found = owners(families), Counter(families), np.random.default_rng(100 + seed), set[str]()
     for number in range(len(TEACHERS)):
         mine, taken = sorted(family for family in owner if owner[family] == number), 0
@@ -60,8 +58,9 @@ class Choice:
     """One seed's candidates, each measured once."""
 
     def __init__(self, out: Path, seed: int) -> None:
-        self.seed, self.cells, without = seed, Cells(out / f"seed-{seed}"), left_out(seed)
+        self.seed, self.cells = seed, Cells(out / f"seed-{seed}")
         real, families = icons()
+        without = left_out(families, seed)
         mask = torch.tensor([family in without for family in families])
         self.images, self.labels = real.images[mask], real.labels[mask]
         teachers = train_teachers(self.cells.folder / "teachers", seed, without, NUM_TEACHER_STEPS)
@@ -80,13 +79,8 @@ class Choice:
 
     def _student(self, id_share: float, per_class: int, architecture: str, weight: float) -> dict[str, Any]:
         recipe = replace(self.laboratory.recipe, architecture=architecture, hard_label_weight=weight)
-        images, labels = self._drawn(id_share, per_class)
-        student = new_student(recipe, NUM_CLASSES, 1, self.seed)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint = Path(folder, "checkpoint.pt")
-            distill(student, self.laboratory.teacher, TrainingSet(images, labels), recipe, self.seed, checkpoint,
-                    lambda count: None)  # fmt: skip
-        return {"accuracy": self._accuracy(student)}
+        data = TrainingSet(*self._drawn(id_share, per_class))
+        return {"accuracy": self._accuracy(self.laboratory.distil(data, self.seed, recipe=recipe))}
 
     def _drawn(self, id_share: float, per_class: int) -> tuple[Tensor, Tensor]:
         """PRISM's images and their labels; as many as any candidate takes are drawn, once."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from prismkd.assets import asset
 from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.distillation import distill, new_student
+from prismkd.distillation import TrainingSet, distill, new_student
 from prismkd.evaluation import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
@@ -113,12 +113,17 @@ class Laboratory:
         rows = evaluate_student(student, teacher or self.teacher, self.test, "", seed).rows
         return {row.domain: row.value for row in rows if row.metric == "top1"}
 
-    def distil(self, images: Tensor, seed: int, teacher: Classifier | None = None) -> nn.Module:
+    def distil(
+        self, images: Tensor | TrainingSet, seed: int, teacher: Classifier | None = None,
+        recipe: DistillationConfig | None = None,
+    ) -> nn.Module:  # fmt: skip
         """A student of the recipe."""
-        student = new_student(self.recipe, len(self.classes), images.shape[1], seed)
+        data = images if isinstance(images, TrainingSet) else TrainingSet(images)
+        recipe = recipe or self.recipe
+        student = new_student(recipe, len(self.classes), data.images.image_shape[0], seed)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
-            distill(student, teacher or self.teacher, images, self.recipe, seed, checkpoint, _ignore)
+            distill(student, teacher or self.teacher, data, recipe, seed, checkpoint, _ignore)
         return student
 
 

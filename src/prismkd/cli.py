@@ -268,17 +268,14 @@ def _split_off(arguments: list[str]) -> tuple[str | None, Path | None, list[str]
 
 
 def _parse_settings(command: str, file: str | None, arguments: list[str], out: Path | None) -> Config:
-    """The file's settings, or those of the run in ``out``; then the command line's on top: the last one wins.
-
-    Whoever made the run trusted its teacher; whether this user does, only the command says.
-    """
+    """The file's settings, or those of the run in ``out``; then the command line's on top: the last one wins."""
     from prismkd.config_file import check_config, load_config
     from prismkd.directory import is_run, recorded_config
 
     if file is not None:
         config = load_config(Path(file))
     else:
-        config = replace(recorded_config(out), trust=False) if out is not None and is_run(out) else Config()
+        config = recorded_config(out) if out is not None and is_run(out) else Config()
     if arguments:
         import tyro
 

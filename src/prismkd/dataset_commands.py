@@ -14,7 +14,7 @@ import tyro
 
 from prismkd import console
 from prismkd.delivery.student_folder import LAYOUTS
-from prismkd.directory import images_of, jobs_of, lasting, recorded_config, run_folder
+from prismkd.directory import images_of, is_run, jobs_of, lasting, recorded_config, run_folder
 from prismkd.errors import UserError
 from prismkd.export import export, merge
 from prismkd.shards import Finding, Storage, inspect, is_begun, read_manifest
@@ -178,7 +178,7 @@ def compare_(arguments: list[str], track: Track) -> None:
 
 def _is_run(out: str) -> bool:
     """Whether it is a run's folder, not one of shards; a run is always on a disk."""
-    return "://" not in out and Path(out, "run.json").is_file()
+    return "://" not in out and is_run(Path(out))
 
 
 def _data_sets(out: str) -> list[Storage]:

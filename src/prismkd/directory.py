@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,12 @@ def is_run(directory: Path) -> bool:
 
 
 def recorded_config(directory: Path) -> Config:
-    """The configuration that a run was started with.
+    """The configuration that a run was started with, but for ``trust``, which each command gives anew.
 
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    return config_from_dict(read_record(directory)["config"])
+    return replace(config_from_dict(read_record(directory)["config"]), trust=False)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def open_run(
     classes = json.loads(json.dumps([asdict(item) for item in run.classes]))
     if not claim:
         return run
-    if record.is_file():
+    if is_run(directory):
         started_with = read_record(directory)
         old = config_from_dict(started_with["config"])
         found = differences(json.loads(json.dumps(asdict(old))), resolved)

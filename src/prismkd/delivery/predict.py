@@ -11,7 +11,7 @@ import numpy as np
 
 from prismkd.delivery.image_files import UnreadableImageError, fit, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
-from prismkd.directory import read_json
+from prismkd.directory import is_run, read_json
 from prismkd.errors import UserError
 
 BATCH_SIZE = 64
@@ -86,7 +86,7 @@ def load_student(folder: Path, method: str, seed: int | None) -> Student:
     Raises:
         UserError: the folder is neither, or its files are damaged.
     """
-    if (folder / "run.json").is_file():
+    if is_run(folder):
         return _student_of_run(folder, method, seed)
     about = read_delivered(folder)
     logits = _load_weights(folder) if (folder / WEIGHTS).is_file() else _load_graph(folder, about)

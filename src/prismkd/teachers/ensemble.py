@@ -59,8 +59,7 @@ class Ensemble(Classifier):
             if len(rows):
                 own = member(images[rows])[:, outputs].to(said.dtype)
                 said[rows, number] = said.new_zeros(len(rows), self.num_classes).index_add(1, classes, own)
-        weight = asked[:, :, None] * self.known
-        total = weight.sum(dim=1)
+        total = asked @ self.known
         mean = (asked[:, :, None] * said).sum(dim=1) / total.where(total > 0, 1.0)
         smallest = mean.masked_fill(total == 0, torch.inf).amin(dim=1, keepdim=True)
         return mean.where(total > 0, smallest)
@@ -69,9 +68,8 @@ class Ensemble(Classifier):
         """(batch, members) how much each one's word counts: 1 or 0, and in between for mixtures of images."""
         if labels is None:
             return self.known.new_ones(len(images), len(self.members))
-        return (F.one_hot(labels, self.num_classes).to(self.known) if labels.ndim == 1 else labels) @ (
-            self.known > 0
-        ).to(self.known).T
+        shares = F.one_hot(labels, self.num_classes).to(self.known) if labels.ndim == 1 else labels
+        return shares @ self.known.clamp(max=1).T
 
     def _known(self, number: int) -> tuple[Tensor, Tensor]:
         """A member's outputs that are classes of ours, and which classes they are."""
