@@ -28,7 +28,7 @@ from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.data import load_labelled_images
 from prismkd.distillation import TrainingSet, distill, new_student, to_bytes
-from prismkd.synthesis import quantized
+from prismkd.synthesis.synthesizer import quantized
 
 SEEDS, NUM_STEPS = (0, 1, 2), 800
 REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE = 10, 50, 0.5

@@ -26,16 +26,16 @@ from torch import Tensor, nn
 from benchmarks.laboratory import Laboratory
 from benchmarks.publish import RESULTS, write_results
 from prismkd.assets import asset
-from prismkd.augmentation import random_views
+from prismkd.classifiers import Classifier
+from prismkd.classifiers.precision import fast_matmul
+from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
+from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
-from prismkd.evaluation import evaluate_student
-from prismkd.losses import distillation_loss
-from prismkd.precision import fast_matmul
+from prismkd.evaluation.students import evaluate_student
 from prismkd.shards import Sample, write_shard
-from prismkd.teachers import Classifier
 
 PARTS = ("loop", "stored")
 NUM_PAIRS, NUM_STEPS, SHARD = 5, 160, 480

@@ -24,16 +24,16 @@ from torch import Tensor
 from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import RESULTS, ROOT, write_results
-from prismkd.evaluation import evaluate_images
-from prismkd.judging import judge_pilot, sense_prompts
-from prismkd.probes import PROBE_SEED
+from prismkd.classifiers.networks import predict
+from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN
+from prismkd.prompts.judge import judge_pilot, sense_prompts
+from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, Wording, candidates
 from prismkd.prompts.styles import DOMAINS, own_phrase
 from prismkd.shards import to_array
-from prismkd.students import predict
-from prismkd.synthesis import Synthesizer, quantized
+from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
 SEEDS, JUDGE_SEED = (0, 1, 2), 8_000_000
 IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES = 50, 20, 16

@@ -28,15 +28,15 @@ from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import RESULTS, write_results
 from prismkd.assets import asset
+from prismkd.classifiers import Classifier, load_classifier, save_classifier
+from prismkd.classifiers.networks import predict
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
-from prismkd.energy import conditional_energy, free_energy
-from prismkd.evaluation import evaluate_images
+from prismkd.evaluation.images import evaluate_images
 from prismkd.guidance import Calibration
-from prismkd.students import predict
-from prismkd.survival import gains, survival_test
-from prismkd.synthesis import Synthesizer, quantized
-from prismkd.teachers import Classifier, load_classifier, save_classifier
+from prismkd.guidance.energy import conditional_energy, free_energy
+from prismkd.synthesis.survival import gains, survival_test
+from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
 SEEDS = (0, 1, 2)
 SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200, 400, 800, 1600)  # per class

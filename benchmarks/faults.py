@@ -28,11 +28,11 @@ from typing import Any
 
 from benchmarks.publish import RESULTS, ROOT, write_results
 from benchmarks.stand_in import OpenStandIns, prepared
-from prismkd.executors import Policy, Pool, units_of_rank
-from prismkd.executors.inline import InlineWorker
-from prismkd.executors.local import ProcessWorker
-from prismkd.lock import locked
+from prismkd.records.lock import locked
 from prismkd.shards import inspect, scan
+from prismkd.synthesis.workers import Policy, Pool, units_of_rank
+from prismkd.synthesis.workers.inline import InlineWorker
+from prismkd.synthesis.workers.process import ProcessWorker
 
 EXECUTORS = ("local", "array", "ray")
 NUM_IMAGES, SHARD_SIZE, DELAY, NUM_WORKERS = 240, 12, 0.008, 2
@@ -65,7 +65,7 @@ def _starters(executor: str, opened: OpenStandIns, address: str) -> Sequence[Cal
     if executor == "array":
         unit = opened("cpu")
         return [lambda: InlineWorker(unit, lambda count: None)]
-    from prismkd.executors.ray import ray_starters
+    from prismkd.synthesis.workers.ray import ray_starters
 
     return ray_starters(opened, NUM_WORKERS, address)
 

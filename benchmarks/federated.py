@@ -27,12 +27,12 @@ import torch
 from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import write_results
 from prismkd.assets import asset
+from prismkd.classes import load_classes
+from prismkd.classifiers import Ensemble, load_teacher, save_classifier
+from prismkd.classifiers.networks import predict
 from prismkd.cli import main as prismkd
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.directory import read_json
-from prismkd.prompts import load_classes
-from prismkd.students import predict
-from prismkd.teachers import Ensemble, load_teacher, save_classifier
+from prismkd.records.directory import read_json
 
 SEEDS = (0, 1, 2)
 NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 500

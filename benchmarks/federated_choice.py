@@ -25,10 +25,10 @@ from benchmarks.cells import Cells
 from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_teachers
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
+from prismkd.classifiers.networks import predict
 from prismkd.config import Config
 from prismkd.distillation import TrainingSet, to_bytes
-from prismkd.students import predict
-from prismkd.synthesis import quantized
+from prismkd.synthesis.synthesizer import quantized
 
 SEEDS = (0, 1)
 LEFT_OUT, NUM_TEACHER_STEPS, NUM_STEPS = 0.3, 800, 800

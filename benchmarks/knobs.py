@@ -25,13 +25,13 @@ from torch import Tensor
 
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
-from prismkd.augmentation import random_views
-from prismkd.energy import free_energy
+from prismkd.classifiers.networks import predict
+from prismkd.classifiers.views import random_views
+from prismkd.guidance.energy import free_energy
 from prismkd.metrics import vendi_score
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.styles import ICON_DOMAINS
-from prismkd.students import predict
-from prismkd.synthesis import Synthesizer, quantized
+from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.8, 1.2)
 SHARES = (0.0, 0.25, 0.5, 0.75)

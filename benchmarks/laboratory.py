@@ -12,20 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.assets import asset
+from prismkd.classes import ClassName, load_classes
+from prismkd.classifiers import Classifier, load_judge, load_teacher
 from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import TrainingSet, distill, new_student
-from prismkd.evaluation import evaluate_student
+from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
-from prismkd.judging import judge_contents, judge_senses
-from prismkd.probes import PROBE_SEED, run_calibration
-from prismkd.prompts import ClassName, Prompt, PromptPlan, diversified_plan, load_classes, plain_plan
-from prismkd.prompts.diversify import contents_of_classes, with_defaults
+from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
+from prismkd.prompts.dpe import contents_of_classes, with_defaults
+from prismkd.prompts.judge import judge_contents, judge_senses
+from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, given_senses
 from prismkd.shards import Sample
-from prismkd.synthesis import Synthesizer
-from prismkd.teachers import Classifier, load_judge, load_teacher
+from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Laboratory:
     def contents(self) -> list[list[str]]:
         """Of every class, without those that lose it."""
         found = contents_of_classes(self.senses, self.prompts)
-        return judge_contents(self.senses, found, self.prompts, self.generator, self._probe)[0]
+        return judge_contents(self.senses, found, self.prompts, self.generator.text_features, self._probe)[0]
 
     def _probe(self, name: str, wanted: list[Prompt]) -> Iterator[Sample]:
         return Synthesizer(self.generator, self.teacher).samples(wanted, _ignore)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prismkd.executors import Progress, Unit
 from prismkd.shards import Manifest, Sample, claim, read_manifest, write_shard
+from prismkd.synthesis.workers import Progress, Unit
 
 CLASSES = ("bell", "crane", "mouse")
 

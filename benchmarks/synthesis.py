@@ -33,7 +33,7 @@ SCANNED_SHARDS = 10_000
 def engine() -> dict[str, Any]:
     """Drawing to a verified shard on the disk, over the bare pipeline's images in memory, without and with guidance."""
     from benchmarks.laboratory import Laboratory
-    from prismkd.synthesis import Synthesizer, run_shard
+    from prismkd.synthesis.synthesizer import Synthesizer, run_shard
 
     laboratory = Laboratory()
     plan, size = laboratory.plan(0), laboratory.config.generator.batch_size
@@ -104,12 +104,12 @@ def options() -> dict[str, Any]:
 def processes() -> dict[str, Any]:
     """Two worker processes with one thread each over one, once their models are loaded."""
     from prismkd.config import Config, SynthesisConfig
-    from prismkd.executors import Policy, Pool
-    from prismkd.executors.local import ProcessWorker
-    from prismkd.prompting import prompts
-    from prismkd.run import open_run, silent
+    from prismkd.runs.drawing import OpenShards, prepare
+    from prismkd.runs.prompts import prompts
+    from prismkd.runs.run import open_run, silent
     from prismkd.shards import drop_shard
-    from prismkd.synthesizing import OpenShards, prepare
+    from prismkd.synthesis.workers import Policy, Pool
+    from prismkd.synthesis.workers.process import ProcessWorker
 
     config = Config(methods=("plain",), synthesis=SynthesisConfig(images_per_class=2 * NUM_SHARDS, shard_size=48))
     speeds: dict[int, list[float]] = {1: [], 2: []}
@@ -144,9 +144,9 @@ def memory() -> dict[str, Any]:
 
 def draw_stand_ins(num_images: int) -> None:
     """Draw, and print the peak memory of this process."""
-    from prismkd.executors import Policy, Pool
-    from prismkd.executors.inline import InlineWorker
     from prismkd.shards import scan
+    from prismkd.synthesis.workers import Policy, Pool
+    from prismkd.synthesis.workers.inline import InlineWorker
 
     with tempfile.TemporaryDirectory() as folder:
         shards = prepared(folder, num_images, MEMORY_SHARD)

@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from prismkd.prompts.wordnet import KINDS, SYNSETS, read_names
+from prismkd.classes.wordnet import KINDS, SYNSETS, read_names
 
 HEADER = (
     "# From WordNet 3.0, (c) 2006 Princeton University (see LICENSE): id, kind, parents, sense numbers of the lemmas\n"

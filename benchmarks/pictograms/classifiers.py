@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
-from prismkd.augmentation import random_views
+from prismkd.classifiers import save_classifier
+from prismkd.classifiers.networks import count_parameters, new_network, predict
+from prismkd.classifiers.precision import fast_matmul
+from prismkd.classifiers.views import random_views
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.precision import fast_matmul
-from prismkd.students import count_parameters, new_network, predict
-from prismkd.teachers import save_classifier
 
 TEACHER = {"architecture": "small-resnet-32x2", "num_classes": len(CLASSES), "in_channels": 1}
 JUDGE = {

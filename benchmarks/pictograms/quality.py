@@ -15,15 +15,16 @@ import torch
 
 from benchmarks.publish import write_results
 from prismkd.assets import asset
+from prismkd.classes import load_classes
+from prismkd.classifiers import load_classifier
 from prismkd.config import Config
 from prismkd.data import load_labelled_images
-from prismkd.evaluation import evaluate_images
+from prismkd.evaluation.images import evaluate_images
 from prismkd.generators import load_generator
-from prismkd.prompts import PromptPlan, load_classes
-from prismkd.prompts.diversify import template_plan, with_defaults
+from prismkd.prompts import PromptPlan
+from prismkd.prompts.dpe import template_plan, with_defaults
 from prismkd.prompts.senses import Sense, given_senses, names_alone
-from prismkd.synthesis import Synthesizer
-from prismkd.teachers import load_classifier
+from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
 

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prismkd import __version__, console
+from prismkd import __version__
+from prismkd.commands import console
 from prismkd.config import Config
 from prismkd.errors import UserError
 
 if TYPE_CHECKING:
-    from prismkd.run import Run
+    from prismkd.runs.run import Run
 
 COMMANDS = {
     "run": "all stages: prompts, synthesize, distill, evaluate, report",
@@ -40,7 +41,6 @@ COMMANDS = {
     "predict": "what a student sees on image files",
     "push-to-hub": "an exported student or data set to the Hugging Face hub, only with --yes",
     "survival": "does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
-    "bench": "`bench guidance`: what guidance costs, in FLOPs and seconds, beside its rivals",
 }
 SEQUENCES = {
     "run": ("prompts", "synthesize", "distill", "evaluate", "report"),
@@ -110,15 +110,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_command(command: str, arguments: list[str]) -> None:
+    if command == "bench":
+        raise UserError(
+            "expected a command, got bench, which is a program of the repository now; `python -m benchmarks.cost`"
+        )
     if command not in COMMANDS:
         import difflib
 
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"perhaps {near[0]}" if near else f"use one of {', '.join(COMMANDS)}"
         raise UserError(f"expected a command, got {command!r}; {hint}")
-    if command == "bench":
-        _bench(arguments)
-        return
     if command == "prompts" and "--dry-run" in arguments:
         _dry_run([argument for argument in arguments if argument != "--dry-run"])
         return
@@ -126,13 +127,13 @@ def _run_command(command: str, arguments: list[str]) -> None:
         _report(arguments)
         return
     if command in DATASET_COMMANDS:
-        from prismkd import dataset_commands
+        from prismkd.commands import dataset_commands
 
         with _tracker() as track:
             getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, track)
         return
     if command in STUDENT_COMMANDS:
-        from prismkd import student_commands
+        from prismkd.commands import student_commands
 
         getattr(student_commands, STUDENT_COMMANDS[command])(arguments)
         return
@@ -165,7 +166,7 @@ def _take_options(command: str, arguments: list[str]) -> tuple[dict[str, float],
 
 def _own_config(out: Path, file: str | None, rest: list[str]) -> Config:
     """The settings that a run was started with, and no others."""
-    from prismkd.directory import recorded_config
+    from prismkd.records.directory import recorded_config
 
     others = [argument for argument in rest if argument != "--trust"]
     if file is not None or others:
@@ -177,9 +178,9 @@ def _own_config(out: Path, file: str | None, rest: list[str]) -> Config:
 def _doctor(config: Config, *, as_json: bool) -> None:
     """Examine the teacher and print what was found; a failed check is an error."""
     _stay_offline(config)
-    from prismkd import doctor
+    from prismkd.classes.lists import classes_of
+    from prismkd.commands import doctor
     from prismkd.generators import resolve_device
-    from prismkd.prompts.diversify import classes_of
 
     named = config.teacher == "pictograms" or config.classes != "pictograms"  # else no list was given
     names = [item.name for item in classes_of(config)] if named else None
@@ -193,21 +194,12 @@ def _doctor(config: Config, *, as_json: bool) -> None:
 
 def _stay_offline(config: Config) -> None:
     """Nothing but a hub model ever needs the network; has to be said before the libraries are imported."""
-    from prismkd.teachers import needs_the_web
+    from prismkd.classifiers import needs_the_web
 
     named = (config.generator.source, config.generator.tiny_decoder)
     if not any("/" in name and not Path(name).exists() for name in named) and not needs_the_web(config.teacher):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def _bench(arguments: list[str]) -> None:
-    """The benchmarks that need no run directory."""
-    if not arguments or arguments[0] != "guidance":
-        raise UserError(f"expected `prismkd bench guidance`, got {' '.join(['bench', *arguments])!r}; add guidance")
-    from prismkd.bench import guidance
-
-    guidance.main(arguments[1:])
 
 
 def _dry_run(arguments: list[str]) -> None:
@@ -218,7 +210,7 @@ def _dry_run(arguments: list[str]) -> None:
     if number is not None and not re.fullmatch("0*[1-9][0-9]{0,14}", number):
         raise UserError(f"expected a whole number from 1 to 10**15 for --num-images, got {number[:40]!r}; mend it")
     config = _parse_settings("prompts", file, rest, out)
-    from prismkd.preview import preview
+    from prismkd.commands.preview import preview
 
     found = preview(config, int(number or 0), out)
     if as_json:
@@ -260,7 +252,7 @@ def _take(name: str, arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def _split_off(arguments: list[str]) -> tuple[str | None, Path | None, list[str]]:
     """Take --config and --out out of the arguments; what remains are settings."""
-    from prismkd.directory import run_folder
+    from prismkd.records.directory import run_folder
 
     file, rest = _take("--config", arguments)
     out, rest = _take("--out", rest)
@@ -269,8 +261,8 @@ def _split_off(arguments: list[str]) -> tuple[str | None, Path | None, list[str]
 
 def _parse_settings(command: str, file: str | None, arguments: list[str], out: Path | None) -> Config:
     """The file's settings, or those of the run in ``out``; then the command line's on top: the last one wins."""
-    from prismkd.config_file import check_config, load_config
-    from prismkd.directory import is_run, recorded_config
+    from prismkd.config.load import check_config, load_config
+    from prismkd.records.directory import is_run, recorded_config
 
     if file is not None:
         config = load_config(Path(file))
@@ -294,9 +286,11 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
     _stay_offline(config)
     import torch
 
-    from prismkd import prompting, stages, synthesizing
-    from prismkd.directory import lasting
-    from prismkd.run import held, open_run
+    from prismkd.records.directory import lasting
+    from prismkd.runs import drawing as synthesizing
+    from prismkd.runs import prompts as prompting
+    from prismkd.runs import stages
+    from prismkd.runs.run import held, open_run
 
     lasting(config.synthesis.storage)
     if config.num_threads:
@@ -340,7 +334,7 @@ def _execute(command: str, config: Config, out: Path, options: dict[str, float])
 
 
 def _estimate(run: Run, options: dict[str, float]) -> None:
-    from prismkd.estimating import estimate
+    from prismkd.commands.estimating import estimate
 
     found = estimate(run, options.get("--price", 0.0))
     if "--json" in options:

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from prismkd.assets import asset
-from prismkd.data import ClassLabels, LabelledImages, load_domains, load_labelled_images
+from prismkd.classes import load_classes
+from prismkd.classes.matching import ClassLabels, names_of
+from prismkd.data import LabelledImages, load_domains, load_labelled_images
 from prismkd.errors import UserError
-from prismkd.prompts import load_classes
-from prismkd.prompts.aliases import names_of
 
 CLASSES = ClassLabels([["tench", "n01440764"], ["goldfish", "n01443537"], ["white shark", "n01484850"]])
 LABELS = (0, 0, 1, 2, 2, 2)

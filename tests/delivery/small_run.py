@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
+from prismkd.classifiers import save_classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.config import Config, DistillationConfig, EvaluationConfig
-from prismkd.students import new_network
-from prismkd.teachers import save_classifier
 
 SIDE, NUM_IMAGES = 16, 24
 DOMAINS = ("id", "sketch")

@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 
 from prismkd.assets import asset
+from prismkd.classifiers import Classifier, load_classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.cli import main
 from prismkd.config import Config
 from prismkd.delivery import export_student as module
@@ -26,8 +28,6 @@ from prismkd.delivery.graph import compare, write_graph
 from prismkd.delivery.image_files import fit, read_image
 from prismkd.delivery.student_folder import read_delivered
 from prismkd.errors import UserError
-from prismkd.students import new_network
-from prismkd.teachers import Classifier, load_classifier
 from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
 
 NAMES = ["bell", "crane", "mouse"]

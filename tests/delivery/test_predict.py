@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from prismkd.classifiers import Classifier, load_classifier
+from prismkd.classifiers.networks import SmallResNet
 from prismkd.cli import main
 from prismkd.delivery.image_files import UnreadableImageError, find_images, fit, read_image
 from prismkd.errors import UserError
-from prismkd.students import SmallResNet
-from prismkd.teachers import Classifier, load_classifier
 from tests.delivery.small_run import SIDE, make_run
 
 NAMES = ["bell", "crane", "mouse"]

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prismkd.augmentation import random_views
+from prismkd.classifiers import Classifier
+from prismkd.classifiers.networks import SmallResNet
+from prismkd.classifiers.precision import fast_matmul
+from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, distill, new_student
+from prismkd.distillation.losses import feature_loss
 from prismkd.distillation.state import Pupil, memory_format_of
 from prismkd.errors import UserError
-from prismkd.losses import feature_loss
-from prismkd.precision import fast_matmul
-from prismkd.students import SmallResNet
-from prismkd.teachers import Classifier
 from tests.distillation.worlds import ALL, CONFIG, BrightSide, bright_side, halves, ignore, mixture, sides
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.config import Config, DistillationConfig
-from prismkd.config_file import check_config, load_config
+from prismkd.config.load import check_config, load_config
 from prismkd.errors import UserError
 
 RECIPES = Path(__file__).parents[2] / "configs" / "recipes"

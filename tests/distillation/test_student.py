@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from prismkd.classifiers import save_classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.config import DistillationConfig
 from prismkd.distillation import new_student
 from prismkd.errors import UserError
-from prismkd.students import new_network
-from prismkd.teachers import save_classifier
 
 CONFIG = DistillationConfig(architecture="small-resnet-4")
 

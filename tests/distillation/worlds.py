@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.distillation import TrainingSet
-from prismkd.teachers import Classifier
 
 CONFIG = DistillationConfig(architecture="small-resnet-4", num_steps=300, batch_size=16, learning_rate=5e-3)
 ALL = replace(

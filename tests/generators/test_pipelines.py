@@ -8,12 +8,12 @@ from accelerate import cpu_offload_with_hook
 from diffusers import DDPMScheduler, EulerDiscreteScheduler
 from torch import Tensor, nn
 
+from prismkd.classifiers import Classifier
 from prismkd.config import GeneratorConfig, GuidanceConfig
-from prismkd.energy import free_energy
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
-from prismkd.teachers import Classifier
+from prismkd.guidance.energy import free_energy
 
 from .tiny_pipelines import PAIRS, SIZE, build
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from prismkd.assets import asset
+from prismkd.classes import load_classes
+from prismkd.classifiers import Classifier, load_teacher
 from prismkd.config import Config, GuidanceConfig
 from prismkd.data import load_labelled_images
-from prismkd.energy import hinge_energy
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration, EnergyGuidance
-from prismkd.prompts import load_classes
-from prismkd.teachers import Classifier, load_teacher
+from prismkd.guidance.energy import hinge_energy
 
 NUM_CLASSES = 24
 

@@ -8,14 +8,13 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+from prismkd.classifiers import Classifier, Ensemble, smooth_backward
+from prismkd.classifiers.networks import SmallResNet
 from prismkd.config import GuidanceConfig
-from prismkd.energy import free_energy
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map, edit_x0, rms
-from prismkd.guidance.diversity import repulsion_energy
+from prismkd.guidance.energy import free_energy, repulsion_energy
 from prismkd.guidance.teacher_energy import TeacherEnergy
-from prismkd.students import SmallResNet
-from prismkd.teachers import Classifier, Ensemble, smooth_backward
 
 MIDDLE = X0Map(1.0, -0.5, 0.0)
 PLAIN = GuidanceConfig(augment=False, num_views=1, strength=0.2)

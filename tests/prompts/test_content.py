@@ -1,6 +1,7 @@
 """Contents: grammar, sub-kinds, near-duplicates."""
 
-from prismkd.prompts.class_files import NO_SYNSET
+from prismkd.classes.files import NO_SYNSET
+from prismkd.classes.wordnet import hyponyms
 from prismkd.prompts.content import (
     ICON_CONTENTS,
     KIND_CONTENTS,
@@ -10,7 +11,6 @@ from prismkd.prompts.content import (
     without_near_duplicates,
 )
 from prismkd.prompts.senses import Sense, Wording
-from prismkd.prompts.wordnet import hyponyms
 
 
 def sense(name: str, synset: str = "", contents: tuple[str, ...] = (), definition: str = "") -> Sense:

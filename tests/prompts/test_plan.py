@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
+from prismkd.classes.lists import ClassName
 from prismkd.config import PromptsConfig
 from prismkd.errors import UserError
 from prismkd.prompts import PromptPlan, diversified_plan, plain_plan
-from prismkd.prompts.classes import ClassName
-from prismkd.prompts.diversify import check_styles, with_defaults
+from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.prompts.plan import check_budget
 from prismkd.prompts.senses import names_alone
 

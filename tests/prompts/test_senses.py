@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from prismkd.prompts import wordnet
-from prismkd.prompts.class_files import NO_SYNSET
-from prismkd.prompts.classes import ClassName
+from prismkd.classes import wordnet
+from prismkd.classes.files import NO_SYNSET
+from prismkd.classes.lists import ClassName
 from prismkd.prompts.senses import (
     Score,
     Sense,

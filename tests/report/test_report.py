@@ -14,11 +14,11 @@ from PIL import Image
 
 from prismkd.cli import main
 from prismkd.errors import UserError
+from prismkd.records.results import load_run
+from prismkd.records.scores import Result, best, score, shifted_score
 from prismkd.report import write_report
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.margins import Margin, margin
-from prismkd.report.run_directory import load_run
-from prismkd.report.scores import Result, best, score, shifted_score
 from prismkd.report.tables import timing_table
 from prismkd.report.thumbnails import picture_url
 from tests.report.made import CLASSES, HOSTILE, TOP1, Page, make_run, row, write_json

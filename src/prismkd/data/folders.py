@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.data.found import Found, file_at
-from prismkd.data.labels import ClassLabels
 from prismkd.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")

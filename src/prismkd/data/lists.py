@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.data.found import Found, expand, file_at
-from prismkd.data.labels import ClassLabels
 from prismkd.data.numbers import check_labels
 from prismkd.errors import UserError
 

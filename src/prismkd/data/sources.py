@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.data.folders import find_images
 from prismkd.data.found import Found
 from prismkd.data.images import LabelledImages, common_form
-from prismkd.data.labels import ClassLabels
 from prismkd.data.lists import find_in_lists
 from prismkd.data.tables import find_in_parquet, find_in_saved_dataset
 from prismkd.data.tars import find_in_tars

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.data.found import Found, expand, file_at
-from prismkd.data.labels import ClassLabels
 from prismkd.data.numbers import check_labels
 from prismkd.errors import UserError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.data.found import Found, expand, part_of
-from prismkd.data.labels import ClassLabels
 from prismkd.data.numbers import check_labels
 from prismkd.errors import UserError
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prismkd.classifiers import Classifier, load_classifier
 from prismkd.delivery.graph import Parity, check_packages, check_parity, write_graph
 from prismkd.delivery.model_card import model_card
 from prismkd.delivery.student_folder import (
@@ -25,11 +26,11 @@ from prismkd.delivery.student_folder import (
     delivered_config,
     student_of,
 )
-from prismkd.directory import images_of, is_used, recorded_config
 from prismkd.errors import UserError
-from prismkd.run import Run, silent
+from prismkd.records.directory import images_of, recorded_config
+from prismkd.runs.run import Run, silent
 from prismkd.shards import read_samples
-from prismkd.teachers import Classifier, load_classifier
+from prismkd.shards.storage import is_used
 
 NUM_RANDOM_IMAGES = 64
 Track = Callable[[str, int], Any]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prismkd.classifiers import Classifier
+from prismkd.classifiers.networks import predict
 from prismkd.delivery.image_files import fit
 from prismkd.errors import UserError
-from prismkd.students import predict
-from prismkd.teachers import Classifier
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ by about 1e-6 of it

@@ -12,14 +12,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from prismkd import __version__
-from prismkd.card import escaped
 from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
-from prismkd.directory import STUDENT, job_folder, read_json, recorded_config
+from prismkd.records.directory import STUDENT, job_folder, read_json, recorded_config
+from prismkd.records.results import load_run
+from prismkd.records.scores import Result, score
 from prismkd.report.names import method_label, method_note
-from prismkd.report.run_directory import load_run
-from prismkd.report.scores import Result, score
+from prismkd.shards.card import escaped
 
 NUM_PROMPTS = 3
 Row = dict[str, Any]

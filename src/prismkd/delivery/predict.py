@@ -11,8 +11,8 @@ import numpy as np
 
 from prismkd.delivery.image_files import UnreadableImageError, fit, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
-from prismkd.directory import is_run, read_json
 from prismkd.errors import UserError
+from prismkd.records.directory import is_run, read_json
 
 BATCH_SIZE = 64
 Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, side, side) in [0, 1] -> (batch, classes)
@@ -105,8 +105,8 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
 def _load_weights(folder: Path) -> Logits:
     import torch
 
-    from prismkd.students import predict
-    from prismkd.teachers import load_classifier
+    from prismkd.classifiers import load_classifier
+    from prismkd.classifiers.networks import predict
 
     classifier = load_classifier(folder)
     return lambda images: predict(classifier, torch.from_numpy(images)).numpy()

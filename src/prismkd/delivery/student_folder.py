@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.directory import STUDENT, job_folder, jobs_of, read_json, recorded_config
 from prismkd.errors import UserError
+from prismkd.records.directory import STUDENT, job_folder, jobs_of, read_json, recorded_config
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}

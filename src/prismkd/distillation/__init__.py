@@ -1,7 +1,7 @@
 """Training a student: the loop, its data, its recipes and what it says of itself."""
 
+from prismkd.distillation.log import TrainingLog
 from prismkd.distillation.loop import CHECKPOINT_EVERY, distill
-from prismkd.distillation.report import TrainingLog
 from prismkd.distillation.student import new_student
 from prismkd.distillation.tar_images import open_images
 from prismkd.distillation.training_set import TrainingSet, to_bytes

@@ -13,16 +13,17 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
-from prismkd.augmentation import mix, rand_augment, random_views
+from prismkd.classifiers import Classifier
+from prismkd.classifiers.precision import fast_matmul
+from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
-from prismkd.distillation.report import TrainingLog, quarter_means, vanished_classes
+from prismkd.distillation.augmentation import mix, rand_augment
+from prismkd.distillation.log import TrainingLog, quarter_means, vanished_classes
+from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import Pupil, State, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.errors import UserError
-from prismkd.losses import distillation_loss, feature_loss, mixed_logits
-from prismkd.precision import fast_matmul
-from prismkd.teachers import Classifier
 
 CHECKPOINT_EVERY = 250
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

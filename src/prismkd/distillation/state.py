@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.distillation.student import classifier_of
 from prismkd.shards import Storage
-from prismkd.teachers import Classifier
 
 ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AVX-512
 

@@ -10,11 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from prismkd.classifiers.checkpoint import load_weights, read_state_dict
+from prismkd.classifiers.networks import new_network
 from prismkd.config import DistillationConfig
-from prismkd.errors import UserError
-from prismkd.students import new_network
-from prismkd.synthesis import warn
-from prismkd.teachers.checkpoint import load_weights, read_state_dict
+from prismkd.errors import UserError, warn
 
 Factory = Callable[[], nn.Module]  # of networks from images (batch, channels, height, width) in [0, 1] to logits
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.text_to_image import TextToImage
 from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
 
+FINGERPRINTED = (".json", ".safetensors", ".bin", ".txt", ".model")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -161,3 +164,22 @@ def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:
     tokens = (transformer.config.sample_size // transformer.config.patch_size) ** 2
     if tokens <= 64:
         transformer.set_attn_processor(AttnProcessor())
+
+
+# --- which weights drew these images -----------------------------------------------------------------------------
+
+
+def fingerprint(folder: Path | None) -> str:
+    """A digest of the configurations and weights in ``folder``; empty for None, as a hub model's commit says it all."""
+    return "" if folder is None else _fingerprint(folder.resolve())
+
+
+@cache
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in FINGERPRINTED:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prismkd.classifiers.precision import fast_matmul
 from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
@@ -19,7 +20,6 @@ from prismkd.generators.embeddings import TextEmbeddings
 from prismkd.generators.layouts import layout_of
 from prismkd.guidance import EnergyGuidance, edit_x0, seeded_steps
 from prismkd.guidance.schedulers import EXPLODING
-from prismkd.precision import fast_matmul
 
 
 class TextToImage:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from prismkd.augmentation import random_views
+from prismkd.classifiers import Classifier
+from prismkd.classifiers.views import random_views
 from prismkd.config import GuidanceConfig
-from prismkd.guidance.calibration import Calibration
 from prismkd.guidance.schedulers import X0Map
+from prismkd.guidance.targets import Calibration
 from prismkd.guidance.teacher_energy import TeacherEnergy
-from prismkd.teachers import Classifier
 
 ADAM_BETAS = (0.9, 0.99)
 LATENTS_AT_ONCE = 2**18  # values of x0 whose decoded images are differentiated together

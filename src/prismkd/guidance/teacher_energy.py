@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prismkd.classifiers import Classifier
 from prismkd.config import GuidanceConfig
-from prismkd.energy import (
+from prismkd.errors import UserError
+from prismkd.guidance.energy import (
     batch_norm_energy,
     conditional_energy,
     elucd_energy,
@@ -21,11 +23,9 @@ from prismkd.energy import (
     joint_energy,
     prototype_energy,
     react,
+    repulsion_energy,
 )
-from prismkd.errors import UserError
-from prismkd.guidance.calibration import Calibration
-from prismkd.guidance.diversity import repulsion_energy
-from prismkd.teachers import Classifier
+from prismkd.guidance.targets import Calibration
 
 Statistics = tuple[_BatchNorm, Tensor, Tensor]  # a layer, and mean and variance (channels,) of its input
 QUEUE_MOMENTUM = 0.9  # of the running statistics that those of a small batch are mixed with

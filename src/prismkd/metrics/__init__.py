@@ -2,7 +2,7 @@
 
 from prismkd.metrics.accuracy import agreement, correct, correct_in_top, per_class, top1, vanished
 from prismkd.metrics.bootstrap import bootstrap_interval
-from prismkd.metrics.calibration import expected_calibration_error
+from prismkd.metrics.ece import expected_calibration_error
 from prismkd.metrics.frechet import frechet_distance
 from prismkd.metrics.kid import kernel_distance
 from prismkd.metrics.paired import holm, paired_interval, sign_test

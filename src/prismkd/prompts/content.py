@@ -7,8 +7,8 @@ import re
 from collections.abc import Container, Sequence
 from functools import cache
 
-from prismkd.prompts import wordnet
-from prismkd.prompts.classes import load_classes
+from prismkd.classes import wordnet
+from prismkd.classes.lists import load_classes
 from prismkd.prompts.grammar import DETERMINED, head_noun, with_article
 from prismkd.prompts.senses import Sense
 from prismkd.prompts.styles import ICON_DOMAINS

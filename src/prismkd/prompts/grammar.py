@@ -9,7 +9,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-from prismkd.prompts.wordnet import is_word
+from prismkd.classes.wordnet import is_word
 
 # Plurals without a singular, or with one that is another thing; WordNet has some of them as words of their own.
 ALWAYS_PLURAL = set(

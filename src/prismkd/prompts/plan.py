@@ -17,6 +17,7 @@ from prismkd.prompts.styles import Style
 # The additive recurrence with low discrepancy in two dimensions: 1 / g and 1 / g^2 with g^3 = g + 1 (Roberts 2018).
 CONTENT_STEP, STYLE_STEP = 0.7548776662466927, 0.5698402909980532
 GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309515  # so that classes differ in what they have at one turn
+PROBE_SEED = 7_000_000  # of images that the teacher looks at before anything is decided: far from the runs' own
 CYCLE = 32  # prompts per class, on average, in one round of an uneven allocation
 
 

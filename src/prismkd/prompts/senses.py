@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prismkd.classes import wordnet
+from prismkd.classes.files import NO_SYNSET, ClassName
 from prismkd.errors import UserError
-from prismkd.prompts import wordnet
-from prismkd.prompts.class_files import NO_SYNSET, ClassName
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12

@@ -17,13 +17,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from prismkd.records.results import Run, expected_shape, load_run
+from prismkd.records.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report import figures, names, plane, prompts, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
-from prismkd.report.run_directory import Run, expected_shape, load_run
-from prismkd.report.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
 
 MAX_HEAT_MAP_CLASSES = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import subject
+from prismkd.records.results import Run
+from prismkd.records.scores import subject
 
 Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
 KEYS = {"truth": "confusion", "teacher": "confusion_teacher"}  # in evaluation.json, on the original domain

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prismkd.records.results import Run
+from prismkd.records.scores import ceiling_of, score, shifted_domains, subject
 from prismkd.report import names
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.margins import Margin, margin
 from prismkd.report.names import IMAGE_METRICS
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import ceiling_of, score, shifted_domains, subject
 from prismkd.report.tables import Cell, Column, Row, Table, class_name
 
 MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prismkd.report import names
-from prismkd.report.margins import margin
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import (
+from prismkd.records.results import Run
+from prismkd.records.scores import (
     Result,
     Score,
     best,
@@ -18,6 +16,8 @@ from prismkd.report.scores import (
     shifted_score,
     subject,
 )
+from prismkd.report import names
+from prismkd.report.margins import margin
 
 PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
 RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.evaluation import unpack_hits
+from prismkd.evaluation.students import unpack_hits
 from prismkd.metrics import paired_interval
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import difference, score
+from prismkd.records.results import Run
+from prismkd.records.scores import difference, score
 
 ALL_SEEDS = -1  # the teacher's: it is the same for every student
 

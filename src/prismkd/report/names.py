@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prismkd.report.scores import Score
+from prismkd.records.scores import Score
 
 METHODS = {
     "plain": ("Plain", "one prompt per class, no guidance"),

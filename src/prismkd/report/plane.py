@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from prismkd.records.results import Run
+from prismkd.records.scores import REFERENCES, Score, ceiling_of, image_methods, score
 from prismkd.report import names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import REFERENCES, Score, ceiling_of, image_methods, score
 
 STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"))
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 486.0, 26.0, 356.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prismkd import shards
+from prismkd.records.results import Run, read_json
+from prismkd.records.scores import REFERENCES
 from prismkd.report import names, thumbnails
-from prismkd.report.run_directory import Run, read_json
-from prismkd.report.scores import REFERENCES
 from prismkd.report.thumbnails import Thumbnail
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.report import names
-from prismkd.report.confusion import Confusion, confusion_of
-from prismkd.report.run_directory import Run
-from prismkd.report.scores import (
+from prismkd.records.results import Run
+from prismkd.records.scores import (
     REFERENCES,
     Result,
     Score,
@@ -25,6 +23,8 @@ from prismkd.report.scores import (
     shifted_score,
     subject,
 )
+from prismkd.report import names
+from prismkd.report.confusion import Confusion, confusion_of
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
 STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")  # others come last

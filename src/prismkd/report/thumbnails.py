@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from prismkd import shards
+from prismkd.records.results import Run
 from prismkd.report.names import method_class, method_label
-from prismkd.report.run_directory import Run
 from prismkd.report.tables import class_name
 
 MAX_CLASSES = 30

@@ -1,4 +1,4 @@
-"""What is drawn and what is not: the manifest of a data set, and a commit record per shard.
+"""What is drawn and what is not: a commit record per shard.
 
     dataset.json                      the manifest: what determines the images, how many, and where shards end
     shard-000000.tar                  the images
@@ -12,154 +12,16 @@ whole shard or none. Records keep the seconds that a shard took; nothing else de
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import tarfile
 import time
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from prismkd.errors import UserError
-from prismkd.shards.samples import PNG, Encoded, Encoding, Sample, decode, pack, to_array, unpack
+from prismkd.shards.manifest import MANIFEST, Folder, storage_of
+from prismkd.shards.samples import PNG, Encoded, Encoding, Sample, pack
 from prismkd.shards.storage import Storage
-
-MANIFEST = "dataset.json"
-Folder = Storage | Path | str
-
-
-# --- the manifest ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The plan of a data set.
-
-    Attributes:
-        identity: whatever determines the images, by name; two manifests with equal identities draw the same.
-        ends: ascending numbers of images at which a shard has to end: a pilot's, and that of each appending.
-        shard_size: images per shard.
-        classes: the labels' names.
-    """
-
-    identity: dict[str, Any]
-    ends: tuple[int, ...]
-    shard_size: int
-    classes: tuple[str, ...]
-    encoding: Encoding = PNG
-
-    @property
-    def num_images(self) -> int:
-        """All images of the plan."""
-        return self.ends[-1]
-
-    @property
-    def plan_hash(self) -> str:
-        """A digest of what determines the images."""
-        found = [self.identity, self.shard_size, asdict(self.encoding)]
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def ranges(self) -> list[range]:
-        """The indices of each shard."""
-        starts = (0, *self.ends)
-        parts = [range(start, end) for start, end in zip(starts, self.ends, strict=False)]
-        return [part[at : at + self.shard_size] for part in parts for at in range(0, len(part), self.shard_size)]
-
-    def missing(self, present: Collection[int]) -> list[int]:
-        """Numbers of the plan's shards that aren't among those ``present``."""
-        return [shard for shard in range(len(self.ranges)) if shard not in present]
-
-    def extended(self, num_images: int) -> Manifest:
-        """With more images behind those that are there."""
-        return replace(self, ends=(*self.ends, num_images)) if num_images > self.num_images else self
-
-
-def read_manifest(folder: Folder) -> Manifest | None:
-    """The manifest of a data set, or None where there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    storage = storage_of(folder)
-    try:
-        data = json.loads(storage.read(MANIFEST))
-        manifest = Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
-                            Encoding(**data["encoding"]))  # fmt: skip
-        if not (_rise((0, *manifest.ends)) and manifest.shard_size > 0 and isinstance(manifest.identity, dict)):
-            raise ValueError(f"ends {manifest.ends} of shards of {manifest.shard_size}")
-        return manifest
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"expected a manifest in {storage / MANIFEST}, got {type(error).__name__}: {error}; delete it and give the "
-            "same command again, which writes it anew"
-        ) from None
-
-
-def _rise(numbers: tuple[int, ...]) -> bool:
-    """Whether there are two or more, each above the last."""
-    return len(numbers) > 1 and all(low < high for low, high in itertools.pairwise(numbers))
-
-
-def claim(folder: Folder, manifest: Manifest) -> Manifest:
-    """Write the manifest, or find the one that is there; with more images it is extended.
-
-    Where a manifest was lost, shards whose images are not those that the new one says are forgotten.
-
-    Raises:
-        UserError: the folder belongs to another plan; the fields that differ are named.
-    """
-    storage, old = storage_of(folder), read_manifest(folder)
-    if old is not None:
-        fields = differences(_comparable(old), _comparable(manifest))
-        if fields:
-            raise UserError(
-                f"expected {storage.url} to hold images of this plan, got another {', '.join(fields)}; choose another "
-                "folder, or delete this one to draw its images again"
-            )
-        manifest = old.extended(manifest.num_images)
-    else:
-        _forget_others(storage, manifest)
-    if manifest != old:
-        storage.remove_leftovers(MANIFEST)
-        storage.write(MANIFEST, (json.dumps(asdict(manifest), indent=1) + "\n").encode())
-    return manifest
-
-
-def _forget_others(storage: Storage, manifest: Manifest) -> None:
-    """Drop shards that end elsewhere, as those of a run that was extended may do."""
-    ranges = manifest.ranges
-    for shard in scan(storage, manifest.plan_hash).records.keys() & range(len(ranges)):
-        try:
-            indices = [sample.index for sample in read_shard(storage, shard)]
-        except UserError:
-            indices = []
-        if indices != list(ranges[shard]):
-            drop_shard(storage, shard)
-
-
-def _comparable(manifest: Manifest) -> dict[str, Any]:
-    found = asdict(manifest)
-    return json.loads(json.dumps({**found.pop("identity"), **{k: v for k, v in found.items() if k != "ends"}}))
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the values that differ."""
-    names = []
-    for key in sorted(old.keys() | new.keys()):
-        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            names += differences(old[key], new[key], f"{prefix}{key}.")
-        elif old.get(key) != new.get(key):
-            names.append(prefix + key)
-    return names
-
-
-# --- the shards --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -355,91 +217,7 @@ def committed_shards(folder: Folder) -> list[int]:
     return sorted(scan(folder).records)
 
 
-# --- reading -----------------------------------------------------------------------------------------------------
-
-
-def read_samples(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Sample]:
-    """As ``read_encoded``, with the images decoded."""
-    return map(decode, read_encoded(folder, shards))
-
-
-def finished(folder: Folder) -> tuple[Manifest, Scan]:
-    """The manifest and records of a whole data set.
-
-    Raises:
-        UserError: it is none, or not whole.
-    """
-    storage = storage_of(folder)
-    manifest, found = read_manifest(storage), scan(storage)
-    if manifest is None:
-        raise UserError(f"expected a data set of prismkd with dataset.json, got {storage.url}; check the path")
-    missing = manifest.missing(found.records)
-    if missing:
-        raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got {len(manifest.ranges) - len(missing)}; "
-            "finish it with `prismkd synthesize` or `prismkd repair` first"
-        )
-    strange = [shard for shard in found.records if shard >= len(manifest.ranges)]
-    if strange:
-        raise UserError(
-            f"expected {len(manifest.ranges)} shards in {storage.url}, got also {tar_name(strange[0])}; move it and "
-            "its commit record away"
-        )
-    return manifest, found
-
-
-def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Encoded]:
-    """The samples of all shards, or of those asked for, in their order. Checks sizes; ``verify`` checks every byte.
-
-    Raises:
-        UserError: a shard is damaged.
-    """
-    storage, found = storage_of(folder), scan(folder)
-    wanted = (lambda shard: True) if shards is None else shards.__contains__
-    for reason in (reason for shard, reason in found.damaged.items() if wanted(shard)):
-        raise UserError(f"{reason}: the shard is damaged; `prismkd repair` draws it again")
-    for shard in filter(wanted, sorted(found.records)):
-        yield from read_shard(storage, shard)
-
-
-def read_shard(storage: Storage, shard: int) -> Iterator[Encoded]:
-    """The samples of one committed shard.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    with storage.reading(tar_name(shard)) as file:
-        try:
-            yield from unpack(file)
-        except (tarfile.TarError, ValueError, OSError, KeyError) as error:
-            raise UserError(
-                f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
-            ) from None
-
-
-def load_arrays(folder: Folder) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """All committed samples in memory: images float32 (n, channels, height, width) in [0, 1], labels int64, metadata.
-
-    Raises:
-        UserError: there is no committed shard, or the images differ in shape.
-    """
-    samples = list(read_samples(folder))
-    shapes = {sample.image.shape for sample in samples}
-    if len(shapes) != 1:
-        raise UserError(
-            f"expected images of one shape in {storage_of(folder).url}, got {sorted(shapes) or 'no committed sample'}; "
-            "do finish the synthesis, or read the images one by one with read_samples"
-        )
-    labels = np.array([sample.label for sample in samples], dtype=np.int64)
-    return np.stack([to_array(sample) for sample in samples]), labels, [sample.metadata for sample in samples]
-
-
 # --- names -------------------------------------------------------------------------------------------------------
-
-
-def storage_of(folder: Folder) -> Storage:
-    """A folder or URL as storage."""
-    return folder if isinstance(folder, Storage) else Storage(folder)
 
 
 def tar_name(shard: int) -> str:

@@ -254,3 +254,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_used(path: Path) -> bool:
+    """Whether there is something at ``path`` already: a file, or a folder that isn't empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what killed writers of a run's JSON files left; only for who holds the run's lock."""
+    for root, _, names in os.walk(directory):
+        for name in names:
+            if name.startswith(".tmp-"):
+                Path(root, name).unlink(missing_ok=True)

@@ -7,21 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prismkd.errors import UserError
-from prismkd.shards.ledger import (
-    MANIFEST,
-    Folder,
-    Manifest,
-    Scan,
-    ShardRecord,
-    drop_shard,
-    failure_name,
-    finished,
-    read_manifest,
-    scan,
-    shard_number,
-    storage_of,
-    tar_name,
-)
+from prismkd.shards.ledger import Scan, ShardRecord, drop_shard, failure_name, scan, shard_number, tar_name
+from prismkd.shards.manifest import MANIFEST, Folder, Manifest, read_manifest, storage_of
+from prismkd.shards.reading import finished
 from prismkd.shards.storage import Storage
 
 OURS = (MANIFEST, "README.md", "_info.json")

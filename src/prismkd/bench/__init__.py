@@ -1,1 +1,0 @@
-"""Benchmarks as commands: ``prismkd bench guidance`` measures what guidance costs."""

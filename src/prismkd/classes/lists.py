@@ -1,0 +1,180 @@
+"""The class list: a built-in one, a file's or a teacher's, with its synsets looked up and its names checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prismkd.assets import PICTOGRAMS, asset
+from prismkd.classes.files import NO_SYNSET, ClassName, parse_rows, parse_table, read_text, rows_to_classes
+from prismkd.classes.teacher_labels import WORDNET_ID, label_rows, output_rows, read_config
+from prismkd.classes.wordnet import Synset, find_synset
+from prismkd.config import Config
+from prismkd.errors import UserError
+
+MAX_NAME = 200
+MAX_DEFINITION = 1000
+BUILT_IN = (
+    "pictograms", "imagenet-1k", "imagenet-100", "imagenette", "imagewoof", "pacs", "office-home", "domainnet",
+)  # fmt: skip
+
+
+def load_classes(source: str) -> list[ClassName]:
+    """Read a class list in the order of its labels.
+
+    Args:
+        source: one of ``BUILT_IN``, or a file: .txt (a name per line), .csv or .tsv (a header with fields of
+            ``ClassName``; synonyms and styles are parted by ``|`` or ``;``), .toml (``[[classes]]`` tables), or .json
+            (a list of names or rows, or a model's config.json). A WordNet id as a name is replaced by its first lemma.
+
+    Raises:
+        UserError: no such file or list, a broken file, fewer than two classes, duplicates, unknown columns or synset
+            ids, or names and definitions that can't be file names or prompts.
+    """
+    if source in BUILT_IN:
+        return _built_in(source)
+    path = Path(source)
+    rows = _rows(parse_rows(_read(path), path), path)
+    return _resolve(rows_to_classes(rows, path), path)
+
+
+def classes_of(config: Config) -> list[ClassName]:
+    """The class list that a run names, which may be what the teacher carries."""
+    return classes_of_teacher(config.teacher) if config.classes == "teacher" else load_classes(config.classes)
+
+
+def classes_of_teacher(folder: str | Path) -> list[ClassName]:
+    """The classes whose names a teacher carries in its ``config.json``, in the order of its outputs.
+
+    These are timm's ``label_names`` (with ``label_descriptions``), transformers' ``id2label``, or timm's lists for
+    models whose tag says which ImageNet they were trained on (``in1k``, ``in12k``, ``in21k``, ``in22k``).
+
+    Args:
+        folder: the teacher's, or ``pictograms`` for the embedded one.
+
+    Raises:
+        UserError: no config, no names in it, or not one per output. The number of outputs alone names no classes.
+    """
+    if str(folder) == "pictograms":
+        return _built_in("pictograms")
+    path = Path(folder, "config.json")
+    config = read_config(path)
+    rows = output_rows(config, path, _built_in("imagenet-1k"))
+    classes = _resolve(rows_to_classes(rows, path), path)
+    if config.get("num_classes", len(classes)) != len(classes):
+        raise UserError(
+            f"expected num_classes {config['num_classes']!r} label names in {path}, got {len(classes)}; mend the labels"
+        )
+    return classes
+
+
+def _built_in(name: str) -> list[ClassName]:
+    """A list of ``BUILT_IN``; the first line of its table says where it comes from."""
+    if name == "pictograms":
+        path = asset("classes.json")
+        return rows_to_classes(parse_rows(_read(path), path), path)
+    path = PICTOGRAMS.parent / "classes" / f"{name}.tsv"
+    _, _, table = _read(path).partition("\n")
+    return rows_to_classes(parse_table(table, path), path)
+
+
+def _read(path: Path) -> str:
+    """The text of a class list; an unknown name gets an offer."""
+    near = difflib.get_close_matches(str(path).lower(), BUILT_IN, n=1)
+    advice = f"perhaps {near[0]}" if near else f"name a file or one of {', '.join(BUILT_IN)}"
+    return read_text(path, "a readable class list", advice)
+
+
+def _rows(data: Any, path: Path) -> list[Any]:
+    """The rows of a class list file, which may be a model's configuration."""
+    is_config = isinstance(data, dict)
+    rows = label_rows(data, path, _built_in("imagenet-1k")) if is_config else data
+    if not isinstance(rows, list) or (is_config and not rows):
+        got = f"the keys {list(data)[:5]}" if is_config else type(data).__name__
+        raise UserError(
+            f"expected a JSON list of classes, or id2label or label_names, in {path}, got {got}; wrap the classes in []"
+        )
+    return rows
+
+
+def _resolve(classes: list[ClassName], path: Path) -> list[ClassName]:
+    """Look up the synsets, give the classes that are called by an id a name, and check the list."""
+    found = [_synset(item, path) for item in classes]
+    names = _names([synset for item, synset in zip(classes, found, strict=True) if synset and item.name == synset.id])
+    resolved = [
+        replace(item, name=names.get(item.name, item.name), synset=synset.id) if synset else item
+        for item, synset in zip(classes, found, strict=True)
+    ]
+    _check(resolved, path)
+    return resolved
+
+
+def _synset(item: ClassName, path: Path) -> Synset | None:
+    """The synset that a class has, or is called by."""
+    if item.synset == NO_SYNSET:
+        return None
+    key = item.synset or (item.name if WORDNET_ID.fullmatch(item.name) else "")
+    try:
+        return find_synset(key) if key else None
+    except UserError as error:
+        raise UserError(f"{error} (the class {item.name[:40]!r} of {path})") from None
+
+
+def _names(synsets: Sequence[Synset]) -> dict[str, str]:
+    """Different names of the synsets, by id: ImageNet-1k's, the first lemma, or else one that no other of them has."""
+    usual = {item.synset: item.name for item in _built_in("imagenet-1k")}
+    words = {
+        item.id: [usual[item.id]] if item.id in usual else [word for word in item.lemmas if "/" not in word]
+        for item in synsets
+    }
+    firsts = Counter(first for first, *_ in words.values())
+    total = Counter(word for own in words.values() for word in own)
+    names = {}
+    for key, own in words.items():
+        alone = own if key in usual or firsts[own[0]] == 1 else [word for word in own if total[word] == 1]
+        names[key] = alone[0] if alone else f"{own[0]} ({key})"
+    return names
+
+
+def _check(classes: list[ClassName], path: Path) -> None:
+    if not classes:
+        raise UserError(f"expected at least two classes in {path}, got none; write one name per line")
+    if len(classes) == 1:
+        raise UserError(f"expected at least two classes in {path}, got only {classes[0].name!r}; add the others")
+    for item in classes:
+        for name in (item.name, *item.synonyms, *item.styles):
+            _check_name(name, path)
+        _check_definition(item, path)
+    name, count = Counter(item.name for item in classes).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"expected every class once, got {name!r} {count} times in {path}; remove the repeats")
+
+
+def _check_name(name: str, path: Path) -> None:
+    problem = "the character '.' in it" if name in (".", "..") else _problem(name, "/\\<>{}", range(1, MAX_NAME + 1))
+    if problem:
+        raise UserError(
+            f"expected names of 1 to {MAX_NAME} printable characters without / \\ < > {{ }}, "
+            f"got {name[:40]!r} with {problem}; rename it in {path}, or name another list in `classes`"
+        )
+
+
+def _check_definition(item: ClassName, path: Path) -> None:
+    problem = _problem(item.definition, "<>{}", range(MAX_DEFINITION + 1))
+    if problem:
+        raise UserError(
+            f"expected definitions of at most {MAX_DEFINITION} printable characters without < > {{ }}, "
+            f"got that of {item.name!r} with {problem}; shorten or mend it in {path}"
+        )
+
+
+def _problem(text: str, forbidden: str, lengths: range) -> str:
+    """What keeps a text from being used, if anything: a character, or its length."""
+    bad = next((c for c in text if c in forbidden or not c.isprintable()), None)
+    if bad:
+        return f"the character {bad!r} in it"
+    return "" if len(text) in lengths else f"{len(text)} characters"

@@ -1,0 +1,83 @@
+"""Classifier folders: ``config.json`` and ``model.safetensors``, as prismkd, timm or transformers writes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from prismkd.classifiers.checkpoint import load_weights, read_state_dict
+from prismkd.classifiers.classifier import Classifier
+from prismkd.classifiers.networks import new_network
+from prismkd.classifiers.preprocessing import from_timm, to_config
+from prismkd.errors import UserError
+
+
+def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
+    """Write ``config.json`` and ``model.safetensors`` (fp16) so that ``load_classifier`` finds them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifier:
+    """Load a classifier folder, in evaluation mode and without gradients for its weights.
+
+    A ``network`` gets the weights in place of one of the architecture that the folder names.
+
+    Raises:
+        UserError: a file is missing, isn't what its name says, or the weights don't fit the architecture.
+    """
+    config = read_folder_config(folder)
+    if "model_type" in config:
+        from prismkd.classifiers.libraries import of_transformers
+
+        return of_transformers(str(folder), local=True).classifier
+    if not {"architecture", "num_classes"} <= config.keys():
+        raise UserError(
+            f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
+            "; add them"
+        )
+    config = {**_from_timm(config), **config}
+    if network is None:
+        network = _new_network(config, folder)
+    path = folder / "model.safetensors"
+    load_weights(network, read_state_dict(path), f"{config['architecture']} in {path}")
+    return Classifier(network, config).eval().requires_grad_(False)
+
+
+def _new_network(config: dict[str, Any], folder: Path) -> nn.Module:
+    """Of the architecture that a folder names."""
+    if config["architecture"].startswith("module "):
+        raise UserError(
+            f"expected a network that prismkd can build, got {folder} of {config['architecture']!r}, which was given "
+            "from Python; load its model.safetensors into that there"
+        )
+    arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
+    return new_network(config["architecture"], config["num_classes"], **arguments)
+
+
+def read_folder_config(folder: Path) -> dict[str, Any]:
+    """A classifier folder's ``config.json``. Raises UserError where there is none, or no weights beside it."""
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise UserError(f"expected a classifier folder with {name}, got {folder}; check the path")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise UserError(f"expected JSON in {folder / 'config.json'}, got: {error}; mend it") from None
+    if not isinstance(config, dict):
+        raise UserError(f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; mend it")
+    return config
+
+
+def _from_timm(config: dict[str, Any]) -> dict[str, Any]:
+    """Preprocessing and arguments of a folder that timm's ``save_for_hf`` wrote, in our words."""
+    given = config.get("pretrained_cfg")
+    if not isinstance(given, dict):
+        return {}
+    return to_config(from_timm(given)) | ({"arguments": config["model_args"]} if config.get("model_args") else {})

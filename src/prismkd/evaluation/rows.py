@@ -1,0 +1,45 @@
+"""One measured value with its count and interval, as ``metrics.json`` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prismkd.metrics import bootstrap_interval
+
+BATCH = 128
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # images (batch, channels, height, width) in [0, 1] and labels (batch,)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured value, as it stands in ``metrics.json``."""
+
+    method: str
+    seed: int
+    domain: str
+    metric: str
+    value: float
+    n: int
+    ci95: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        interval = None if self.ci95 is None else [round(bound, 5) for bound in self.ci95]
+        return {"method": self.method, "seed": self.seed, "domain": self.domain, "metric": self.metric,
+                "value": round(self.value, 5), "n": self.n, "ci95": interval}  # fmt: skip
+
+
+def mean_row(method: str, seed: int, domain: str, metric: str, values: np.ndarray) -> Row:
+    interval = bootstrap_interval(values, seed=0) if len(values) > 1 else None
+    return Row(method, seed, domain, metric, float(values.mean()), len(values), interval)
+
+
+def device_of(network: torch.nn.Module) -> torch.device:
+    return next(network.parameters()).device

@@ -1,0 +1,123 @@
+"""What lies where in a run directory, and how its JSON files are read and written; imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prismkd.config import Config
+from prismkd.config.load import config_from_dict
+from prismkd.errors import UserError
+from prismkd.shards import Storage
+
+STUDENT = "student"  # of a method, in its folder
+LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
+LAST_METHOD = "more"  # needs the seconds of plain and prism
+
+
+def run_folder(out: str | Path) -> Path:
+    """The folder of a run, which has locks and is renamed in, and so is on a disk.
+
+    Raises:
+        UserError: it is a URL.
+    """
+    if "://" in str(out):
+        raise UserError(
+            f"expected a folder on a disk for a run, got {out}; choose one, and give that URL to synthesis.storage, "
+            "where the images go"
+        )
+    return Path(out)
+
+
+def lasting(url: str) -> Storage:
+    """A folder or a store whose files are there when the command has ended.
+
+    Raises:
+        UserError: it is this process's memory.
+    """
+    storage = Storage(url)
+    if storage.is_passing:
+        raise UserError(
+            f"expected a folder or a store for the images, got {url}, which ends with this command; name one"
+        )
+    return storage
+
+
+def jobs_of(config: Config) -> list[tuple[int, str]]:
+    """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
+    methods = sorted(config.methods, key=lambda method: method == LAST_METHOD)
+    return [(seed, method) for seed in config.seeds for method in methods]
+
+
+def job_folder(directory: Path, seed: int, method: str) -> Path:
+    """Where one method of one seed lives."""
+    return directory / f"seed-{seed}" / method
+
+
+def images_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
+    """Where the images of one method of one seed are."""
+    if not config.synthesis.storage:
+        return Storage(job_folder(directory, seed, method) / "images")
+    return Storage(f"{config.synthesis.storage.rstrip('/')}/seed-{seed}/{method}")
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a run was started in this folder."""
+    return (directory / "run.json").is_file()
+
+
+def recorded_config(directory: Path) -> Config:
+    """The configuration that a run was started with, but for ``trust``, which each command gives anew.
+
+    Raises:
+        UserError: the folder is no run directory, or its record is damaged.
+    """
+    return replace(config_from_dict(read_record(directory)["config"]), trust=False)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """``run.json``: what a run was started with.
+
+    Raises:
+        UserError: the folder is no run directory, or its record is damaged.
+    """
+    path = directory / "run.json"
+    if not path.is_file():
+        raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
+    try:
+        record = json.loads(path.read_text())
+        kinds = {"config": dict, "classes": list, "command": str, "started": str}
+        if all(isinstance(record[name], kind) for name, kind in kinds.items()):
+            return record
+        reason = "other kinds of values"
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise UserError(
+        f"expected the record of a run in {path}, got {reason}; bring it back from a copy, or choose another --out: "
+        "without it nobody knows what the folder's images are"
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of the run directory.
+
+    Raises:
+        UserError: it is missing, because an earlier stage hasn't run, or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"expected {path}, found none; run the earlier stage first") from None
+    except ValueError:
+        raise UserError(f"expected JSON in {path}, got something else; delete it and repeat the command") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file of the run directory so that a kill leaves the old one or the new one.
+
+    Raises:
+        UserError: the disk is full or refuses the file.
+    """
+    Storage(path.parent).write(path.name, (json.dumps(data, indent=1) + "\n").encode())

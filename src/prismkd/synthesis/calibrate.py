@@ -1,0 +1,94 @@
+"""Where the teacher's energies lie: the targets of guidance, from unguided images and without data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from prismkd.classifiers import Classifier
+from prismkd.config import GuidanceConfig
+from prismkd.errors import UserError
+from prismkd.guidance import Calibration, calibrate
+from prismkd.guidance.energy import free_energy
+from prismkd.guidance.teacher_energy import TeacherEnergy
+from prismkd.prompts import Prompt, PromptPlan
+from prismkd.synthesis.synthesizer import Progress, Synthesizer
+
+NUM_GRADIENT_PROBES = 48
+
+
+def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Progress) -> list[Tensor]:
+    """Images of ``prompts``, one tensor per batch, drawn without guidance."""
+    plain = Synthesizer(synthesizer.generator, synthesizer.teacher)
+    size = plain.generator.config.batch_size
+    batches = []
+    for start in range(0, len(prompts), size):
+        batches.append(plain.draw(prompts[start : start + size])[0])
+        progress(len(batches[-1]))
+    return batches
+
+
+@torch.no_grad()
+def _logits(view: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
+    """The teacher's logits (n, classes) of images in batches, which were drawn for ``labels`` (n,)."""
+    parts = labels.split([len(images) for images in batches])
+    return torch.cat([view.logits(images, own.to(images.device)) for images, own in zip(batches, parts, strict=True)])
+
+
+@torch.no_grad()
+def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float) -> float | None:
+    """The quantile of the teacher's penultimate features on unguided images; None where ReAct is off."""
+    if quantile >= 1:
+        return None
+    features = torch.cat([teacher.features(images) for images in batches])
+    features = features.flatten().sort().values  # torch.quantile stops at 16 M values
+    return float(features[round(quantile * (len(features) - 1))])
+
+
+def run_calibration(
+    plan: PromptPlan, synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
+) -> tuple[Calibration, list[float]]:
+    """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets.
+
+    Returns:
+        The calibration, and the free energy of every image.
+
+    Raises:
+        UserError: the teacher's energies of unguided images aren't finite.
+    """
+    teacher = synthesizer.teacher
+    prompts = [plan[index] for index in range(config.num_calibration_images)]
+    batches = draw_unguided(prompts, synthesizer, progress)
+    threshold = _react_threshold(teacher, batches, config.react_quantile)
+    view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
+    logits = _logits(view, batches, torch.tensor([prompt.label for prompt in prompts]))
+    energies = free_energy(logits, config.temperature)
+    if not energies.isfinite().all():
+        raise UserError(
+            f"expected finite energies of unguided images, got {int((~energies.isfinite()).sum())} of {len(energies)} "
+            "that aren't; check the teacher's weights, and use generator.dtype float32"
+        )
+    first = calibrate(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
+    first = replace(first, react_threshold=threshold)
+    gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
+    found = calibrate(energies, logits.argmax(1), gradients, teacher.num_classes)
+    latent_rms = float(latents.max()) if len(latents) else 0.0
+    return replace(found, latent_rms=latent_rms, react_threshold=threshold), energies.tolist()
+
+
+def _probe_gradients(
+    prompts: list[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, calibration: Calibration
+) -> tuple[Tensor, Tensor]:
+    """The usual sizes of gradients and latents: a few samples, guided so weakly that nothing moves."""
+    weakest = replace(config, strength=1e-9)
+    probe = Synthesizer(synthesizer.generator, synthesizer.teacher, weakest, calibration)
+    gradients, latents = [torch.empty(0)], [torch.empty(0)]
+    size = synthesizer.generator.config.batch_size
+    for start in range(0, min(NUM_GRADIENT_PROBES, len(prompts)), size):
+        edit = probe.draw(prompts[start : start + size])[1]
+        assert edit is not None
+        gradients += [sizes.cpu() for sizes in edit.gradient_sizes]
+        latents += [sizes.cpu() for sizes in edit.latent_sizes]
+    return torch.cat(gradients), torch.cat(latents)

@@ -1,0 +1,251 @@
+"""Plan + generator + guidance to shards: ``run_shard`` is idempotent, and its images depend on the plan only."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor
+
+from prismkd.classifiers import Classifier, smooth_backward
+from prismkd.config import GuidanceConfig
+from prismkd.errors import UserError, warn
+from prismkd.generators import TextToImage
+from prismkd.guidance import Calibration, EnergyGuidance
+from prismkd.guidance.energy import free_energy
+from prismkd.prompts import Prompt, PromptPlan
+from prismkd.prompts.plan import image_seed
+from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
+
+Progress = Callable[[int], None]  # called with the number of images just finished
+MAX_TRIES = 3  # draws of an image before it is given up
+PATIENCE = 3  # images of a failed batch that fail alone before the whole shard counts as failed
+LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
+
+
+def check_channels(teacher: Classifier, generator: TextToImage) -> None:
+    """Grey images may go to a color teacher and the other way round, but no further.
+
+    Raises:
+        UserError: the teacher takes images of another kind, such as multispectral ones.
+    """
+    if teacher.in_channels != generator.num_channels and {teacher.in_channels, generator.num_channels} != {1, 3}:
+        raise UserError(
+            f"expected a teacher of {generator.num_channels} channels, as the generator draws, got one of "
+            f"{teacher.in_channels}; only grey (1) and color (3) are converted into each other"
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images (batch, channels, height, width) in [0, 1], the teacher's logits of them, and the guidance that acted."""
+
+    images: Tensor
+    logits: Tensor
+    guidance: EnergyGuidance | None
+
+    def is_broken(self, place: int) -> bool:
+        """Whether an image is not finite, or its energy isn't."""
+        return not (self.images[place].isfinite().all() and self.logits[place].isfinite().all())
+
+
+@dataclass
+class Synthesizer:
+    """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
+
+    Attributes:
+        batch_size: images drawn together; halved, and kept so, where memory runs out.
+    """
+
+    generator: TextToImage
+    teacher: Classifier
+    guidance: GuidanceConfig | None = None
+    calibration: Calibration | None = None
+    batch_size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.generator.config.batch_size
+
+    @cached_property
+    def viewer(self) -> Classifier:
+        """The teacher on the generator's device."""
+        device = self.generator.device
+        return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
+
+    @cached_property
+    def guide(self) -> Classifier:
+        """The teacher as guidance differentiates it."""
+        smooth = self.guidance is not None and self.guidance.smooth_backward
+        return smooth_backward(self.viewer) if smooth else self.viewer
+
+    def labels_of(self, prompts: list[Prompt]) -> Tensor:
+        """The prompts' classes (batch,), on the generator's device."""
+        return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
+
+    def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
+        """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
+        edit = None
+        if self.guidance is not None and self.calibration is not None:
+            decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
+            edit = EnergyGuidance(self.guide, decode, self.labels_of(prompts), self.calibration, self.guidance)
+        images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
+        return images, edit
+
+    def draw_all(self, prompts: list[Prompt]) -> Tensor:
+        """Images (n, channels, height, width) in [0, 1] of any number of prompts, drawn in batches."""
+        size = self.generator.config.batch_size
+        return torch.cat([self.draw(prompts[start : start + size])[0] for start in range(0, len(prompts), size)])
+
+    def samples(self, prompts: list[Prompt], progress: Progress) -> Iterator[Sample]:
+        """Draw prompts in batches and describe each image; one that stays broken is given up with a warning."""
+        if self.guidance is not None and self.guidance.diversity_weight > 0:
+            prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
+        start, warned = 0, False
+        while start < len(prompts):
+            batch = prompts[start : start + self.batch_size]
+            drawn, problem = self._attempt(batch)
+            if drawn is None and isinstance(problem, _OutOfMemoryError):
+                self._halve(len(batch))
+                continue
+            warned = warned or _warn_if_out_of_range(drawn.guidance if drawn else None)
+            recovered = False
+            for place, prompt in enumerate(batch):
+                if drawn is not None and not drawn.is_broken(place):
+                    yield _sample(prompt, drawn, place, tries=1)
+                    continue
+                for sample in self._draw_alone(prompt, problem):
+                    recovered = True
+                    yield sample
+                if problem is not None and not recovered and place + 1 == min(len(batch), PATIENCE):
+                    raise problem  # it is not about one image
+            progress(len(batch))
+            start += len(batch)
+
+    def _attempt(self, prompts: list[Prompt]) -> tuple[Drawn | None, Exception | None]:
+        """One batch, or the error that stopped it; memory is given back before anything is tried again."""
+        problem: Exception
+        try:
+            return self._draw_quantized(prompts), None
+        except UserError:
+            raise
+        except Exception as error:  # a model's own errors have no common type
+            problem = error.with_traceback(None)  # whose frames hold the tensors of the failed batch
+        if not (isinstance(problem, MemoryError) or should_reduce_batch_size(problem)):
+            return None, problem
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None, _OutOfMemoryError(str(problem))
+
+    def _halve(self, tried: int) -> None:
+        if tried == 1:
+            raise UserError(
+                "expected memory for one image at a time, got none; lower generator.image_size, use generator.dtype "
+                "bfloat16, or set generator.offload"
+            )
+        self.batch_size = tried // 2
+        warn(f"memory ran out with {tried} images together; going on with {self.batch_size}")
+
+    def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
+        """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
+        images, edit = self.draw(prompts)
+        images = quantized(images)
+        with torch.no_grad():
+            logits = self.viewer(images.to(self.generator.device), self.labels_of(prompts))
+        return Drawn(images, logits.cpu(), edit)
+
+    def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
+        """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""
+        reason = "not finite each time"
+        for tries in range(1 if problem else 2, MAX_TRIES + 1):
+            again = replace(prompt, seed=image_seed(prompt.seed, tries)) if tries > 1 else prompt
+            drawn, problem = self._attempt([again])
+            if drawn is not None and not drawn.is_broken(0):
+                yield _sample(again, drawn, 0, tries)
+                return
+            reason = f"{type(problem).__name__}: {problem}" if problem else reason
+        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
+
+
+class _OutOfMemoryError(Exception):
+    """A batch didn't fit into memory."""
+
+
+def quantized(images: Tensor) -> Tensor:
+    """Images in [0, 1] as they are stored, in 8 bits."""
+    return images.mul(255).round().div(255)
+
+
+def _warn_if_out_of_range(edit: EnergyGuidance | None) -> bool:
+    """Warn, and say so, where guidance sends latents far beyond the sizes that unguided sampling shows."""
+    if edit is None or edit.latent_ratio is None or float(edit.latent_ratio.max()) <= LATENT_LIMIT:
+        return False
+    warn(
+        f"guidance sends latents to {float(edit.latent_ratio.max()):.1f} times the size that unguided sampling shows "
+        f"(limit {LATENT_LIMIT}); lower guidance.strength ({edit.config.strength})"
+    )
+    return True
+
+
+def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
+    """One image with its provenance."""
+    edit, logits = drawn.guidance, drawn.logits[place]
+    metadata: dict[str, Any] = {
+        "index": prompt.index,
+        "class": prompt.class_name,
+        "prompt": prompt.text,
+        "sense": prompt.sense,
+        "style": prompt.style,
+        "seed": prompt.seed,
+        "tries": tries,
+        "energy_before": None,
+        "energy_after": round(float(free_energy(logits[None], edit.config.temperature if edit else 1.0)), 5),
+        "teacher_top1": int(logits.argmax()),
+        "log_probability": round(float(logits.log_softmax(0)[prompt.label]), 5),
+        "guided": 0,
+    }
+    if edit is not None and edit.energy_before is not None and edit.num_edits is not None:
+        metadata |= {"energy_before": round(float(edit.energy_before[place]), 5), "guided": int(edit.num_edits[place])}
+    pixels = drawn.images[place].mul(255).round().byte()
+    picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
+    return Sample(prompt.index, picture.numpy(), prompt.label, metadata)
+
+
+def run_shard(
+    folder: Folder,
+    shard: int,
+    plan: PromptPlan,
+    indices: range,
+    synthesizer: Synthesizer,
+    plan_hash: str,
+    progress: Progress,
+    encoding: Encoding = PNG,
+) -> None:
+    """Draw and commit one shard; one that is there already stays as it is.
+
+    Raises:
+        UserError: not one image of the shard is finite, or the disk is full.
+    """
+    if is_committed(folder, shard, plan_hash):
+        progress(len(indices))
+    else:
+        write_shard(folder, shard, _nonempty(synthesizer, plan, indices, progress), plan_hash, encoding)
+
+
+def _nonempty(synthesizer: Synthesizer, plan: PromptPlan, indices: range, progress: Progress) -> Iterator[Sample]:
+    """The shard's samples, at least one."""
+    count = 0
+    for sample in synthesizer.samples([plan[i] for i in indices], progress):
+        count += 1
+        yield sample
+    if count == 0:
+        raise UserError(
+            f"expected finite images and energies, got none in {len(indices)} prompts after {MAX_TRIES} tries each; "
+            "check the teacher on one image, use generator.dtype float32, or lower guidance.strength"
+        )

@@ -1,0 +1,81 @@
+"""Classifier folders: round trip, differentiable preprocessing, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from prismkd.classifiers import Preprocessing, load_classifier, load_teacher, save_classifier, smooth_backward
+from prismkd.classifiers.networks import SmallResNet
+from prismkd.errors import UserError
+
+CONFIG = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
+
+
+def save(folder: Path, **changes: object) -> Path:
+    torch.manual_seed(0)
+    save_classifier(folder, SmallResNet(3, 4), {**CONFIG, **changes})
+    return folder
+
+
+def test_round_trip_keeps_the_logits_to_half_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, 4).eval()
+    save_classifier(tmp_path, network, CONFIG)
+    images = torch.rand(5, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(load_classifier(tmp_path)(images), network(images), atol=1e-2)
+
+
+def test_preprocessing_matches_channels_size_and_normalization(tmp_path: Path) -> None:
+    teacher = load_classifier(save(tmp_path, input_size=32, mean=[0.5], std=[0.25]))
+    color = torch.rand(2, 3, 64, 64)
+    ready = teacher.preprocess(color)
+    assert ready.shape == (2, 1, 32, 32)
+    assert torch.allclose(ready.mean(), (color.mean() - 0.5) / 0.25, atol=0.02)
+
+
+def test_gradients_reach_the_image_and_leave_the_weights(tmp_path: Path) -> None:
+    teacher = load_classifier(save(tmp_path))
+    images = torch.rand(2, 1, 32, 32, requires_grad=True)
+    teacher(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_what_does_not_fit_is_one_clear_error(tmp_path: Path) -> None:
+    folder = save(tmp_path / "teacher")
+    with pytest.raises(UserError, match="expected a class list with 3 names"):
+        load_teacher(str(folder), ["cat", "dog"])
+    save(tmp_path / "other", architecture="small-resnet-8")
+    with pytest.raises(UserError, match="expected weights of small-resnet-8"):
+        load_classifier(tmp_path / "other")
+    save(tmp_path / "typo", architecture="resnet81")
+    with pytest.raises(UserError, match="perhaps resnet18"):
+        load_classifier(tmp_path / "typo")
+    (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(UserError, match="expected weights"):
+        load_classifier(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="architecture and num_classes"):
+        load_classifier(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"with config\.json"):
+        load_classifier(folder)
+
+
+def test_a_folder_as_timm_writes_it_brings_its_preprocessing(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=5)
+    save_classifier(tmp_path, network, {
+        "architecture": "test_resnet", "num_classes": 5,
+        "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]},
+    })  # fmt: skip
+    found = load_classifier(tmp_path)
+    assert found.preprocess == Preprocessing(3, 73, (64, 64), "bicubic", (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+
+
+def test_smooth_backward_needs_a_relu() -> None:
+    with pytest.raises(UserError, match=r"expected a teacher with nn\.ReLU"):
+        smooth_backward(torch.nn.Linear(2, 2))

@@ -1,0 +1,127 @@
+"""Preprocessing as tensors equals the libraries' own transforms of pictures, and has a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms.v2.functional import to_pil_image
+
+from prismkd.classifiers.preprocessing import (
+    Preprocessing,
+    from_config,
+    from_timm,
+    from_torchvision,
+    from_transformers,
+    probe_images,
+    to_config,
+)
+from prismkd.errors import UserError
+
+SIZES = ((288, 352), (224, 224), (352, 240), (41, 50))
+Case = tuple[nn.Module, Callable[[Any], Tensor], Preprocessing]
+
+
+def of_timm(name: str) -> Case:
+    network = timm.create_model(name, num_classes=10)
+    stock = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
+    return network, stock, from_timm(network.pretrained_cfg)
+
+
+def of_torchvision(name: str) -> Case:
+    stock = models.get_model_weights(name).DEFAULT.transforms()
+    return models.get_model(name, num_classes=10), stock, from_torchvision(stock)
+
+
+def of_transformers(kind: str) -> Case:
+    import transformers as hf
+
+    tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    stages = {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]}
+    configs, processors = {
+        "vit": (hf.ViTConfig(**tiny), hf.ViTImageProcessor()),
+        "deit": (hf.DeiTConfig(**tiny), hf.DeiTImageProcessor()),
+        "convnext": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
+        "convnext-384": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor()),
+        "resnet": (hf.ResNetConfig(embedding_size=8, **stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
+    }[kind]
+    classes = {"vit": hf.ViTForImageClassification, "deit": hf.DeiTForImageClassification,
+               "resnet": hf.ResNetForImageClassification}  # fmt: skip
+    network = classes.get(kind, hf.ConvNextForImageClassification)(configs)
+
+    def stock(picture: Any) -> Tensor:
+        return processors(images=picture, return_tensors="pt")["pixel_values"][0]
+
+    return network, stock, from_transformers(processors.to_dict())
+
+
+CASES = [
+    (of_timm, "resnet18"),
+    (of_timm, "vit_tiny_patch16_224"),
+    (of_timm, "convnext_atto"),
+    (of_timm, "efficientnet_lite0"),
+    (of_timm, "mobilenetv3_small_050"),
+    (of_torchvision, "resnet18"),
+    (of_torchvision, "mobilenet_v3_small"),
+    (of_torchvision, "efficientnet_b0"),
+    (of_torchvision, "shufflenet_v2_x0_5"),
+    *((of_transformers, kind) for kind in ("vit", "deit", "convnext", "convnext-384", "resnet")),
+]
+
+
+@pytest.mark.parametrize(("make", "name"), CASES, ids=[f"{make.__name__[3:]}-{name}" for make, name in CASES])
+@torch.no_grad()
+def test_logits_equal_those_after_the_stock_transform(make: Callable[[str], Case], name: str) -> None:
+    torch.manual_seed(0)
+    network, stock, ours = make(name)
+    network.eval()
+    for size in SIZES:
+        images = probe_images(2, size)
+        theirs = torch.stack([stock(to_pil_image(image)) for image in images])
+        ready = ours(images)
+        assert ready.shape == theirs.shape
+        found, expected = (getattr(out, "logits", out) for out in (network(ready), network(theirs)))
+        assert (found - expected).abs().max() < 1e-3 * max(1, float(expected.std())), size  # efficientnet's are large
+
+
+def test_the_gradient_passes_resize_rounding_and_crop() -> None:
+    images = probe_images(1, (40, 52)).requires_grad_()
+    Preprocessing(3, 24, (20, 20), "bicubic", (0.5,), (0.25,))(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad[..., 18:22, 24:28].abs().min() > 0  # the middle
+    assert images.grad[..., :2, :2].abs().max() == 0  # cut off
+
+
+def test_images_of_the_right_size_are_only_normalized() -> None:
+    images = torch.rand(2, 1, 32, 32)
+    found = Preprocessing(1, (32, 32), None, "bilinear", (0.25,), (0.5,))(images)
+    assert torch.equal(found, (images - 0.25) / 0.5)
+
+
+def test_grey_and_color_become_each_other() -> None:
+    grey = torch.rand(1, 1, 8, 8)
+    color = Preprocessing(3)(grey)
+    assert color.shape == (1, 3, 8, 8)
+    assert torch.allclose(Preprocessing(1)(color), grey, atol=2e-4)  # the weights of the channels add up to .9999
+
+
+@pytest.mark.parametrize("resize", [None, 256, (200, 100)])
+def test_it_survives_the_configuration_file(resize: int | tuple[int, int] | None) -> None:
+    wanted = Preprocessing(3, resize, (96, 96), "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert from_config(to_config(wanted)) == wanted
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(UserError, match=r"expected interpolation .* got 'lanczos'"):
+        Preprocessing(interpolation="lanczos")
+    with pytest.raises(UserError, match="expected mean with a value for each of 3 channels, got 2"):
+        Preprocessing(mean=(0.1, 0.2))
+    with pytest.raises(UserError, match="one that pads"):
+        from_transformers({"do_pad": True, "size": {"height": 8, "width": 8}})
+    with pytest.raises(UserError, match="got border"):
+        from_timm({"crop_mode": "border"})

@@ -1,0 +1,71 @@
+"""Views: in range, differentiable, and functions of their seeds."""
+
+import numpy as np
+import torch
+
+from prismkd.classifiers.views import random_views
+from prismkd.distillation.augmentation import mix, rand_augment
+
+STILL = {"min_scale": 1.0, "max_scale": 1.0, "max_shift": 0.0, "max_rotation": 0.0, "contrast": 0.0, "noise": 0.0}
+
+
+def test_without_amplitude_a_view_is_the_image_or_its_mirror() -> None:
+    images = torch.rand(20, 1, 8, 8)
+    views = random_views(images, **STILL)
+    for image, view in zip(images, views, strict=True):
+        assert torch.allclose(view, image, atol=1e-4) or torch.allclose(view, image.flip(-1), atol=1e-4)
+
+
+def test_views_stay_in_range_and_carry_gradients() -> None:
+    images = torch.rand(4, 3, 16, 16, requires_grad=True)
+    views = random_views(images)
+    views.sum().backward()
+    assert views.min() >= 0
+    assert views.max() <= 1
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_a_shared_view_does_not_depend_on_the_batch() -> None:
+    images = torch.rand(5, 1, 16, 16)
+    whole = random_views(images, shared=True, generator=torch.Generator().manual_seed(1))
+    alone = random_views(images[3:4], shared=True, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(whole[3:4], alone, atol=1e-6)
+
+
+def test_a_part_of_a_batch_gets_the_views_of_the_whole() -> None:
+    images, rows = torch.rand(8, 1, 16, 16), torch.tensor([6, 1, 3])
+    whole = random_views(images, generator=torch.Generator().manual_seed(1))
+    part = random_views(images[rows], generator=torch.Generator().manual_seed(1), rows=rows, batch_size=8)
+    assert torch.allclose(whole[rows], part, atol=1e-6)
+
+
+def test_rand_augment_is_drawn_from_the_image_s_own_seed() -> None:
+    images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    views = rand_augment(images, 9, [10, 11, 12, 13, 14, 15])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(rand_augment(images[2:4], 9, [12, 13]), views[2:4])
+    assert not torch.equal(rand_augment(images, 9, [20, 21, 22, 23, 24, 25]), views)
+
+
+def test_mixup_shares_images_with_the_mirrored_batch() -> None:
+    views = torch.rand(6, 1, 8, 8)
+    mixed, mixing = mix(views.clone(), 1.0, 0.0, seed=3)
+    assert torch.allclose(mixed, torch.einsum("ij,jchw->ichw", mixing, views), atol=1e-6)
+    share = mixing[0, 0]
+    assert 0 < share < 1
+    assert torch.allclose(mixing, share * torch.eye(6) + (1 - share) * torch.eye(6).flip(0))
+
+
+def test_cutmix_shares_are_areas_and_depend_on_the_seed_alone() -> None:
+    views = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 16, 16).clone()
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    mixed, mixing = mix(views.clone(), 0.0, 1.0, seed=7)
+    assert (np.random.get_state()[1] == before).all()
+    assert torch.allclose((mixed == views).float().mean((1, 2, 3)), mixing.diagonal())
+    assert 0 < mixing[0, 0] < 1
+    np.random.seed(2)
+    assert torch.equal(mix(views.clone(), 0.0, 1.0, seed=7)[0], mixed)

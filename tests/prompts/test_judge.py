@@ -1,0 +1,137 @@
+"""What the teacher says of probes: scores, the contents that it keeps, and the pilot's allocation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from prismkd.classes.lists import ClassName
+from prismkd.config import PromptsConfig
+from prismkd.prompts import Prompt, diversified_plan
+from prismkd.prompts.dpe import with_defaults
+from prismkd.prompts.judge import (
+    UNSEEN,
+    content_prompts,
+    judge_pilot,
+    judge_senses,
+    keep_contents,
+    keep_near_contents,
+    scores_of,
+    sense_prompts,
+)
+from prismkd.prompts.senses import Score, Sense, Wording, senses_to_rows
+from prismkd.shards import Sample
+
+PHRASE = "an icon of {}"
+CRANE = Sense("crane", (Wording("crane", "name"), Wording("crane, bird", "wordnet")))
+BELL = Sense("bell", (Wording("bell", "name"),))
+
+
+def score(value: float) -> Score:
+    return Score(value, 0.1, -9.0, 0.5)
+
+
+def test_probe_i_has_the_same_noise_for_every_wording() -> None:
+    prompts = sense_prompts([CRANE, BELL], 2, PHRASE)
+    assert [p.text for p in prompts[::2]] == ["an icon of a crane", "an icon of a crane, bird", "an icon of a bell"]
+    assert len({p.seed for p in prompts}) == 2 and [p.index for p in prompts] == list(range(6))
+    assert [p.label for p in prompts] == [0, 0, 0, 0, 1, 1]
+
+
+def probe(prompt: str, log_probability: float, energy: float, top1: int, label: int = 0) -> Sample:
+    said = {"prompt": prompt, "log_probability": log_probability, "energy_after": energy, "teacher_top1": top1}
+    return Sample(0, np.zeros((2, 2), np.uint8), label, said)
+
+
+def test_scores_are_means_over_a_wordings_probes() -> None:
+    found = scores_of([probe("a crane", -1.0, -8.0, 0), probe("a crane", -3.0, -10.0, 1)])
+    assert found[0, "a crane"] == Score(-2.0, pytest.approx(1.0), -9.0, 0.5)
+
+
+def test_the_wording_that_the_teacher_recognizes_is_chosen_and_a_broken_one_is_not() -> None:
+    config = with_defaults(PromptsConfig(num_probes=1), "pictograms")
+
+    def draw(name: str, prompts: list[Prompt]) -> list[Sample]:
+        assert name == "senses"
+        return [probe(p.text, -5.0, -9.0, 0, p.label) for p in prompts if "bird" in p.text or p.label == 1]
+
+    crane, bell = judge_senses([CRANE, BELL], config, draw)
+    assert crane.text == "crane, bird"
+    assert crane.wordings[0].score == UNSEEN  # every probe was broken
+    assert json.loads(json.dumps(senses_to_rows([crane, bell]), allow_nan=False))
+
+
+def test_contents_that_lose_the_class_are_dropped_with_the_reason() -> None:
+    contents = ["a {}", "a small {}", "a broken {}", "a melted {}"]
+    said = {"a bell": -0.2, "a small bell": -0.6, "a broken bell": -1.1, "a melted bell": -1.4}
+    scores = {(0, f"an icon of {text}"): score(value) for text, value in said.items()}
+    kept, dropped = keep_contents([BELL], [contents], scores, PHRASE)
+    assert kept == [["a {}", "a small {}", "a broken {}"]]  # within one nat of the plain form
+    assert [row.content for row in dropped] == ["a melted {}"] and "-1.40, clearly below -1.20" in dropped[0].reason
+
+
+def test_a_content_that_loses_by_chance_is_kept() -> None:
+    noisy = Score(-4.0, 3.0, -9.0, 0.5)
+    scores = {(0, "an icon of a bell"): score(-0.2), (0, "an icon of a small bell"): noisy}
+    assert keep_contents([BELL], [["a {}", "a small {}"]], scores, PHRASE)[1] == []
+
+
+def test_a_content_that_is_even_likely_is_kept_whatever_the_plain_form_says() -> None:
+    scores = {(0, "an icon of a bell"): score(-0.01), (0, "an icon of a small bell"): score(-0.69)}
+    assert keep_contents([BELL], [["a {}", "a small {}"]], scores, PHRASE)[1] == []
+
+
+def test_a_content_without_a_finite_image_is_dropped() -> None:
+    kept, dropped = keep_contents([BELL], [["a {}", "a small {}"]], {(0, "an icon of a bell"): score(-0.1)}, PHRASE)
+    assert kept == [["a {}"]] and len(dropped) == 1
+
+
+def test_a_class_never_loses_all_contents() -> None:
+    scores = {(0, "an icon of a bell"): score(-0.1), (0, "an icon of a melted bell"): score(-5)}
+    assert keep_contents([BELL], [["a melted {}"]], scores, PHRASE)[0] == [["a {}"]]
+
+
+def count_words(texts: list[str]) -> torch.Tensor:
+    """A text encoder that counts words."""
+    words = ("crane", "bell", "bird")
+    return torch.tensor([[float(text.count(word)) for word in words] for text in texts])
+
+
+def test_contents_that_sound_like_another_class_are_dropped() -> None:
+    contents = [["a {}", "a {} like a bell, bell and bell"], ["a {}", "a big {}"]]
+    kept, dropped = keep_near_contents([CRANE, BELL], contents, count_words)
+    assert kept == [["a {}"], ["a {}", "a big {}"]]
+    assert [(row.class_name, row.reason) for row in dropped] == [("crane", "the text encoder finds it nearer to bell")]
+
+
+def test_a_generator_without_a_text_encoder_drops_nothing() -> None:
+    assert keep_near_contents([BELL], [["a {}"]], lambda texts: None) == ([["a {}"]], [])
+
+
+def test_every_content_is_probed_once_and_the_plain_form_always() -> None:
+    prompts = content_prompts([BELL], [["a small {}", "a small {}"]], 1, PHRASE)
+    assert [p.text for p in prompts] == ["an icon of a bell", "an icon of a small bell"]
+
+
+class _Teacher:
+    """Features are the pixels."""
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)
+
+
+def test_a_pilot_counts_only_what_the_teacher_accepts() -> None:
+    classes = [ClassName("bell"), ClassName("star")]
+    senses = [Sense(item.name, (Wording(item.name, "name"),)) for item in classes]
+    plan = diversified_plan(classes, senses, [["a {}"]] * 2, with_defaults(PromptsConfig(), "pictograms"), 0)
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 4, 4), dtype=np.uint8)
+    pixels[20:] = pixels[0]
+    pilot = [
+        Sample(i, pixels[i], plan[i].label, {"style": plan[i].style, "teacher_top1": 0})  # sees class 0 everywhere
+        for i in range(80)
+    ]
+    found = judge_pilot(_Teacher(), torch.device("cpu"), plan, pilot)  # type: ignore[arg-type]
+    assert found.class_novelty[1] == 0.5  # refused: nothing is known
+    assert found.class_novelty[0] == pytest.approx((9 + 2) / (40 + 4))  # of its first ten images one has copies
+    assert len(found.style_factors) == len(plan.styles)

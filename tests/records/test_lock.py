@@ -1,0 +1,105 @@
+"""One command at a time; a lock goes with its process."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prismkd.errors import UserError
+from prismkd.records.lock import holder, is_locked, locked
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from prismkd.lock import locked
+with locked(Path(sys.argv[2]), sys.argv[3]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(directory: Path, name: str = "run") -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, "synthesize", str(directory), name], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_the_second_process_says_who_holds_the_lock_and_gets_it_after_a_kill(tmp_path: Path) -> None:
+    process = hold(tmp_path)
+    with pytest.raises(UserError) as error, locked(tmp_path):
+        pass
+    assert f"one that is in use by process {process.pid} on " in str(error.value)
+    assert "(prismkd synthesize, since 20" in str(error.value)
+    assert is_locked(tmp_path)
+    process.kill()
+    process.wait()
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_ranks_share_a_directory_with_each_other_and_with_no_other_command(tmp_path: Path) -> None:
+    process = hold(tmp_path, "rank-0-of-2")
+    try:
+        with locked(tmp_path, "rank-1-of-2"):
+            pass
+        for name in ("run", "rank-0-of-2"):
+            with pytest.raises(UserError, match="in use by process"), locked(tmp_path, name):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_no_rank_starts_beside_a_whole_command(tmp_path: Path) -> None:
+    process = hold(tmp_path, "run")
+    try:
+        with pytest.raises(UserError, match="in use by process"), locked(tmp_path, "rank-0-of-2"):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
+    process = hold(tmp_path, "prepare")
+    start = time.monotonic()
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
+    with locked(tmp_path, "prepare", wait=True):
+        assert time.monotonic() - start > 0.4
+    process.wait()
+
+
+def test_a_full_disk_does_not_hide_who_would_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with locked(tmp_path):
+        assert is_locked(tmp_path) and holder(tmp_path) == "another process"
+    assert not is_locked(tmp_path)
+
+
+def test_nobody_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert not is_locked(tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"expected to write into .*file, got: Not a directory"),
+        locked(tmp_path / "file"),
+    ):
+        pass

@@ -1,0 +1,121 @@
+"""From Python: a module of the user's own as the teacher."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from prismkd.classifiers import Preprocessing
+from prismkd.cli import main
+from prismkd.config import (
+    Config,
+    DistillationConfig,
+    EvaluationConfig,
+    GeneratorConfig,
+    GuidanceConfig,
+    PromptsConfig,
+    SynthesisConfig,
+)
+from prismkd.errors import UserError
+from prismkd.runs.api import run
+
+TINY = Config(
+    methods=("plain", "eda"),
+    prompts=PromptsConfig(num_probes=0),
+    generator=GeneratorConfig(num_inference_steps=4),
+    guidance=GuidanceConfig(num_calibration_images=24, num_views=1),
+    synthesis=SynthesisConfig(images_per_class=1, shard_size=24),
+    distillation=DistillationConfig(architecture="small-resnet-4", num_steps=2, batch_size=8),
+    evaluation=EvaluationConfig(judge=""),
+)
+OTHERS = {"vit": ("test_vit", {"img_size": 32, "patch_size": 8}), "convnext": ("test_convnext", {})}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    name, arguments = OTHERS[kind]
+    network = timm.create_model(name, num_classes=24, **arguments).eval()
+    wanted = Preprocessing(3, (32, 32), mean=(0.5,), std=(0.5,))
+    report = run(TINY, tmp_path / "run", teacher=network, preprocessing=wanted)
+    assert report.is_file()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["teacher"].startswith("module ")
+    energies = json.loads((tmp_path / "run" / "seed-0" / "eda" / "evaluation.json").read_text())["energy"]
+    assert len(energies["before"]) == len(energies["after"]) == 24
+    other = timm.create_model(name, num_classes=24, **arguments).eval()
+    with pytest.raises(UserError, match=r"got another .*teacher"):
+        run(TINY, tmp_path / "run", teacher=other, preprocessing=wanted)
+
+
+class OwnNetwork(nn.Module):
+    """A student that no library knows."""
+
+    def __init__(self, num_classes: int = 24) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def test_a_student_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(TINY, methods=("plain",))
+    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["distillation"]["architecture"].startswith("module OwnNetwork ")
+    state = load_file(tmp_path / "run" / "seed-0" / "plain" / "student" / "model.safetensors")
+    OwnNetwork().load_state_dict(state)
+    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+    with pytest.raises(UserError, match=r"got another distillation\.architecture"):
+        run(config, tmp_path / "run")
+    arguments = ["--method", "plain", "--to", "onnx", "--dest", str(tmp_path / "out")]
+    assert main(["export", "--out", str(tmp_path / "run"), *arguments]) == 2
+    assert "'module OwnNetwork" in capsys.readouterr().err
+
+
+def test_students_that_cannot_be(tmp_path: Path) -> None:
+    network = OwnNetwork()
+    with pytest.raises(UserError, match=r"expected a function that makes a new student at each call, got the same one"):
+        run(TINY, tmp_path / "run", student=lambda: network)
+    assert not (tmp_path / "run").exists()
+    config = replace(TINY, methods=("plain",))
+    with pytest.raises(UserError, match=r"expected logits \(2, 24\) of the student, got \(2, 5\); check"):
+        run(config, tmp_path / "five", student=lambda: OwnNetwork(5))
+    config = replace(config, distillation=replace(config.distillation, architecture="vit_tiny_patch16_224"))
+    with pytest.raises(UserError, match=r"expected a student that takes images \(2, 1, 32, 32\), got AssertionError"):
+        run(config, tmp_path / "vit")
+
+
+def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, num_workers=2))
+    with pytest.raises(UserError, match="which no worker can open; save it as a folder"):
+        run(config, tmp_path / "run", teacher=nn.Identity().eval())
+
+
+def test_memory_holds_the_images_of_one_process(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
+    with pytest.raises(UserError, match=r"expected synthesis\.storage that worker processes share, got memory://"):
+        run(config, tmp_path / "run")
+    config = replace(config, synthesis=replace(config.synthesis, num_workers=0))
+    assert run(config, tmp_path / "run").is_file() and not list(tmp_path.rglob("*.tar"))
+
+
+def test_settings_are_checked_as_on_the_command_line(tmp_path: Path) -> None:
+    config = replace(TINY, synthesis=replace(TINY.synthesis, storage="s3://key:secret@bucket/x"))
+    with pytest.raises(UserError, match=r"expected synthesis.storage without user and password"):
+        run(config, tmp_path / "run")
+
+
+def test_a_run_is_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="expected a folder on a disk for a run, got s3://bucket/run"):
+        run(TINY, "s3://bucket/run")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,403 @@
+"""The synthesize stage through the command line, on the embedded world: every executor gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from prismkd.cli import main
+from prismkd.config import Config, SynthesisConfig
+from prismkd.errors import UserError
+from prismkd.records.directory import write_json
+from prismkd.records.lock import locked
+from prismkd.records.status import status_of
+from prismkd.runs.drawing import _num_images
+from prismkd.shards import Storage, inspect, read_samples, scan
+from prismkd.shards.ledger import _checksum
+
+TINY = """
+methods = ["plain"]
+num_threads = 1
+[prompts]
+num_probes = 0
+num_content_probes = 0
+[generator]
+num_inference_steps = 2
+[synthesis]
+images_per_class = 2
+shard_size = 12
+[distillation]
+architecture = "small-resnet-4"
+num_steps = 2
+batch_size = 8
+[evaluation]
+judge = ""
+"""
+
+
+def start(folder: Path, *, text: str = TINY, name: str = "out") -> list[str]:
+    """A run with its prompts; returns the arguments that go on with it."""
+    (folder / "tiny.toml").write_text(text)
+    arguments = ["--config", str(folder / "tiny.toml"), "--out", str(folder / name)]
+    assert main(["prompts", *arguments]) == 0
+    return arguments
+
+
+def images(folder: Path, method: str = "plain") -> Path:
+    return folder / "seed-0" / method / "images"
+
+
+def tars(folder: Path, method: str = "plain") -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(images(folder, method).glob("*.tar"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert main(["synthesize", *start(folder)]) == 0
+    return folder / "out"
+
+
+def test_a_data_set_is_whole_and_described(finished: Path) -> None:
+    assert inspect(images(finished)) == ([], 48)
+    assert {path.name for path in images(finished).iterdir()} == {
+        "README.md", "_info.json", "dataset.json", "ledger", *(f"shard-00000{i}.tar" for i in range(4))
+    }  # fmt: skip
+    manifest = json.loads((images(finished) / "dataset.json").read_text())
+    assert set(manifest["identity"]) == {"prompts", "teacher", "generator", "pilot"}
+    summary = json.loads((finished / "seed-0" / "plain" / "synthesis.json").read_text())
+    assert summary["complete"] and summary["num_images"] == 48
+
+
+def test_other_tools_load_the_runs_data_set_as_it_is(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets, webdataset = pytest.importorskip("datasets"), pytest.importorskip("webdataset")
+    from timm.data import create_dataset
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    folder = images(finished)
+    expected = sorted((sample.image.tobytes(), sample.label) for sample in read_samples(folder))
+    urls = sorted(map(str, folder.glob("*.tar")))
+    found = {
+        "datasets": [(row["png"], row["cls"]) for row in
+                     datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path))],
+        "webdataset": [(row["png"], row["cls"]) for row in
+                       webdataset.WebDataset(urls, shardshuffle=False).decode("pil")],
+        "timm": list(create_dataset("wds/", root=str(folder), split="train", is_training=False, batch_size=4)),
+    }  # fmt: skip
+    for tool, rows in found.items():
+        assert sorted((picture.convert("L").tobytes(), label) for picture, label in rows) == expected, tool
+
+
+def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    assert main(["synthesize", *start(tmp_path), "--synthesis.num-workers", "2"]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_ranks_of_an_array_job_give_the_same_bytes(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["synthesize", *arguments, "--rank", "1", "--world", "2"]) == 0
+    assert sorted(scan(images(tmp_path / "out")).records) == [1, 3]
+    assert "2 of 4 shards of" in capsys.readouterr().err
+    assert main(["distill", *arguments]) == 2
+    assert "expected 4 shards in" in capsys.readouterr().err
+    assert main(["synthesize", *arguments, "--rank", "0", "--world", "2"]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+    assert (tmp_path / "out" / "seed-0" / "plain" / "synthesis.json").is_file()
+
+
+def test_a_ray_cluster_gives_the_same_bytes(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs ray: pip install 'prismkd[ray]'")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        assert (
+            main(["synthesize", *start(tmp_path), "--synthesis.executor", "ray", "--synthesis.num-workers", "1"]) == 0
+        )
+    finally:
+        ray.shutdown()
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_images_are_appended_and_a_new_student_is_trained(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["run", *arguments]) == 0
+    folder = tmp_path / "out" / "seed-0" / "plain"
+    write_json(folder / "student-48-images" / "notes.json", "of the user's own")
+    more = [*arguments, "--synthesis.images-per-class", "3"]
+    assert main(["run", *more]) == 0
+    assert "the student of 48 is now in" in capsys.readouterr().err
+    assert tars(finished).items() < tars(tmp_path / "out").items()
+    assert [sample.index for sample in read_samples(images(tmp_path / "out"))] == list(range(72))
+    assert json.loads((folder / "student" / "log.json").read_text())["images"] == 72
+    assert json.loads((folder / "student-48-images-2" / "log.json").read_text())["images"] == 48
+    assert main(["run", *arguments]) == 2, "fewer images than there are"
+    assert "another synthesis.images_per_class" in capsys.readouterr().err
+
+
+def test_images_can_be_stored_elsewhere(finished: Path, tmp_path: Path) -> None:
+    text = TINY.replace("shard_size = 12", f'shard_size = 12\nstorage = "file://{tmp_path}/elsewhere"')
+    arguments = start(tmp_path, text=text)
+    assert main(["run", *arguments]) == 0
+    found = sorted((tmp_path / "elsewhere" / "seed-0" / "plain").glob("*.tar"))
+    assert [path.read_bytes() for path in found] == list(tars(finished).values())
+    assert not images(tmp_path / "out").exists()
+
+
+def test_a_damaged_run_is_verified_and_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path)
+    assert main(["synthesize", *arguments]) == 0
+    out = tmp_path / "out"
+    assert main(["verify", "--out", str(out)]) == 0
+    assert "48 images read and right; whole" in capsys.readouterr().out.replace("\n", " ")
+    tar = images(out) / "shard-000002.tar"
+    data = bytearray(tar.read_bytes())
+    data[3000] ^= 1
+    tar.write_bytes(data)
+    assert main(["distill", *arguments]) == 2
+    assert "`prismkd repair` draws it again" in capsys.readouterr().err
+    assert main(["verify", "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert "1 damaged" in shown.out and f"`prismkd repair --out {out}`" in shown.err
+    assert main(["repair", "--out", str(out)]) == 0
+    assert main(["verify", "--out", str(out)]) == 0
+    assert tars(out) == tars(finished)
+
+
+def test_a_run_whose_manifest_is_lost_is_verified_and_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    manifest = images(out) / "dataset.json"
+    before = manifest.read_bytes()
+    manifest.unlink()
+    assert main(["verify", "--out", str(out)]) == 2
+    assert f"`prismkd repair --out {out}`" in capsys.readouterr().err
+    assert main(["repair", "--out", str(out)]) == 0
+    assert main(["verify", "--out", str(out)]) == 0
+    assert manifest.read_bytes() == before and tars(out) == tars(finished)
+
+
+def test_a_folder_without_a_run_is_verified_but_not_repaired(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(images(finished), tmp_path / "copy")
+    (tmp_path / "copy" / "shard-000001.tar").unlink()
+    assert main(["verify", "--out", str(tmp_path / "copy")]) == 2
+    assert "got 1 findings; repair its run, or copy it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"config": 3, "classes": [], "command": "", "started": ""}'])
+@pytest.mark.parametrize("command", ["status", "verify", "repair", "synthesize", "report"])
+def test_a_damaged_record_of_the_run_is_one_line(
+    finished: Path, tmp_path: Path, text: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text(text)
+    assert main([command, "--out", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: expected the record of a run in {out}/run.json, got ") and shown.count("\n") == 1
+    assert (out / "run.json").read_text() == text
+
+
+def test_more_waits_for_the_images_of_now(tmp_path: Path) -> None:
+    """Ranks that append may reach the last method while others still draw plain or PRISM."""
+    run = SimpleNamespace(
+        config=Config(synthesis=SynthesisConfig(images_per_class=3)), classes=["a", "b"], directory=tmp_path,
+        folder=lambda seed, method: tmp_path / method,
+    )  # fmt: skip
+    for method, planned, seconds in (("plain", 6, 2.0), ("prism", 4, 5.0)):
+        write_json(tmp_path / method / "synthesis.json", {"num_images": 6, "planned": planned, "seconds": seconds})
+    with pytest.raises(UserError, match=r"expected the 6 images of prism \(seed 0\) before more.* got 4; wait for"):
+        _num_images(run, 0, "more")  # type: ignore[arg-type]
+    write_json(tmp_path / "prism" / "synthesis.json", {"num_images": 6, "planned": 6, "seconds": 5.0})
+    assert _num_images(run, 0, "more") == 15  # type: ignore[arg-type]
+
+
+def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["repair", "--out", str(finished), "--seeds", "3"]) == 2
+    assert "expected --out DIR only, since the run's own settings hold, got --seeds 3" in capsys.readouterr().err
+
+
+def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_command(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prismkd.runs import drawing as synthesizing
+
+    arguments, draw = start(tmp_path), synthesizing.run_shard
+
+    def cursed(folder: Storage, shard: int, *rest: object) -> None:
+        if shard == 1:
+            raise ValueError("cursed")
+        draw(folder, shard, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(synthesizing, "run_shard", cursed)
+    monkeypatch.setattr("prismkd.synthesis.workers.pool.time.sleep", lambda seconds: None)
+    assert main(["synthesize", *arguments, "--synthesis.max-tries", "2"]) == 2
+    shown = capsys.readouterr().err
+    assert "shard 1 is given up after 2 tries: ValueError: cursed" in shown
+    assert "got 1 of 4 given up (shard 1: ValueError: cursed); give the same command again" in shown
+    assert main(["status", "--out", str(tmp_path / "out")]) == 0
+    assert "1 given up" in capsys.readouterr().out
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthesizing, "run_shard", interrupted)
+    assert main(["synthesize", *arguments]) == 130
+    assert scan(images(tmp_path / "out")).failed == {}, "other ranks don't take an old failure for a new one"
+    monkeypatch.undo()
+    assert main(["synthesize", *arguments]) == 0
+    assert tars(tmp_path / "out") == tars(finished)
+
+
+def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(finished):
+        assert main(["status", "--out", str(finished)]) == 0
+    shown = capsys.readouterr().out
+    assert "4/4" in shown and "48/48" in shown and "all images are drawn" in shown
+    assert "at work: run: process" in shown
+    assert main(["status", "--out", str(finished), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["jobs"][0]["images"] == 48 and found["workers"] == [] and found["seconds_left"] == 0
+
+
+def test_a_shard_beyond_the_plan_stands_for_none_of_it(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    for name in ("shard-000000.tar", "ledger/shard-000000.json"):
+        (images(copy) / name).rename(images(copy) / name.replace("000000", "000099"))
+    path = images(copy) / "ledger" / "shard-000099.json"
+    record = {**json.loads(path.read_text()), "shard": 99}
+    record.pop("checksum")
+    path.write_text(json.dumps({**record, "checksum": _checksum(record)}))
+    found = status_of(copy)
+    assert not found.finished and min(job.shards for job in found.jobs) == 3
+
+
+def test_status_imports_no_torch(finished: Path) -> None:
+    code = "import sys; from prismkd.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--out", str(finished)], check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_command_on_a_run_says_who_is_at_work(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(finished):
+        assert main(["repair", "--out", str(finished)]) == 2
+    error = capsys.readouterr().err
+    assert "for this command alone, got one that is in use by process" in error and error.count("\n") == 1
+
+
+def test_a_plan_is_measured_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.toml").write_text(
+        TINY.replace('"plain"', '"plain", "eda"').replace("steps = 2\n[syn", "steps = 4\n[syn")
+    )
+    before = sorted(tmp_path.rglob("*"))
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["plan", "--config", str(tmp_path / "tiny.toml"), *out, "--dry-run", "--price", "3.50", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(tmp_path.rglob("*")) == before
+    plain, eda = found["methods"]
+    assert plain["images"] == eda["images"] == 48 and plain["seconds_per_image"] > 0
+    assert plain["gigabytes"] == pytest.approx(48 * plain["bytes_per_image"] / 1e9)
+    assert found["cost"] == pytest.approx(3.5 * found["device_hours"])
+    assert main(["plan", "--config", str(tmp_path / "tiny.toml"), "--dry-run", "--price", "dear"]) == 2
+    assert "expected a number for --price, got 'dear'" in capsys.readouterr().err
+
+
+def test_a_plan_decides_everything_before_the_images(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
+    assert main(["plan", *arguments]) == 0
+    assert (images(tmp_path / "out") / "dataset.json").read_bytes() == (images(finished) / "dataset.json").read_bytes()
+    assert tars(tmp_path / "out") == {}
+
+
+def test_the_exported_run_is_one_of_its_methods(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = ["--to", "imagefolder", "--dest", str(tmp_path / "folder")]
+    assert main(["export", "--out", str(finished), *to]) == 2
+    assert "got method prism and seed 0; use one of --method plain --seed 0" in capsys.readouterr().err
+    assert main(["export", "--out", str(finished), "--method", "plain", *to]) == 0
+    assert len(list((tmp_path / "folder" / "train").iterdir())) == 24
+    sources = ["--from", str(images(finished)), str(tmp_path / "none")]
+    assert main(["merge", "--dest", str(tmp_path / "merged"), *sources]) == 2
+    assert "expected a data set of prismkd" in capsys.readouterr().err
+
+
+def test_keys_in_a_url_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--out", str(tmp_path / "out"), "--synthesis.storage", "s3://key:secret@bucket/x"]) == 2
+    shown = capsys.readouterr().err
+    assert "expected synthesis.storage without user and password" in shown and "secret@" not in shown
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "repair"])
+def test_a_folder_of_something_else_is_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected a run") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "synthesize", "plan", "repair"])
+def test_a_run_is_a_folder_on_a_disk(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "--out", "s3://bucket/x"]) == 2
+    error = capsys.readouterr().err
+    assert "expected a folder on a disk for a run, got s3://bucket/x" in error and "synthesis.storage" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("s3://", "expected synthesis.storage such as s3://bucket/folder, got s3://"),
+        ("://x", "expected synthesis.storage such as s3://bucket/folder, got ://x"),
+        ("memory://x", "which ends with this command"),
+    ],
+)
+def test_a_storage_that_is_no_place_or_does_not_last_is_refused(
+    storage: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["prompts", "--out", "out", "--synthesis.storage", storage]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_data_set_is_verified_exported_and_merged_by_its_url(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"memory://{tmp_path.name}"
+    for path in images(finished).rglob("*"):
+        if path.is_file():
+            Storage(url).write(path.relative_to(images(finished)).as_posix(), path.read_bytes())
+    assert main(["verify", "--out", url]) == 0
+    assert "48 images read and right; whole" in capsys.readouterr().out
+    assert main(["export", "--out", url, "--to", "webdataset", "--dest", str(tmp_path / "copy")]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "copy").glob("*.tar")} == tars(finished)
+    for arguments in (["export", "--out", url, "--to", "hf"], ["merge", "--from", url, str(images(finished))]):
+        assert main([*arguments, "--dest", "memory://gone"]) == 2
+        assert "which ends with this command" in capsys.readouterr().err
+    Storage(url).write("shard-000001.tar", b"")
+    assert main(["verify", "--out", url]) == 2
+    assert "expected whole data sets in memory://" in capsys.readouterr().err
