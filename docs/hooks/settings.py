@@ -12,7 +12,6 @@ from typing import Any, get_type_hints
 from prismkd.config import Config
 
 MARK = "<!-- all settings -->"
-TYPE_NAMES = {bool: "true or false", int: "integer", float: "number", str: "text"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -30,9 +29,8 @@ def tables(kind: type, prefix: str = "") -> Iterator[str]:
         if dataclasses.is_dataclass(hints[field.name]):
             parts.append((hints[field.name], name))
         else:
-            cells = (f"`{field.name}`", TYPE_NAMES.get(hints[field.name], "list"), f"`{default(field)}`")
-            rows.append(f"| {' | '.join(cells)} | {in_a_cell(meanings[field.name])} |")
-    head = ["| setting | type | default | what it does |", "|---|---|---|---|"]
+            rows.append(f"| `{field.name}` | `{default(field)}` | {in_a_cell(meanings[field.name])} |")
+    head = ["| setting | default | what it does |", "|---|---|---|"]
     yield "\n".join([title, "", in_a_cell(inspect.getdoc(kind) or ""), "", *head, *rows])
     for part, name in parts:
         yield from tables(part, name)
