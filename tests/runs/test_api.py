@@ -24,7 +24,7 @@ from prismkd.config import (
     SynthesisConfig,
 )
 from prismkd.errors import UserError
-from prismkd.runs.run import run
+from prismkd.runs.api import run
 
 TINY = Config(
     methods=("plain", "eda"),
