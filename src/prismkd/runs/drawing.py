@@ -34,13 +34,13 @@ from prismkd.shards import (
     Manifest,
     Storage,
     claim,
-    clear,
-    give_up,
+    clear_failures,
+    discard_broken,
     inspect,
     is_begun,
     read_manifest,
+    record_failure,
     scan,
-    try_again,
 )
 from prismkd.synthesis.synthesizer import Synthesizer, run_shard
 from prismkd.errors import warn
@@ -82,7 +82,7 @@ def repair(run: Run) -> None:
             manifest = _claimed(run, seed, method, images)
             with run.track(f"reading {method} (seed {seed})", manifest.num_images) as progress:
                 findings = inspect(images, progress)[0]
-            dropped = clear(images, findings)
+            dropped = discard_broken(images, findings)
             if dropped:
                 warn(f"{dropped} shards of {images.url} are drawn again")
             _synthesize_one(run, seed, method, images, manifest, Share())
@@ -106,7 +106,7 @@ def _synthesize_one(run: Run, seed: int, method: str, images: Storage, manifest:
                 _allocate(run, seed, method, images, manifest, set(found.failed))
             mine = units_of_rank(part, share.rank, share.world)
             if mine:
-                try_again(images, found.failed.keys() & set(mine))
+                clear_failures(images, found.failed.keys() & set(mine))
                 _draw(run, seed, method, images, mine, progress)
     _finish(run, seed, method, images, manifest)
 
@@ -251,7 +251,7 @@ def _draw(run: Run, seed: int, method: str, images: Storage, shards: Sequence[in
     inline = config.executor == "local" and len(workers) == 1 and not config.num_workers
     failed = Pool(workers, policy, warn, pause=0.0 if inline else 0.02).run(shards, progress)
     for shard, reason in failed.items():
-        give_up(images, shard, reason)
+        record_failure(images, shard, reason)
     if failed:
         shard, reason = next(iter(failed.items()))
         raise UserError(
@@ -266,7 +266,7 @@ def _workers(run: Run, seed: int, method: str, progress: Any) -> list[Any]:
     devices, number = device_names(config.generator.device), config.synthesis.num_workers
     if config.synthesis.executor == "local" and not number and len(devices) == 1:
         return [lambda: InlineWorker(draws_shards(run, seed, method), progress)]
-    if run.images(seed, method).is_passing:
+    if run.images(seed, method).is_in_memory:
         raise UserError(
             f"expected synthesis.storage that worker processes share, got {config.synthesis.storage}, this process's "
             "memory; name a folder or s3://bucket/folder, or draw with num_workers 0, executor local and one device"

@@ -16,7 +16,7 @@ from prismkd.evaluation.rows import BATCH, Batches, Row
 from prismkd.evaluation.students import StudentEvaluation, domain_order, evaluate_student, logits_of
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
 from prismkd.runs.run import Run
-from prismkd.shards import read_encoded, to_array, whole
+from prismkd.shards import read_encoded, to_array, verified
 from prismkd.shards.samples import decode
 from prismkd.classifiers import Classifier
 
@@ -113,7 +113,7 @@ def _training_batches(run: Run, seed: int, method: str) -> Batches:
         yield from _real_batches(run.real_training, at_most)
         return
     source = run.images(seed, method)
-    _, found = whole(source)
+    _, found = verified(source)
     chosen = set(_chosen(found.num_images, at_most).tolist())
     samples = (sample for place, sample in enumerate(read_encoded(source)) if place in chosen)
     while batch := [decode(sample) for sample in islice(samples, BATCH)]:

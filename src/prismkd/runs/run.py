@@ -30,7 +30,7 @@ from prismkd.records.directory import (
     recorded_config,
     write_json,
 )
-from prismkd.shards.storage import is_used, remove_leftovers
+from prismkd.shards.storage import is_used, remove_temporary_files
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
 from prismkd.errors import UserError
@@ -39,7 +39,7 @@ from prismkd.records.lock import locked
 from prismkd.classes import ClassName
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.classes.lists import classes_of, names_of
-from prismkd.shards import Storage, differences
+from prismkd.shards import Storage, differing_keys
 from prismkd.synthesis.synthesizer import check_channels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 
@@ -189,7 +189,7 @@ def open_run(
     if is_run(directory):
         started_with = read_record(directory)
         old = config_from_dict(started_with["config"])
-        found = differences(json.loads(json.dumps(asdict(old))), resolved)
+        found = differing_keys(json.loads(json.dumps(asdict(old))), resolved)
         differing = [name for name in found if name not in NO_MATTER]
         if started_with["classes"] != classes:
             differing.append(f"content of the class list {config.classes}")
@@ -231,7 +231,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
     with locked(run.directory, lock):
         _record_growth(run)
         if lock == "run":
-            remove_leftovers(run.directory)
+            remove_temporary_files(run.directory)
         yield
 
 

@@ -23,7 +23,7 @@ from prismkd.distillation.student import check_student
 from prismkd.runs.measurement import Measurement
 from prismkd.prompts import plain_plan
 from prismkd.runs.run import Run, silent
-from prismkd.shards import read_samples, scan, whole
+from prismkd.shards import read_samples, scan, verified
 from prismkd.synthesis.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 from prismkd.synthesis.synthesizer import Synthesizer
 from prismkd.errors import warn
@@ -139,7 +139,7 @@ def training_set(run: Run, seed: int, method: str) -> TrainingSet:
     if method == "real":
         return TrainingSet(to_bytes(_real(run).images), _real(run).labels)
     source = run.images(seed, method)
-    whole(source)
+    verified(source)
     images, labels = open_images(source, config.memory_gigabytes * 1e9, config.num_workers)
     mixed = (to_bytes(_real(run).images), _real(run).labels) if config.real_share > 0 else None
     return TrainingSet(images, labels, mixed, config.real_share)
