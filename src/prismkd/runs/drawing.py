@@ -18,7 +18,18 @@ from prismkd.records.lock import locked
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters
-from prismkd.shards import Encoding, Manifest, claim, clear, give_up, inspect, is_begun, read_manifest, scan, try_again
+from prismkd.shards import (
+    Encoding,
+    Manifest,
+    claim,
+    clear_failures,
+    discard_broken,
+    inspect,
+    is_begun,
+    read_manifest,
+    record_failure,
+    scan,
+)
 from prismkd.shards.card import write_card
 from prismkd.synthesis.workers import Policy, Pool, check_rank, units_of_rank
 
@@ -57,7 +68,7 @@ def repair(run: Run) -> None:
         manifest = claim_dataset(dataset)
         with run.track(f"reading {dataset.title}", manifest.num_images) as progress:
             findings = inspect(dataset.images, progress)[0]
-        dropped = clear(dataset.images, findings)
+        dropped = discard_broken(dataset.images, findings)
         if dropped:
             warn(f"{dropped} shards of {dataset.images.url} are drawn again")
         _draw_missing(dataset, manifest, Share())
@@ -174,12 +185,12 @@ def _draw_share(
     if not shards:
         return
     config, images = dataset.run.config.synthesis, dataset.images
-    try_again(images, failed.keys() & set(shards))
+    clear_failures(images, failed.keys() & set(shards))
     workers, pause = starters(dataset, progress)
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     given_up = Pool(workers, policy, warn, pause=pause).run(shards, progress)
     for shard, reason in given_up.items():
-        give_up(images, shard, reason)
+        record_failure(images, shard, reason)
     if given_up:
         shard, reason = next(iter(given_up.items()))
         raise UserError(

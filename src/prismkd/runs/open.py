@@ -32,8 +32,8 @@ from prismkd.records.directory import (
 )
 from prismkd.records.lock import locked
 from prismkd.runs.run import Run
-from prismkd.shards import differences
-from prismkd.shards.storage import is_used, remove_leftovers
+from prismkd.shards import differing_keys
+from prismkd.shards.storage import is_used, remove_temporary_files
 
 SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "num_threads",
@@ -92,7 +92,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
     with locked(run.directory, lock):
         _record_growth(run)
         if lock == "run":
-            remove_leftovers(run.directory)
+            remove_temporary_files(run.directory)
         yield
 
 
@@ -121,7 +121,7 @@ def _continue(run: Run) -> None:
     """Refuse another configuration than the one that the folder was started with; only more images may be asked for."""
     recorded = read_record(run.directory)
     old = config_from_dict(recorded["config"])
-    changed = differences(_as_json(asdict(old)), _as_json(asdict(run.config)))
+    changed = differing_keys(_as_json(asdict(old)), _as_json(asdict(run.config)))
     changed = [name for name in changed if name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS]
     if recorded["classes"] != _as_json([asdict(item) for item in run.classes]):
         changed.append(f"content of the class list {run.config.classes}")

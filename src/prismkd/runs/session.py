@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.assets import asset
-from prismkd.classes import ClassLabels, ClassName
-from prismkd.classes.lists import classes_of
-from prismkd.classes.matching import names_of
+from prismkd.classes import ClassName
+from prismkd.classes.lists import classes_of, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 from prismkd.config import (
     DIVERSIFIED_METHODS,
@@ -34,7 +34,8 @@ from prismkd.config import (
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
 from prismkd.distillation import TrainingSet, distill, new_student
 from prismkd.distillation.student import Factory
-from prismkd.evaluation import Row, evaluate_student
+from prismkd.evaluation.rows import Row
+from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
 from prismkd.progress import Track, silent
