@@ -85,13 +85,13 @@ class Synthesizer:
 
     @cached_property
     def teacher_on_device(self) -> Classifier:
-        """The teacher where the generator computes; a copy of its own on an accelerator."""
+        """The teacher where the generator computes, for looking at what was drawn; on an accelerator a copy of its own."""
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
     @cached_property
     def differentiated_teacher(self) -> Classifier:
-        """The teacher as guidance differentiates it."""
+        """The teacher as guidance differentiates it: its outputs are the same, its gradients may be smoother."""
         smooth = self.guidance is not None and self.guidance.smooth_backward
         return smooth_backward(self.teacher_on_device) if smooth else self.teacher_on_device
 
@@ -104,9 +104,8 @@ class Synthesizer:
         edit = None
         if self.guidance is not None and self.calibration is not None:
             decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            edit = EnergyGuidance(
-                self.differentiated_teacher, decode, self.labels_of(prompts), self.calibration, self.guidance
-            )
+            labels = self.labels_of(prompts)
+            edit = EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
