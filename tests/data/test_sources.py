@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from prismkd.assets import asset
-from prismkd.classes import load_classes
-from prismkd.classes.matching import ClassLabels, names_of
+from prismkd.classes.lists import load_classes, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
 from prismkd.errors import UserError
 
