@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from prismkd.metrics import (
     per_class,
     vanished,
 )
+from prismkd.metrics.hits import domain_order, pack_hits
 
 TOP = 5  # top-5 is reported of domains with more classes than that
 
@@ -153,18 +153,3 @@ class _Domain:
             "class_top1": [None if value is None else round(value, 5) for value in top1],
             "vanished": self.competing[vanished(self.logits, self.labels)].tolist(),
         }
-
-
-def pack_hits(hits: np.ndarray) -> str:
-    """Zeros and ones (n,) as base64 text, eight to a byte: a run keeps them for every student and domain."""
-    return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode()
-
-
-def unpack_hits(text: str, n: int) -> np.ndarray:
-    """The zeros and ones (n,), int8, that ``pack_hits`` made into ``text``."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n).astype(np.int8)
-
-
-def domain_order(domains: np.ndarray) -> list[str]:
-    """The different names among ``domains`` (n,): ``id``, the teacher's own, first, then the others by name."""
-    return sorted(set(domains.tolist()), key=lambda name: (name != "id", name))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prismkd.errors import UserError
 from prismkd.metrics.features import check_features
+
+if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where distances are computed
+    from torch import Tensor
 
 CHUNK = 1024  # rows of the distance matrix held at once: 50,000 x 50,000 float64 would take 20 GB
 RELATIVE_ROUNDING = 1e-12  # of a squared distance computed from float64 products; a wide margin over 1.1e-16 = 2^-53
@@ -121,6 +122,8 @@ def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
     precision_j = 1[y_j in some B(x_i)], density_j = 1/k sum_i 1[y_j in B(x_i)],
     recall_i = 1[x_i in some B(y_j)], coverage_i = 1[some y_j in B(x_i)], complement_j = 1[some x_i in B(y_j)].
     """
+    import torch
+
     check_features(real, fake)
     if k < 1 or min(len(real), len(fake)) <= k:
         raise UserError(
@@ -167,5 +170,7 @@ def _squared_distances(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 def _squared_radii(features: Tensor, k: int) -> Tensor:
     """Squared distance of each sample to its k-th neighbor: the (k + 1)-th smallest, as its own 0 is the first."""
+    import torch
+
     chunks = torch.split(features, CHUNK)
     return torch.cat([_squared_distances(rows, features)[0].kthvalue(k + 1).values for rows in chunks])

@@ -85,7 +85,7 @@ class Synthesizer:
 
     @cached_property
     def teacher_on_device(self) -> Classifier:
-        """The teacher where the generator computes, for looking at what was drawn; on an accelerator a copy of its own."""
+        """The teacher where the generator computes, for looking at images; on an accelerator a copy of its own."""
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
