@@ -13,7 +13,7 @@ import pytest
 from prismkd.cli import main
 from prismkd.config import Config
 from prismkd.errors import UserError
-from prismkd.evaluation.students import pack_hits
+from prismkd.metrics.hits import pack_hits
 from prismkd.records.comparison import compare
 
 NUM_IMAGES = 400
