@@ -16,11 +16,11 @@ from PIL import Image
 from prismkd.config import DIVERSIFIED_METHODS
 from prismkd.records.directory import read_json, write_json
 from prismkd.errors import UserError
-from prismkd.prompts.judge import Dropped, judge_contents, judge_pilot, judge_senses
+from prismkd.prompts.judge import DroppedContent, judge_contents, judge_pilot, judge_senses
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_from_rows, contents_of_classes
 from prismkd.prompts.language_model import ask_about
-from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
+from prismkd.prompts.senses import Sense, unjudged_senses, senses_from_rows, senses_to_rows
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.runs.run import Run
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
@@ -81,7 +81,7 @@ def _candidates(run: Run) -> list[Sense]:
     """Every class's wordings, none judged; kept, since a language model may answer otherwise the next time."""
     path = run.directory / "candidates.json"
     if not path.is_file():
-        found = given_senses(run.classes, _suggestions(run), run.config.prompts.max_senses)
+        found = unjudged_senses(run.classes, _suggestions(run), run.config.prompts.max_senses)
         write_json(path, {"senses": senses_to_rows(found)})
     return senses_from_rows(read_json(path)["senses"], path)
 
@@ -120,9 +120,11 @@ def contents(run: Run, chosen: Sequence[Sense]) -> list[list[str]]:
     if path.is_file():
         return contents_from_rows(read_json(path)["contents"], len(chosen), path)
     start, drawn = time.monotonic(), list[Prompt]()
-    found, dropped = contents_of_classes(chosen, config), list[Dropped]()
+    found, dropped = contents_of_classes(chosen, config), list[DroppedContent]()
     if config.num_content_probes and config.content:
-        found, dropped = judge_contents(chosen, found, config, run.generator.text_features, partial(_draw_probes, run, drawn))
+        found, dropped = judge_contents(
+            chosen, found, config, run.generator.text_features, partial(_draw_probes, run, drawn)
+        )
     write_json(path, {"seconds": time.monotonic() - start, "images": len(drawn), "contents": found,
                       "dropped": [asdict(row) for row in dropped]})  # fmt: skip
     return found
