@@ -12,7 +12,6 @@ sees; but of an image that was drawn for a class, only the members that know thi
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prismkd.classes.matching import ClassLabels
 from prismkd.classes.teacher_labels import label_rows, read_config
 from prismkd.classifiers.classifier import Classifier
 from prismkd.errors import UserError
@@ -98,7 +98,7 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
     """
     from prismkd.classifiers.sources import load_source
 
-    members, columns = [], []
+    members, columns, labels = [], [], ClassLabels([[name] for name in class_names])
     for row in _rows(path):
         source = _beside(path, row["source"])
         member = load_source(source, trust=trust).classifier
@@ -109,7 +109,7 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
                 f"{len(names)}; list them in its order, with - for outputs that are none of ours"
             )
         members.append(member)
-        columns.append([_place(name, class_names, path) for name in names])
+        columns.append([_place(name, labels, path) for name in names])
     unknown = sorted(set(range(len(class_names))) - {place for own in columns for place in own})
     if unknown:
         raise UserError(
@@ -148,13 +148,13 @@ def _own_names(source: str) -> list[str]:
     return [row["name"] for row in label_rows(read_config(path), path, [])] if path.is_file() else []
 
 
-def _place(name: str, class_names: Sequence[str], path: Path) -> int:
-    """A class by its name, in whatever case."""
+def _place(name: str, labels: ClassLabels, path: Path) -> int:
+    """A class by its name, as ``matching.normalize`` compares names; -1 for none of ours."""
     if name == "-":
         return -1
-    folded = [known.casefold() for known in class_names]
-    if name.casefold() in folded:
-        return folded.index(name.casefold())
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    hint = f"perhaps {class_names[folded.index(near[0])]!r}, or " if near else ""
+    label = labels.find(name)
+    if label is not None:
+        return label
+    nearest = labels.nearest(name)
+    hint = f"perhaps {nearest!r}, or " if nearest else ""
     raise UserError(f"expected names of the run's classes in {path}, got {name!r}; {hint}- for none of ours")

@@ -14,7 +14,7 @@ from prismkd.data import LabelledImages
 from prismkd.records.directory import LABELS_STUDENT, STUDENT
 from prismkd.evaluation.rows import BATCH, Batches, Row
 from prismkd.evaluation.students import StudentEvaluation, domain_order, evaluate_student, logits_of
-from prismkd.evaluation.images import View, compare_images, halves, labelled_batches, view
+from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
 from prismkd.runs.run import Run
 from prismkd.shards import read_encoded, to_array, whole
 from prismkd.shards.samples import decode
@@ -46,12 +46,12 @@ class Measurement:
         return logits_of(self.run.teacher, self.test)
 
     @cached_property
-    def held_out(self) -> View:
+    def held_out(self) -> JudgedImages:
         """The real images of the teacher's own domain."""
         assert self.run.judge is not None
         images = self.test.domain("id")
         images = images.subset(_chosen(len(images), self.run.config.evaluation.max_images))
-        return view(labelled_batches(images), self.run.teacher, self.run.judge)
+        return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
 
     def evaluate(self, seed: int, method: str) -> dict[str, Any]:
         """One student, and the images that it learned from."""
@@ -62,7 +62,7 @@ class Measurement:
             of_labels = self._students(run.load_student(run.folder(seed, method) / LABELS_STUDENT), method, seed)
             rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
         if run.judge is not None:
-            seen = view(_training_batches(run, seed, method), run.teacher, run.judge)
+            seen = judge_images(_training_batches(run, seed, method), run.teacher, run.judge)
             rows = rows + compare_images(seen, self.held_out, config.nearest_k, method, seed)
         return {
             "results": [row.to_dict() for row in rows],
@@ -86,9 +86,9 @@ class Measurement:
         run, k = self.run, self.run.config.evaluation.nearest_k
         assert run.judge is not None
         if run.real is not None:
-            seen = view(_real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
+            seen = judge_images(_real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
             return compare_images(seen, self.held_out, k, CEILING, 0)
-        one, other = (self.held_out.subset(indices) for indices in halves(self.held_out.labels))
+        one, other = (self.held_out.subset(indices) for indices in split_halves(self.held_out.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []
 
     def _with_fingerprints(self, domains: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -125,4 +125,4 @@ def _real_batches(real: LabelledImages, at_most: int) -> Batches:
     """Real images, at most so many of them, every one of which decodes."""
     chosen = real.subset(_chosen(len(real), at_most))
     chosen.check()
-    yield from labelled_batches(chosen)
+    yield from labeled_batches(chosen)

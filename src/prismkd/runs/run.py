@@ -37,9 +37,8 @@ from prismkd.errors import UserError
 from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
 from prismkd.records.lock import locked
 from prismkd.classes import ClassName
-from prismkd.classes.matching import names_of
 from prismkd.prompts.dpe import check_styles, with_defaults
-from prismkd.classes.lists import classes_of
+from prismkd.classes.lists import classes_of, names_of
 from prismkd.shards import Storage, differences
 from prismkd.synthesis.synthesizer import check_channels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
