@@ -185,8 +185,8 @@ def allocated_plan(run: Run, seed: int, method: str, plan: PromptPlan, pilot: in
         images = run.images(seed, method)
         shards = range(ceil(pilot / run.config.synthesis.shard_size))
         samples = (sample for sample in read_samples(images, shards) if sample.index < pilot)
-        viewer = Synthesizer(run.generator, run.teacher).viewer
-        found = judge_pilot(viewer, run.generator.device, plan, samples)
+        teacher = Synthesizer(run.generator, run.teacher).teacher_on_device
+        found = judge_pilot(teacher, run.generator.device, plan, samples)
         write_json(path, {"pilot": pilot, **asdict(found), "seconds": time.monotonic() - start})
     data = read_json(path)
     return plan.allocated(pilot, data["class_shares"], data["style_factors"])

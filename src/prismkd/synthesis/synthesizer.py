@@ -73,16 +73,16 @@ class Synthesizer:
         self.batch_size = self.generator.config.batch_size
 
     @cached_property
-    def viewer(self) -> Classifier:
-        """The teacher on the generator's device."""
+    def teacher_on_device(self) -> Classifier:
+        """The teacher on the generator's device, for looking at what was drawn."""
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
     @cached_property
-    def guide(self) -> Classifier:
-        """The teacher as guidance differentiates it."""
+    def differentiated_teacher(self) -> Classifier:
+        """The teacher as guidance differentiates it: its outputs are the same, its gradients may be smoother."""
         smooth = self.guidance is not None and self.guidance.smooth_backward
-        return smooth_backward(self.viewer) if smooth else self.viewer
+        return smooth_backward(self.teacher_on_device) if smooth else self.teacher_on_device
 
     def labels_of(self, prompts: list[Prompt]) -> Tensor:
         """The prompts' classes (batch,), on the generator's device."""
@@ -93,7 +93,8 @@ class Synthesizer:
         edit = None
         if self.guidance is not None and self.calibration is not None:
             decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            edit = EnergyGuidance(self.guide, decode, self.labels_of(prompts), self.calibration, self.guidance)
+            labels = self.labels_of(prompts)
+            edit = EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -157,7 +158,7 @@ class Synthesizer:
         images, edit = self.draw(prompts)
         images = quantized(images)
         with torch.no_grad():
-            logits = self.viewer(images.to(self.generator.device), self.labels_of(prompts))
+            logits = self.teacher_on_device(images.to(self.generator.device), self.labels_of(prompts))
         return Drawn(images, logits.cpu(), edit)
 
     def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
