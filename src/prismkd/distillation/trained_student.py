@@ -156,8 +156,8 @@ def _check_images(images: Tensor) -> None:
         raise UserError(f"expected images (n, channels, height, width), got {tuple(images.shape)}; stack them so")
     if images.shape[1] > 4 >= images.shape[3]:
         raise UserError(
-            f"expected images (n, channels, height, width), got {tuple(images.shape)}, whose channels are last; permute "
-            "them with images.transpose(0, 3, 1, 2), or images.permute of torch"
+            f"expected images (n, channels, height, width), got {tuple(images.shape)}, whose channels are last; move "
+            "them with images.transpose(0, 3, 1, 2), or permute of torch"
         )
     if images.dtype == torch.uint8:
         return

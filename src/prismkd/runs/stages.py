@@ -18,7 +18,7 @@ from prismkd import __version__
 from prismkd.config import Config, DistillationConfig
 from prismkd.data import LabelledImages
 from prismkd.records.directory import LABELS_STUDENT, STUDENT, read_json, read_record, write_json
-from prismkd.distillation import TrainingSet, distill, open_images, to_bytes
+from prismkd.distillation import TrainingSet, open_images, to_bytes, train
 from prismkd.distillation.student import check_student
 from prismkd.runs.measurement import Measurement
 from prismkd.prompts import plain_plan
@@ -85,7 +85,7 @@ def _distill_student(run: Run, seed: int, method: str, data: TrainingSet, folder
     check_student(student, shape, len(run.classes))
     start, shown = time.monotonic(), f"{folder.name} {method} (seed {seed})"
     with (run.track if writes else silent)(shown, config.num_steps) as progress:
-        log = distill(student, run.teacher, data, config, seed, folder / "checkpoint.pt", progress)
+        log = train(student, run.teacher, data, config, seed, folder / "checkpoint.pt", progress)
     if not writes:
         return
     warnings = log.warnings([item.name for item in run.classes])

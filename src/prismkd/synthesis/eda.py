@@ -261,7 +261,7 @@ class EDA:
         Lower is more in-distribution (Liu et al. 2020, Energy-based Out-of-distribution Detection, eq. 4). Energies of
         two teachers can't be compared.
         """
-        teacher, device = self._drawing.viewer, self._generator.device
+        teacher, device = self._drawing.teacher_on_device, self._generator.device
         logits = torch.cat([teacher(batch.to(device)).cpu() for batch in images.split(self.batch_size)])
         return free_energy(logits, self.guidance.temperature)
 
@@ -293,7 +293,9 @@ class EDA:
         generator = self._generator
         decode = generator.decode_fully if self.guidance.full_decoder else generator.decode
         calibration = self.calibration or UNUSED
-        return EnergyGuidance(self._drawing.guide, decode, targets.to(generator.device), calibration, self.guidance)
+        return EnergyGuidance(
+            self._drawing.differentiated_teacher, decode, targets.to(generator.device), calibration, self.guidance
+        )
 
     def _unless_out_of_memory(self, work: Callable[[], Result]) -> Result | None:
         """What ``work`` gives; None where memory ran out, after which the batch size is half of what it was."""
