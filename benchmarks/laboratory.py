@@ -16,7 +16,7 @@ from prismkd.classes import ClassName, load_classes
 from prismkd.classifiers import Classifier, load_judge, load_teacher
 from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
@@ -125,7 +125,7 @@ class Laboratory:
         student = new_student(recipe, len(self.classes), data.images.image_shape[0], seed)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
-            distill(student, teacher or self.teacher, data, recipe, seed, checkpoint, _ignore)
+            train(student, teacher or self.teacher, data, recipe, seed, checkpoint, _ignore)
         return student
 
 
