@@ -122,7 +122,9 @@ def contents(run: Run, chosen: Sequence[Sense]) -> list[list[str]]:
     start, drawn = time.monotonic(), list[Prompt]()
     found, dropped = contents_of_classes(chosen, config), list[Dropped]()
     if config.num_content_probes and config.content:
-        found, dropped = judge_contents(chosen, found, config, run.generator.text_features, partial(_draw_probes, run, drawn))
+        found, dropped = judge_contents(
+            chosen, found, config, run.generator.text_features, partial(_draw_probes, run, drawn)
+        )
     write_json(path, {"seconds": time.monotonic() - start, "images": len(drawn), "contents": found,
                       "dropped": [asdict(row) for row in dropped]})  # fmt: skip
     return found
