@@ -1,6 +1,9 @@
 """Pack the trained generator into the package, as a diffusers pipeline folder in half precision.
 
 Usage: python -m benchmarks.pictograms.pack [--cache DIR] [--out DIR]
+
+It needs the caches of ``autoencoder.py``, ``text_encoder.py`` and ``denoiser.py``, and writes the pipeline's folder, by
+default ``src/prismkd/assets/pictograms/generator``.
 """
 
 from __future__ import annotations

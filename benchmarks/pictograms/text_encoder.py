@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.pictograms.text_encoder [--cache DIR]
 
 Nothing is trained here: layers 1 to 3 are copied as they are, and the vocabulary keeps the word pieces that
-dictionary definitions and icon names use most. Words outside it fall apart into smaller pieces.
+dictionary definitions and icon names use most. Words outside it fall apart into smaller pieces. It needs the cache of
+``build.py``, and writes the folders ``tokenizer`` and ``text_encoder`` into it.
 """
 
 from __future__ import annotations
