@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.data import LabelledImages
 from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
 from prismkd.metrics import (
@@ -87,6 +86,7 @@ def evaluate_student(
 def logits_of(network: torch.nn.Module, images: LabelledImages) -> np.ndarray:
     """Logits (n, num_classes), float32; one batch of images is in memory at a time."""
     device = device_of(network)
+    # Each batch's logits leave the device at once; 50,000 x 1,000 of them are 200 MB, the images 30 GB
     return torch.cat([predict(network, batch.to(device)).cpu() for batch in images.batches(BATCH)]).numpy()
 
 
@@ -128,6 +128,7 @@ class _Domain:
         num_vanished = len(vanished(self.logits, self.labels))
         rows = [
             mean("top1", correct(self.logits, self.labels)),
+            # Agreement among the competing classes too: the teacher is restricted as the student is
             mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))),
             Row(method, seed, domain, "ece", calibration_error, count),
             Row(method, seed, domain, "vanished_classes", num_vanished, len(np.unique(self.labels))),
@@ -144,6 +145,7 @@ class _Domain:
         The hits of every image make paired comparisons of two runs possible (``metrics.paired``).
         """
         hits = correct(self.logits, self.labels)
+        # By the classes' own numbers: a domain with few classes gets None for the others
         top1 = per_class(hits, self.competing[self.labels], self.num_classes)
         return {
             "n": len(hits),
