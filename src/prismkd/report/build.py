@@ -24,6 +24,7 @@ from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
+from prismkd.report.stored_images import stored_images
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
 
 MAX_HEAT_MAP_CLASSES = 60
@@ -85,6 +86,7 @@ def render(template: str, values: dict[str, Any]) -> str:
 def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
     points, ceiling = plane.points_of(run), ceiling_of(run.results)
+    stored = stored_images(run)
     return {
         "name": run_name(run.folder),
         "headline": headline(run),
@@ -99,12 +101,13 @@ def context(run: RunResults) -> dict[str, Any]:
         "image_metrics": tables.image_tables(run),
         "plane": plane.plane_figure(points, plane.path({point.key for point in points})),
         "ceiling": bool(ceiling),
-        "grids": image_grids(run),
+        "grids": image_grids(run, stored),
+        "no_images": stored.remark,
         "energy_panels": energy_panels(run),
         "calibration": tables.calibration_table(run),
         "calibration_panel": calibration_panel(run),
         "senses": prompts.sense_cards(run),
-        "prompts": prompts.prompt_sets(run),
+        "prompts": prompts.prompt_sets(run, stored),
         "dropped": prompts.dropped_contents(run),
         "classes": tables.class_table(run),
         "confusions": confusion_parts(run),
