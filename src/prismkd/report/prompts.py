@@ -9,7 +9,7 @@ from typing import Any
 from prismkd import shards
 from prismkd.records.results import RunResults
 from prismkd.records.scores import REFERENCES
-from prismkd.report import names, thumbnails
+from prismkd.report import formats, names, thumbnails
 from prismkd.report.stored_images import DataSet, StoredImages
 from prismkd.report.thumbnails import Thumbnail
 
@@ -84,8 +84,8 @@ def _wording_row(wording: dict[str, Any], chosen: bool, probes: list[Thumbnail])
     score = wording["score"]
     if not score:
         return WordingRow(wording["text"], wording["source"], chosen, "", "", probes)
-    surely = names.number(score["log_probability"], 2)
-    hint = (f"log p(class) {surely} \u00b1 {score['error']:.2f}, energy {names.number(score['energy'], 1)}, "
+    surely = formats.number(score["log_probability"], 2)
+    hint = (f"log p(class) {surely} \u00b1 {score['error']:.2f}, energy {formats.number(score['energy'], 1)}, "
             f"{score['agreement']:.0%} of the probes agree")  # fmt: skip
     return WordingRow(wording["text"], wording["source"], chosen, surely, hint, probes)
 
