@@ -58,9 +58,14 @@ def job_folder(directory: Path, seed: int, method: str) -> Path:
 
 def images_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
     """Where the images of one method of one seed are."""
-    if not config.synthesis.storage:
+    return images_at(config.synthesis.storage, directory, seed, method)
+
+
+def images_at(storage: str, directory: Path, seed: int, method: str) -> Storage:
+    """The same by the setting ``synthesis.storage`` alone."""
+    if not storage:
         return Storage(job_folder(directory, seed, method) / "images")
-    return Storage(f"{config.synthesis.storage.rstrip('/')}/seed-{seed}/{method}")
+    return Storage(f"{storage.rstrip('/')}/seed-{seed}/{method}")
 
 
 def is_run(directory: Path) -> bool:

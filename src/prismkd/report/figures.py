@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from prismkd.report.names import number, percent
+from prismkd.report.formats import number, percent
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from prismkd.records.results import RunResults
 from prismkd.records.scores import ceiling_of, score, shifted_domains, subject
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.margins import Margin, margins
 from prismkd.report.names import IMAGE_METRICS
-from prismkd.report.tables import Cell, Column, Row, Table, class_name
+from prismkd.report.table import Cell, Column, Row, Table
+from prismkd.report.tables import class_name
 
 MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12
 REASONS = ("precision", "recall", "coverage", "teacher_agreement", "judge_top1")
@@ -57,7 +58,7 @@ def _domain_table(run: RunResults) -> Table | None:
     for domain, ours in tested.items():
         changes = [found.get(domain) for found in above]
         interval = " with its 95% interval" if any(change and change.interval for change in changes) else interval
-        cells = [Cell(names.percent(ours.mean), ours.mean)]
+        cells = [Cell(formats.percent(ours.mean), ours.mean)]
         row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
         rows.append((changes[0].mean if "teacher" in others and changes[0] else ours.mean, row))
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
@@ -74,8 +75,8 @@ def _change_cell(change: Margin | None) -> Cell:
     """Colored where one of the two is better."""
     if change is None:
         return Cell("\u2013")
-    note = names.range_text(change.interval, lambda value: names.signed(100 * value, 1)) if change.interval else ""
-    return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=change.tone)
+    note = formats.range_text(change.interval, lambda value: formats.signed(100 * value, 1)) if change.interval else ""
+    return Cell(formats.signed(100 * change.mean, 1), change.mean, note, tone=change.tone)
 
 
 def _class_table(run: RunResults, found: Confusion) -> Table | None:
@@ -126,7 +127,7 @@ def reasons(run: RunResults) -> Reasons | None:
         metric, cells = IMAGE_METRICS[measure], []
         for method in shown:
             found = score(run.results, method, "images", measure)
-            note = names.uncertainty(found, metric.write) if found and method == student else ""
+            note = formats.uncertainty(found, metric.write) if found and method == student else ""
             cells.append(Cell(metric.write(found.mean), found.mean, note) if found else Cell("\u2013"))
         table.rows.append(Row(metric.label, cells, metric.hint))
     return Reasons(table, _furthest(run, student, ceiling))

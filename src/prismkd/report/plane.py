@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from prismkd.records.results import RunResults
 from prismkd.records.scores import REFERENCES, Score, ceiling_of, image_methods, score
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
 
 STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"))
@@ -85,7 +85,7 @@ def _through(place: Place) -> list[Line]:
 
 def _mark(point: Point, place: Place, spot: tuple[float, float, str]) -> list[Markup]:
     """A dot and its name."""
-    values = [names.number(s.mean, 3) for s in (point.precision, point.recall)]
+    values = [formats.number(s.mean, 3) for s in (point.precision, point.recall)]
     hint = tag("title", f"{point.label}: precision {values[0]}, recall {values[1]}")
     x, y, anchor = spot
     return [
@@ -187,7 +187,7 @@ def _outside(box: Box) -> float:
 def _alternative(points: Sequence[Point], steps: Sequence[tuple[str, str]]) -> str:
     """The figure in words."""
     values = "; ".join(
-        f"{p.label} {names.number(p.precision.mean, 3)} and {names.number(p.recall.mean, 3)}" for p in points
+        f"{p.label} {formats.number(p.precision.mean, 3)} and {formats.number(p.recall.mean, 3)}" for p in points
     )
     label = {p.key: p.label for p in points}
     joined = ", ".join(f"{label[a]} to {label[b]}" for a, b in steps)

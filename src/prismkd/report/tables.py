@@ -1,9 +1,7 @@
-"""A run -> tables: plain data that the template writes as HTML."""
+"""A run -> its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -11,10 +9,7 @@ import numpy as np
 
 from prismkd.records.results import RunResults
 from prismkd.records.scores import (
-    REFERENCES,
     Result,
-    Score,
-    best,
     ceiling_of,
     image_methods,
     methods,
@@ -23,113 +18,12 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
+from prismkd.report.table import Cell, Column, Head, Row, ScoreColumn, Table, method_head, score_table
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
 STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")  # others come last
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text of a cell; `value` sorts it, `bar` in [0, 1] draws a bar, `tone` is "", "ahead" or "behind"."""
-
-    text: str
-    value: float | None = None
-    note: str = ""
-    best: bool = False
-    bar: float | None = None
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """First cell (the row's heading) and the rest; `style` are CSS classes."""
-
-    label: str
-    cells: list[Cell]
-    note: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Heading of a column, with an explanation where its name needs one."""
-
-    label: str
-    hint: str = ""
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption; `columns` includes the first. What rows mean is explained once on a page."""
-
-    caption: str
-    columns: list[Column]
-    rows: list[Row] = field(default_factory=list)
-    explains_rows: bool = False
-
-    @property
-    def hints(self) -> dict[str, str]:
-        """What the names of columns and rows mean, each meaning once."""
-        named = [(column.label, column.hint) for column in self.columns if column.hint]
-        named += [(row.label, row.note) for row in self.rows if row.note and self.explains_rows]
-        first: dict[str, str] = {}
-        for label, meaning in named:
-            first.setdefault(meaning, label)
-        return {label: meaning for meaning, label in first.items()}
-
-
-@dataclass(frozen=True)
-class Head:
-    """Heading of a method's row; ``reference`` rows have seen real data and are never best."""
-
-    label: str
-    note: str = ""
-    style: str = ""
-    reference: bool = False
-
-
-@dataclass(frozen=True)
-class ScoreColumn:
-    """One column of scores by row key: how to write them, and whether max or min is best."""
-
-    column: Column
-    scores: dict[Any, Score | None]
-    write: Callable[[float], str]
-    best: Callable[..., float] | None = max
-
-
-def method_head(method: str, suffix: str = "") -> Head:
-    """The heading that a method's rows have in every table."""
-    style = names.method_class(method) + (" reference" if method in REFERENCES else "")
-    return Head(names.method_label(method) + suffix, names.method_note(method), style, method in REFERENCES)
-
-
-def score_table(
-    caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head], explains_rows: bool = False
-) -> Table | None:
-    """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
-    rivals = {key for key, head in heads.items() if not head.reference}
-    winners = [
-        best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
-    ]
-    table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)], explains_rows=explains_rows)
-    for key, head in heads.items():
-        cells = [
-            _score_cell(c.scores.get(key), c.write, key in winner) for c, winner in zip(columns, winners, strict=True)
-        ]
-        if any(cell.value is not None for cell in cells):
-            table.rows.append(Row(head.label, cells, head.note, head.style))
-    return table if table.rows else None
-
-
-def _score_cell(value: Score | None, write: Callable[[float], str], is_best: bool) -> Cell:
-    if value is None:
-        return Cell("\u2013")
-    note = "" if value.spread is None else f"\u00b1\u2009{write(value.spread)}"
-    return Cell(write(value.mean), value.mean, note, is_best)
 
 
 Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
@@ -160,7 +54,7 @@ def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
         columns[domain] = {key: score(results, m, domain) for key, (results, m) in rows.items()}
     hints = {"id": "held-out real images like the teacher's", "mean shifted": f"mean of {', '.join(shifted)}"}
     return [
-        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, names.percent)
+        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, formats.percent)
         for domain, scores in columns.items()
     ]
 
@@ -224,7 +118,7 @@ def timing_table(run: RunResults) -> Table | None:
         plain_seconds, plain_images = groups.get((stage, "plain"), (0.0, 0.0))
         rate = images / seconds if seconds > 0 else 0.0
         ratio = plain_images / plain_seconds / rate if stage == "synthesize" and plain_seconds and rate else 0.0
-        cells = [Cell(names.method_label(method) or "\u2013"), Cell(names.duration(seconds), seconds)]
+        cells = [Cell(names.method_label(method) or "\u2013"), Cell(formats.duration(seconds), seconds)]
         cells += [
             Cell(text, value) if value else Cell("\u2013")
             for text, value in ((f"{images:,.0f}", images), (f"{rate:,.1f}", rate), (f"{ratio:.2f}", ratio))
@@ -265,7 +159,7 @@ def calibration_table(run: RunResults) -> Table | None:
     most = max([*counts, 1])
     for label, target in enumerate(targets):
         count = counts[label] if label < len(counts) else None
-        cells = [Cell(names.number(float(target), 2), float(target))]
+        cells = [Cell(formats.number(float(target), 2), float(target))]
         cells.append(Cell("\u2013") if count is None else Cell(str(count), float(count), bar=count / most))
         table.rows.append(Row(class_name(run, label), cells))
     return table
@@ -286,7 +180,7 @@ def confused_table(run: RunResults, found: Confusion, num_pairs: int = 10) -> Ta
         count = mistakes[asked, said]
         if count > 0:
             cells = [Cell(class_name(run, said)), Cell(f"{count:.0f}", count)]
-            cells.append(Cell(names.percent(count / totals[asked]), count / totals[asked]))
+            cells.append(Cell(formats.percent(count / totals[asked]), count / totals[asked]))
             table.rows.append(Row(class_name(run, asked), cells))
     return table if table.rows else None
 
