@@ -63,7 +63,7 @@ def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: 
         order = list(times) if turn % 2 else list(times)[::-1]
         for key in order:
             try:
-                seconds, memory[key] = _time_once(draws[key])
+                seconds, memory[key] = time_once(draws[key])
             except torch.OutOfMemoryError:
                 del times[key]
                 continue
@@ -76,7 +76,7 @@ def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: 
     }
 
 
-def _time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
+def time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
     """Seconds, and the peak of GPU memory in GiB where a GPU was used."""
     if not torch.cuda.is_available():
         start = time.perf_counter()
@@ -206,14 +206,14 @@ def draw_shape(shape: Shape, networks: Networks, steps: int, variant: Variant, c
             )
             worst = replace(config, skip_satisfied=False)
             edit = EnergyGuidance(networks.teacher, networks.decoders[decoder], labels, target_zero, worst)
-        latents = _scheduler_loop(networks, scheduler, edit)
+        latents = denoise(networks, scheduler, edit)
     with torch.no_grad():
         return networks.decoders["full"](latents)
 
 
 @torch.no_grad()
-def _scheduler_loop(networks: Networks, scheduler: Any, edit: EnergyGuidance | None) -> Tensor:
-    """The sampling loop that every pipeline has."""
+def denoise(networks: Networks, scheduler: Any, edit: EnergyGuidance | None) -> Tensor:
+    """The sampling loop that every pipeline has: ``networks.noise`` to x0, with the scheduler's timesteps set."""
     x = networks.noise * scheduler.init_noise_sigma
     with edit_x0(scheduler, edit) if edit is not None else nullcontext():
         for t in scheduler.timesteps:
