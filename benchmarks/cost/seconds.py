@@ -69,7 +69,7 @@ def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: 
         order = list(times) if turn % 2 else list(times)[::-1]
         for key in order:
             try:
-                seconds, memory[key] = _time_once(draws[key])
+                seconds, memory[key] = time_once(draws[key])
             except torch.OutOfMemoryError:
                 del times[key]
                 continue
@@ -83,7 +83,7 @@ def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: 
     return timings
 
 
-def _time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
+def time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
     """Seconds, and the peak of GPU memory in GiB where a GPU was used."""
     if not torch.cuda.is_available():
         start = time.perf_counter()
@@ -200,7 +200,9 @@ def draw_shape(shape: Shape, networks: Networks, steps: int, variant: Variant, c
         latents = _latents_through_denoiser(shape, networks, steps, variant, config)
     else:
         edit = _worst_case_edit(networks, decoder, config) if gradient == "x0" else None
-        latents = _scheduler_loop(shape, networks, steps, edit)
+        scheduler = shape.new_scheduler()
+        scheduler.set_timesteps(steps)
+        latents = denoise(networks, scheduler, edit)
     with torch.no_grad():
         return networks.decoders["full"](latents)
 
@@ -234,10 +236,8 @@ def _one_label(networks: Networks) -> Tensor:
 
 
 @torch.no_grad()
-def _scheduler_loop(shape: Shape, networks: Networks, steps: int, edit: EnergyGuidance | None) -> Tensor:
-    """The sampling loop that every pipeline has, to latents."""
-    scheduler = shape.new_scheduler()
-    scheduler.set_timesteps(steps)
+def denoise(networks: Networks, scheduler: Any, edit: EnergyGuidance | None) -> Tensor:
+    """The sampling loop that every pipeline has: ``networks.noise`` to x0, with the scheduler's timesteps set."""
     x = networks.noise * scheduler.init_noise_sigma
     with edit_x0(scheduler, edit) if edit is not None else nullcontext():
         for t in scheduler.timesteps:

@@ -103,16 +103,23 @@ class Networks:
         predict: x_t like ``noise`` and timestep to the network's output, with classifier-free guidance.
         decoders: "tiny" and "full", latents to images in [0, 1].
         teacher: classifier of those images.
+        denoiser: the network inside ``predict``, for those who compile it or change its memory format.
     """
 
     noise: Tensor
     predict: Callable[[Tensor, float], Tensor]
     decoders: dict[str, Callable[[Tensor], Tensor]]
     teacher: Classifier
+    denoiser: nn.Module | None = None
 
 
-def shape_networks(shape: Shape, device: torch.device, dtype: torch.dtype = torch.float32) -> Networks:
-    """Build a shape with random weights (none on the meta device); the teacher is a ResNet-50 at 224 in float32."""
+def shape_networks(
+    shape: Shape, device: torch.device, dtype: torch.dtype = torch.float32, teacher: Classifier | None = None
+) -> Networks:
+    """Build a shape with random weights (none on the meta device); the teacher is a ResNet-50 at 224 in float32.
+
+    ``predict`` takes any number of images, all under the same two conditions.
+    """
     logging.set_verbosity_error()  # else every cast warns
     with device:
         denoiser = shape.new_denoiser().to(dtype).eval().requires_grad_(False)
@@ -126,18 +133,19 @@ def shape_networks(shape: Shape, device: torch.device, dtype: torch.dtype = torc
         tiny = AutoencoderTiny().to(dtype).eval().requires_grad_(False)  # TAESD's architecture is the default
         noise = torch.randn(1, *shape.latent_shape)
         conditions = {name: _condition(name, (2, *size), dtype) for name, size in shape.conditions.items()}
-    added = {name: conditions.pop(name) for name in ("text_embeds", "time_ids") if name in conditions}
-    arguments = {**conditions, **({"added_cond_kwargs": added} if added else {})}
 
     def predict(x: Tensor, timestep: float) -> Tensor:
         doubled = torch.cat([x, x]).to(dtype)
         times = torch.full((len(doubled),), int(timestep), device=x.device)
+        given = {name: value.repeat_interleave(len(x), dim=0) for name, value in conditions.items()}
+        added = {name: given.pop(name) for name in ("text_embeds", "time_ids") if name in given}
+        arguments = {**given, **({"added_cond_kwargs": added} if added else {})}
         output = denoiser(doubled, timestep=times, return_dict=False, **arguments)[0].float()
         without, conditional = output[:, : x.shape[1]].chunk(2)  # a learned sigma is behind the noise
         return without + CFG_SCALE * (conditional - without)
 
     decoders = {"tiny": decode_with(tiny, tiny=True), "full": decode_with(full, tiny=False)}
-    return Networks(noise, predict, decoders, imagenet_teacher(device))
+    return Networks(noise, predict, decoders, teacher or imagenet_teacher(device), denoiser)
 
 
 def _condition(name: str, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
