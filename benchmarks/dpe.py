@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import RESULTS, ROOT, write_results
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import predict
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN

@@ -28,8 +28,7 @@ from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.classes import load_classes
-from prismkd.classifiers import Ensemble, load_teacher, save_classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.records.directory import read_json

@@ -14,8 +14,8 @@ from benchmarks.cost.rows import Row, band_steps, shape_rows
 from benchmarks.cost.seconds import UNGUIDED, VARIANTS, draw_shape, in_band, interleave
 from benchmarks.cost.shapes import SHAPES, Shape, embedded_networks, imagenet_teacher, shape_networks
 from prismkd.classes import load_classes
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import count_parameters, new_network
+from prismkd.classifiers import Classifier, count_parameters
+from prismkd.classifiers.networks import new_network
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage

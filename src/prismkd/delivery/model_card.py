@@ -132,7 +132,7 @@ def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Row
 
 
 def _introduction(method: str, delivered: dict[str, Any]) -> str:
-    side, color = delivered["input_size"], "grey" if delivered["in_channels"] == 1 else "color"
+    side, color = delivered["input_size"], "gray" if delivered["in_channels"] == 1 else "color"
     learned = "the real training images, as a reference" if method == "real" else "synthetic images alone"
     return (
         f"A classifier of {color} images of {side} x {side} pixels, distilled from a teacher by prismkd {__version__} "
@@ -193,15 +193,18 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def _use(delivered: dict[str, Any], files: Sequence[str]) -> str:
     """Programs for each of the tools that can open the folder, to be run in it."""
-    grey, side = delivered["in_channels"] == 1, delivered["input_size"]
+    is_gray, side = delivered["in_channels"] == 1, delivered["input_size"]
+    mode = "L" if is_gray else "RGB"
     parts = ["```bash\nprismkd predict . image.png\n```"]
     if GRAPH in files:
-        parts.append(f"```python\n{ONNX.format(mode='L' if grey else 'RGB', axes=AXES[grey])}```")
+        parts.append(f"```python\n{ONNX.format(mode=mode, axes=AXES[is_gray])}```")
     if WEIGHTS in files and "pretrained_cfg" in delivered:
-        parts.append(f"```python\n{TIMM.format(mode='L' if grey else 'RGB')}```")
+        parts.append(f"```python\n{TIMM.format(mode=mode)}```")
     normalized = {"mean": delivered["mean"], "std": delivered["std"]}
     parts.append(
-        f"Images are squashed to {side} x {side} (bilinear, antialiased), values in [0, 1]. "
+        f"Images of {side} x {side} pixels are taken as they are. Of others the shorter side is resized to {side} "
+        f"(bicubic, antialiased) and the middle {side} x {side} cut out, after photographs are turned upright by their "
+        "EXIF orientation; `prismkd predict` also shows on white what is transparent. Values are in [0, 1]. "
         f"The graph normalizes by itself; the weights alone expect {json.dumps(normalized)} to be applied."
     )
     return "\n\n".join(parts)
@@ -213,12 +216,15 @@ import json
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 with open("config.json") as file:
     config = json.load(file)
 side = config["input_size"]
-image = Image.open("image.png").convert("{mode}").resize((side, side), Image.Resampling.BILINEAR)
+image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+width, height = (side * length // min(image.size) for length in image.size)
+left, top = round((width - side) / 2), round((height - side) / 2)
+image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
 images = np.asarray(image, np.float32){axes} / 255
 logits = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})[0]
 print(config["id2label"][str(logits[0].argmax())])
@@ -226,11 +232,12 @@ print(config["id2label"][str(logits[0].argmax())])
 TIMM = """\
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = timm.create_model("local-dir:.", pretrained=True).eval()  # on the hub: "hf-hub:org/name"
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 with torch.no_grad():
-    logits = model(transform(Image.open("image.png").convert("{mode}")).unsqueeze(0))
+    image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+    logits = model(transform(image).unsqueeze(0))
 print(model.pretrained_cfg["label_names"][logits.argmax()])
 """

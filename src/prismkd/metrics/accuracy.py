@@ -24,16 +24,29 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(logits).all():
         raise UserError("expected finite logits, got NaN or infinity; do check the network's weights and its input")
+    # argmax takes the first of equal logits: a network that has collapsed to one value is right about class 0 only
     return np.asarray(logits.argmax(axis=1) == labels, dtype=np.float64)
 
 
 def top1(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction in [0, 1] of samples that are ``correct``."""
+    """Top-1 accuracy, in [0, 1]: the share of samples whose largest logit is the label's.
+
+    Raises:
+        UserError: as ``correct``.
+    """
     return float(correct(logits, labels).mean())
 
 
 def agreement(student_logits: np.ndarray, teacher_logits: np.ndarray) -> float:
-    """The fraction in [0, 1] of samples where student and teacher predict the same class; both (n, num_classes)."""
+    """The share of samples, in [0, 1], for which student and teacher predict the same class.
+
+    Args:
+        student_logits: (n, num_classes), finite.
+        teacher_logits: the same shape.
+
+    Raises:
+        UserError: different shapes, no sample, or logits that are not finite.
+    """
     if student_logits.shape != teacher_logits.shape:
         raise UserError(
             f"expected student and teacher logits of one shape, got {student_logits.shape} and {teacher_logits.shape}; "
@@ -47,6 +60,11 @@ def correct_in_top(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray
 
     Among equal logits the earlier class counts as larger, as for ``correct``: k = 1 is the same.
 
+    Args:
+        logits: (n, num_classes), finite.
+        labels: integers (n,).
+        k: at least 1.
+
     Raises:
         UserError: as ``correct``.
     """
@@ -56,12 +74,25 @@ def correct_in_top(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray
 
 
 def per_class(hits: np.ndarray, labels: np.ndarray, num_classes: int) -> list[float | None]:
-    """The mean of ``hits`` (n,) over each class's samples; None for a class without any."""
+    """The mean of ``hits`` over each class's samples, num_classes values; None for a class without samples.
+
+    Args:
+        hits: (n,), for example of ``correct``.
+        labels: integers (n,) in [0, num_classes).
+        num_classes: length of the result.
+    """
     counts = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, weights=hits, minlength=num_classes)
     return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
 
 
 def vanished(logits: np.ndarray, labels: np.ndarray) -> list[int]:
-    """The classes among ``labels`` that no sample is taken for, ascending: those that a student has lost."""
+    """The classes among ``labels`` that no sample is predicted as, ascending.
+
+    A student that was taught with images of few modes loses whole classes; mean accuracy hardly shows it.
+
+    Args:
+        logits: (n, num_classes).
+        labels: integers (n,).
+    """
     return sorted(set(labels.tolist()) - set(logits.argmax(axis=1).tolist()))

@@ -11,8 +11,8 @@ import numpy as np
 
 from prismkd.config import Config
 from prismkd.errors import UserError
-from prismkd.evaluation.students import domain_order, unpack_hits
 from prismkd.metrics import holm, paired_interval, sign_test
+from prismkd.metrics.hits import domain_order, unpack_hits
 from prismkd.records.directory import job_folder, read_json, read_record, recorded_config
 
 LEVEL = 0.05  # of significance, after the correction for several domains

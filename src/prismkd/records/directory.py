@@ -38,7 +38,7 @@ def lasting(url: str) -> Storage:
         UserError: it is this process's memory.
     """
     storage = Storage(url)
-    if storage.is_passing:
+    if storage.is_in_memory:
         raise UserError(
             f"expected a folder or a store for the images, got {url}, which ends with this command; name one"
         )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.evaluation.students import unpack_hits
 from prismkd.metrics import paired_interval
+from prismkd.metrics.hits import unpack_hits
 from prismkd.records.results import Run
 from prismkd.records.scores import difference, score
 

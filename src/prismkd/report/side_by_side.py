@@ -28,7 +28,7 @@ from prismkd.report.build import Panel, command_of, provenance, render, run_name
 from prismkd.report.figures import Mark
 from prismkd.report.headline import PLACES, KeyFigure
 from prismkd.report.tables import Cell, Column, Head, Row, Rows, Table
-from prismkd.shards import differences
+from prismkd.shards import differing_keys
 
 MAX_RUNS = 8  # as many colors as can be told apart
 MEASURES_OF_IMAGES = ("judge", "nearest_k", "max_images", "real")  # settings that image metrics depend on
@@ -309,7 +309,7 @@ def _cost_table(runs: Sequence[Named]) -> Table | None:
 def _settings_table(runs: Sequence[Named]) -> Table | None:
     """The settings in which the runs differ, and no others."""
     configs = [named.run.record.get("config") or {} for named in runs]
-    changed = sorted({name for config in configs[1:] for name in differences(configs[0], config)})
+    changed = sorted({name for config in configs[1:] for name in differing_keys(configs[0], config)})
     if not changed:
         return None
     columns = [Column("Setting", numeric=False), *(Column(named.title, numeric=False) for named in runs)]
