@@ -147,7 +147,7 @@ def main() -> None:
             paths[seed].parent.mkdir(parents=True, exist_ok=True)
             paths[seed].write_text(json.dumps(cell(arguments.out, seed)))
     if all(path.is_file() for path in paths.values()):
-        rows = [row for path in paths.values() for row in read_json(path)]
+        rows = [row for path in paths.values() for row in json.loads(path.read_text())]
         write_results("federated", "python -m benchmarks.federated", SEEDS, {"rows": rows})
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from prismkd.errors import UserError
-from prismkd.shards import Sample, committed_shards, is_committed, read_samples, to_array, verify, write_shard
+from prismkd.shards import (
+    Sample,
+    Storage,
+    committed_shards,
+    is_committed,
+    read_samples,
+    scan,
+    to_array,
+    verify,
+    write_shard,
+)
 
 
 def some_samples(first: int = 0, count: int = 3, shape: tuple[int, ...] = (8, 6, 3)) -> list[Sample]:
@@ -68,6 +78,22 @@ def test_a_shard_without_a_commit_record_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "ledger" / "shard-000000.json").unlink()
     assert committed_shards(tmp_path) == []
     assert list(read_samples(tmp_path)) == []
+
+
+def test_a_shard_that_is_committed_while_the_ledger_is_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = Storage.sizes
+
+    def sizes_before_a_commit(storage: Storage, folder: str = "") -> dict[str, int]:
+        listed = sizes(storage, folder)
+        monkeypatch.setattr(Storage, "sizes", sizes)
+        write_shard(tmp_path, 0, some_samples(), "plan")
+        return listed
+
+    monkeypatch.setattr(Storage, "sizes", sizes_before_a_commit)
+    assert scan(tmp_path).damaged == {}
+    assert scan(tmp_path).records.keys() == {0}
 
 
 def test_another_plan_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -43,6 +43,18 @@ def load_classes(source: str) -> list[ClassName]:
     return _resolve(rows_to_classes(rows, path), path)
 
 
+def as_classes(classes: str | Sequence[str | ClassName]) -> list[ClassName]:
+    """A class list as ``load_classes`` reads it, or names and ``ClassName`` from Python, in the order of the labels.
+
+    Raises:
+        UserError: as ``load_classes``.
+    """
+    if isinstance(classes, str):
+        return load_classes(classes)
+    listed = [item if isinstance(item, ClassName) else ClassName(item) for item in classes]
+    return _resolve(listed, Path("the given list"))
+
+
 def classes_of(config: Config) -> list[ClassName]:
     """The class list of a run: the one that the setting ``classes`` names, or the teacher's own for ``teacher``."""
     return classes_of_teacher(config.teacher) if config.classes == "teacher" else load_classes(config.classes)

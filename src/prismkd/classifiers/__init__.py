@@ -16,6 +16,7 @@ smooth.py         a teacher with smoother gradients
 from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
+from prismkd.classifiers.modules import as_classifier
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
 from prismkd.classifiers.sources import load_judge, load_source, load_teacher, needs_the_web, weights_digest
@@ -24,6 +25,7 @@ __all__ = [
     "Classifier",
     "Ensemble",
     "Preprocessing",
+    "as_classifier",
     "as_teacher",
     "count_parameters",
     "load_classifier",

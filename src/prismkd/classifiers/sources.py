@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prismkd.assets import asset
+from prismkd.classes.files import ClassName
+from prismkd.classes.lists import load_classes
 from prismkd.classifiers.classifier import Classifier, check_outputs
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier
@@ -81,17 +83,24 @@ def _load_folder(folder: Path) -> LoadedClassifier:
     return LoadedClassifier(load_classifier(folder))
 
 
-def load_teacher(source: str, class_names: list[str], *, trust: bool = False) -> Classifier:
+def load_teacher(source: str, classes: str | Sequence[str | ClassName], *, trust: bool = False) -> Classifier:
     """Load the teacher, or several as one, and check that there is one output per class name.
 
     Args:
-        source: see above.
-        class_names: of the run's classes, in the order of the labels.
-        trust: whether programs may be opened.
+        source: ``pictograms``, a folder, ``timm:NAME@FILE``, ``torchvision:NAME@FILE``, ``transformers:ORG/NAME``,
+            ``exported:FILE`` or ``torchscript:FILE``, or several in a FILE.toml.
+        classes: names in the order of the teacher's outputs, or the name of a class list (``imagenet-1k``, a file).
+        trust: whether programs (``exported``, ``torchscript``) may be opened, which may run any code.
+
+    Returns:
+        A differentiable function of images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes),
+        on the CPU, in evaluation mode and with fixed weights.
 
     Raises:
-        UserError: no such source, weights that don't fit, or another number of outputs.
+        UserError: no such source, weights that don't fit, or another number of outputs than classes.
     """
+    listed = load_classes(classes) if isinstance(classes, str) else classes
+    class_names = [item if isinstance(item, str) else item.name for item in listed]
     if source.endswith(".toml"):
         return load_ensemble(Path(source), class_names, trust=trust)
     return _load_fitting("teacher", "teacher", source, len(class_names), trust=trust)

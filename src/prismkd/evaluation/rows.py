@@ -55,4 +55,4 @@ def mean_row(method: str, seed: int, domain: str, metric: str, values: np.ndarra
 
 def device_of(network: torch.nn.Module) -> torch.device:
     """Where a network's weights are, and its inputs have to be."""
-    return next(network.parameters()).device
+    return next(network.parameters(), torch.empty(0)).device

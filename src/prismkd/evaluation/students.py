@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
-from prismkd.data import LabelledImages
 from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
 from prismkd.metrics import (
     correct,
@@ -21,6 +22,21 @@ from prismkd.metrics import (
 from prismkd.metrics.hits import domain_order, pack_hits
 
 TOP = 5  # top-5 is reported of domains with more classes than that
+
+
+class TestImages(Protocol):
+    """Labeled images of one or more domains, such as ``prismkd.data.LabelledImages``."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+
+    @property
+    def domains(self) -> np.ndarray:
+        """(n,) names."""
+
+    def batches(self, batch_size: int, /) -> Iterable[Tensor]:
+        """The images in order, float32 (batch, channels, height, width) in [0, 1]."""
 
 
 class StudentEvaluation(NamedTuple):
@@ -41,8 +57,8 @@ class StudentEvaluation(NamedTuple):
 
 def evaluate_student(
     student: torch.nn.Module,
-    teacher: Classifier,
-    test: LabelledImages,
+    teacher: Classifier | None,
+    test: TestImages,
     method: str,
     seed: int,
     teacher_logits: np.ndarray | None = None,
@@ -55,7 +71,7 @@ def evaluate_student(
 
     Args:
         student: images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
-        teacher: as the student.
+        teacher: as the student; None: there is no agreement to measure.
         test: labeled images; they are decoded a batch at a time.
         method: name in the rows.
         seed: seed in the rows.
@@ -66,24 +82,27 @@ def evaluate_student(
         UserError: logits that are not finite.
     """
     logits = logits_of(student, test)
-    teacher_logits = logits_of(teacher, test) if teacher_logits is None else teacher_logits
+    if teacher_logits is None and teacher is not None:
+        teacher_logits = logits_of(teacher, test)
     labels, rows, details = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
     confusion, confusion_teacher = np.zeros((2, logits.shape[1], logits.shape[1]), dtype=int)
     for domain in domain_order(test.domains):
         mask = test.domains == domain
-        results = _Domain.of(logits[mask], teacher_logits[mask], labels[mask], restrict_below)
+        taught = None if teacher_logits is None else teacher_logits[mask]
+        results = _Domain.of(logits[mask], taught, labels[mask], restrict_below)
         rows += results.rows(method, seed, domain)
         details[domain] = results.details()
         if domain == "id":
             student_classes = results.competing[results.logits.argmax(1)]
-            teacher_classes = results.competing[results.teacher_logits.argmax(1)]
             # add.at and not +=, which counts a pair of classes once however often it occurs
             np.add.at(confusion, (labels[mask], student_classes), 1)
-            np.add.at(confusion_teacher, (teacher_classes, student_classes), 1)
+            if results.teacher_logits is not None:
+                teacher_classes = results.competing[results.teacher_logits.argmax(1)]
+                np.add.at(confusion_teacher, (teacher_classes, student_classes), 1)
     return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), details)
 
 
-def logits_of(network: torch.nn.Module, images: LabelledImages) -> np.ndarray:
+def logits_of(network: torch.nn.Module, images: TestImages) -> np.ndarray:
     """Logits (n, num_classes), float32; one batch of images is in memory at a time."""
     device = device_of(network)
     # Each batch's logits leave the device at once; 50,000 x 1,000 of them are 200 MB, the images 30 GB
@@ -96,26 +115,27 @@ class _Domain:
 
     Attributes:
         logits: the student's (n, num_competing).
-        teacher_logits: the teacher's, the same shape.
+        teacher_logits: the teacher's, the same shape; None without a teacher.
         labels: (n,) as places among ``competing``.
         competing: (num_competing,) the classes, ascending.
         num_classes: of the student.
     """
 
     logits: np.ndarray
-    teacher_logits: np.ndarray
+    teacher_logits: np.ndarray | None
     labels: np.ndarray
     competing: np.ndarray
     num_classes: int
 
     @staticmethod
-    def of(logits: np.ndarray, teacher_logits: np.ndarray, labels: np.ndarray, restrict_below: float) -> _Domain:
+    def of(logits: np.ndarray, teacher_logits: np.ndarray | None, labels: np.ndarray, restrict_below: float) -> _Domain:
         """Leave out the classes that no image has, where fewer than ``restrict_below`` of all classes are present."""
         num_classes = logits.shape[1]
         present = np.unique(labels)
         competing = present if len(present) < restrict_below * num_classes else np.arange(num_classes)
         places = np.searchsorted(competing, labels)
-        return _Domain(logits[:, competing], teacher_logits[:, competing], places, competing, num_classes)
+        taught = None if teacher_logits is None else teacher_logits[:, competing]
+        return _Domain(logits[:, competing], taught, places, competing, num_classes)
 
     def rows(self, method: str, seed: int, domain: str) -> list[Row]:
         """The domain's values for ``metrics.json``."""
@@ -126,15 +146,16 @@ class _Domain:
         count, num_competing = len(self.labels), len(self.competing)
         calibration_error = expected_calibration_error(self.logits, self.labels)
         num_vanished = len(vanished(self.logits, self.labels))
-        rows = [
-            mean("top1", correct(self.logits, self.labels)),
-            # Agreement among the competing classes too: the teacher is restricted as the student is
-            mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))),
+        rows = [mean("top1", correct(self.logits, self.labels))]
+        if num_competing > TOP:
+            rows.append(mean("top5", correct_in_top(self.logits, self.labels, TOP)))
+        if self.teacher_logits is not None:
+            # Among the competing classes too: the teacher is restricted as the student is
+            rows.append(mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))))
+        rows += [
             Row(method, seed, domain, "ece", calibration_error, count),
             Row(method, seed, domain, "vanished_classes", num_vanished, len(np.unique(self.labels))),
         ]
-        if num_competing > TOP:
-            rows.insert(1, mean("top5", correct_in_top(self.logits, self.labels, TOP)))
         if num_competing < self.num_classes:
             rows.append(Row(method, seed, domain, "present_classes", num_competing, count))
         return rows

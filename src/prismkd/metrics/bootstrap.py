@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int, num_resamples: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
+def bootstrap_interval(values: Array, seed: int, num_resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron 1979) of the mean of ``values``.
 
     It covers the choice of the test samples only, not the randomness of training: that needs several seeds.
@@ -23,6 +22,7 @@ def bootstrap_interval(
     Raises:
         UserError: fewer than 2 values, from which no spread can be seen.
     """
+    values = to_numpy(values)
     if values.ndim != 1 or len(values) < 2:
         raise UserError(
             f"expected at least 2 values in one dimension, got shape {values.shape}; "

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from prismkd.metrics.accuracy import correct
+from prismkd.metrics.arrays import Array, to_numpy
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, num_bins: int = 15) -> float:
+def expected_calibration_error(logits: Array, labels: Array, num_bins: int = 15) -> float:
     """Expected calibration error in [0, 1], of the largest softmax probability (Guo et al. 2017, eq. 3).
 
     The ``num_bins`` bins ((m - 1) / num_bins, m / num_bins] have equal width. The estimate is biased upwards where
@@ -21,6 +22,7 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, num_bins:
     Raises:
         UserError: as ``correct``.
     """
+    logits, labels = to_numpy(logits), to_numpy(labels)
     hits = correct(logits, labels)
     # Without the shift by the maximum the exponential overflows for logits above 709
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)

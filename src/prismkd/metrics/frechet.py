@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
 
-def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
+def frechet_distance(real: Array, fake: Array) -> float:
     """Squared Frechet distance between Gaussians fitted to both sets (Dowson & Landau 1982; Heusel et al. 2017).
 
     FD = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and unbiased covariances S. It is the FID where the
@@ -22,6 +23,7 @@ def frechet_distance(real: np.ndarray, fake: np.ndarray) -> float:
     Raises:
         UserError: fewer than 2 samples in a set, features that are not finite, or other widths.
     """
+    real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake, at_least=2)
     # With S = R^T R from a QR decomposition of the centered features, tr (S1 S2)^(1/2) is the sum of the singular
     # values of R1 R2^T. The usual square root of the matrix S1 S2 is unstable where there are fewer samples than

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
 MAX_SUBSET = 1000  # torch-fidelity's, so that values compare
 
 
-def kernel_distance(real: np.ndarray, fake: np.ndarray, num_subsets: int = 100, seed: int = 2020) -> float:
+def kernel_distance(real: Array, fake: Array, num_subsets: int = 100, seed: int = 2020) -> float:
     """Squared maximum mean discrepancy with the kernel (x.y / num_features + 1)^3 (Binkowski et al. 2018: KID).
 
     The unbiased estimate, averaged over random subsets, with the same draws and defaults as torch-fidelity: 100 subsets
@@ -25,6 +26,7 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray, num_subsets: int = 100, 
     Raises:
         UserError: fewer than 2 samples in a set, features that are not finite, or other widths.
     """
+    real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake, at_least=2)
     size = min(MAX_SUBSET, len(real), len(fake))
     random = np.random.RandomState(seed)  # torch-fidelity's generator

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 
 
-def sign_test(differences: np.ndarray) -> float:
+def sign_test(differences: Array) -> float:
     """Two-sided p-value of the exact sign test; with one seed it is McNemar's exact test (McNemar 1947).
 
     An image counts for B where B's students get it right under more seeds than A's, for A where under fewer. If neither
@@ -25,7 +26,7 @@ def sign_test(differences: np.ndarray) -> float:
     Returns:
         A p-value in (0, 1]; 1 where no image counts.
     """
-    sums = differences.sum(axis=0)
+    sums = to_numpy(differences).sum(axis=0)
     better, worse = int((sums > 0).sum()), int((sums < 0).sum())
     # In whole numbers, since C(n, i) of ten thousand images overflows floats; C(n, i + 1) = C(n, i) (n - i) / (i + 1)
     total, term, tail = better + worse, 1, 1
@@ -36,7 +37,7 @@ def sign_test(differences: np.ndarray) -> float:
 
 
 def paired_interval(
-    differences: np.ndarray, seed: int, num_resamples: int = 10_000, level: float = 0.95
+    differences: Array, seed: int, num_resamples: int = 10_000, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of ``differences`` over images, and over seeds where there are several.
 
@@ -52,6 +53,7 @@ def paired_interval(
     Raises:
         UserError: fewer than 2 images.
     """
+    differences = to_numpy(differences)
     num_seeds, num_images = differences.shape
     if num_images < 2:
         raise UserError(f"expected at least 2 test images, got {num_images}; do test on more")

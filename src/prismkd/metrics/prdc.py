@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
 if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where distances are computed
@@ -43,7 +44,7 @@ class Neighborhoods(NamedTuple):
     complement_precision: np.ndarray
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Prdc:
+def prdc(real: Array, fake: Array, k: int) -> Prdc:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     A ball around each sample reaches to its k-th neighbor in its own set; the surface does not belong to it. Precision:
@@ -88,9 +89,7 @@ def symmetric(found: Neighborhoods) -> Symmetric:
     return Symmetric(min(precision, complement), min(recall, coverage))
 
 
-def class_averaged(
-    real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray, fake_labels: np.ndarray, k: int
-) -> tuple[Prdc, int] | None:
+def class_averaged(real: Array, real_labels: Array, fake: Array, fake_labels: Array, k: int) -> tuple[Prdc, int] | None:
     """The mean over classes of ``prdc`` within each class, and the number of its fakes.
 
     Pooled values hide a class that lost its modes: its fakes can lie in the balls of another class.
@@ -105,6 +104,7 @@ def class_averaged(
     Returns:
         None where no class has more than k samples in both sets; such classes are left out.
     """
+    real, real_labels, fake, fake_labels = map(to_numpy, (real, real_labels, fake, fake_labels))
     values, count = [], 0
     for label in np.unique(real_labels):  # every class weighs the same, however many images it has
         reals, fakes = real[real_labels == label], fake[fake_labels == label]
@@ -114,7 +114,7 @@ def class_averaged(
     return (Prdc(*map(float, np.mean(values, axis=0))), count) if values else None
 
 
-def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
+def neighborhoods(real: Array, fake: Array, k: int) -> Neighborhoods:
     """For each sample, what ``prdc`` counts of it; arguments and errors as there.
 
     With B(x) the open ball around x that reaches to its k-th neighbor in its own set, X the reals and Y the fakes:
@@ -124,6 +124,7 @@ def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
     """
     import torch
 
+    real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake)
     if k < 1 or min(len(real), len(fake)) <= k:
         raise UserError(

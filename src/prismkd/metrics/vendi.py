@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 
 
-def vendi_score(features: np.ndarray, q: float = 1.0) -> float:
+def vendi_score(features: Array, q: float = 1.0) -> float:
     """Vendi score with the cosine kernel, from 1 (all samples alike) to n (all orthogonal).
 
     It is the exponential of the Renyi entropy of order q of the eigenvalues of K / n, K_ij = cos(x_i, x_j). Order 1 is
@@ -22,6 +23,7 @@ def vendi_score(features: np.ndarray, q: float = 1.0) -> float:
     Raises:
         UserError: no sample, a row that is zero or not finite, or q <= 0.
     """
+    features = to_numpy(features)
     if features.ndim != 2 or features.size == 0:
         raise UserError(f"expected features (n, num_features), n >= 1, got {features.shape}; do pass one row per image")
     if not q > 0:

@@ -15,7 +15,8 @@ from prismkd.classifiers import Classifier
 from prismkd.data import LabelledImages
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
 from prismkd.evaluation.rows import Row
-from prismkd.evaluation.students import StudentEvaluation, domain_order, evaluate_student, logits_of
+from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
+from prismkd.metrics.hits import domain_order
 from prismkd.records.directory import read_json, read_record, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, random_places, real_batches
 from prismkd.runs.run import Run

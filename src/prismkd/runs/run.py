@@ -20,7 +20,7 @@ from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
+from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.records.directory import jobs_of, read_json, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
@@ -94,7 +94,7 @@ class Run(Session):
         """Every class's wordings; kept before any is judged, since a language model may answer otherwise next time."""
         path = self.directory / "candidates.json"
         if not path.is_file():
-            candidates = given_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+            candidates = unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
             write_json(path, {"senses": senses_to_rows(candidates)})
         return senses_from_rows(read_json(path)["senses"], path)
 

@@ -32,7 +32,7 @@ from prismkd.config import (
     PromptsConfig,
 )
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import evaluate_student
@@ -41,9 +41,9 @@ from prismkd.guidance import Calibration
 from prismkd.progress import Track, silent
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes, with_defaults
-from prismkd.prompts.judge import Dropped, judge_contents, judge_senses
+from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, given_senses
+from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.shards import Sample
 from prismkd.synthesis.calibrate import run_calibration
@@ -162,7 +162,7 @@ class Session:
 
     def candidates(self) -> list[Sense]:
         """Every class's wordings before any is judged."""
-        return given_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+        return unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
 
     def suggestions(self) -> Mapping[str, Sequence[SenseSuggestion]]:
         """A language model's senses by class name; only a run asks one, since its answers have to be kept."""
@@ -172,7 +172,7 @@ class Session:
         """The teacher's choice among the wordings of ``senses``, by probe images."""
         return judge_senses(senses, self.prompts, self.draw_probes, seed)
 
-    def choose_contents(self) -> tuple[list[list[str]], list[Dropped]]:
+    def choose_contents(self) -> tuple[list[list[str]], list[DroppedContent]]:
         """Every class's contents, and those that were dropped because they lose the class."""
         contents = contents_of_classes(self.senses, self.prompts)
         if not (self.prompts.num_content_probes and self.prompts.content):
@@ -259,7 +259,7 @@ class Session:
         session = replace(self, config=replace(self.config, distillation=recipe))
         student = session.new_student(data.images.image_shape[0], seed)
         with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
-            distill(student, teacher or self.teacher, data, recipe, seed, None, progress)
+            train(student, teacher or self.teacher, data, recipe, seed, progress=progress)
         return student
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:

@@ -178,7 +178,9 @@ def scan(folder: Folder, plan_hash: str = "") -> Scan:
         plan_hash: of the only plan whose shards count; empty: any.
     """
     storage = storage_of(folder)
-    tar_sizes, ledger_files = storage.sizes(), storage.sizes("ledger")
+    # The ledger is listed before the tars, since writers go the other way: a shard that is committed between the two
+    # listings looks uncommitted for now, and not as if its tar were lost
+    ledger_files, tar_sizes = storage.sizes("ledger"), storage.sizes()
     record_files = {shard: name for name in ledger_files if (shard := shard_number(name, ".json")) is not None}
     contents = storage.read_all([f"ledger/{name}" for name in record_files.values()])
     records, damaged = dict[int, ShardRecord](), dict[int, str]()
