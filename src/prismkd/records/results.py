@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
-from prismkd.records.scores import METHOD_ORDER, Result
+from prismkd.records.scores import Result
 
 SCHEMA = 1
 
@@ -127,5 +128,5 @@ def _method_folders(folder: Path) -> dict[str, list[Path]]:
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):
             found.setdefault(method.name, []).append(method)
-    known = [method for method in METHOD_ORDER if method in found]
+    known = [method for method in ROWS if method in found]
     return {method: found[method] for method in [*known, *(m for m in found if m not in known)]}

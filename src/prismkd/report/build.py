@@ -17,8 +17,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import Run, expected_shape, load_run
-from prismkd.records.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
+from prismkd.records.scores import ceiling_of, methods, score, shifted_domains
 from prismkd.report import figures, names, plane, prompts, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prismkd import shards
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import Run, read_json
-from prismkd.records.scores import REFERENCES
 from prismkd.report import names, thumbnails
 from prismkd.report.thumbnails import Thumbnail
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from prismkd.config.methods import REFERENCES
 from prismkd.errors import UserError
 from prismkd.records.results import Run, expected_shape, load_run
 from prismkd.records.scores import (
-    REFERENCES,
     Score,
     image_methods,
     methods,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import Run
 from prismkd.records.scores import (
-    REFERENCES,
     Result,
     Score,
     best,

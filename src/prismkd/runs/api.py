@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
-from prismkd.runs import prompts as prompting, stages, drawing as synthesizing
+from prismkd.runs.order import STAGES
 from prismkd.config import Config
 from prismkd.config.load import check_config
 from prismkd.records.directory import run_folder
@@ -23,8 +23,6 @@ from prismkd.errors import UserError
 from prismkd.classes.lists import classes_of
 from prismkd.runs.run import held, open_run, silent
 from prismkd.classifiers import Preprocessing, as_teacher
-
-STAGES = (prompting.prompts, synthesizing.synthesize, stages.distill_students, stages.evaluate, stages.report)
 
 
 def run(
@@ -58,7 +56,7 @@ def run(
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
     opened = open_run(config, directory, "prismkd.runs.run", silent, teacher=given, student=student)
     with held(opened):
-        for stage in STAGES:
+        for stage in STAGES.values():
             stage(opened)
     return directory / "report.html"
 

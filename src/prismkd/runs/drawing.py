@@ -14,8 +14,8 @@ import torch
 
 from prismkd import __version__
 from prismkd.shards.card import write_card
-from prismkd.config import GUIDED_METHODS
-from prismkd.records.directory import LAST_METHOD, read_json, recorded_config, write_json
+from prismkd.config import METHODS
+from prismkd.records.directory import read_json, recorded_config, write_json
 from prismkd.errors import UserError
 from prismkd.synthesis.workers import Policy, Pool, Unit, check_rank, units_of_rank
 from prismkd.synthesis.workers.inline import InlineWorker
@@ -70,7 +70,7 @@ def synthesize(run: Run, share: Share = Share()) -> None:
 def prepare(run: Run) -> None:
     """Write every data set's manifest, so that the ranks of an array job find all decided."""
     for seed, method in run.jobs:
-        if method not in ("real", LAST_METHOD):
+        if METHODS[method].draws_images and not METHODS[method].budget_of:
             _claimed(run, seed, method, run.images(seed, method))
 
 
@@ -129,7 +129,7 @@ def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
         }
         for irrelevant in ("device", "offload", "compile"):
             del identity["generator"][irrelevant]
-        if method in GUIDED_METHODS:
+        if METHODS[method].guided:
             identity |= {"guidance": asdict(config.guidance), "calibration": asdict(calibration(run))}
         ends = (pilot, count) if 0 < pilot < count else (count,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
@@ -140,11 +140,11 @@ def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
 def _num_images(run: Run, seed: int, method: str) -> int:
     """Images of a method; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
     count = run.config.synthesis.images_per_class * len(run.classes)
-    if method != LAST_METHOD:
+    if not METHODS[method].budget_of:
         return count
     path = run.folder(seed, method) / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
     if not path.is_file() or read_json(path)["of"] != count:
-        plain, prism = (_summary(run, seed, name, count) for name in ("plain", "prism"))
+        plain, prism = (_summary(run, seed, name, count) for name in METHODS[method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(path)["seconds"] for path in records if path.is_file())
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
@@ -158,7 +158,7 @@ def _summary(run: Run, seed: int, method: str, num_images: int) -> dict[str, Any
     summary = read_json(path) if path.is_file() else {}
     if summary.get("planned") != num_images:
         raise UserError(
-            f"expected the {num_images} images of {method} (seed {seed}) before {LAST_METHOD}, which spends what they "
+            f"expected the {num_images} images of {method} (seed {seed}) before more, which spends what they "
             f"cost, got {summary.get('planned', 0)}; wait for the ranks that draw them, then give this command again"
         )
     return summary
@@ -232,7 +232,7 @@ def draws_shards(run: Run, seed: int, method: str) -> Unit:
     assert manifest is not None
     if (run.folder(seed, method) / "allocation.json").is_file():
         plan = allocated_plan(run, seed, method, plan, manifest.identity["pilot"])
-    guided = method in GUIDED_METHODS
+    guided = METHODS[method].guided
     guidance, targets = (run.config.guidance, calibration(run)) if guided else (None, None)
     synthesizer = Synthesizer(run.generator, run.teacher, guidance, targets)
     ranges, plan_hash = manifest.ranges, manifest.plan_hash

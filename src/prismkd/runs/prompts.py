@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 from PIL import Image
 
-from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.config import METHODS
 from prismkd.records.directory import read_json, write_json
 from prismkd.errors import UserError
 from prismkd.prompts.judge import Dropped, judge_contents, judge_pilot, judge_senses
@@ -46,7 +46,7 @@ def prompts(run: Run) -> None:
 
 def _plan(run: Run, seed: int, method: str) -> PromptPlan:
     config = run.config.prompts
-    if method not in DIVERSIFIED_METHODS:
+    if not METHODS[method].diversified:
         return plain_plan(run.classes, seed, config.template)
     chosen = senses(run)
     return diversified_plan(run.classes, chosen, contents(run, chosen), config, seed)
@@ -167,7 +167,7 @@ def pilot_size(run: Run, method: str, count: int) -> int:
         UserError: there are too few images per class for a pilot and a rest.
     """
     share, num_classes = run.config.prompts.pilot_share, len(run.classes)
-    if not share or method not in DIVERSIFIED_METHODS:
+    if not share or not METHODS[method].diversified:
         return 0
     if count < 2 * num_classes:
         raise UserError(

@@ -15,12 +15,11 @@ from torch import nn
 
 from prismkd import __version__
 from prismkd.assets import asset
-from prismkd.config import Config
+from prismkd.config import METHODS, Config
 from prismkd.config.load import config_from_dict
 from prismkd.classes.matching import ClassLabels
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
 from prismkd.records.directory import (
-    LAST_METHOD,
     images_of,
     is_run,
     job_folder,
@@ -277,8 +276,11 @@ def _check_methods(config: Config) -> None:
         or len(set(config.seeds)) < len(config.seeds)
     ):
         raise UserError(f"expected methods and seeds, each once, got {list(methods)} and {list(config.seeds)}")
-    if LAST_METHOD in methods and not {"plain", "prism"} <= set(methods):
-        raise UserError("expected plain and prism beside more, whose budget is PRISM's seconds; add them to methods")
+    for method in methods:
+        needed = METHODS[method].budget_of
+        if not set(needed) <= set(methods):
+            named = " and ".join(needed)
+            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
     if "real" in methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
 
