@@ -105,5 +105,5 @@ def _help_line(command: str) -> str:
 
 
 def _refuse(problem: str) -> int:
-    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+    print(f"error: {' '.join(problem.splitlines())}", file=sys.stderr)
     return 2

@@ -228,7 +228,7 @@ def test_a_broken_file_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_torch_and_timm_are_not_imported() -> None:
     code = (
         "import sys\n"
-        "from prismkd.prompts import wordnet\n"
+        "from prismkd.classes import wordnet\n"
         "assert wordnet.kind(wordnet.senses_of('poodle')[0].id) == 'animal' and wordnet.hyponyms('n02084071')\n"
         "print(*sorted({'torch', 'timm', 'numpy'} & set(sys.modules)))"
     )

@@ -16,7 +16,7 @@ from prismkd.records.lock import holder, is_locked, locked
 HOLD = """
 import sys, time
 from pathlib import Path
-from prismkd.lock import locked
+from prismkd.records.lock import locked
 with locked(Path(sys.argv[2]), sys.argv[3]):
     print("held", flush=True)
     time.sleep(60)

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +16,9 @@ from prismkd.errors import UserError
 from prismkd.records.directory import write_json
 from prismkd.records.lock import locked
 from prismkd.records.status import status_of
-from prismkd.runs.drawing import _num_images
+from prismkd.runs.dataset import DrawnImages
+from prismkd.runs.drawing import planned_images
+from prismkd.runs.run import Run
 from prismkd.shards import Storage, inspect, read_samples, scan
 from prismkd.shards.ledger import _checksum
 
@@ -216,16 +217,17 @@ def test_a_damaged_record_of_the_run_is_one_line(
 
 def test_more_waits_for_the_images_of_now(tmp_path: Path) -> None:
     """Ranks that append may reach the last method while others still draw plain or PRISM."""
-    run = SimpleNamespace(
-        config=Config(synthesis=SynthesisConfig(images_per_class=3)), classes=["a", "b"], directory=tmp_path,
-        folder=lambda seed, method: tmp_path / method,
-    )  # fmt: skip
-    for method, planned, seconds in (("plain", 6, 2.0), ("prism", 4, 5.0)):
-        write_json(tmp_path / method / "synthesis.json", {"num_images": 6, "planned": planned, "seconds": seconds})
-    with pytest.raises(UserError, match=r"expected the 6 images of prism \(seed 0\) before more.* got 4; wait for"):
-        _num_images(run, 0, "more")  # type: ignore[arg-type]
-    write_json(tmp_path / "prism" / "synthesis.json", {"num_images": 6, "planned": 6, "seconds": 5.0})
-    assert _num_images(run, 0, "more") == 15  # type: ignore[arg-type]
+    config = Config(methods=("plain", "prism", "more"), synthesis=SynthesisConfig(images_per_class=3))
+    run = Run(config, directory=tmp_path)
+    for method, planned, seconds in (("plain", 72, 2.0), ("prism", 48, 5.0)):
+        summary = {"num_images": 72, "planned": planned, "seconds": seconds}
+        write_json(run.dataset(0, method).folder / "synthesis.json", summary)
+    more = run.dataset(0, "more")
+    assert isinstance(more, DrawnImages)
+    with pytest.raises(UserError, match=r"expected the 72 images of prism \(seed 0\) before more.* got 48; wait for"):
+        planned_images(more)
+    write_json(run.dataset(0, "prism").folder / "synthesis.json", {"num_images": 72, "planned": 72, "seconds": 5.0})
+    assert planned_images(more) == 180
 
 
 def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,16 +238,16 @@ def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[
 def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_command(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prismkd.runs import drawing as synthesizing
+    from prismkd.runs import workers
 
-    arguments, draw = start(tmp_path), synthesizing.run_shard
+    arguments, draw = start(tmp_path), workers.run_shard
 
     def cursed(folder: Storage, shard: int, *rest: object) -> None:
         if shard == 1:
             raise ValueError("cursed")
         draw(folder, shard, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(synthesizing, "run_shard", cursed)
+    monkeypatch.setattr(workers, "run_shard", cursed)
     monkeypatch.setattr("prismkd.synthesis.workers.pool.time.sleep", lambda seconds: None)
     assert main(["synthesize", *arguments, "--synthesis.max-tries", "2"]) == 2
     shown = capsys.readouterr().err
@@ -257,7 +259,7 @@ def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_c
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthesizing, "run_shard", interrupted)
+    monkeypatch.setattr(workers, "run_shard", interrupted)
     assert main(["synthesize", *arguments]) == 130
     assert scan(images(tmp_path / "out")).failed == {}, "other ranks don't take an old failure for a new one"
     monkeypatch.undo()

@@ -101,8 +101,8 @@ DRIVER = """
 import sys
 from functools import partial
 from benchmarks.stand_in import OpenStandIns, prepared
-from prismkd.executors import Policy, Pool
-from prismkd.executors.local import ProcessWorker
+from prismkd.synthesis.workers import Policy, Pool
+from prismkd.synthesis.workers.process import ProcessWorker
 if __name__ == "__main__":
     shards = prepared(sys.argv[1], 30, 6)
     workers = [partial(ProcessWorker, OpenStandIns(sys.argv[1], delay=0.02), "cpu")] * 2
@@ -140,7 +140,7 @@ def test_a_worker_that_starts_does_not_hear_ctrl_c(tmp_path: Path, expected: dic
 IDLE_DRIVER = """
 import time
 from benchmarks.stand_in import OpenStandIns
-from prismkd.executors.local import ProcessWorker
+from prismkd.synthesis.workers.process import ProcessWorker
 if __name__ == "__main__":
     worker = ProcessWorker(OpenStandIns("unused"), "cpu")
     print("started", flush=True)
@@ -159,8 +159,8 @@ def test_a_worker_without_work_ends_with_its_driver(tmp_path: Path) -> None:
 
 BAR_DRIVER = """
 from functools import partial
-from prismkd.executors import Policy, Pool
-from prismkd.executors.local import ProcessWorker
+from prismkd.synthesis.workers import Policy, Pool
+from prismkd.synthesis.workers.process import ProcessWorker
 
 class OpenBar:
     def __call__(self, device):

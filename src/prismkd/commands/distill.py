@@ -19,7 +19,7 @@ def distill(arguments: Arguments) -> None:
     if int(os.environ.get("RANK", 0)) == 0:
         do_stage(arguments, "distill")
         return
-    with opened(arguments, claim=False) as run:
-        from prismkd.runs.order import STAGES
+    run = opened(arguments, claim=False)
+    from prismkd.runs.stages import STAGES
 
-        STAGES["distill"](run)
+    STAGES["distill"](run)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from prismkd.commands.progress import Track, tracker
 from prismkd.config.ranges import OneOf
 from prismkd.errors import UserError
+from prismkd.progress import bars
 
 IMAGES, STUDENTS = ("imagefolder", "hf", "webdataset"), ("safetensors", "onnx", "student")
 
@@ -32,14 +32,13 @@ class Arguments:
 
 def export(arguments: Arguments) -> None:
     """Write the copy, and print where it is."""
-    with tracker() as track:
-        if arguments.to in STUDENTS:
-            _export_student(arguments, track)
-        else:
-            _export_images(arguments, track)
+    if arguments.to in STUDENTS:
+        _export_student(arguments)
+    else:
+        _export_images(arguments)
 
 
-def _export_images(arguments: Arguments, track: Track) -> None:
+def _export_images(arguments: Arguments) -> None:
     from prismkd.commands.data_sets import one_data_set
     from prismkd.records.directory import lasting
     from prismkd.shards import read_manifest
@@ -47,19 +46,19 @@ def _export_images(arguments: Arguments, track: Track) -> None:
 
     source = one_data_set(arguments.out, arguments.method, arguments.seed)
     manifest = read_manifest(source)
-    with track(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
+    with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)
     print(f"{count:,} images in {arguments.dest}")
 
 
-def _export_student(arguments: Arguments, track: Track) -> None:
+def _export_student(arguments: Arguments) -> None:
     if "://" in arguments.dest:
         raise UserError(f"expected a folder for a student, got {arguments.dest}; export, then `prismkd push-to-hub`")
     from prismkd.delivery.export_student import export_student
     from prismkd.records.directory import run_folder
 
     run, destination = run_folder(arguments.out), Path(arguments.dest)
-    parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, track)
+    parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)
     files = sorted(path.name for path in destination.iterdir())
     print(f"student of {arguments.method} in {destination}: {', '.join(files)}")
     if parity is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from prismkd.commands.progress import tracker
+from prismkd.progress import bars
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,6 @@ def merge(arguments: Arguments) -> None:
 
     sources = [Storage(source) for source in arguments.sources]
     total = sum(manifest.num_images for source in sources if (manifest := read_manifest(source)))
-    with tracker() as track, track("merge", total) as progress:
+    with bars("merge", total) as progress:
         count = merge(sources, lasting(arguments.dest), progress)
     print(f"{count:,} images in {arguments.dest}")

@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prismkd.commands.progress import tracker
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.progress import bars
 
 if TYPE_CHECKING:
     from prismkd.runs.run import Run
 
 
-@contextmanager
-def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool = True) -> Iterator[Run]:
+def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool = True) -> Run:
     """The run in its folder, with progress bars.
 
     Args:
@@ -33,30 +32,25 @@ def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool =
     folder = folder or arguments.folder()
     lasting(arguments.settings.synthesis.storage)
     stay_offline(arguments.settings)
-    import torch
+    from prismkd.runs.open import open_run
 
-    from prismkd.runs.run import open_run
-
-    if arguments.settings.num_threads:
-        torch.set_num_threads(arguments.settings.num_threads)
-    with tracker() as track:
-        yield open_run(arguments.settings, folder, arguments.command_line, track, claim=claim)
+    return open_run(arguments.settings, folder, arguments.command_line, bars, claim=claim)
 
 
 @contextmanager
 def held_run(arguments: RunArguments, lock: str = "run") -> Iterator[Run]:
     """The run, opened, which no other command touches meanwhile; ``lock`` names a part of it where it is shared."""
-    with opened(arguments) as run:
-        from prismkd.runs.run import held
+    run = opened(arguments)
+    from prismkd.runs.open import held
 
-        with held(run, lock):
-            yield run
+    with held(run, lock):
+        yield run
 
 
 def do_stage(arguments: RunArguments, name: str) -> None:
     """One of the stages, of all methods and seeds."""
     with held_run(arguments) as run:
-        from prismkd.runs.order import STAGES
+        from prismkd.runs.stages import STAGES
 
         STAGES[name](run)
 

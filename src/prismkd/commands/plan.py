@@ -31,22 +31,22 @@ class Arguments(RunArguments):
 def plan(arguments: Arguments) -> None:
     """Estimate what the images cost; then, but for --dry-run, decide prompts and targets for all data sets."""
     nowhere = Path() if arguments.dry_run and arguments.out is None else None
-    with opened(arguments, folder=nowhere, claim=not arguments.dry_run) as run:
-        from prismkd.commands.estimate import estimate
-        from prismkd.runs.drawing import prepare
-        from prismkd.runs.order import STAGES
-        from prismkd.runs.run import held
+    run = opened(arguments, folder=nowhere, claim=not arguments.dry_run)
+    from prismkd.commands.estimate import estimate
+    from prismkd.runs.drawing import claim_datasets
+    from prismkd.runs.open import held
+    from prismkd.runs.stages import STAGES
 
-        found = estimate(run, float(arguments.price))
-        if arguments.json:
-            print(json.dumps(found.to_dict(), indent=1))
-        else:
-            print_estimate(found)
-        if arguments.dry_run:
-            return
-        with held(run):
-            STAGES["prompts"](run)
-            prepare(run)
+    found = estimate(run, float(arguments.price))
+    if arguments.json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        print_estimate(found)
+    if arguments.dry_run:
+        return
+    with held(run):
+        STAGES["prompts"](run)
+        claim_datasets(run)
 
 
 def print_estimate(found: Estimate) -> None:

@@ -17,7 +17,7 @@ class Arguments(RunArguments):
 def run(arguments: Arguments) -> None:
     """Do every stage, skipping what is done; then print the students' accuracy and where the report is."""
     with held_run(arguments) as opened:
-        from prismkd.runs.order import STAGES
+        from prismkd.runs.stages import STAGES
 
         for stage in STAGES.values():
             stage(opened)

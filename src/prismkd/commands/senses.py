@@ -19,9 +19,9 @@ class Arguments(RunArguments):
 def senses(arguments: Arguments) -> None:
     """Let the teacher judge the wordings of the classes, once per run, and print what it found."""
     with held_run(arguments) as run:
-        from prismkd.runs.prompts import senses as judge_senses
+        from prismkd.runs.planning import choose_senses
 
-        judge_senses(run)
+        choose_senses(run)
     print_senses(arguments.folder())
 
 

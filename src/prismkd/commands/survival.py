@@ -19,7 +19,7 @@ class Arguments(RunArguments):
 def survival(arguments: Arguments) -> None:
     """Draw the same images unguided, guided and with the sign flipped, treat them, and print what remains."""
     with held_run(arguments) as run:
-        from prismkd.runs.stages import survival
+        from prismkd.runs.survival import survival
 
         survival(run)
     print_survival(arguments.folder())

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prismkd.commands.progress import tracker
 from prismkd.errors import UserError
+from prismkd.progress import bars
 
 if TYPE_CHECKING:
     from prismkd.shards import Finding
@@ -32,11 +32,10 @@ def verify(arguments: Arguments) -> None:
 
     findings: dict[str, list[Finding]] = {}
     counts: dict[str, int] = {}
-    with tracker() as track:
-        for images in begun_data_sets(arguments.out):
-            manifest = read_manifest(images)
-            with track(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
-                findings[images.url], counts[images.url] = inspect(images, progress)
+    for images in begun_data_sets(arguments.out):
+        manifest = read_manifest(images)
+        with bars(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
+            findings[images.url], counts[images.url] = inspect(images, progress)
     if arguments.json:
         rows = {
             url: {"images": counts[url], "findings": [vars(row) for row in found]} for url, found in findings.items()

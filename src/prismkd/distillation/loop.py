@@ -35,7 +35,7 @@ def distill(
     images: TrainingSet | Tensor,
     config: DistillationConfig,
     seed: int,
-    checkpoint: Path,
+    checkpoint: Path | None,
     progress: Callable[[int], None],
 ) -> TrainingLog:
     """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
@@ -61,7 +61,7 @@ def distill(
     """
     data = images if isinstance(images, TrainingSet) else TrainingSet(images)
     training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
-    if checkpoint.is_file():
+    if checkpoint is not None and checkpoint.is_file():
         training.state.restore(checkpoint)
         progress(training.state.step)
     training.run(checkpoint, progress)
@@ -95,7 +95,7 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
-    def run(self, checkpoint: Path, progress: Callable[[int], None]) -> None:
+    def run(self, checkpoint: Path | None, progress: Callable[[int], None]) -> None:
         """All steps that are left."""
         state, config = self.state, self.config
         model = self.accelerator.prepare(state.pupil) if self.accelerator.num_processes > 1 else state.pupil
@@ -212,7 +212,7 @@ class _Training:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def _keep(self, checkpoint: Path, loss: Tensor, rate: float) -> None:
+    def _keep(self, checkpoint: Path | None, loss: Tensor, rate: float) -> None:
         """Check the losses since the last checkpoint, and replace it."""
         state = self.state
         every = self.accelerator.gather(torch.stack([loss, state.bad_step])[None])
@@ -223,7 +223,7 @@ class _Training:
                 f"expected a finite loss, got another at step {bad.min():.0f}; {kept}; lower the learning rate"
             )
         state.rows.append({"step": state.step, "loss": round(every[:, 0].mean().item(), 5), "lr": round(rate, 8)})
-        if self.accelerator.is_main_process:
+        if checkpoint is not None and self.accelerator.is_main_process:
             state.save(checkpoint)
 
     def finish(self) -> TrainingLog:

@@ -29,13 +29,14 @@ class TextToImage:
         pipeline: the diffusers pipeline.
         tiny_decoder: the small decoder that guidance goes through, or None: then the full one serves.
         config: steps, guidance scale, image size.
+        batch_size: images drawn together; whoever runs out of memory halves it for all that follow.
         layout: how the scheduler's latents relate to the decoder's.
     """
 
     def __init__(self, pipeline: Any, tiny_decoder: Any, config: GeneratorConfig) -> None:
         self.pipeline = pipeline
         self.tiny_decoder = tiny_decoder
-        self.config = config
+        self.config, self.batch_size = config, config.batch_size
         self.layout = layout_of(pipeline, config.image_size, config.guidance_scale)
         self._full_decoder = full_decoder(pipeline)
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)

@@ -24,8 +24,9 @@ from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
 from prismkd.guidance.energy import conditional_energy, free_energy
+from prismkd.progress import Progress
 from prismkd.prompts import PromptPlan
-from prismkd.synthesis.synthesizer import Progress, Synthesizer
+from prismkd.synthesis.synthesizer import Synthesizer
 
 VARIANTS = ("unguided", "guided", "ascending")
 
@@ -73,8 +74,7 @@ def survival_test(
     rows = []
     for variant in VARIANTS:
         config = {"unguided": None, "guided": guidance, "ascending": replace(guidance, ascend=True)}[variant]
-        images = replace(synthesizer, guidance=config).draw_all(prompts)
-        progress(num_images)
+        images = replace(synthesizer, guidance=config).draw_all(prompts, progress)
         for treatment, treat in treatments(synthesizer.generator).items():
             treated = treat(images)
             for viewer, network in viewers.items():
