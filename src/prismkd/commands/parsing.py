@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -23,6 +25,7 @@ from prismkd.errors import UserError
 
 Arguments = TypeVar("Arguments")
 NUMBERS = ConstructorRegistry()
+MIN_COLUMNS = 20
 
 
 @NUMBERS.primitive_rule
@@ -63,6 +66,8 @@ def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Argument
     if issubclass(kind, RunArguments):
         line = " ".join(["prismkd", command, *words])
         options["default"] = kind(settings=_settings_before_flags(words), command_line=line)
+    if shutil.get_terminal_size().columns < MIN_COLUMNS:  # tyro 1.0 breaks lines without end on very narrow ones
+        os.environ["COLUMNS"] = str(MIN_COLUMNS)
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
