@@ -48,7 +48,7 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.views import random_views
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig, SynthesisConfig
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
 from prismkd.errors import UserError
@@ -444,7 +444,7 @@ def loop_speed(teacher: Classifier, data: TrainingSet, recipe: DistillationConfi
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, student = Path(folder) / "checkpoint.pt", _student(recipe, scale)
         row["whole_seconds"], row["memory_gib"] = time_once(
-            lambda: distill(student, teacher, data, recipe, 0, checkpoint, progress)
+            lambda: train(student, teacher, data, recipe, 0, checkpoint, progress)
         )
     first, last = marks
     return recipe.batch_size * (recipe.num_steps - untimed) / (last - first)
@@ -529,19 +529,20 @@ def digests(images: Folder) -> dict[int, str]:
 
 def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[Open, Folder, int, int]:
     """A run of the embedded generator's plain images, a batch in each shard."""
-    from prismkd.runs.prompts import prompts
-
-    from prismkd.runs.drawing import OpenShards, prepare
-    from prismkd.runs.run import open_run, silent
+    from prismkd.progress import silent
+    from prismkd.runs.drawing import claim_datasets
+    from prismkd.runs.open import open_run
+    from prismkd.runs.planning import write_plans
+    from prismkd.runs.workers import OpenShards
 
     size, num_classes = config.generator.batch_size, len(Laboratory().classes)
     sizes = SynthesisConfig(images_per_class=-(-num_shards * size // num_classes), shard_size=size)
     run = open_run(replace(config, methods=("plain",), synthesis=sizes), folder / "run", "benchmark", silent)
-    prompts(run)
-    prepare(run)
+    write_plans(run)
+    claim_datasets(run)
     threads = max(1, (os.cpu_count() or 1) // 2)
     opened = OpenShards(run.directory, 0, "plain", num_threads=threads, trust=False)
-    return opened, run.images(0, "plain"), num_shards, size
+    return opened, run.drawn[0].images, num_shards, size
 
 
 def open_stand_ins(folder: Path) -> tuple[Open, Folder, int, int]:
@@ -596,7 +597,7 @@ def check_images(laboratory: Laboratory, count: int, found: Found) -> None:
 @torch.no_grad()
 def energies_of(drawer: Synthesizer, images: Tensor) -> Tensor:
     """The teacher's free energies (n,) of images as they are stored."""
-    return free_energy(drawer.viewer(quantized(images).to(drawer.generator.device))).cpu()
+    return free_energy(drawer.teacher_on_device(quantized(images).to(drawer.generator.device))).cpu()
 
 
 def difference(images: Tensor, others: Tensor) -> Found:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
-METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
+from prismkd.config.methods import REFERENCES, ROWS
+
 NOT_SHIFTED = ("id", "images")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -44,8 +44,8 @@ class Score:
 def methods(results: Iterable[Result]) -> list[str]:
     """Methods that occur: data-free ones first, then other names by alphabet, references last."""
     found = {result.method for result in results}
-    own = [m for m in METHOD_ORDER if m in found and m not in REFERENCES]
-    return [*own, *sorted(found - set(METHOD_ORDER)), *(m for m in REFERENCES if m in found)]
+    own = [m for m in ROWS if m in found and m not in REFERENCES]
+    return [*own, *sorted(found - set(ROWS)), *(m for m in REFERENCES if m in found)]
 
 
 def subject(results: Iterable[Result], domain: str | None = None) -> tuple[str, str | None]:
