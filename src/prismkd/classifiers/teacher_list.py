@@ -62,7 +62,7 @@ def class_indices(names: Sequence[str], class_names: Sequence[str], path: Path) 
     Raises:
         UserError: a name that is no class of the run's; a close one is offered.
     """
-    folded = [name.casefold() for name in class_names]
+    folded = [name.casefold() for name in class_names]  # the owners agree on the classes, not on how to write them
     indices = []
     for name in names:
         if name != NONE_OF_OURS and name.casefold() not in folded:
@@ -93,6 +93,7 @@ def _sections(path: Path) -> list[dict[str, Any]]:
 
 def _beside(path: Path, source: str) -> str:
     """``source`` with a relative folder or file in it as one beside the list, where there is one."""
+    # A list and its teachers travel together: where the run is started from doesn't matter.
     library, colon, rest = source.rpartition(":")
     name, at, file = rest.rpartition("@")
     beside = path.parent / (file if at else rest)
