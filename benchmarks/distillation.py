@@ -90,7 +90,7 @@ def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], rec
     student.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     for batch in views:
-        with fast_matmul(batch.device):
+        with fast_matmul(batch.device):  # as the loop computes, or the ratio would be one of precisions
             with torch.no_grad():
                 teacher_logits = teacher(batch)
             student_logits = student(batch)

@@ -40,7 +40,8 @@ from prismkd.synthesis.synthesizer import Synthesizer
 SEEDS = (0, 1, 2)
 SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200, 400, 800, 1600)  # per class
 CURVE_SEEDS = {1600: (0,)}  # of sizes that not every seed has: 38,400 images and their rivals take half an hour
-CHUNK, SURVIVAL_IMAGES, CALIBRATION_PAIR = 1200, 480, 192
+CHUNK, SURVIVAL_IMAGES = 1200, 480
+CALIBRATION_PAIR = 192  # plain images drawn before the calibration, and again after it, to know its price in images
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 PARTS = ("survival", "sweep", "teachers", "curve")
 

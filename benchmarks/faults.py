@@ -39,6 +39,7 @@ NUM_IMAGES, SHARD_SIZE, NUM_WORKERS = 240, 12, 2
 SECONDS_PER_IMAGE = 0.008
 AT_WORK, PATIENCE = 0.8, 8.0  # share of kills that wait until something is written, and the seconds they wait at most
 MAX_SECONDS = 0.6  # until the kill, from then on or from the last one
+# Kills are what is tested, so a shard is hardly ever given up, and nobody waits long for the dead.
 POLICY = Policy(max_tries=100, timeout=30, start_timeout=60, backoff=0.01)
 
 
@@ -111,7 +112,7 @@ def _draw_under_fire(
             code = driver.poll()
             if code == 0:
                 finished.add(rank)
-            elif code is not None:
+            elif code is not None:  # killed, or lost a worker too often: its user starts the same command again
                 drivers[rank] = _start(executor, folder, rank, address)
         if len(finished) < len(drivers) and random.random() < AT_WORK:
             _wait_for_work(folder)

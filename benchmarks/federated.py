@@ -63,6 +63,7 @@ def owners(families: list[str]) -> dict[str, int]:
 
 def known_classes(seed: int) -> list[list[int]]:
     """14 of the 24 classes for each teacher, so that each class is known by two or three of them."""
+    # Windows of 14 on a circle of the classes in random order, evenly spaced.
     order = np.random.default_rng(seed).permutation(NUM_CLASSES)
     starts = [round(number * NUM_CLASSES / len(TEACHERS)) for number in range(len(TEACHERS))]
     return [sorted(order[[(start + step) % NUM_CLASSES for step in range(NUM_KNOWN)]].tolist()) for start in starts]
@@ -100,6 +101,7 @@ def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_
             network = fit(config, images, labels, num_steps, 2e-3)
             save_classifier(folder / f"teacher-{number}", network, config)
             print(f"seed {seed}, teacher {number}: {len(labels)} icons", file=sys.stderr, flush=True)
+    # The list names no classes: each teacher's folder carries them (label_names), as an owner would give it.
     (folder / "teachers.toml").write_text("\n".join(lines))
     return folder / "teachers.toml"
 

@@ -48,7 +48,7 @@ class OpenStandIns:
         for index in indices:
             image = np.random.default_rng(index).integers(0, 256, (self.side, self.side), dtype=np.uint8)
             yield Sample(index, image, index % len(CLASSES), {"prompt": f"noise {index}"})
-            time.sleep(self.delay)
+            time.sleep(self.delay)  # so that there is a time in which a kill meets an unfinished shard
             progress(1)
 
 

@@ -26,6 +26,7 @@ from benchmarks.pictograms.classes import CLASSES, class_of
 from benchmarks.pictograms.source import Icon, SourceError, download_archive, icons_of, read_sets
 
 SIZE = 32
+SHEET_COLUMNS = 24
 ASSETS = Path(__file__).parents[2] / "src/prismkd/assets/pictograms"
 CACHE = Path(__file__).parent / ".cache"
 MAX_SIMILARITY = 0.97  # correlation of 16 x 16 thumbnails above which two icons are one drawing
@@ -176,13 +177,13 @@ def write_classes(path: Path) -> None:
     path.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def contact_sheet(images: np.ndarray, columns: int = 24) -> Image.Image:
+def contact_sheet(images: np.ndarray) -> Image.Image:
     """Images side by side on one sheet."""
-    count = -(-len(images) // columns) * columns
+    count = -(-len(images) // SHEET_COLUMNS) * SHEET_COLUMNS
     padded = np.full((count, SIZE + 2, SIZE + 2), 200, np.uint8)
     padded[: len(images), 1:-1, 1:-1] = images
-    rows = padded.reshape(-1, columns, SIZE + 2, SIZE + 2).swapaxes(1, 2)
-    return Image.fromarray(rows.reshape(-1, columns * (SIZE + 2)))
+    rows = padded.reshape(-1, SHEET_COLUMNS, SIZE + 2, SIZE + 2).swapaxes(1, 2)
+    return Image.fromarray(rows.reshape(-1, SHEET_COLUMNS * (SIZE + 2)))
 
 
 def read_icons(cache: Path) -> tuple[dict[str, dict], list[Icon], np.ndarray]:

@@ -52,7 +52,7 @@ def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_r
     extra = {"in_channels": config["in_channels"], **config.get("arguments", {})}
     network = new_network(config["architecture"], config["num_classes"], **extra).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
-    weights = 1.0 / torch.bincount(labels)[labels]
+    weights = 1.0 / torch.bincount(labels)[labels]  # every class is as likely as any other
     for step in range(num_steps):
         warm_up = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
