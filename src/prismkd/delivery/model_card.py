@@ -99,10 +99,10 @@ def _figures(directory: Path, config: Config, method: str, seed: int, rows: list
 
 
 def _mean(results: list[Result], method: str, domain: str) -> str:
-    found = score(results, method, domain)
-    if found is None:
+    top1 = score(results, method, domain)
+    if top1 is None:
         return ""
-    return f"{found.mean:.3f}" + ("" if found.spread is None else f" ± {found.spread:.3f}")
+    return f"{top1.mean:.3f}" + ("" if top1.spread is None else f" ± {top1.spread:.3f}")
 
 
 def _value(rows: list[Result], domain: str, metric: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,31 +41,26 @@ class ConfusionPart:
 
 
 def domain_panels(run: RunResults) -> list[Panel]:
-    """Accuracy per domain, all on the same axis."""
-    everyone = methods(run.results)
-    fields = {
-        domain: {m: s for m in everyone if (s := score(run.results, m, domain))}
+    """Accuracy of every method on each domain."""
+    return accuracy_panels({
+        domain: [
+            Mark(names.method_label(m), s.mean, s.interval, names.method_class(m))
+            for m in methods(run.results) if (s := score(run.results, m, domain))
+        ]
         for domain in ["id", *shifted_domains(run.results)]
-    }
-    ends = [e for scores in fields.values() for s in scores.values() for e in (s.mean, *(s.interval or ()))]
+    })  # fmt: skip
+
+
+def accuracy_panels(marks: Mapping[str, Sequence[Mark]]) -> list[Panel]:
+    """A panel for each domain with marks, all on the same axis."""
+    ends = [end for of_domain in marks.values() for mark in of_domain for end in (mark.value, *(mark.interval or ()))]
     if not ends:
         return []
     low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
     return [
-        Panel(
-            names.domain_label(domain),
-            figures.dot_figure(
-                f"Top-1 accuracy, {names.domain_label(domain)}",
-                [
-                    Mark(names.method_label(m), s.mean, s.interval, style=names.method_class(m))
-                    for m, s in scores.items()
-                ],
-                low,
-                high,
-            ),
-        )
-        for domain, scores in fields.items()
-        if scores
+        Panel(title, figures.dot_figure(f"Top-1 accuracy, {title}", of_domain, low, high))
+        for domain, of_domain in marks.items()
+        if (title := names.domain_label(domain)) and of_domain
     ]
 
 
@@ -113,7 +108,7 @@ def calibration_panel(run: RunResults) -> Panel | None:
 
 def confusion_parts(run: RunResults) -> list[ConfusionPart]:
     """The student's answers against its teacher's where the run has them, and against the true classes."""
-    found = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
+    confusions = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
     return [
         ConfusionPart(
             {"teacher": "Confusion against the teacher", "truth": "Confusion against the true class"}[part.against],
@@ -122,20 +117,20 @@ def confusion_parts(run: RunResults) -> list[ConfusionPart]:
             heat_map(run, part),
             tables.confused_table(run, part),
         )
-        for part in found
+        for part in confusions
     ]
 
 
 ROWS = {"teacher": "the classes that the teacher gives", "truth": "true classes"}
 
 
-def heat_map(run: RunResults, found: Confusion) -> Markup | None:
+def heat_map(run: RunResults, confusion: Confusion) -> Markup | None:
     """The confusion matrix; with too many classes to read, the table of mistakes must do."""
-    num_classes = len(found.counts)
+    num_classes = len(confusion.counts)
     if num_classes > MAX_HEAT_MAP_CLASSES:
         return None
     classes = [tables.class_name(run, label) for label in range(num_classes)]
-    return figures.heat_map(classes, found.counts, ROWS[found.against])
+    return figures.heat_map(classes, confusion.counts, ROWS[confusion.against])
 
 
 def _energies(documents: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:

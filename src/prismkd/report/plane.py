@@ -42,8 +42,8 @@ def points_of(run: RunResults, prefix: str = "", style: str = "") -> list[Point]
         precision, recall = (score(run.results, method, "images", metric) for metric in ("precision", "recall"))
         if precision and recall:
             label = f"{prefix}{names.method_label(method)}"
-            own = style if style and method not in REFERENCES else names.method_class(method)
-            points.append(Point(f"{prefix}{method}", label, recall, precision, own, method == ceiling))
+            color = style if style and method not in REFERENCES else names.method_class(method)
+            points.append(Point(f"{prefix}{method}", label, recall, precision, color, method == ceiling))
     return points
 
 

@@ -96,12 +96,12 @@ def _probes(run: RunResults, num_wordings: int, num_images: int) -> dict[int, li
     if not num_wordings or not num_images or not folder.is_dir():
         return {}
     per_wording = max(1, num_images // num_wordings)
-    found: dict[int, list[Thumbnail]] = {}
+    probes: dict[int, list[Thumbnail]] = {}
     for sample in shards.read_samples(folder):
         number, probe = divmod(sample.index, per_wording)
         if probe < PROBES_SHOWN:
-            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
-    return found
+            probes.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
+    return probes
 
 
 def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
@@ -128,7 +128,7 @@ def _shares(plan: dict[str, Any]) -> list[dict[str, Any]]:
     subjects = plan.get("subjects") or []
     weights = [subject["weights"] for subject in subjects]
     return [
-        {**style, "share": sum(own[place] for own in weights) / max(len(weights), 1)}
+        {**style, "share": sum(of_class[place] for of_class in weights) / max(len(weights), 1)}
         for place, style in enumerate(plan.get("styles") or [])
     ]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from prismkd.config.methods import REFERENCES
-from prismkd.records.scores import image_methods, methods, score, shifted_domains
-from prismkd.report import figures, formats, names, plane, tables
+from prismkd.records.scores import Result, image_methods, methods, score, shifted_domains
+from prismkd.report import formats, names, plane, tables
 from prismkd.report.figures import Mark
 from prismkd.report.named_run import NamedRun
-from prismkd.report.panels import Panel
+from prismkd.report.panels import Panel, accuracy_panels
 from prismkd.report.table import Cell, Column, Head, Row, Table, method_head, score_table
 from prismkd.report.tables import Rows
 from prismkd.shards import differing_keys
@@ -21,11 +21,13 @@ from prismkd.shards import differing_keys
 MEASURES_OF_IMAGES = ("judge", "nearest_k", "max_images", "real")  # settings that image metrics depend on
 
 
-def _rows(runs: Sequence[NamedRun], chosen: Any) -> tuple[Rows, dict[Any, Head]]:
-    """A row for every method of every run, methods together; ``chosen`` says which of a run's methods there are."""
-    own = {named.letter: chosen(named.run.results) for named in runs}
-    order = list(dict.fromkeys(method for method in methods(r for n in runs for r in n.run.results)))
-    pairs = [(named, method) for method in order for named in runs if method in own[named.letter]]
+def _rows(
+    runs: Sequence[NamedRun], choose: Callable[[list[Result]], list[str]]
+) -> tuple[Rows, dict[tuple[str, str], Head]]:
+    """A row for every method that ``choose`` takes of every run; a method's rows stand together."""
+    methods_of_run = {named.letter: choose(named.run.results) for named in runs}
+    order = methods(result for named in runs for result in named.run.results)
+    pairs = [(named, method) for method in order for named in runs if method in methods_of_run[named.letter]]
     rows: Rows = {(named.letter, method): (named.run.results, method) for named, method in pairs}
     heads = {(n.letter, m): _head(n, m) for n, m in pairs}
     return rows, heads
@@ -53,17 +55,7 @@ def image_table(runs: Sequence[NamedRun]) -> Table | None:
 def domain_panels(runs: Sequence[NamedRun]) -> list[Panel]:
     """Every run's student and teacher on each domain, all on one axis."""
     domains = ["id", *dict.fromkeys(d for named in runs for d in shifted_domains(named.run.results))]
-    marks = {domain: _marks(runs, domain) for domain in domains}
-    ends = [end for found in marks.values() for m in found for end in (m.value, *(m.interval or ()))]
-    if not ends:
-        return []
-    low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
-    titles = {domain: names.domain_label(domain) for domain in domains}
-    return [
-        Panel(titles[d], figures.dot_figure(f"Top-1 accuracy, {titles[d]}", found, low, high))
-        for d, found in marks.items()
-        if found
-    ]
+    return accuracy_panels({domain: _marks(runs, domain) for domain in domains})
 
 
 def _marks(runs: Sequence[NamedRun], domain: str) -> list[Mark]:
@@ -71,7 +63,7 @@ def _marks(runs: Sequence[NamedRun], domain: str) -> list[Mark]:
     students = [(n, n.student, score(n.run.results, n.student, domain)) for n in runs if n.student != "teacher"]
     teachers = [(n, "teacher", score(n.run.results, "teacher", domain)) for n in runs]
     shared = len({s.mean for _, _, s in teachers if s}) == 1 and all(s for _, _, s in teachers)
-    found = students + (teachers[:1] if shared else teachers)
+    measured = students + (teachers[:1] if shared else teachers)
     return [
         Mark(
             names.method_label(m) if shared and m == "teacher" else f"{named.letter} {names.method_label(m)}",
@@ -79,7 +71,7 @@ def _marks(runs: Sequence[NamedRun], domain: str) -> list[Mark]:
             s.interval,
             _colors(named, m),
         )
-        for named, m, s in found
+        for named, m, s in measured
         if s
     ]
 
@@ -93,28 +85,29 @@ def plane_of_runs(runs: Sequence[NamedRun]) -> Markup | None:
     points: list[plane.Point] = []
     steps: list[tuple[str, str]] = []
     for named in runs:
-        own = plane.points_of(named.run, f"{named.letter} ", named.style)
-        points += [p for p in own if not (p.ceiling and any(other.ceiling for other in points))]
-        steps += plane.path({p.key for p in own}, f"{named.letter} ")
+        of_run = plane.points_of(named.run, f"{named.letter} ", named.style)
+        # One ceiling is enough: runs stand in one plane only where they were measured against the same real images
+        points += [p for p in of_run if not (p.ceiling and any(other.ceiling for other in points))]
+        steps += plane.path({p.key for p in of_run}, f"{named.letter} ")
     return plane.plane_figure(points, steps)
 
 
 def same_measures_of_images(runs: Sequence[NamedRun]) -> bool:
     """Whether precision and recall are of one judge's features, neighbors and counts."""
-    asked = [(named.run.record.get("config") or {}).get("evaluation") or {} for named in runs]
-    return all(all(own.get(key) == asked[0].get(key) for key in MEASURES_OF_IMAGES) for own in asked)
+    settings = [(named.run.record.get("config") or {}).get("evaluation") or {} for named in runs]
+    return all(other.get(key) == settings[0].get(key) for other in settings[1:] for key in MEASURES_OF_IMAGES)
 
 
 def cost_table(runs: Sequence[NamedRun]) -> Table | None:
     """Wall-clock time of every stage in every run."""
     timings = {named.letter: tables.timings_of(named.run) for named in runs}
-    found = dict.fromkeys(key for own in timings.values() for key in own)
-    stages = sorted(found, key=lambda key: tables.place_in_work(key[0]))
-    if not stages:
+    stages = dict.fromkeys(key for of_run in timings.values() for key in of_run)
+    order = sorted(stages, key=lambda key: tables.place_in_work(key[0]))
+    if not order:
         return None
     columns = [Column("Stage", numeric=False), Column("Method", numeric=False), *(Column(n.title) for n in runs)]
-    table = Table("Wall-clock time, the mean over seeds; on its own hardware each.", columns)
-    for stage, method in stages:
+    table = Table("Wall-clock time, the mean over seeds; each run on its own hardware.", columns)
+    for stage, method in order:
         cells = [Cell(names.method_label(method) or "\u2013")]
         for named in runs:
             seconds, images = timings[named.letter].get((stage, method), (0.0, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -62,13 +63,13 @@ def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
 def behavior_table(run: RunResults) -> Table | None:
     """Whatever else was measured of the students, on the original and over the shifted domains."""
     everyone = methods(run.results)
-    found = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
+    measured = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
     columns = []
-    for name in [*(m for m in names.STUDENT_METRICS if m in found), *sorted(found - names.STUDENT_METRICS.keys())]:
+    for name in in_order(measured, names.STUDENT_METRICS):
         metric = names.metric_of(names.STUDENT_METRICS, name)
-        asked = [m for m in everyone if (m, name) != ("teacher", "agreement")]  # which is 1
-        on_id = {m: score(run.results, m, "id", name) for m in asked}
-        on_shifted = {m: shifted_score(run.results, m, name) for m in asked}
+        shown = [m for m in everyone if (m, name) != ("teacher", "agreement")]  # with itself it is 1
+        on_id = {m: score(run.results, m, "id", name) for m in shown}
+        on_shifted = {m: shifted_score(run.results, m, name) for m in shown}
         for where, scores in (("original", on_id), ("shifted", on_shifted)):
             if any(scores.values()):
                 column = Column(f"{metric.label}, {where}".replace(", %,", ", %"), metric.hint)
@@ -94,14 +95,18 @@ def image_tables(run: RunResults) -> list[Table]:
 
 def image_columns(rows: Rows) -> list[ScoreColumn]:
     """Every metric of image sets that any row has, the known ones first."""
-    found = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
-    order = [*(m for m in names.IMAGE_METRICS if m in found), *sorted(found - names.IMAGE_METRICS.keys())]
+    measured = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
     columns = []
-    for name in order:
+    for name in in_order(measured, names.IMAGE_METRICS):
         metric = names.metric_of(names.IMAGE_METRICS, name)
         scores = {key: score(results, m, "images", name) for key, (results, m) in rows.items()}
         columns.append(ScoreColumn(Column(metric.label, metric.hint), scores, metric.write, metric.best))
     return columns
+
+
+def in_order(metrics: set[str], known: Mapping[str, Any]) -> list[str]:
+    """Metrics in the order of those that are ``known``, others behind them by name."""
+    return [*(name for name in known if name in metrics), *sorted(metrics - known.keys())]
 
 
 def timing_table(run: RunResults) -> Table | None:
@@ -165,30 +170,30 @@ def calibration_table(run: RunResults) -> Table | None:
     return table
 
 
-def confused_table(run: RunResults, found: Confusion, num_pairs: int = 10) -> Table | None:
+def confused_table(run: RunResults, confusion: Confusion, num_pairs: int = 10) -> Table | None:
     """The pairs (class it should be, class the student gives) that occur most."""
-    mistakes, totals = found.counts.copy(), found.counts.sum(axis=1)
+    mistakes, totals = confusion.counts.copy(), confusion.counts.sum(axis=1)
     np.fill_diagonal(mistakes, 0)
     caption, row = {
         "truth": ("Most frequent mistakes.", "True class"),
         "teacher": ("Where the student most often departs from its teacher.", "Teacher says"),
-    }[found.against]
+    }[confusion.against]
     table = Table(caption, [Column(row, numeric=False), Column("Student says", numeric=False)])
     table.columns.extend([Column("Answers"), Column("% of row")])
     for flat in np.argsort(-mistakes, axis=None, kind="stable")[:num_pairs]:
-        asked, said = divmod(int(flat), mistakes.shape[1])
-        count = mistakes[asked, said]
+        expected, answer = divmod(int(flat), mistakes.shape[1])
+        count = mistakes[expected, answer]
         if count > 0:
-            cells = [Cell(class_name(run, said)), Cell(f"{count:.0f}", count)]
-            cells.append(Cell(formats.percent(count / totals[asked]), count / totals[asked]))
-            table.rows.append(Row(class_name(run, asked), cells))
+            cells = [Cell(class_name(run, answer)), Cell(f"{count:.0f}", count)]
+            cells.append(Cell(formats.percent(count / totals[expected]), count / totals[expected]))
+            table.rows.append(Row(class_name(run, expected), cells))
     return table if table.rows else None
 
 
 def class_table(run: RunResults) -> Table | None:
     """Share of each class that the students get right, and how often the page's student follows its teacher."""
     student, rival = subject(run.results)
-    columns = {m: found for m in (student, rival, "real") if m and (found := confusion_of(run, m))}
+    columns = {m: counts for m in (student, rival, "real") if m and (counts := confusion_of(run, m))}
     if not columns:
         return None
     first = next(iter(columns.values()))
@@ -198,10 +203,11 @@ def class_table(run: RunResults) -> Table | None:
     against_teacher = confusion_of(run, student, "teacher")
     if against_teacher:
         table.columns.append(Column("Follows teacher", "of the images that the teacher gives this class"))
-    shares = [found.shares for found in columns.values()] + ([against_teacher.shares] if against_teacher else [])
+    shown = [*columns.values(), *([against_teacher] if against_teacher else [])]
+    shares = [confusion.shares for confusion in shown]
     for label in range(len(first.counts)):
         cells = [Cell(f"{first.images[label]:.0f}", float(first.images[label]))]
-        cells += [_share_cell(float(own[label])) for own in shares]
+        cells += [_share_cell(float(of_classes[label])) for of_classes in shares]
         table.rows.append(Row(class_name(run, label), cells))
     return table
 
