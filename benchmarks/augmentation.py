@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.embedded import embedded_session, labels_of, plan_with_share, top1
 from benchmarks.publish import write_results
+from prismkd import Session
 from prismkd.assets import asset
 from prismkd.data import load_labelled_images
 from prismkd.distillation import TrainingSet, new_student, to_bytes, train
@@ -39,10 +40,10 @@ HARD_LABEL_WEIGHTS = {"teacher": 0.0, "labels": 1.0}  # by what the student is t
 class Measurements:
     """A student of every set of images, teacher or labels, and seed; each is measured once."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
-        self.laboratory = laboratory
-        self.num_classes = len(laboratory.classes)
-        self.cells = Cells(folder_of("augmentation", laboratory, REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE))
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.num_classes = len(session.classes)
+        self.cells = Cells(folder_of("augmentation", session, REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE))
 
     def rows(self) -> list[dict[str, Any]]:
         """Each student's top-1 per domain."""
@@ -55,14 +56,14 @@ class Measurements:
         return rows
 
     def _cell(self, images: str, taught_by: str, seed: int) -> dict[str, Any]:
-        laboratory = self.laboratory
-        recipe = replace(laboratory.recipe, hard_label_weight=HARD_LABEL_WEIGHTS[taught_by])
+        session = self.session
+        recipe = replace(session.config.distillation, hard_label_weight=HARD_LABEL_WEIGHTS[taught_by])
         student = new_student(recipe, self.num_classes, 1, seed)
-        teacher = laboratory.teacher if taught_by == "teacher" else None
+        teacher = session.teacher if taught_by == "teacher" else None
         with tempfile.TemporaryDirectory() as folder:
             data = self.training_set(images, seed)
             log = train(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
-        return {"top1": laboratory.top1(student, seed), "warnings": log.warnings()}
+        return {"top1": top1(session, student, seed), "warnings": log.warnings()}
 
     def training_set(self, images: str, seed: int) -> TrainingSet:
         """The few real images alone, or as a share of every batch beside the synthetic ones."""
@@ -90,11 +91,13 @@ class Measurements:
     def synthetic(self, prism: bool, seed: int) -> tuple[Tensor, Tensor]:
         """PRISM's or plain images and their labels; drawn once for both kinds of student."""
         path = self.cells.folder / "images" / f"{'prism' if prism else 'plain'}-{seed}.npy"
-        laboratory = self.laboratory
-        plan = laboratory.plan(seed, laboratory.prompts.id_share if prism else None)
+        session = self.session
+        plan = plan_with_share(session, seed, session.prompts.id_share if prism else None)
         count = IMAGES_PER_CLASS * self.num_classes
         if not path.is_file():
-            images = quantized(laboratory.synthesizer(guided=prism).draw_all([plan[i] for i in range(count)]))
+            images = quantized(
+                session.synthesizer("prism" if prism else "plain").draw_all([plan[i] for i in range(count)])
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.with_suffix(".tmp").open("wb") as file:
                 np.save(file, to_bytes(images).numpy())
@@ -104,7 +107,7 @@ class Measurements:
 
 def main() -> None:
     """Measure what isn't measured yet, and record everything."""
-    measurements = Measurements(Laboratory(num_steps=NUM_STEPS))
+    measurements = Measurements(embedded_session(NUM_STEPS))
     data = {"rows": measurements.rows(), "real_per_class": REAL_PER_CLASS, "images_per_class": IMAGES_PER_CLASS,
             "num_steps": NUM_STEPS}  # fmt: skip
     write_results("augmentation", "python -m benchmarks.augmentation", SEEDS, data)

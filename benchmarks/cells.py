@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.laboratory import Laboratory
 from benchmarks.publish import ROOT
+from prismkd import Session
 
 
-def folder_of(name: str, laboratory: Laboratory, *settings: Any) -> Path:
+def folder_of(name: str, session: Session, *settings: Any) -> Path:
     """The folder for cells of benchmark ``name`` under these settings, which are whatever JSON can hold."""
-    identity = json.dumps([asdict(laboratory.config), laboratory.num_steps, *settings], sort_keys=True)
+    identity = json.dumps([asdict(session.config), *settings], sort_keys=True)
     return ROOT / "runs" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 

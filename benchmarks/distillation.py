@@ -23,8 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.laboratory import Laboratory
+from benchmarks.embedded import embedded_session
 from benchmarks.publish import RESULTS, write_results
+from prismkd import Session
 from prismkd.assets import asset
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
@@ -47,26 +48,26 @@ BYTES_IN_MEMORY = {"memory": 1e9, "tars": 0.0}  # by where the loop takes its im
 
 def measure_loop() -> dict[str, Any]:
     """Steps per second of prismkd's loop with images from shards, over those of the bare loop."""
-    laboratory = Laboratory(num_steps=NUM_STEPS)
+    session = embedded_session(NUM_STEPS)
     with tempfile.TemporaryDirectory() as folder:
-        write_shards(folder, real_images(laboratory))
+        write_shards(folder, real_images(session))
         measured = {}
         for source, max_bytes in BYTES_IN_MEMORY.items():
-            data = TrainingSet(*open_images(folder, max_bytes, laboratory.recipe.num_workers))
-            measured[source] = _pairs(laboratory, data, Path(folder) / "checkpoint.pt")
+            data = TrainingSet(*open_images(folder, max_bytes, session.config.distillation.num_workers))
+            measured[source] = _pairs(session, data, Path(folder) / "checkpoint.pt")
     return measured
 
 
-def _pairs(laboratory: Laboratory, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
+def _pairs(session: Session, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
     """The bare loop and prismkd's in turns."""
-    recipe, num_classes = laboratory.recipe, len(laboratory.classes)
+    recipe, num_classes = session.config.distillation, len(session.classes)
     views, pairs = list(views_of(data, recipe)), []
     for _ in range(NUM_PAIRS + 1):
         students = [new_student(recipe, num_classes, 1, seed=0) for _ in range(2)]
         start = time.perf_counter()
-        train_bare(students[0], laboratory.teacher, views, recipe)
+        train_bare(students[0], session.teacher, views, recipe)
         middle = time.perf_counter()
-        train(students[1], laboratory.teacher, data, recipe, 0, checkpoint, lambda count: None)
+        train(students[1], session.teacher, data, recipe, 0, checkpoint, lambda count: None)
         pairs.append((middle - start, time.perf_counter() - middle))
         checkpoint.unlink()
     pairs = pairs[1:]  # the first one warms up
@@ -100,9 +101,9 @@ def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], rec
         optimizer.step()
 
 
-def real_images(laboratory: Laboratory) -> LabelledImages:
+def real_images(session: Session) -> LabelledImages:
     """The embedded world's real images: for these figures any would do."""
-    return load_labelled_images(asset("real.parquet"), len(laboratory.classes))
+    return load_labelled_images(asset("real.parquet"), len(session.classes))
 
 
 def write_shards(folder: str, real: LabelledImages) -> None:
@@ -119,18 +120,18 @@ def write_shards(folder: str, real: LabelledImages) -> None:
 
 def measure_stored() -> dict[str, Any]:
     """Students with the teacher's logits stored and online, at equal steps: agreement, top-1 and seconds."""
-    laboratory = Laboratory(num_steps=STORED_STEPS)
-    real, rows = real_images(laboratory), []
+    session = embedded_session(STORED_STEPS)
+    real, rows = real_images(session), []
     for seed in STORED_SEEDS:
         for mode in ("online", "stored"):
-            recipe = replace(laboratory.recipe, stored_logits=mode == "stored")
-            student = new_student(recipe, len(laboratory.classes), 1, seed)
+            recipe = replace(session.config.distillation, stored_logits=mode == "stored")
+            student = new_student(recipe, len(session.classes), 1, seed)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
                 data = TrainingSet(to_bytes(real.images), real.labels)
-                train(student, laboratory.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
+                train(student, session.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
             seconds = time.perf_counter() - start
-            evaluated = evaluate_student(student, laboratory.teacher, laboratory.test, mode, seed).rows
+            evaluated = evaluate_student(student, session.teacher, session.test, mode, seed).rows
             values = {(row.domain, row.metric): row.value for row in evaluated}
             rows.append({"mode": mode, "seed": seed, "seconds": seconds, "agreement": values["id", "agreement"],
                          "top1": values["id", "top1"]})  # fmt: skip

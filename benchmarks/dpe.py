@@ -23,8 +23,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.embedded import embedded_session, judge_of, labels_of, top1
 from benchmarks.publish import RESULTS, ROOT, write_results
+from prismkd import Session
 from prismkd.classifiers import predict
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
@@ -48,11 +49,11 @@ PARTS = ("senses", "steps", "sheet")
 class Measurements:
     """The parts; each of their cells is measured once."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
-        self.laboratory = laboratory
-        self.num_classes = len(laboratory.classes)
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.num_classes = len(session.classes)
         self.cells = Cells(
-            folder_of("dpe", laboratory, IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES, DOMAINS, ICON_CONTENTS)
+            folder_of("dpe", session, IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES, DOMAINS, ICON_CONTENTS)
         )
 
     # --- the steps -----------------------------------------------------------------------------------------------
@@ -69,25 +70,25 @@ class Measurements:
         return rows
 
     def _step_cell(self, step: str, guided: bool, seed: int) -> dict[str, Any]:
-        laboratory = self.laboratory
+        session = self.session
         images, labels, allocation = self.draw(step, guided, seed)
-        student = laboratory.distil(images, seed)
-        real = laboratory.test.domain("id")
-        measured = evaluate_images(images, labels, laboratory.teacher, laboratory.judge, real, NEAREST_K, "", 0)
-        return {"top1": laboratory.top1(student, seed),
+        student = session.distill(images, seed=seed)
+        real = session.test.domain("id")
+        measured = evaluate_images(images, labels, session.teacher, judge_of(session), real, NEAREST_K, "", 0)
+        return {"top1": top1(session, student, seed),
                 **{row.metric: row.value for row in measured}, **allocation}  # fmt: skip
 
     def plan(self, step: str, seed: int) -> PromptPlan:
         """The plan of a step: each adds one thing to the step before."""
-        laboratory, template = self.laboratory, self.laboratory.prompts.template
+        session, template = self.session, self.session.prompts.template
         if step == "plain":
-            return laboratory.plan(seed)
-        config, contents = laboratory.prompts, laboratory.contents
+            return session.plan("plain", seed)
+        config, contents = session.prompts, session.contents
         if step in ("senses", "content"):
             config = replace(config, domains=(f"icon: {template.replace('a {name}', '{}')}",))  # the template's style
         if step == "senses":
             contents = [[PLAIN] for _ in contents]
-        return diversified_plan(laboratory.classes, laboratory.senses, contents, config, seed)
+        return diversified_plan(session.classes, session.senses, contents, config, seed)
 
     def draw(self, step: str, guided: bool, seed: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Images, labels, and what the pilot decided (nothing but in the step ``adaptive``)."""
@@ -95,9 +96,9 @@ class Measurements:
         if step != "adaptive":
             return self.images(plan, range(count), guided), labels_of(plan, count), {}
         pilot = PILOT_PER_CLASS * self.num_classes
-        laboratory, synthesizer = self.laboratory, self.laboratory.synthesizer(guided)
+        session, synthesizer = self.session, self.session.synthesizer("prism" if guided else "plain")
         samples = list(synthesizer.samples([plan[i] for i in range(pilot)], lambda count: None))
-        allocation = judge_pilot(laboratory.teacher, laboratory.generator.device, plan, samples)
+        allocation = judge_pilot(session.teacher, session.generator.device, plan, samples)
         plan = plan.allocated(pilot, allocation.class_shares, allocation.style_factors)
         pilot_images = torch.stack([torch.from_numpy(to_array(sample)) for sample in samples])
         images = torch.cat([pilot_images, self.images(plan, range(pilot, count), guided)])
@@ -106,11 +107,11 @@ class Measurements:
 
     def images(self, plan: PromptPlan, indices: Sequence[int], guided: bool) -> Tensor:
         """A plan's images of some indices, as they are stored."""
-        return quantized(self.laboratory.synthesizer(guided).draw_all([plan[i] for i in indices]))
+        return quantized(self.session.synthesizer("prism" if guided else "plain").draw_all([plan[i] for i in indices]))
 
     def sheet(self) -> Image.Image:
         """The first images of some classes, a row per step, unguided and then guided, seed 0."""
-        names = [item.name for item in self.laboratory.classes]
+        names = [item.name for item in self.session.classes]
         indices = [names.index(name) + turn * self.num_classes
                    for name in SHEET_CLASSES for turn in range(SHEET_PER_CLASS)]  # fmt: skip
         rows = []
@@ -133,9 +134,9 @@ class Measurements:
 
     def _senses_cell(self, seed: int) -> dict[str, Any]:
         """Wordings from the name alone and from WordNet; the class list's own definitions are only the reference."""
-        judged = self.laboratory.judged(self._bare_senses(), PROBE_SEED + seed)
+        judged = self.session.judged(self._bare_senses(), PROBE_SEED + seed)
         rows = []
-        for item, sense in zip(self.laboratory.classes, judged, strict=True):
+        for item, sense in zip(self.session.classes, judged, strict=True):
             sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
                        "definition of the class list": candidate_wordings(item)[-1]}  # fmt: skip
             of_wordnet = [wording for wording in sense.wordings if wording.source == "wordnet"]
@@ -148,17 +149,17 @@ class Measurements:
 
     def _bare_senses(self) -> list[Sense]:
         """The classes as a list of bare names would give them."""
-        bare = [replace(item, definition="") for item in self.laboratory.classes]
+        bare = [replace(item, definition="") for item in self.session.classes]
         return [Sense(item.name, tuple(candidate_wordings(item))) for item in bare]
 
     def recognized(self, class_name: str, wording: Wording, seed: int) -> float:
         """The share of a wording's images that the judge takes for the class."""
-        laboratory = self.laboratory
-        names = [item.name for item in laboratory.classes]
-        phrase = probe_phrase(laboratory.prompts.domains)
+        session = self.session
+        names = [item.name for item in session.classes]
+        phrase = probe_phrase(session.prompts.domains)
         prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, JUDGE_SEED + seed)
-        images = quantized(Synthesizer(laboratory.generator, laboratory.teacher).draw_all(prompts))
-        return float((predict(laboratory.judge, images).argmax(1) == names.index(class_name)).float().mean())
+        images = quantized(Synthesizer(session.generator, session.teacher).draw_all(prompts))
+        return float((predict(judge_of(session), images).argmax(1) == names.index(class_name)).float().mean())
 
 
 def main() -> None:
@@ -166,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     chosen = parser.parse_args().part or PARTS
-    measurements = Measurements(Laboratory())
+    measurements = Measurements(embedded_session())
     path = RESULTS / "dpe.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     if "sheet" in chosen:

@@ -23,10 +23,11 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.laboratory import Laboratory
+from benchmarks.embedded import embedded_session, judge_of, top1
 from benchmarks.pictograms.classifiers import fit
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from benchmarks.publish import RESULTS, write_results
+from prismkd import Session
 from prismkd.assets import asset
 from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier
 from prismkd.config import GuidanceConfig
@@ -73,9 +74,9 @@ TEACHERS: dict[str, dict[str, Any]] = {
 class Measurements:
     """The parts; each of their cells is measured once."""
 
-    def __init__(self, laboratory: Laboratory, folder: Path) -> None:
-        self.laboratory, self.folder, self.cells = laboratory, folder, Cells(folder)
-        self.num_classes = len(laboratory.classes)
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session, self.folder, self.cells = session, folder, Cells(folder)
+        self.num_classes = len(session.classes)
         self.calibrations: dict[tuple[GuidanceConfig | None, int], Calibration] = {}
 
     # --- the parts -----------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class Measurements:
         rows = []
         for seed in SEEDS:
             for arm, guidance in ARMS.items():
-                measure = partial(self._arm_cell, guidance, seed, self.laboratory.teacher)
+                measure = partial(self._arm_cell, guidance, seed, self.session.teacher)
                 rows.append({"arm": arm, "seed": seed, **self.cells.get(f"sweep {arm} {seed}", measure)})
         return rows
 
@@ -133,8 +134,8 @@ class Measurements:
     # --- their cells ---------------------------------------------------------------------------------------------
 
     def _survival_cell(self, guidance: GuidanceConfig) -> dict[str, Any]:
-        synthesizer, plan = self.synthesizer(guidance), self.laboratory.plan(0)
-        rows = survival_test(synthesizer, plan, SURVIVAL_IMAGES, self.laboratory.judge, lambda count: None)
+        synthesizer, plan = self.synthesizer(guidance), self.session.plan("plain", 0)
+        rows = survival_test(synthesizer, plan, SURVIVAL_IMAGES, judge_of(self.session), lambda count: None)
         return {"guided": gains(rows), "ascending": gains(rows, "ascending")}
 
     def _arm_cell(self, guidance: GuidanceConfig | None, seed: int, teacher: Classifier) -> dict[str, Any]:
@@ -150,14 +151,14 @@ class Measurements:
 
     def _student(self, pool: Pool, seed: int, teacher: Classifier | None = None) -> dict[str, Any]:
         """Top-1 of a student of the pool, per domain."""
-        teacher = teacher or self.laboratory.teacher
-        student = self.laboratory.distil(pool.images, seed, teacher)
-        return self.laboratory.top1(student, seed, teacher)
+        teacher = teacher or self.session.teacher
+        student = self.session.distill(pool.images, seed=seed, teacher=teacher)
+        return top1(self.session, student, seed, teacher)
 
     def _images(self, pool: Pool, teacher: Classifier) -> dict[str, Any]:
         """What teacher and judge say of the images, and their precision and recall in the judge's features."""
-        real = self.laboratory.test.domain("id")
-        rows = evaluate_images(pool.images, pool.labels, teacher, self.laboratory.judge, real, NEAREST_K, "", 0)
+        real = self.session.test.domain("id")
+        rows = evaluate_images(pool.images, pool.labels, teacher, judge_of(self.session), real, NEAREST_K, "", 0)
         energy = float(free_energy(predict(teacher, pool.images)).mean())
         return {**{row.metric: row.value for row in rows}, "energy": energy}
 
@@ -165,15 +166,15 @@ class Measurements:
 
     def synthesizer(self, guidance: GuidanceConfig | None, teacher: Classifier | None = None) -> Synthesizer:
         """Without guidance, or with it after its calibration, which is done once."""
-        teacher = teacher or self.laboratory.teacher
+        teacher = teacher or self.session.teacher
         key = (guidance, id(teacher))
         if guidance is not None and key not in self.calibrations:
-            self.calibrations[key] = self.laboratory.calibration(guidance, teacher)
-        return Synthesizer(self.laboratory.generator, teacher, guidance, self.calibrations.get(key))
+            self.calibrations[key] = self.session.calibrate(guidance, teacher)
+        return Synthesizer(self.session.generator, teacher, guidance, self.calibrations.get(key))
 
     def draw(self, synthesizers: list[Synthesizer], seed: int, start: int, stop: int) -> list[Pool]:
         """Images ``start`` to ``stop`` of the seed's plain prompts by each."""
-        return draw_in_turn(synthesizers, self.laboratory.plan(seed), start, stop)
+        return draw_in_turn(synthesizers, self.session.plan("plain", seed), start, stop)
 
     def pools(self, seed: int, count: int) -> tuple[Pool, Pool]:
         """``count`` guided images, and of the plain ones as many as ``bought`` says; both at the price of the pairs."""
@@ -214,14 +215,14 @@ class Measurements:
         plain = [self.synthesizer(None)]
         before = self.draw(plain, 0, 0, CALIBRATION_PAIR)[0].seconds
         begin = time.monotonic()
-        self.laboratory.calibration(DEFAULT)
+        self.session.calibrate(DEFAULT)
         seconds = time.monotonic() - begin
         after = self.draw(plain, 0, 0, CALIBRATION_PAIR)[0].seconds
         return {"seconds": seconds, "images": seconds / (before + after) * 2 * CALIBRATION_PAIR}
 
     def filtered(self, pool: Pool, count: int) -> Pool:
         """Of each class the share with the lowest energy under the teacher, at the whole pool's seconds."""
-        logits, weight = predict(self.laboratory.teacher, pool.images), DEFAULT.label_weight
+        logits, weight = predict(self.session.teacher, pool.images), DEFAULT.label_weight
         # The energy that guides, but without the hinge, which would make all images under their target equal.
         energy = free_energy(logits) + weight * conditional_energy(logits, pool.labels)
         kept = []
@@ -237,8 +238,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     chosen = parser.parse_args().part or PARTS
-    laboratory = Laboratory()
-    measurements = Measurements(laboratory, folder_of("eda", laboratory, SWEEP_IMAGES))
+    session = embedded_session()
+    measurements = Measurements(session, folder_of("eda", session, SWEEP_IMAGES))
     path = RESULTS / "eda.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in chosen:

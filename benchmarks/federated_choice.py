@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cells import Cells
+from benchmarks.embedded import embedded_session, labels_of, plan_with_share
 from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_teachers
-from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
 from prismkd.classifiers import predict
 from prismkd.config import Config
@@ -65,12 +65,12 @@ class Choice:
         is_unseen = torch.tensor([family in unseen for family in families])
         self.images, self.labels = real.images[is_unseen], real.labels[is_unseen]
         teachers = train_teachers(self.cells.folder / "teachers", seed, unseen, NUM_TEACHER_STEPS)
-        self.laboratory = Laboratory(NUM_STEPS, Config(teacher=str(teachers)))
+        self.session = embedded_session(NUM_STEPS, Config(teacher=str(teachers)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Accuracy of the teachers' plain average and of each candidate's student."""
         common = {"seed": self.seed, "num_test": len(self.labels)}
-        average = self.cells.get("average", lambda: {"accuracy": self._accuracy(self.laboratory.teacher)})
+        average = self.cells.get("average", lambda: {"accuracy": self._accuracy(self.session.teacher)})
         yield {**common, "who": "plain average", **average}
         for candidate in CANDIDATES:
             name = "-".join(map(str, candidate))
@@ -79,17 +79,17 @@ class Choice:
             yield {**common, "who": "student", **dict(zip(fields, candidate, strict=True)), **cell}
 
     def _student(self, id_share: float, per_class: int, architecture: str, weight: float) -> dict[str, Any]:
-        recipe = replace(self.laboratory.recipe, architecture=architecture, hard_label_weight=weight)
+        recipe = replace(self.session.config.distillation, architecture=architecture, hard_label_weight=weight)
         data = TrainingSet(*self._synthetic(id_share, per_class))
-        return {"accuracy": self._accuracy(self.laboratory.distil(data, self.seed, recipe=recipe))}
+        return {"accuracy": self._accuracy(self.session.distill(data, seed=self.seed, recipe=recipe))}
 
     def _synthetic(self, id_share: float, per_class: int) -> tuple[Tensor, Tensor]:
         """PRISM's images and their labels; drawn once, as many as the largest candidate of this share takes."""
         path, count = self.cells.folder / f"images-{id_share}.npz", per_class * NUM_CLASSES
         if not path.is_file():
-            plan = self.laboratory.plan(self.seed, id_share)
+            plan = plan_with_share(self.session, self.seed, id_share)
             most = NUM_CLASSES * max(candidate[1] for candidate in CANDIDATES if candidate[0] == id_share)
-            images = self.laboratory.synthesizer(guided=True).draw_all([plan[i] for i in range(most)])
+            images = self.session.synthesizer("prism").draw_all([plan[i] for i in range(most)])
             with path.with_suffix(".tmp").open("wb") as file:
                 np.savez(file, images=to_bytes(quantized(images)).numpy(), labels=labels_of(plan, most).numpy())
             path.with_suffix(".tmp").replace(path)

@@ -40,10 +40,10 @@ from benchmarks.cost.flops import Pieces, count_pieces
 from benchmarks.cost.rows import band_steps
 from benchmarks.cost.seconds import denoise, time_once
 from benchmarks.cost.shapes import SHAPES, Networks, Shape, shape_networks
-from benchmarks.laboratory import Laboratory
+from benchmarks.embedded import embedded_session
 from benchmarks.publish import RESULTS, ROOT, head_commit
 from benchmarks.stand_in import OpenStandIns, prepared
-from prismkd import __version__
+from prismkd import Session, __version__
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.views import random_views
@@ -535,7 +535,7 @@ def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[O
     from prismkd.runs.planning import write_plans
     from prismkd.runs.workers import OpenShards
 
-    size, num_classes = config.generator.batch_size, len(Laboratory().classes)
+    size, num_classes = config.generator.batch_size, len(embedded_session().classes)
     sizes = SynthesisConfig(images_per_class=-(-num_shards * size // num_classes), shard_size=size)
     run = open_run(replace(config, methods=("plain",), synthesis=sizes), folder / "run", "benchmark", silent)
     write_plans(run)
@@ -557,11 +557,11 @@ def embedded(scale: Scale, found: Found, until: float) -> None:
     """The embedded generator on the device: what must hold of guided images does, and how fast they are drawn."""
     for dtype in scale.dtypes:
         config = replace(scale.config, generator=replace(scale.config.generator, dtype=dtype))
-        laboratory, rows = Laboratory(config=config), found.setdefault(dtype, {})
-        check_images(laboratory, scale.num_checked, rows)
-        plan, size = laboratory.plan(0), config.generator.batch_size
+        session, rows = embedded_session(config=config), found.setdefault(dtype, {})
+        check_images(session, scale.num_checked, rows)
+        plan, size = session.plan("plain", 0), config.generator.batch_size
         batch = [plan[i] for i in range(size)]
-        drawers = {name: laboratory.synthesizer(name == "guided") for name in (UNGUIDED, "guided")}
+        drawers = {name: session.synthesizer("prism" if name == "guided" else "plain") for name in (UNGUIDED, "guided")}
         draws: Draws = {name: partial(draw_embedded, drawer, batch) for name, drawer in drawers.items()}
         time_in_turns(rows.setdefault(f"batch {size}", {}), draws, size, scale, until)
 
@@ -571,11 +571,11 @@ def draw_embedded(drawer: Synthesizer, batch: list[Prompt], num_steps: int) -> o
     return drawer.draw(batch)
 
 
-def check_images(laboratory: Laboratory, count: int, found: Found) -> None:
+def check_images(session: Session, count: int, found: Found) -> None:
     """Facts about ``count`` images; their differences are of values in [0, 1], where 1/255 is a level of 8 bits."""
-    guidance, targets, plan = laboratory.config.guidance, laboratory.targets, laboratory.plan(0)
-    plain, guided = laboratory.synthesizer(False), laboratory.synthesizer(True)
-    without = Synthesizer(laboratory.generator, laboratory.teacher, replace(guidance, strength=0.0), targets)
+    guidance, targets, plan = session.config.guidance, session.calibration, session.plan("plain", 0)
+    plain, guided = session.synthesizer("plain"), session.synthesizer("prism")
+    without = Synthesizer(session.generator, session.teacher, replace(guidance, strength=0.0), targets)
     prompts = [plan[i] for i in range(count)]
     drawers = {UNGUIDED: plain, "guided": guided}
     images = {name: drawer.draw_all(prompts) for name, drawer in drawers.items()}

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.embedded import embedded_session, labels_of, plan_with_share
 from benchmarks.publish import write_results
+from prismkd import Session
 from prismkd.classifiers import predict
 from prismkd.classifiers.views import random_views
 from prismkd.guidance.energy import free_energy
@@ -43,33 +44,33 @@ SEED, HELD_OUT_SEED = 777, 778  # other ones than any run's in the docs, which t
 class Measurement:
     """Rows of the table, on one set of held-out images."""
 
-    def __init__(self, laboratory: Laboratory, images_per_class: int) -> None:
-        self.laboratory = laboratory
-        self.num_images = images_per_class * len(laboratory.classes)
-        self.calibration = laboratory.calibration(laboratory.config.guidance)
-        plans = [laboratory.plan(HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_DOMAINS))]
+    def __init__(self, session: Session, images_per_class: int) -> None:
+        self.session = session
+        self.num_images = images_per_class * len(session.classes)
+        self.calibration = session.calibrate(session.config.guidance)
+        plans = [plan_with_share(session, HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_DOMAINS))]
         self.held_out = [(self.draw(plan, 0.0), labels_of(plan, self.num_images)) for plan in plans]
 
     def draw(self, plan: PromptPlan, strength: float) -> Tensor:
         """The plan's first images, guided with this strength."""
-        guidance = replace(self.laboratory.config.guidance, strength=strength)
-        synthesizer = Synthesizer(self.laboratory.generator, self.laboratory.teacher, guidance, self.calibration)
+        guidance = replace(self.session.config.guidance, strength=strength)
+        synthesizer = Synthesizer(self.session.generator, self.session.teacher, guidance, self.calibration)
         return quantized(synthesizer.draw_all([plan[i] for i in range(self.num_images)]))
 
     def fidelity(self, images: Tensor) -> float:
         """Distill a student from ``images`` and compare it with the teacher on the held-out images."""
-        student = self.laboratory.distil(images, seed=0)
+        student = self.session.distill(images, seed=0)
         shares = []
         for held_out, labels in self.held_out:
             # Where the teacher itself doesn't see the prompted class, the image is no question with an answer.
-            recognized = predict(self.laboratory.teacher, held_out).argmax(1) == labels
+            recognized = predict(self.session.teacher, held_out).argmax(1) == labels
             agrees = predict(student, held_out).argmax(1) == labels
             shares.append(float(agrees[recognized].float().mean()))
         return mean(shares)
 
     def row(self, id_share: float | None, strength: float) -> dict[str, Any]:
         """One setting: plain prompts where ``id_share`` is None."""
-        teacher, plan = self.laboratory.teacher, self.laboratory.plan(SEED, id_share)
+        teacher, plan = self.session.teacher, plan_with_share(self.session, SEED, id_share)
         images, labels = self.draw(plan, strength), labels_of(plan, self.num_images)
         logits = predict(teacher, images)
         views = random_views(images, noise=0.1, generator=torch.Generator().manual_seed(0))
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=50)
     parser.add_argument("--num-steps", type=int, default=800)
     arguments = parser.parse_args()
-    measurement = Measurement(Laboratory(arguments.num_steps), arguments.images_per_class)
+    measurement = Measurement(embedded_session(arguments.num_steps), arguments.images_per_class)
     rows = []
     for id_share, strength in settings():
         rows.append(measurement.row(id_share, strength))

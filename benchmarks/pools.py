@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.laboratory import labels_of
+from benchmarks.embedded import labels_of
 from prismkd.prompts import PromptPlan
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 

@@ -32,17 +32,17 @@ SCANNED_SHARDS = 10_000
 
 def measure_engine() -> dict[str, Any]:
     """Drawing to a verified shard on the disk, over the bare pipeline's images in memory, without and with guidance."""
-    from benchmarks.laboratory import Laboratory
+    from benchmarks.embedded import embedded_session
     from prismkd.synthesis.synthesizer import Synthesizer, run_shard
 
-    laboratory = Laboratory()
-    plan, size = laboratory.plan(0), laboratory.config.generator.batch_size
+    session = embedded_session()
+    plan, size = session.plan("plain", 0), session.config.generator.batch_size
     indices = range(NUM_BATCHES * size)
     batches = [[plan[i] for i in indices[start : start + size]] for start in range(0, len(indices), size)]
     measured = {}
-    for name, guidance in (("unguided", None), ("guided", laboratory.config.guidance)):
-        calibration = laboratory.calibration(guidance) if guidance else None
-        synthesizer = Synthesizer(laboratory.generator, laboratory.teacher, guidance, calibration)
+    for name, guidance in (("unguided", None), ("guided", session.config.guidance)):
+        calibration = session.calibrate(guidance) if guidance else None
+        synthesizer = Synthesizer(session.generator, session.teacher, guidance, calibration)
         pairs = []
         for _ in range(NUM_PAIRS):
             start = time.perf_counter()
@@ -64,11 +64,11 @@ def measure_engine() -> dict[str, Any]:
 
 def measure_options() -> dict[str, Any]:
     """What PyTorch offers for speed, each over what prismkd does by default on this device, without guidance."""
-    from benchmarks.laboratory import Laboratory
+    from benchmarks.embedded import embedded_session
     from prismkd.config import GeneratorConfig
     from prismkd.generators import load_generator
 
-    plan = Laboratory().plan(0)
+    plan = embedded_session().plan("plain", 0)
     prompts = [plan[i] for i in range(NUM_BATCHES * GeneratorConfig.batch_size // 2)]
 
     def seconds(generator: Any) -> float:

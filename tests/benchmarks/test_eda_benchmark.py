@@ -15,9 +15,9 @@ from prismkd.guidance.energy import conditional_energy, free_energy
 def test_filter_keeps_the_lowest_energies_of_each_class_at_the_whole_price() -> None:
     torch.manual_seed(0)
     teacher = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), {"num_classes": 3, "in_channels": 1})
-    laboratory = SimpleNamespace(classes=["a", "b", "c"], teacher=teacher)
+    session = SimpleNamespace(classes=["a", "b", "c"], teacher=teacher)
     pool = Pool(torch.randn(60, 1, 4, 4) * 5, torch.arange(60) % 3, seconds=12.0)
-    kept = Measurements(laboratory, Path()).filtered(pool, 30)
+    kept = Measurements(session, Path()).filtered(pool, 30)
 
     def energy(some: Pool, label: int) -> torch.Tensor:
         own = some.labels == label
