@@ -23,7 +23,7 @@ from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import check_fields, typed_fields, without_extras
 from prismkd.errors import UserError
 
-Arguments = TypeVar("Arguments")
+Given = TypeVar("Given")
 NUMBERS = ConstructorRegistry()
 MIN_COLUMNS = 20
 
@@ -50,7 +50,7 @@ def number_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Arguments:
+def parse(kind: type[Given], command: str, words: Sequence[str]) -> Given:
     """The arguments that a command is given, every value checked; nothing of torch is imported.
 
     Args:
@@ -80,7 +80,7 @@ def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Argument
         if not end.code:
             raise
         raise UserError(_why(kind, command, words, complaint.getvalue())) from None
-    arguments, unknown = cast(tuple[Arguments, list[str]], parsed)
+    arguments, unknown = cast(tuple[Given, list[str]], parsed)
     if unknown:
         raise UserError(_unexpected(kind, command, unknown, f"see `prismkd {command} --help`"))
     check_fields(arguments, written=_as_typed)
@@ -94,11 +94,10 @@ def _settings_before_flags(words: Sequence[str]) -> Config:
     file, out = _last_value("--config", words), _last_value("--out", words)
     if file is not None:
         return load_config(Path(file))
-    if out is not None:
-        from prismkd.records.directory import is_run, recorded_config, run_folder
+    if out is not None and (Path(out) / "run.json").is_file():
+        from prismkd.records.directory import recorded_config  # here, since numpy comes with it: a third of the time
 
-        if is_run(folder := run_folder(out)):
-            return recorded_config(folder)
+        return recorded_config(Path(out))
     return Config()
 
 
