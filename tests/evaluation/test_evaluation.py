@@ -14,7 +14,8 @@ from prismkd.classifiers import Classifier
 from prismkd.data import EncodedImage, LabelledImages
 from prismkd.data.images import Form
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
-from prismkd.evaluation.students import evaluate_student, logits_of, pack_hits, unpack_hits
+from prismkd.evaluation.students import evaluate_student, logits_of
+from prismkd.metrics.hits import pack_hits, unpack_hits
 
 NUM_CLASSES = 20
 

@@ -29,7 +29,7 @@ from prismkd.delivery.student_folder import (
 )
 from prismkd.errors import UserError
 from prismkd.records.directory import images_of, recorded_config
-from prismkd.runs.run import Run, silent
+from prismkd.runs.run import Run
 from prismkd.shards import read_samples
 from prismkd.shards.storage import is_used
 
@@ -129,7 +129,7 @@ def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[
 
 
 def _run(directory: Path) -> Run:
-    return Run(recorded_config(directory), directory, silent)
+    return Run(recorded_config(directory), directory=directory)
 
 
 def _check_destination(folder: Path) -> None:

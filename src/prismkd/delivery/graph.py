@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.delivery.image_files import with_channels
 from prismkd.errors import UserError
 

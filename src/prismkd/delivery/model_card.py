@@ -16,13 +16,12 @@ from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
 from prismkd.records.directory import STUDENT, job_folder, read_json, recorded_config
-from prismkd.records.results import load_run
+from prismkd.records.results import EVALUATION, load_run
 from prismkd.records.scores import Result, score
 from prismkd.report.names import method_label, method_note
 from prismkd.shards.card import escaped
 
 NUM_PROMPTS = 3
-Row = dict[str, Any]
 
 
 def model_card(
@@ -63,16 +62,16 @@ def model_card(
 # --- figures -----------------------------------------------------------------------------------------------------
 
 
-def figures(directory: Path, method: str, seed: int) -> list[Row]:
+def figures(directory: Path, method: str, seed: int) -> list[Result]:
     """The rows of ``metrics.json`` on this student; none where it isn't evaluated, or was trained again since."""
-    evaluated = (job_folder(directory, seed, method) / "evaluation.json").is_file()
+    evaluated = (job_folder(directory, seed, method) / EVALUATION).is_file()
     if not evaluated or not (directory / "metrics.json").is_file():
         return []
-    rows = read_json(directory / "metrics.json")["results"]
-    return [row for row in rows if (row["method"], row["seed"]) == (method, seed) and row["domain"] != "images"]
+    rows = load_run(directory).results
+    return [row for row in rows if (row.method, row.seed) == (method, seed) and row.domain != "images"]
 
 
-def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Row]) -> str:
+def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Result]) -> str:
     if not rows:
         return "Not measured: the student was exported before `prismkd evaluate`."
     run = load_run(directory)
@@ -83,10 +82,10 @@ def _figures(directory: Path, config: Config, method: str, seed: int, rows: list
     header += ["teacher's top-1", "agreement with the teacher", "calibration error"]
     lines = []
     for row in rows:
-        if row["metric"] == "top1":
-            domain = row["domain"]
-            interval = " to ".join(f"{bound:.3f}" for bound in row["ci95"] or ())
-            line = [domain, f"{row['n']:,}", f"{row['value']:.3f}", interval]
+        if row.metric == "top1":
+            domain = row.domain
+            interval = " to ".join(f"{bound:.3f}" for bound in row.ci95 or ())
+            line = [domain, f"{row.n:,}", f"{row.value:.3f}", interval]
             line += [_mean(run.results, method, domain)] * several
             line += [_mean(run.results, "teacher", domain)]
             line += [_value(rows, domain, "agreement"), _value(rows, domain, "ece")]
@@ -106,21 +105,21 @@ def _mean(results: list[Result], method: str, domain: str) -> str:
     return f"{found.mean:.3f}" + ("" if found.spread is None else f" ± {found.spread:.3f}")
 
 
-def _value(rows: list[Row], domain: str, metric: str) -> str:
-    return next((f"{row['value']:.3f}" for row in rows if (row["domain"], row["metric"]) == (domain, metric)), "")
+def _value(rows: list[Result], domain: str, metric: str) -> str:
+    return next((f"{row.value:.3f}" for row in rows if (row.domain, row.metric) == (domain, metric)), "")
 
 
 # --- text --------------------------------------------------------------------------------------------------------
 
 
-def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Row]) -> ModelCardData:
+def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Result]) -> ModelCardData:
     """What the hub reads. No license: that is for the owner to say."""
     source = Path(config.evaluation.source).name
     results = [
-        EvalResult(task_type="image-classification", dataset_type=source, dataset_name=f"{source}, {row['domain']}",
-                   dataset_config=row["domain"], dataset_split="test", metric_type="accuracy",
-                   metric_value=row["value"])
-        for row in rows if row["metric"] == "top1"
+        EvalResult(task_type="image-classification", dataset_type=source, dataset_name=f"{source}, {row.domain}",
+                   dataset_config=row.domain, dataset_split="test", metric_type="accuracy",
+                   metric_value=row.value)
+        for row in rows if row.metric == "top1"
     ]  # fmt: skip
     return ModelCardData(
         library_name="timm" if "pretrained_cfg" in delivered else "prismkd",

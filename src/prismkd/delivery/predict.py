@@ -105,8 +105,7 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
 def _load_weights(folder: Path) -> Logits:
     import torch
 
-    from prismkd.classifiers import load_classifier
-    from prismkd.classifiers.networks import predict
+    from prismkd.classifiers import load_classifier, predict
 
     classifier = load_classifier(folder)
     return lambda images: predict(classifier, torch.from_numpy(images)).numpy()

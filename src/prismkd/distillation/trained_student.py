@@ -21,7 +21,7 @@ from prismkd.distillation.student import Factory, check_student, name_of_module,
 from prismkd.distillation.tar_images import open_images
 from prismkd.distillation.training_set import TrainingSet
 from prismkd.errors import UserError, warn
-from prismkd.shards import whole
+from prismkd.shards import verified
 
 ELSEWHERE = ("architecture", "real", "real_share")  # settings whose place here is an argument
 
@@ -147,7 +147,7 @@ def _of_shards(folder: Path, recipe: DistillationConfig) -> TrainingSet:
     """Images that synthesis wrote."""
     if not folder.is_dir():
         raise UserError(f"expected a folder of shards that `prismkd synthesize` wrote, got {folder}; check the path")
-    whole(folder)
+    verified(folder)
     return TrainingSet(*open_images(folder, recipe.memory_gigabytes * 1e9, recipe.num_workers))
 
 

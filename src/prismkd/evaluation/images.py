@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.data import LabelledImages
 from prismkd.evaluation.rows import BATCH, Batches, Row, device_of, mean_row
 from prismkd.metrics import (

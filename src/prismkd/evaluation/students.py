@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
 from prismkd.metrics import (
     correct,
@@ -106,6 +105,7 @@ def evaluate_student(
 def logits_of(network: torch.nn.Module, images: TestImages) -> np.ndarray:
     """Logits (n, num_classes), float32; one batch of images is in memory at a time."""
     device = device_of(network)
+    # Each batch's logits leave the device at once; 50,000 x 1,000 of them are 200 MB, the images 30 GB
     return torch.cat([predict(network, batch.to(device)).cpu() for batch in images.batches(BATCH)]).numpy()
 
 
@@ -150,6 +150,7 @@ class _Domain:
         if num_competing > TOP:
             rows.append(mean("top5", correct_in_top(self.logits, self.labels, TOP)))
         if self.teacher_logits is not None:
+            # Among the competing classes too: the teacher is restricted as the student is
             rows.append(mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))))
         rows += [
             Row(method, seed, domain, "ece", calibration_error, count),
@@ -165,6 +166,7 @@ class _Domain:
         The hits of every image make paired comparisons of two runs possible (``metrics.paired``).
         """
         hits = correct(self.logits, self.labels)
+        # By the classes' own numbers: a domain with few classes gets None for the others
         top1 = per_class(hits, self.competing[self.labels], self.num_classes)
         return {
             "n": len(hits),

@@ -29,6 +29,7 @@ class TextToImage:
         pipeline: the diffusers pipeline.
         tiny_decoder: the small decoder that guidance goes through, or None: then the full one serves.
         config: steps, guidance scale, image size.
+        batch_size: images drawn together; whoever runs out of memory halves it for all that follow.
         layout: how the scheduler's latents relate to the decoder's.
     """
 
@@ -37,7 +38,7 @@ class TextToImage:
     def __init__(self, pipeline: Any, tiny_decoder: Any, config: GeneratorConfig) -> None:
         self.pipeline = pipeline
         self.tiny_decoder = tiny_decoder
-        self.config = config
+        self.config, self.batch_size = config, config.batch_size
         self.layout = layout_of(pipeline)
         self._full_decoder = full_decoder(pipeline)
         pipeline.vae.requires_grad_(False)

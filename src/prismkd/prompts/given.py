@@ -10,7 +10,7 @@ from prismkd.config import Config, PromptsConfig
 from prismkd.config.load import check_config
 from prismkd.prompts.dpe import contents_of_classes, diversified_plan, plain_plan, with_defaults
 from prismkd.prompts.plan import PromptPlan
-from prismkd.prompts.senses import given_senses
+from prismkd.prompts.senses import unjudged_senses
 
 
 def plan(
@@ -61,5 +61,5 @@ def plan(
     if template is not None:
         return plain_plan(listed, seed, template)
     config = with_defaults(given, generator)
-    senses = given_senses(listed, {}, config.max_senses)
+    senses = unjudged_senses(listed, {}, config.max_senses)
     return diversified_plan(listed, senses, contents_of_classes(senses, config), config, seed)

@@ -17,13 +17,14 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from prismkd.records.results import Run, expected_shape, load_run
+from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report import figures, names, plane, prompts, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
+from prismkd.report.stored_images import stored_images
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
 
 MAX_HEAT_MAP_CLASSES = 60
@@ -82,9 +83,10 @@ def render(template: str, values: dict[str, Any]) -> str:
     return environment.get_template(template).render(**values, script=Markup(script), script_hash=f"sha256-{digest}")
 
 
-def context(run: Run) -> dict[str, Any]:
+def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
     points, ceiling = plane.points_of(run), ceiling_of(run.results)
+    stored = stored_images(run)
     return {
         "name": run_name(run.folder),
         "headline": headline(run),
@@ -99,12 +101,13 @@ def context(run: Run) -> dict[str, Any]:
         "image_metrics": tables.image_tables(run),
         "plane": plane.plane_figure(points, plane.path({point.key for point in points})),
         "ceiling": bool(ceiling),
-        "grids": image_grids(run),
+        "grids": image_grids(run, stored),
+        "no_images": stored.remark,
         "energy_panels": energy_panels(run),
         "calibration": tables.calibration_table(run),
         "calibration_panel": calibration_panel(run),
         "senses": prompts.sense_cards(run),
-        "prompts": prompts.prompt_sets(run),
+        "prompts": prompts.prompt_sets(run, stored),
         "dropped": prompts.dropped_contents(run),
         "classes": tables.class_table(run),
         "confusions": confusion_parts(run),
@@ -122,7 +125,7 @@ def run_name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def domain_panels(run: Run) -> list[Panel]:
+def domain_panels(run: RunResults) -> list[Panel]:
     """Accuracy per domain, all on the same axis."""
     everyone = methods(run.results)
     fields = {
@@ -151,7 +154,7 @@ def domain_panels(run: Run) -> list[Panel]:
     ]
 
 
-def energy_panels(run: Run) -> list[Panel]:
+def energy_panels(run: RunResults) -> list[Panel]:
     """Teacher energy per image before and after guidance, all seeds together, on one axis."""
     energies = {method: _energies(run.documents(method, "evaluation.json")) for method in run.folders}
     energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
@@ -179,7 +182,7 @@ def energy_panels(run: Run) -> list[Panel]:
     ]
 
 
-def calibration_panel(run: Run) -> Panel | None:
+def calibration_panel(run: RunResults) -> Panel | None:
     """Energies of the unguided calibration images, with the target over all classes."""
     energies = _finite((run.calibration or {}).get("energies"))
     if run.calibration is None or not len(energies):
@@ -191,7 +194,7 @@ def calibration_panel(run: Run) -> Panel | None:
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
 
 
-def confusion_parts(run: Run) -> list[ConfusionPart]:
+def confusion_parts(run: RunResults) -> list[ConfusionPart]:
     """The student's answers against its teacher's where the run has them, and against the true classes."""
     found = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
     return [
@@ -209,7 +212,7 @@ def confusion_parts(run: Run) -> list[ConfusionPart]:
 ROWS = {"teacher": "the classes that the teacher gives", "truth": "true classes"}
 
 
-def heat_map(run: Run, found: Confusion) -> Markup | None:
+def heat_map(run: RunResults, found: Confusion) -> Markup | None:
     """The confusion matrix; with too many classes to read, the table of mistakes must do."""
     num_classes = len(found.counts)
     if num_classes > MAX_HEAT_MAP_CLASSES:
@@ -218,12 +221,12 @@ def heat_map(run: Run, found: Confusion) -> Markup | None:
     return figures.heat_map(classes, found.counts, ROWS[found.against])
 
 
-def command_of(run: Run) -> str:
+def command_of(run: RunResults) -> str:
     """The command that made the run."""
     return str(run.record.get("command") or run.metrics.get("command") or "")
 
 
-def provenance(run: Run) -> list[tuple[str, str]]:
+def provenance(run: RunResults) -> list[tuple[str, str]]:
     """What it takes to make these numbers again, besides the command."""
     seeds = sorted({result.seed for result in run.results})
     entries = {
