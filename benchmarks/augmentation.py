@@ -27,7 +27,7 @@ from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.data import load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student, to_bytes
+from prismkd.distillation import TrainingSet, new_student, to_bytes, train
 from prismkd.synthesis.synthesizer import quantized
 
 SEEDS, NUM_STEPS = (0, 1, 2), 800
@@ -61,7 +61,7 @@ class Bench:
         teacher = laboratory.teacher if loss == "teacher" else None
         with tempfile.TemporaryDirectory() as folder:
             data = self.training_set(images, seed)
-            log = distill(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
+            log = train(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
         return {"top1": laboratory.top1(student, seed), "warnings": log.warnings()}
 
     def training_set(self, images: str, seed: int) -> TrainingSet:

@@ -31,7 +31,7 @@ from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
+from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
 from prismkd.evaluation.students import evaluate_student
@@ -63,7 +63,7 @@ def _pairs(laboratory: Laboratory, data: TrainingSet, checkpoint: Path) -> dict[
         start = time.perf_counter()
         train_bare(bare, laboratory.teacher, views, recipe)
         middle = time.perf_counter()
-        distill(ours, laboratory.teacher, data, recipe, 0, checkpoint, lambda count: None)
+        train(ours, laboratory.teacher, data, recipe, 0, checkpoint, lambda count: None)
         pairs.append((middle - start, time.perf_counter() - middle))
         checkpoint.unlink()
     pairs = pairs[1:]  # the first one warms up
@@ -122,7 +122,7 @@ def stored() -> dict[str, Any]:
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
                 data = TrainingSet(to_bytes(real.images), real.labels)
-                distill(student, laboratory.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
+                train(student, laboratory.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
             seconds = time.perf_counter() - start
             measured = evaluate_student(student, laboratory.teacher, laboratory.test, mode, seed)[0]
             values = {(row.domain, row.metric): row.value for row in measured}

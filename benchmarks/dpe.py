@@ -24,14 +24,14 @@ from torch import Tensor
 from benchmarks.cells import Cells, folder_of
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import RESULTS, ROOT, write_results
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import predict
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN
 from prismkd.prompts.judge import judge_pilot, sense_prompts
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, Wording, candidates
-from prismkd.prompts.styles import DOMAINS, own_phrase
+from prismkd.prompts.senses import Sense, Wording, candidate_wordings
+from prismkd.prompts.styles import DOMAINS, probe_phrase
 from prismkd.shards import to_array
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
@@ -132,7 +132,7 @@ class Bench:
         rows = []
         for item, sense in zip(self.laboratory.classes, scored, strict=True):
             sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
-                       "definition of the class list": candidates(item)[-1]}  # fmt: skip
+                       "definition of the class list": candidate_wordings(item)[-1]}  # fmt: skip
             known = [wording for wording in sense.wordings if wording.source == "wordnet"]
             if known:
                 sources["WordNet's first sense"] = known[0]
@@ -143,13 +143,13 @@ class Bench:
 
     def _bare_senses(self) -> list[Sense]:
         bare = [replace(item, definition="") for item in self.laboratory.classes]
-        return [Sense(item.name, tuple(candidates(item))) for item in bare]
+        return [Sense(item.name, tuple(candidate_wordings(item))) for item in bare]
 
     def recognized(self, class_name: str, wording: Wording, seed: int) -> float:
         """The share of a wording's images that the judge takes for the class."""
         laboratory = self.laboratory
         names = [item.name for item in laboratory.classes]
-        phrase = own_phrase(laboratory.prompts.domains)
+        phrase = probe_phrase(laboratory.prompts.domains)
         prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, JUDGE_SEED + seed)
         images = quantized(Synthesizer(laboratory.generator, laboratory.teacher).draw_all(prompts))
         return float((predict(laboratory.judge, images).argmax(1) == names.index(class_name)).float().mean())

@@ -28,8 +28,7 @@ from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import RESULTS, write_results
 from prismkd.assets import asset
-from prismkd.classifiers import Classifier, load_classifier, save_classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier
 from prismkd.config import GuidanceConfig
 from prismkd.data import load_labelled_images
 from prismkd.evaluation.images import evaluate_images

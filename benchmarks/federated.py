@@ -28,8 +28,7 @@ from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.classes import load_classes
-from prismkd.classifiers import Ensemble, load_teacher, save_classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.records.directory import read_json
@@ -148,7 +147,7 @@ def main() -> None:
             paths[seed].parent.mkdir(parents=True, exist_ok=True)
             paths[seed].write_text(json.dumps(cell(arguments.out, seed)))
     if all(path.is_file() for path in paths.values()):
-        rows = [row for path in paths.values() for row in read_json(path)]
+        rows = [row for path in paths.values() for row in json.loads(path.read_text())]
         write_results("federated", "python -m benchmarks.federated", SEEDS, {"rows": rows})
 
 

@@ -25,7 +25,7 @@ from benchmarks.cells import Cells
 from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_teachers
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import predict
 from prismkd.config import Config
 from prismkd.distillation import TrainingSet, to_bytes
 from prismkd.synthesis.synthesizer import quantized

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.laboratory import Laboratory, labels_of
 from benchmarks.publish import write_results
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import predict
 from prismkd.classifiers.views import random_views
 from prismkd.guidance.energy import free_energy
 from prismkd.metrics import vendi_score

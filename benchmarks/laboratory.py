@@ -16,7 +16,7 @@ from prismkd.classes import ClassName, load_classes
 from prismkd.classifiers import Classifier, load_judge, load_teacher
 from prismkd.config import Config, DistillationConfig, GuidanceConfig, PromptsConfig
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
@@ -24,7 +24,7 @@ from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes, with_defaults
 from prismkd.prompts.judge import judge_contents, judge_senses
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, given_senses
+from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.shards import Sample
 from prismkd.synthesis.calibrate import run_calibration
 from prismkd.synthesis.synthesizer import Synthesizer
@@ -68,7 +68,7 @@ class Laboratory:
 
     @cached_property
     def senses(self) -> list[Sense]:
-        return self.judged(given_senses(self.classes, {}, self.prompts.max_senses))
+        return self.judged(unjudged_senses(self.classes, {}, self.prompts.max_senses))
 
     def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
         """The teacher's choice among the wordings."""
@@ -125,7 +125,7 @@ class Laboratory:
         student = new_student(recipe, len(self.classes), data.images.image_shape[0], seed)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "checkpoint.pt"
-            distill(student, teacher or self.teacher, data, recipe, seed, checkpoint, _ignore)
+            train(student, teacher or self.teacher, data, recipe, seed, checkpoint, _ignore)
         return student
 
 

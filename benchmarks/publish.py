@@ -39,7 +39,7 @@ def record(run_dir: Path, name: str) -> Path:
 
 def write_results(name: str, command: str, seeds: Sequence[int], data: dict[str, Any]) -> None:
     """Store a benchmark's ``data`` as ``results/NAME.json``, with what made it, on what, when and at which commit."""
-    from prismkd.runs.stages import hardware
+    from prismkd.runs.measuring import hardware
 
     provenance = {"schema": 1, "command": command, "seeds": list(seeds), "hardware": hardware(),
                   "date": datetime.now(UTC).date().isoformat(), "commit": head_commit()}  # fmt: skip

@@ -104,9 +104,11 @@ def options() -> dict[str, Any]:
 def processes() -> dict[str, Any]:
     """Two worker processes with one thread each over one, once their models are loaded."""
     from prismkd.config import Config, SynthesisConfig
-    from prismkd.runs.drawing import OpenShards, prepare
-    from prismkd.runs.prompts import prompts
-    from prismkd.runs.run import open_run, silent
+    from prismkd.progress import silent
+    from prismkd.runs.drawing import claim_datasets
+    from prismkd.runs.open import open_run
+    from prismkd.runs.planning import write_plans
+    from prismkd.runs.workers import OpenShards
     from prismkd.shards import drop_shard
     from prismkd.synthesis.workers import Policy, Pool
     from prismkd.synthesis.workers.process import ProcessWorker
@@ -115,8 +117,8 @@ def processes() -> dict[str, Any]:
     speeds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(config, Path(folder) / "run", "benchmark", silent)
-        prompts(run)
-        prepare(run)
+        write_plans(run)
+        claim_datasets(run)
         opened = OpenShards(run.directory, 0, "plain", num_threads=1, trust=False)
         for _ in range(3):
             for number, found in speeds.items():
@@ -126,7 +128,7 @@ def processes() -> dict[str, Any]:
                 # while all work: from the first batch of the last to come, to the last batch but the others' last ones
                 found.append(48 * (len(times) - 2 * number) / (times[-number] - times[number]))
                 for shard in range(NUM_SHARDS):
-                    drop_shard(run.images(0, "plain"), shard)
+                    drop_shard(run.drawn[0].images, shard)
     one, two = (median(speeds[number]) for number in (1, 2))
     return {"ratio": two / one, "images_per_second": {"one": one, "two": two}, "all": speeds}
 

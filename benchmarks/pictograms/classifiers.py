@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
-from prismkd.classifiers import save_classifier
-from prismkd.classifiers.networks import count_parameters, new_network, predict
+from prismkd.classifiers import count_parameters, predict, save_classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.data import LabelledImages, load_labelled_images

@@ -23,7 +23,7 @@ from prismkd.evaluation.images import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.dpe import template_plan, with_defaults
-from prismkd.prompts.senses import Sense, given_senses, names_alone
+from prismkd.prompts.senses import Sense, names_alone, unjudged_senses
 from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
@@ -44,7 +44,7 @@ def main() -> None:
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
     test = load_labelled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
-    wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": given_senses(classes, {}, 0)}
+    wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": unjudged_senses(classes, {}, 0)}
     template = with_defaults(config.prompts, config.generator.source).template
     results, timings = [], []
     for seed in SEEDS:

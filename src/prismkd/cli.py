@@ -7,8 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from prismkd import __version__
 from prismkd.commands import console
 from prismkd.config import Config
 from prismkd.errors import UserError
+from prismkd.progress import bars
 
 if TYPE_CHECKING:
     from prismkd.runs.run import Run
@@ -129,8 +129,7 @@ def _run_command(command: str, arguments: list[str]) -> None:
     if command in DATASET_COMMANDS:
         from prismkd.commands import dataset_commands
 
-        with _tracker() as track:
-            getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, track)
+        getattr(dataset_commands, DATASET_COMMANDS[command])(arguments, bars)
         return
     if command in STUDENT_COMMANDS:
         from prismkd.commands import student_commands
@@ -284,45 +283,38 @@ def _parse_settings(command: str, file: str | None, arguments: list[str], out: P
 def _execute(command: str, config: Config, out: Path, options: dict[str, float]) -> None:
     """Import torch, open the run directory, and do the stage or all of them."""
     _stay_offline(config)
-    import torch
-
     from prismkd.records.directory import lasting
-    from prismkd.runs import drawing as synthesizing
-    from prismkd.runs import prompts as prompting
-    from prismkd.runs import stages
-    from prismkd.runs.run import held, open_run
+    from prismkd.runs.drawing import Share, claim_datasets, repair, synthesize
+    from prismkd.runs.open import held, open_run
+    from prismkd.runs.planning import choose_senses
+    from prismkd.runs.stages import STAGES
+    from prismkd.runs.survival import survival
 
     lasting(config.synthesis.storage)
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
     if ("--rank" in options) != ("--world" in options):
         raise UserError("expected --rank and --world together, got one of them; give both")
-    share = synthesizing.Share(int(options.get("--rank", 0)), int(options.get("--world", 1)))
+    share = Share(int(options.get("--rank", 0)), int(options.get("--world", 1)))
     steps: dict[str, Callable[[Run], Any]] = {
-        "senses": prompting.senses,
-        "prompts": prompting.prompts,
-        "plan": synthesizing.prepare,
-        "synthesize": partial(synthesizing.synthesize, share=share),
-        "repair": synthesizing.repair,
-        "distill": stages.distill_students,
-        "evaluate": stages.evaluate,
-        "report": stages.report,
-        "survival": stages.survival,
+        **STAGES,
+        "senses": choose_senses,
+        "plan": claim_datasets,
+        "synthesize": partial(synthesize, share=share),
+        "repair": repair,
+        "survival": survival,
     }
     helps = command == "distill" and int(os.environ.get("RANK", 0)) > 0  # of torchrun: the first one writes
-    with _tracker() as track:
-        shown = "prismkd " + " ".join([command, *sys.argv[2:]])
-        run = open_run(config, out, shown, track, claim="--dry-run" not in options and not helps)
-        if helps:
-            steps[command](run)
+    shown = "prismkd " + " ".join([command, *sys.argv[2:]])
+    run = open_run(config, out, shown, bars, claim="--dry-run" not in options and not helps)
+    if helps:
+        steps[command](run)
+        return
+    if command == "plan":
+        _estimate(run, options)
+        if "--dry-run" in options:
             return
-        if command == "plan":
-            _estimate(run, options)
-            if "--dry-run" in options:
-                return
-        with held(run, "run" if share.world == 1 else f"rank-{share.rank}-of-{share.world}"):
-            for name in SEQUENCES.get(command, (command,)):
-                steps[name](run)
+    with held(run, "run" if share.world == 1 else f"rank-{share.rank}-of-{share.world}"):
+        for name in SEQUENCES.get(command, (command,)):
+            steps[name](run)
     if command == "senses":
         console.print_senses(out)
     if command in ("run", "evaluate"):
@@ -341,33 +333,3 @@ def _estimate(run: Run, options: dict[str, float]) -> None:
         print(json.dumps(found.to_dict(), indent=1))
     else:
         console.print_estimate(found)
-
-
-@contextmanager
-def _tracker() -> Iterator[Callable]:
-    """Progress bars on stderr: yields a function (description, total) -> context manager of an advance function."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description:34s}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    console = Console(stderr=True)
-
-    @contextmanager
-    def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        if not console.is_terminal:
-            print(f"{description}: {total}", file=sys.stderr, flush=True)
-            yield lambda count: None
-            return
-        with Progress(*columns, console=console) as bars:
-            task = bars.add_task(description, total=total)
-            yield lambda count: bars.advance(task, count)
-
-    yield track

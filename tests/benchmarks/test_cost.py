@@ -14,11 +14,11 @@ from benchmarks.cost.rows import Row, band_steps, shape_rows
 from benchmarks.cost.seconds import UNGUIDED, VARIANTS, draw_shape, in_band, interleave
 from benchmarks.cost.shapes import SHAPES, Shape, embedded_networks, imagenet_teacher, shape_networks
 from prismkd.classes import load_classes
-from prismkd.classifiers import Classifier, load_teacher
-from prismkd.classifiers.networks import count_parameters, new_network
-from prismkd.config import Config, GuidanceConfig
+from prismkd.classifiers import Classifier, count_parameters
+from prismkd.classifiers.networks import new_network
+from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
-from prismkd.generators import load_generator
+from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 
 META = torch.device("meta")
@@ -95,13 +95,11 @@ def test_the_band_is_counted_on_the_schedulers_own_steps() -> None:
         assert band_steps(shape.new_scheduler(), STEPS, everything) == STEPS - 1  # the last is never guided
 
 
-def test_the_sum_of_the_pieces_is_what_real_guided_sampling_does() -> None:
+def test_the_sum_of_the_pieces_is_what_real_guided_sampling_does(generator: TextToImage, teacher: Classifier) -> None:
     """The embedded generator's whole sampling, every operation counted, against the pieces counted apart."""
-    steps, num_images = 4, 3
+    steps, num_images = generator.config.num_inference_steps, 3
     config = GuidanceConfig(num_views=2, skip_satisfied=False)
     classes = load_classes("pictograms")
-    teacher = load_teacher("pictograms", [item.name for item in classes])
-    generator = load_generator(replace(Config().generator, num_inference_steps=steps, device="cpu"))
     prompts, seeds, count = [f"an icon of a {item.name}" for item in classes[:1]] * num_images, [1, 2, 3], len(classes)
     pieces = count_pieces(embedded_networks(generator, teacher, prompts))
     guided_steps = band_steps(type(generator.pipeline.scheduler).from_config(generator.pipeline.scheduler.config),

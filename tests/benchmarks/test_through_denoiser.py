@@ -2,7 +2,6 @@
 
 import copy
 import math
-from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -20,10 +19,9 @@ from benchmarks.cost.through_denoiser import (
     variance_preserving_levels,
 )
 from prismkd.classes import load_classes
-from prismkd.classifiers import Classifier, load_teacher
-from prismkd.config import Config
+from prismkd.classifiers import Classifier
 from prismkd.errors import UserError
-from prismkd.generators import TextToImage, load_generator
+from prismkd.generators import TextToImage
 from prismkd.guidance.energy import hinge_energy
 
 MEAN, VARIANCE = 0.7, 0.3
@@ -113,16 +111,6 @@ def test_guidance_lowers_the_energy_and_only_where_it_acts() -> None:
 
     assert energy(run(0.1)).mean() < energy(run(0.0)).mean() < energy(run(-0.1)).mean()
     assert torch.equal(run(0.1, guided=lambda level: False), run(0.0))
-
-
-@pytest.fixture(scope="module")
-def generator() -> TextToImage:
-    return load_generator(replace(Config().generator, num_inference_steps=8))
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Classifier:
-    return load_teacher("pictograms", [item.name for item in load_classes("pictograms")])
 
 
 def test_pictures_are_recognized_and_guidance_lowers_their_energy(generator: TextToImage, teacher: Classifier) -> None:

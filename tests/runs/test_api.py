@@ -38,21 +38,27 @@ TINY = Config(
 OTHERS = {"vit": ("test_vit", {"img_size": 32, "patch_size": 8}), "convnext": ("test_convnext", {})}
 
 
+@pytest.fixture
+def tiny(few_icons: Path) -> Config:
+    """The same with few test images."""
+    return replace(TINY, evaluation=replace(TINY.evaluation, source=str(few_icons / "test.parquet"), real=""))
+
+
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
+def test_a_module_guides_and_distils(kind: str, tiny: Config, tmp_path: Path) -> None:
     torch.manual_seed(0)
     name, arguments = OTHERS[kind]
     network = timm.create_model(name, num_classes=24, **arguments).eval()
     wanted = Preprocessing(3, (32, 32), mean=(0.5,), std=(0.5,))
-    report = run(TINY, tmp_path / "run", teacher=network, preprocessing=wanted)
-    assert report.is_file()
+    result = run(tiny, tmp_path / "run", teacher=network, preprocessing=wanted)
+    assert result.report.is_file() and set(result.top1) == {"teacher", "plain", "eda"}
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["teacher"].startswith("module ")
     energies = json.loads((tmp_path / "run" / "seed-0" / "eda" / "evaluation.json").read_text())["energy"]
     assert len(energies["before"]) == len(energies["after"]) == 24
     other = timm.create_model(name, num_classes=24, **arguments).eval()
     with pytest.raises(UserError, match=r"got another .*teacher"):
-        run(TINY, tmp_path / "run", teacher=other, preprocessing=wanted)
+        run(tiny, tmp_path / "run", teacher=other, preprocessing=wanted)
 
 
 class OwnNetwork(nn.Module):
@@ -66,14 +72,14 @@ class OwnNetwork(nn.Module):
         return self.layers(images)
 
 
-def test_a_student_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = replace(TINY, methods=("plain",))
-    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+def test_a_student_of_the_users_own(tiny: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(tiny, methods=("plain",))
+    assert run(config, tmp_path / "run", student=OwnNetwork).report.is_file()
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["distillation"]["architecture"].startswith("module OwnNetwork ")
     state = load_file(tmp_path / "run" / "seed-0" / "plain" / "student" / "model.safetensors")
     OwnNetwork().load_state_dict(state)
-    assert run(config, tmp_path / "run", student=OwnNetwork).is_file()
+    assert run(config, tmp_path / "run", student=OwnNetwork).report.is_file()
     with pytest.raises(UserError, match=r"got another distillation\.architecture"):
         run(config, tmp_path / "run")
     arguments = ["--method", "plain", "--to", "onnx", "--dest", str(tmp_path / "out")]
@@ -100,12 +106,12 @@ def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
         run(config, tmp_path / "run", teacher=nn.Identity().eval())
 
 
-def test_memory_holds_the_images_of_one_process(tmp_path: Path) -> None:
-    config = replace(TINY, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
+def test_memory_holds_the_images_of_one_process(tiny: Config, tmp_path: Path) -> None:
+    config = replace(tiny, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
     with pytest.raises(UserError, match=r"expected synthesis\.storage that worker processes share, got memory://"):
         run(config, tmp_path / "run")
     config = replace(config, synthesis=replace(config.synthesis, num_workers=0))
-    assert run(config, tmp_path / "run").is_file() and not list(tmp_path.rglob("*.tar"))
+    assert run(config, tmp_path / "run").report.is_file() and not list(tmp_path.rglob("*.tar"))
 
 
 def test_settings_are_checked_as_on_the_command_line(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from prismkd.shards import (
     Manifest,
     Sample,
     claim,
-    clear,
+    discard_broken,
     drop_shard,
-    give_up,
     inspect,
     read_manifest,
     read_samples,
+    record_failure,
     scan,
     verify,
     write_shard,
@@ -80,7 +80,7 @@ def test_damage_is_found_and_repaired_to_the_same_bytes(whole: Path, damage, nam
     damage(whole / name)
     findings = inspect(whole)[0]
     assert [finding.shard for finding in findings] == [1]
-    assert clear(whole, findings) <= 1
+    assert discard_broken(whole, findings) <= 1
     assert kinds(whole) == [("missing", 1)]
     draw(whole, 1)
     assert kinds(whole) == [] and contents(whole) == before
@@ -132,14 +132,14 @@ def test_a_foreign_file_is_reported_and_never_touched(whole: Path) -> None:
         "shard-x.tar",
         "thesis.tex",
     ]
-    clear(whole, findings)
+    discard_broken(whole, findings)
     assert (whole / "thesis.tex").read_text() == (whole / "shard-x.tar").read_text() == "precious"
     assert len(list(read_samples(whole))) == NUM_IMAGES
 
 
 def test_a_shard_that_was_given_up_is_a_finding_until_it_is_drawn(whole: Path) -> None:
     drop_shard(whole, 1)
-    give_up(whole, 1, "ValueError: cursed")
+    record_failure(whole, 1, "ValueError: cursed")
     assert scan(whole).failed == {1: "ValueError: cursed"}
     assert kinds(whole) == [("failed", 1)]
     draw(whole, 1)
@@ -274,7 +274,7 @@ def test_a_shard_beyond_the_plan_is_a_finding_that_repair_leaves_alone(whole: Pa
     findings = inspect(whole)[0]
     assert [(finding.kind, finding.shard) for finding in findings] == [("extra", 3), ("extra", 4)]
     assert "expected 3 shards, got also" in findings[0].message
-    clear(whole, findings)
+    discard_broken(whole, findings)
     assert (whole / "shard-000003.tar").is_file()
 
 

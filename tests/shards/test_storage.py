@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.stand_in import OpenStandIns, prepared
 from prismkd.errors import UserError
-from prismkd.shards import Storage, clear, inspect, read_samples, scan, verify
+from prismkd.shards import Storage, discard_broken, inspect, read_samples, scan, verify
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_data_set_is_drawn_damaged_and_repaired(folder: str, tmp_path_factory:
     storage.remove("shard-000002.tar")
     findings = inspect(folder)[0]
     assert [(finding.kind, finding.shard) for finding in findings] == [("damaged", 1), ("damaged", 2)]
-    clear(folder, findings)
+    discard_broken(folder, findings)
     assert sorted(scan(folder).records) == [0]
     unit = OpenStandIns(folder)("cpu")
     for shard in range(3):

@@ -20,7 +20,7 @@ class FakeGenerator:
     """Grey images; not a number where ``broken(seed)``."""
 
     def __init__(self, broken) -> None:
-        self.config = GeneratorConfig(batch_size=4)
+        self.config, self.batch_size = GeneratorConfig(batch_size=4), 4
         self.device = torch.device("cpu")
         self.broken = broken
 
@@ -84,7 +84,7 @@ class Moody(FakeGenerator):
 
     def __init__(self, trouble, batch_size: int = 4) -> None:
         super().__init__(lambda seed: False)
-        self.config = GeneratorConfig(batch_size=batch_size)
+        self.config, self.batch_size = GeneratorConfig(batch_size=batch_size), batch_size
         self.trouble, self.sizes = trouble, list[int]()
 
     def sample(self, prompts: list[str], seeds: list[int], guidance: object = None) -> Tensor:

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier, Ensemble, load_source, load_teacher
+from prismkd.classifiers import Classifier, Ensemble, count_parameters, load_source, load_teacher
 from prismkd.classifiers.classifier import check_outputs
-from prismkd.classifiers.libraries import Loaded
-from prismkd.classifiers.networks import count_parameters
+from prismkd.classifiers.libraries import LoadedClassifier
 from prismkd.classifiers.preprocessing import probe_images
 from prismkd.errors import UserError
 from prismkd.guidance.energy import free_energy
@@ -84,7 +83,7 @@ def _outputs(teacher: Classifier, class_names: list[str] | None) -> Check:
 
 
 @torch.no_grad()
-def _parity(loaded: Loaded) -> Check:
+def _parity(loaded: LoadedClassifier) -> Check:
     """Logits after our preprocessing beside those after the library's own."""
     name = "preprocessing parity"
     if loaded.stock_transform is None:

@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prismkd.config import GUIDED_METHODS
-from prismkd.prompts import plain_plan
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.records.directory import LAST_METHOD
-from prismkd.runs.drawing import device_names
 from prismkd.runs.run import Run
+from prismkd.runs.workers import device_names
 from prismkd.shards import Encoding
 from prismkd.shards.samples import pack
-from prismkd.synthesis.calibrate import run_calibration
-from prismkd.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,11 @@ def estimate(run: Run, price: float) -> Estimate:
 def _measure(run: Run, guided: bool) -> tuple[float, float]:
     """Seconds and bytes per image, of the second of two batches."""
     size, config = run.config.generator.batch_size, run.config
-    plan = plain_plan(run.classes, PROBE_SEED, config.prompts.template)
-    synthesizer = Synthesizer(run.generator, run.teacher)
+    plan, synthesizer = run.plan("plain", PROBE_SEED), run.synthesizer("plain")
     with run.track(f"measuring {'guided' if guided else 'unguided'} images", 2 * size) as progress:
         if guided:
             few = replace(config.guidance, num_calibration_images=2 * size)
-            found, _ = run_calibration(plan, synthesizer, few, lambda count: None)
-            synthesizer = Synthesizer(run.generator, run.teacher, config.guidance, found)
+            synthesizer = replace(synthesizer, guidance=config.guidance, calibration=run.calibrate(few))
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         seconds, stored = 0.0, io.BytesIO()
         for batch in (range(size), range(size, 2 * size)):

@@ -16,7 +16,7 @@ from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.dpe import check_styles, contents_from_rows, contents_of_classes, with_defaults
 from prismkd.prompts.plan import check_budget
-from prismkd.prompts.senses import Sense, given_senses, senses_from_rows
+from prismkd.prompts.senses import Sense, senses_from_rows, unjudged_senses
 
 NUM_TIMED = 1000  # prompts, spread over the whole plan
 NUM_SHOWN = 3  # prompts per class
@@ -117,7 +117,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     check_budget(num_images, len(classes))
     check_styles(classes, prompts)
     decided = _decided(directory)
-    senses = decided["senses"] if decided else given_senses(classes, {}, prompts.max_senses)
+    senses = decided["senses"] if decided else unjudged_senses(classes, {}, prompts.max_senses)
     if [sense.class_name for sense in senses] != [item.name for item in classes]:
         raise UserError(f"expected the classes of the run in {directory}, got others; give that run's --config")
     contents = decided.get("contents") if prompts.content else None

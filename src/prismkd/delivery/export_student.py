@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from prismkd.delivery.student_folder import (
 )
 from prismkd.errors import UserError
 from prismkd.records.directory import images_of, recorded_config
-from prismkd.runs.run import Run, silent
+from prismkd.runs.run import Run
 from prismkd.shards import read_samples
 from prismkd.shards.storage import is_used
 
@@ -75,8 +76,8 @@ def export_student(
             progress(1)
             parity = None
             if GRAPH in LAYOUTS[layout]:
-                images, kind = _parity_images(directory, classifier, side)
-                parity = check_parity(folder / GRAPH, classifier, images, side, kind)
+                batches, kind = _parity_images(directory, classifier, side)
+                parity = check_parity(folder / GRAPH, classifier, batches, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -118,16 +119,17 @@ def image_side(directory: Path, config: dict[str, Any]) -> int:
     return int(height)
 
 
-def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Tensor, str]:
-    """The ID test images, or noise where the run has no test."""
+def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Iterable[Tensor], str]:
+    """Batches of the ID test images, or noise where the run has no test; all of the student's size."""
     if recorded_config(directory).evaluation.source:
-        return _run(directory).test.domain("id").images, "ID test images"
+        images = _run(directory).test.domain("id")
+        return replace(images, form=replace(images.form, side=side)).batches(), "ID test images"
     shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)), "random images"
+    return [torch.rand(shape, generator=torch.Generator().manual_seed(0))], "random images"
 
 
 def _run(directory: Path) -> Run:
-    return Run(recorded_config(directory), directory, silent)
+    return Run(recorded_config(directory), directory=directory)
 
 
 def _check_destination(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.delivery.image_files import UnreadableImageError, fit, read_image
+from prismkd.delivery.image_files import UnreadableImageError, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
 from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
@@ -48,7 +48,7 @@ def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iter
         images, problems = list[np.ndarray](), dict[Path, str]()
         for file in part:
             try:
-                images.append(fit(read_image(file), student.about.channels, student.about.side))
+                images.append(read_image(file, student.about.channels, student.about.side))
             except UnreadableImageError as error:
                 problems[file] = str(error)
         probabilities = iter(_probabilities(student, images)) if images else iter(())
@@ -105,8 +105,7 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
 def _load_weights(folder: Path) -> Logits:
     import torch
 
-    from prismkd.classifiers import load_classifier
-    from prismkd.classifiers.networks import predict
+    from prismkd.classifiers import load_classifier, predict
 
     classifier = load_classifier(folder)
     return lambda images: predict(classifier, torch.from_numpy(images)).numpy()

@@ -38,7 +38,7 @@ def lasting(url: str) -> Storage:
         UserError: it is this process's memory.
     """
     storage = Storage(url)
-    if storage.is_passing:
+    if storage.is_in_memory:
         raise UserError(
             f"expected a folder or a store for the images, got {url}, which ends with this command; name one"
         )
@@ -101,17 +101,33 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of the run directory.
+    """The JSON object in a file of the run directory, of a shape that the caller knows.
 
     Raises:
         UserError: it is missing, because an earlier stage hasn't run, or damaged.
     """
+    document = read_json_if_any(path)
+    if document is None:
+        raise UserError(f"expected {path}, found none; run the earlier stage first")
+    return document
+
+
+def read_json_if_any(path: Path) -> dict[str, Any] | None:
+    """The same where a file is optional: None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        return json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"expected {path}, found none; run the earlier stage first") from None
-    except ValueError:
-        raise UserError(f"expected JSON in {path}, got something else; delete it and repeat the command") from None
+        return None
+    except ValueError as error:
+        raise UserError(f"expected JSON in {path}, got: {error}; do: delete the file and run again") from None
+    if not isinstance(document, dict):
+        got = type(document).__name__
+        raise UserError(f"expected a JSON object in {path}, got {got}; do: delete the file and run again")
+    return document
 
 
 def write_json(path: Path, data: Any) -> None:

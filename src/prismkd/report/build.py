@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from prismkd.records.results import Run, expected_shape, load_run
+from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import REFERENCES, ceiling_of, methods, score, shifted_domains
 from prismkd.report import figures, names, plane, prompts, tables
 from prismkd.report.confusion import Confusion, main_confusion
@@ -82,7 +82,7 @@ def render(template: str, values: dict[str, Any]) -> str:
     return environment.get_template(template).render(**values, script=Markup(script), script_hash=f"sha256-{digest}")
 
 
-def context(run: Run) -> dict[str, Any]:
+def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
     points, ceiling = plane.points_of(run), ceiling_of(run.results)
     return {
@@ -122,7 +122,7 @@ def run_name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def domain_panels(run: Run) -> list[Panel]:
+def domain_panels(run: RunResults) -> list[Panel]:
     """Accuracy per domain, all on the same axis."""
     everyone = methods(run.results)
     fields = {
@@ -151,7 +151,7 @@ def domain_panels(run: Run) -> list[Panel]:
     ]
 
 
-def energy_panels(run: Run) -> list[Panel]:
+def energy_panels(run: RunResults) -> list[Panel]:
     """Teacher energy per image before and after guidance, all seeds together, on one axis."""
     energies = {method: _energies(run.documents(method, "evaluation.json")) for method in run.folders}
     energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
@@ -179,7 +179,7 @@ def energy_panels(run: Run) -> list[Panel]:
     ]
 
 
-def calibration_panel(run: Run) -> Panel | None:
+def calibration_panel(run: RunResults) -> Panel | None:
     """Energies of the unguided calibration images, with the target over all classes."""
     energies = _finite((run.calibration or {}).get("energies"))
     if run.calibration is None or not len(energies):
@@ -191,7 +191,7 @@ def calibration_panel(run: Run) -> Panel | None:
     return Panel("Calibration images", figure, note if target is None else f"{note}, target {names.number(target, 2)}")
 
 
-def confusion_parts(run: Run) -> list[ConfusionPart]:
+def confusion_parts(run: RunResults) -> list[ConfusionPart]:
     """The student's answers against its teacher's where the run has them, and against the true classes."""
     found = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
     return [
@@ -209,7 +209,7 @@ def confusion_parts(run: Run) -> list[ConfusionPart]:
 ROWS = {"teacher": "the classes that the teacher gives", "truth": "true classes"}
 
 
-def heat_map(run: Run, found: Confusion) -> Markup | None:
+def heat_map(run: RunResults, found: Confusion) -> Markup | None:
     """The confusion matrix; with too many classes to read, the table of mistakes must do."""
     num_classes = len(found.counts)
     if num_classes > MAX_HEAT_MAP_CLASSES:
@@ -218,12 +218,12 @@ def heat_map(run: Run, found: Confusion) -> Markup | None:
     return figures.heat_map(classes, found.counts, ROWS[found.against])
 
 
-def command_of(run: Run) -> str:
+def command_of(run: RunResults) -> str:
     """The command that made the run."""
     return str(run.record.get("command") or run.metrics.get("command") or "")
 
 
-def provenance(run: Run) -> list[tuple[str, str]]:
+def provenance(run: RunResults) -> list[tuple[str, str]]:
     """What it takes to make these numbers again, besides the command."""
     seeds = sorted({result.seed for result in run.results})
     entries = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import subject
 
 Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
@@ -58,14 +58,14 @@ class Confusion:
         return {int(label): int(seeds[label]) for label in np.flatnonzero(seeds)}
 
 
-def confusion_of(run: Run, method: str, against: str = "truth") -> Confusion | None:
+def confusion_of(run: RunResults, method: str, against: str = "truth") -> Confusion | None:
     """Counts of one method's students; None where the run has none."""
     documents = run.documents(method, "evaluation.json")
     found = [np.asarray(d[KEYS[against]], dtype=np.float64) for d in documents if d.get(KEYS[against])]
     return Confusion(method, against, found) if found else None
 
 
-def main_confusion(run: Run, against: str = "truth") -> Confusion | None:
+def main_confusion(run: RunResults, against: str = "truth") -> Confusion | None:
     """Counts of the student that the page is about, or else of the first one that has them."""
     student, _ = subject(run.results)
     candidates = (confusion_of(run, method, against) for method in dict.fromkeys((student, *run.folders)))

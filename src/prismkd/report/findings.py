@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import ceiling_of, score, shifted_domains, subject
 from prismkd.report import names
 from prismkd.report.confusion import Confusion, main_confusion
-from prismkd.report.margins import Margin, margin
+from prismkd.report.margins import Margin, margins
 from prismkd.report.names import IMAGE_METRICS
 from prismkd.report.tables import Cell, Column, Row, Table, class_name
 
@@ -33,7 +33,7 @@ class Reasons:
     furthest: str
 
 
-def shortfalls(run: Run) -> Shortfalls | None:
+def shortfalls(run: RunResults) -> Shortfalls | None:
     """Where the page's student is not good; None where nothing of it was tested."""
     found = main_confusion(run)
     domains = _domain_table(run)
@@ -42,7 +42,7 @@ def shortfalls(run: Run) -> Shortfalls | None:
     return Shortfalls(domains, _class_table(run, found), _vanished(run, found))
 
 
-def _domain_table(run: Run) -> Table | None:
+def _domain_table(run: RunResults) -> Table | None:
     """Domains, those furthest behind the teacher first; without a teacher those with the lowest accuracy."""
     student, rival = subject(run.results)
     tested = {d: found for d in ["id", *shifted_domains(run.results)] if (found := score(run.results, student, d))}
@@ -51,10 +51,11 @@ def _domain_table(run: Run) -> Table | None:
         for method in ("teacher", rival, "real")
         if method and method != student and any(score(run.results, method, domain) for domain in tested)
     ]
+    above = [margins(run, student, method) for method in others]
     rows: list[tuple[float, Row]] = []
     interval = ""
     for domain, ours in tested.items():
-        changes = [margin(run, student, method, domain) for method in others]
+        changes = [found.get(domain) for found in above]
         interval = " with its 95% interval" if any(change and change.interval for change in changes) else interval
         cells = [Cell(names.percent(ours.mean), ours.mean)]
         row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
@@ -70,15 +71,14 @@ def _domain_table(run: Run) -> Table | None:
 
 
 def _change_cell(change: Margin | None) -> Cell:
-    """Colored where the interval leaves no doubt about the side."""
+    """Colored where one of the two is better."""
     if change is None:
         return Cell("\u2013")
-    tone = "" if not change.sure else "ahead" if change.mean > 0 else "behind"
     note = names.range_text(change.interval, lambda value: names.signed(100 * value, 1)) if change.interval else ""
-    return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=tone)
+    return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=change.tone)
 
 
-def _class_table(run: Run, found: Confusion) -> Table | None:
+def _class_table(run: RunResults, found: Confusion) -> Table | None:
     """The classes that the student gets right least often, and what it takes them for."""
     table = Table(
         "The classes it gets right least often, original domain.",
@@ -97,7 +97,7 @@ def _class_table(run: Run, found: Confusion) -> Table | None:
     return table if table.rows else None
 
 
-def _vanished(run: Run, found: Confusion) -> str:
+def _vanished(run: RunResults, found: Confusion) -> str:
     silent, seeds = found.unnamed(), len(found.by_seed)
     if not silent:
         return "No class has vanished: each is given to some test image" + (" in every seed." if seeds > 1 else ".")
@@ -109,7 +109,7 @@ def _vanished(run: Run, found: Confusion) -> str:
     return f"Vanished, never given to any test image of the original domain: {', '.join(shown)}{more}."
 
 
-def reasons(run: Run) -> Reasons | None:
+def reasons(run: RunResults) -> Reasons | None:
     """What was measured of the images that the student learned from; None where nothing was."""
     student, rival = subject(run.results, "images")
     measures = [m for m in REASONS if score(run.results, student, "images", m)]
@@ -132,7 +132,7 @@ def reasons(run: Run) -> Reasons | None:
     return Reasons(table, _furthest(run, student, ceiling))
 
 
-def _furthest(run: Run, student: str, ceiling: str | None) -> str:
+def _furthest(run: RunResults, student: str, ceiling: str | None) -> str:
     """Whether precision or recall stands further below the ceiling, in proportion to it."""
     gaps = {}
     for measure in ("precision", "recall"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import (
     Result,
     Score,
@@ -17,23 +17,27 @@ from prismkd.records.scores import (
     subject,
 )
 from prismkd.report import names
-from prismkd.report.margins import margin
+from prismkd.report.margins import SHIFTED, Margin, margins
 
-PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
+PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
 RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
-Fields = dict[str, dict[str, Score | None]]  # "original", "shifted" -> method -> score
+Fields = dict[str, dict[str, Score | None]]  # a key of PLACES -> method -> score
+Margins = dict[str, dict[str, Margin]]  # rival -> domain or SHIFTED -> by how much the page's student is above it
 
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """A large number with its spread, its difference to the rival, and what to compare it with."""
+    """A large number with its spread, its difference to the rival, and what to compare it with.
+
+    ``tone`` colors the difference: "ahead" or "behind" where one of the two is better, "" where it may be chance.
+    """
 
     label: str
     value: str
     unit: str
     spread: str = ""
     change: str = ""
-    ahead: bool = False
+    tone: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -46,28 +50,34 @@ class Headline:
     figures: list[KeyFigure]
 
 
-def headline(run: Run) -> Headline:
+def headline(run: RunResults) -> Headline:
     """PRISM against its teacher, plain prompts and real images where the run has them, else the method that it has."""
     fields = accuracy_fields(run)
     if not fields:
         return Headline("Images are ready; no student has been tested yet.", [], _image_figures(run))
     student, rival = subject(_tested(run))
-    details = [*_comparisons(fields, student), *_leaders(fields, student), _reliability(fields, student, rival)]
-    figures = [_accuracy_figure(run, where, scores, student, rival) for where, scores in fields.items()]
+    above = {method: margins(run, student, method) for method in methods(run.results) if method != student}
+    details = [
+        *_comparisons(fields, student),
+        *_chance(fields, above),
+        *_leaders(fields, above, student),
+        _reliability(fields, student, rival),
+    ]
+    figures = [_accuracy_figure(run, where, scores, above, student, rival) for where, scores in fields.items()]
     return Headline(_sentence(fields, student), details, [*figures, *_agreement_figure(run, student, rival)])
 
 
-def accuracy_fields(run: Run) -> Fields:
+def accuracy_fields(run: RunResults) -> Fields:
     """Top-1 of every method on the original domain and over the shifted ones, where the page's student was tested."""
     tested = methods(_tested(run))
     student, _ = subject(_tested(run))
-    fields: Fields = {"original": {m: score(run.results, m, "id") for m in tested}}
+    fields: Fields = {"id": {m: score(run.results, m, "id") for m in tested}}
     if shifted_domains(run.results):
-        fields["shifted"] = {m: shifted_score(run.results, m) for m in tested}
+        fields[SHIFTED] = {m: shifted_score(run.results, m) for m in tested}
     return {where: scores for where, scores in fields.items() if scores.get(student)}
 
 
-def _tested(run: Run) -> list[Result]:
+def _tested(run: RunResults) -> list[Result]:
     """Rows of methods with an accuracy."""
     measured = {m for m in methods(run.results) if score(run.results, m, "id") or shifted_score(run.results, m)}
     return [result for result in run.results if result.method in measured]
@@ -100,13 +110,28 @@ def _comparisons(fields: Fields, student: str) -> list[str]:
     return [f"That is {'; '.join(parts)}."] if parts else []
 
 
-def _leaders(fields: Fields, student: str) -> list[str]:
-    """Which other data-free student is the best one, where the headline's is not."""
+def _chance(fields: Fields, above: Margins) -> list[str]:
+    """Where the student can't be told apart from a rival: one sentence."""
+    parts = []
+    for rival, called in RIVALS.items():
+        level = [PLACES[where] for where in fields if _is_level(above.get(rival, {}).get(where))]
+        parts += [f"from {called} {' and '.join(level)}"] if level else []
+    return [f"No significant difference {'; '.join(parts)}."] if parts else []
+
+
+def _is_level(margin: Margin | None) -> bool:
+    """Whether two students were compared image by image and neither is better."""
+    return margin is not None and margin.verdict is not None and not margin.significant
+
+
+def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
+    """Which other data-free student has the highest mean, where the headline's has not."""
     leaders = []
     for where, scores in fields.items():
         winner = min(best(scores), default=student, key=lambda method: (method != student, method))
         if winner != student and (leading := scores[winner]):
-            leaders.append(f"{names.method_label(winner)} with {names.percent(leading.mean)}% {PLACES[where]}")
+            level = ", no significant difference" if _is_level(above[winner].get(where)) else ""
+            leaders.append(f"{names.method_label(winner)} with {names.percent(leading.mean)}% {PLACES[where]}{level}")
     return [f"The best without real data: {' and '.join(leaders)}."] if leaders else []
 
 
@@ -129,41 +154,54 @@ def _change(scores: dict[str, Score | None], student: str, rival: str | None) ->
 
 
 def _accuracy_figure(
-    run: Run, where: str, scores: dict[str, Score | None], student: str, rival: str | None
+    run: RunResults, where: str, scores: dict[str, Score | None], above: Margins, student: str, rival: str | None
 ) -> KeyFigure:
-    ours, change = scores[student], _change(scores, student, rival)
+    ours = scores[student]
     assert ours is not None  # accuracy_fields() keeps only fields where the student was measured
-    shifted = shifted_domains(run.results)
-    label = "Original domain" if where == "original" else f"Mean of {len(shifted)} shifted domains"
-    others = [m for m in ("teacher", "real") if m != student and scores.get(m)]
-    notes = [_rival_note(run, where, student, m, scores) for m in others]
-    if change and rival and (theirs := scores[rival]):
+    notes = [
+        _rival_note(above[method][where], method, theirs)
+        for method in ("teacher", "real")
+        if method != student and (theirs := scores.get(method)) and where in above[method]
+    ]
+    change = above[rival].get(where) if rival else None
+    if change and rival and (theirs := scores.get(rival)):
         notes.append(f"{names.percent(theirs.mean)}% with {RIVALS[rival]}")
     if share := _gap_closed(scores, student, rival):
         notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images" if share < 1 else "")
     return KeyFigure(
-        label if len(shifted) != 1 or where == "original" else names.domain_label(shifted[0]),
+        _place_label(run, where),
         names.percent(ours.mean),
         "%",
         names.uncertainty(ours, names.percent),
-        f"{names.signed(100 * change.mean, 1)} vs plain" if change else "",
-        bool(change and change.mean > 0),
+        _margin_text(change) if change else "",
+        change.tone if change else "",
         tuple(filter(None, notes)),
     )
 
 
-def _rival_note(run: Run, where: str, student: str, rival: str, scores: dict[str, Score | None]) -> str:
+def _place_label(run: RunResults, where: str) -> str:
+    shifted = shifted_domains(run.results)
+    if where == SHIFTED:
+        return names.domain_label(shifted[0]) if len(shifted) == 1 else f"Mean of {len(shifted)} shifted domains"
+    return names.domain_label(where)
+
+
+def _margin_text(margin: Margin) -> str:
+    """As "+8.6 vs plain, \u22121.2 to +18.5": the badge shows how sure the difference is."""
+    text = f"{names.signed(100 * margin.mean, 1)} vs plain"
+    if margin.interval is None:
+        return text
+    return f"{text}, {names.range_text(margin.interval, lambda value: names.signed(100 * value, 1))}"
+
+
+def _rival_note(margin: Margin, rival: str, theirs: Score) -> str:
     """As "5.6 below its teacher (3.3 to 7.9), 88.7%"; the range is of the difference."""
-    ours, theirs = scores[student], scores[rival]
-    assert ours is not None and theirs is not None  # asked for only where both were measured
-    mean = difference(ours, theirs).mean
-    known = margin(run, student, rival, "id") if where == "original" else None
     called = {"teacher": "its teacher", "real": "real images"}[rival]
-    if abs(mean) < 0.0005:
+    if abs(margin.mean) < 0.0005:
         return f"Level with {called}, {names.percent(theirs.mean)}%"
-    text = f"{names.percent(abs(mean))} {'above' if mean > 0 else 'below'} {called}"
-    if known and known.interval:
-        low, high = sorted(bound if mean > 0 else -bound for bound in known.interval)
+    text = f"{names.percent(abs(margin.mean))} {'above' if margin.mean > 0 else 'below'} {called}"
+    if margin.interval:
+        low, high = sorted(bound if margin.mean > 0 else -bound for bound in margin.interval)
         text += f" ({names.range_text((low, high), names.percent)})"
     return f"{text}, {names.percent(theirs.mean)}%"
 
@@ -185,7 +223,7 @@ def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None
     return (ours.mean - theirs.mean) / (real.mean - theirs.mean)
 
 
-def _agreement_figure(run: Run, student: str, rival: str | None) -> list[KeyFigure]:
+def _agreement_figure(run: RunResults, student: str, rival: str | None) -> list[KeyFigure]:
     """How often the student says what its teacher says."""
     ours = score(run.results, student, "id", "agreement")
     if ours is None or student == "teacher":
@@ -200,14 +238,13 @@ def _agreement_figure(run: Run, student: str, rival: str | None) -> list[KeyFigu
             "%",
             names.uncertainty(ours, names.percent),
             _change_text(change, 100, 1),
-            bool(change and change.mean > 0),
-            ("of the original domain's test images",)
+            notes=("of the original domain's test images",)
             + ((f"{names.percent(shifted.mean)}% on shifted domains",) if shifted else ()),
         )
     ]
 
 
-def _image_figures(run: Run) -> list[KeyFigure]:
+def _image_figures(run: RunResults) -> list[KeyFigure]:
     """Precision and recall, where there is no student to speak of."""
     method, rival = subject(run.results, "images")
     figures = []
@@ -217,7 +254,6 @@ def _image_figures(run: Run) -> list[KeyFigure]:
         if ours is not None:
             change = difference(ours, theirs) if theirs else None
             spread = names.uncertainty(ours, lambda value: names.number(value, 2))
-            label, ahead = f"{metric.capitalize()} of the images", bool(change and change.mean > 0)
-            value = names.number(ours.mean, 2)
-            figures.append(KeyFigure(label, value, "", spread, _change_text(change, 1, 2), ahead))
+            label, value = f"{metric.capitalize()} of the images", names.number(ours.mean, 2)
+            figures.append(KeyFigure(label, value, "", spread, _change_text(change, 1, 2)))
     return figures

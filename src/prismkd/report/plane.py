@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import REFERENCES, Score, ceiling_of, image_methods, score
 from prismkd.report import names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
@@ -34,7 +34,7 @@ class Point:
     ceiling: bool = False
 
 
-def points_of(run: Run, prefix: str = "", style: str = "") -> list[Point]:
+def points_of(run: RunResults, prefix: str = "", style: str = "") -> list[Point]:
     """Every image set with precision and recall; keys and labels begin with ``prefix``."""
     ceiling, points = ceiling_of(run.results), []
     for method in image_methods(run.results):

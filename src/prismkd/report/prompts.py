@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd import shards
-from prismkd.records.results import Run, read_json
+from prismkd.records.results import RunResults
 from prismkd.records.scores import REFERENCES
 from prismkd.report import names, thumbnails
 from prismkd.report.thumbnails import Thumbnail
@@ -61,9 +61,9 @@ class PromptSet:
     examples: list[Example]
 
 
-def sense_cards(run: Run) -> list[SenseCard]:
+def sense_cards(run: RunResults) -> list[SenseCard]:
     """Every class's wordings, those to look at first; empty where nothing was judged."""
-    document = read_json(run.folder / "senses.json") or {}
+    document = run.document(run.folder / "senses.json") or {}
     senses = document.get("senses") or []
     if not all("wordings" in sense for sense in senses):
         return []  # of a version that did not keep the wordings
@@ -90,7 +90,7 @@ def _wording_row(wording: dict[str, Any], chosen: bool, probes: list[Thumbnail])
     return WordingRow(wording["text"], wording["source"], chosen, surely, hint, probes)
 
 
-def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
+def _probes(run: RunResults, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
     """The first probe images of each wording, by the wording's number: probes are stored wording by wording."""
     folder = run.folder / "probes" / "senses"
     if not num_wordings or not num_images or not folder.is_dir():
@@ -104,7 +104,7 @@ def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thum
     return found
 
 
-def prompt_sets(run: Run) -> list[PromptSet]:
+def prompt_sets(run: RunResults) -> list[PromptSet]:
     """What the prompts are made of, PRISM's first; methods with the same styles and contents share an entry."""
     sets: list[PromptSet] = []
     for method in sorted(run.folders, key=lambda method: method != "prism"):
@@ -133,7 +133,7 @@ def _shares(plan: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Example]:
+def _examples(run: RunResults, folder: Path, rows: list[dict[str, Any]]) -> list[Example]:
     images = folder / "images"
     shown = rows[:MAX_EXAMPLES]
     pictures: dict[tuple[int, int], Thumbnail] = {}
@@ -145,7 +145,7 @@ def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Exampl
     ]
 
 
-def dropped_contents(run: Run) -> tuple[list[dict[str, str]], int]:
+def dropped_contents(run: RunResults) -> tuple[list[dict[str, str]], int]:
     """The first contents that lost their class, with the reasons, and the number of all."""
-    rows = (read_json(run.folder / "contents.json") or {}).get("dropped") or []
+    rows = (run.document(run.folder / "contents.json") or {}).get("dropped") or []
     return list(islice(rows, MAX_DROPPED)), len(rows)

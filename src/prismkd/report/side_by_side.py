@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from prismkd.errors import UserError
-from prismkd.records.results import Run, expected_shape, load_run
+from prismkd.records.comparison import basis_of, check_comparable, listed
+from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import (
     REFERENCES,
     Score,
@@ -23,24 +23,26 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
+from prismkd.records.verdict import DomainComparison, compare_hits
 from prismkd.report import figures, names, plane, tables
 from prismkd.report.build import Panel, command_of, provenance, render, run_name, write_page
 from prismkd.report.figures import Mark
 from prismkd.report.headline import PLACES, KeyFigure
+from prismkd.report.margins import SHIFTED
 from prismkd.report.tables import Cell, Column, Head, Row, Rows, Table
-from prismkd.shards import differences
+from prismkd.shards import differing_keys
 
 MAX_RUNS = 8  # as many colors as can be told apart
 MEASURES_OF_IMAGES = ("judge", "nearest_k", "max_images", "real")  # settings that image metrics depend on
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedRun:
     """A run with the letter and the name that it goes by on the page."""
 
     letter: str
     name: str
-    run: Run
+    run: RunResults
 
     @property
     def title(self) -> str:
@@ -72,60 +74,22 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
         raise UserError(f"expected a file in a folder that exists for --dest, got {path}; give a name as compare.html")
     with expected_shape(*folders):
         runs = _named(folders)
-        check_comparable(runs)
+        check_comparable([basis_of(named.run) for named in runs])
         page = render("compare.html", context(runs))
     write_page(path, page)
     return path
 
 
-def _named(folders: Sequence[Path]) -> list[Named]:
+def _named(folders: Sequence[Path]) -> list[NamedRun]:
     """Runs by the names of their folders, by their paths where names are shared."""
     short = [run_name(folder) for folder in folders]
     return [
-        Named(chr(ord("A") + place), name if short.count(name) == 1 else str(folder), load_run(folder))
+        NamedRun(chr(ord("A") + place), name if short.count(name) == 1 else str(folder), load_run(folder))
         for place, (folder, name) in enumerate(zip(folders, short, strict=True))
     ]
 
 
-def check_comparable(runs: Sequence[Named]) -> None:
-    """Raises UserError where classes or test images differ: no figure could be held against another run's."""
-    first = runs[0]
-    for other in runs[1:]:
-        if other.run.classes != first.run.classes:
-            raise UserError(
-                f"expected runs of the same classes, got {len(first.run.classes)} in {first.run.folder} and others, "
-                f"{len(other.run.classes)}, in {other.run.folder}; make a page for each"
-            )
-        differing = _differing(_test_images(first.run), _test_images(other.run))
-        if differing:
-            raise UserError(
-                f"expected runs with the same test images, got others of {', '.join(differing)} in {first.run.folder} "
-                f"and {other.run.folder}; evaluate both on the same evaluation.source, or make a page for each"
-            )
-
-
-def _test_images(run: Run) -> dict[str, dict[str, Any]]:
-    """What is known of each domain's test images: their number, and their fingerprint in runs that have one."""
-    known: dict[str, dict[str, Any]] = {r.domain: {"n": r.n} for r in run.results if r.metric == "top1" and r.n}
-    for method in run.folders:
-        for document in run.documents(method, "evaluation.json"):
-            for domain, details in (document.get("domains") or {}).items():
-                known.setdefault(domain, {})["images"] = details.get("images")
-    return known
-
-
-def _differing(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> list[str]:
-    """Domains of which either run has none, or another number or fingerprint."""
-    return [
-        domain
-        for domain in sorted(one.keys() | other.keys())
-        if domain not in one
-        or domain not in other
-        or any(one[domain][key] != other[domain][key] for key in one[domain].keys() & other[domain].keys())
-    ]
-
-
-def context(runs: Sequence[Named]) -> dict[str, Any]:
+def context(runs: Sequence[NamedRun]) -> dict[str, Any]:
     """Everything the template shows."""
     alike = _same_measures_of_images(runs)
     return {
@@ -144,53 +108,64 @@ def context(runs: Sequence[Named]) -> dict[str, Any]:
     }
 
 
-def _fields(named: Named) -> dict[str, Score | None]:
+def _fields(named: NamedRun) -> dict[str, Score | None]:
     """The run's student on the original domain and over the shifted ones."""
     results = named.run.results
-    return {"original": score(results, named.student, "id"), "shifted": shifted_score(results, named.student)}
+    return {"id": score(results, named.student, "id"), SHIFTED: shifted_score(results, named.student)}
 
 
-def _ranking(runs: Sequence[Named], where: str) -> list[tuple[Score, Named]]:
-    """Runs by the accuracy of their student, the best first."""
-    found = [(s, named) for named in runs if (s := _fields(named)[where])]
-    return sorted(found, key=lambda pair: -pair[0].mean)
+def _ranking(runs: Sequence[NamedRun], where: str) -> list[tuple[Score, NamedRun]]:
+    """Runs by the accuracy of their student, the highest first."""
+    measured = [(s, named) for named in runs if (s := _fields(named)[where])]
+    return sorted(measured, key=lambda pair: -pair[0].mean)
 
 
-def _sentence(runs: Sequence[Named]) -> str:
-    """Whose student stands highest."""
+def _verdict(leader: NamedRun, other: NamedRun, where: str) -> DomainComparison | None:
+    """The leader's student against the other's, as ``prismkd compare`` does it; None where hits can't be paired."""
+    verdicts = compare_hits(other.run.hits(other.student), leader.run.hits(leader.student))
+    return verdicts.shifted if where == SHIFTED else verdicts.domains.get(where)
+
+
+def _sentence(runs: Sequence[NamedRun]) -> str:
+    """Whose student is better than all others, where one is."""
     leads: dict[str, list[str]] = {}
+    level: list[str] = []
     for where, place in PLACES.items():
         ranking = _ranking(runs, where)
-        if len(ranking) > 1:
-            (first, leader), (second, _) = ranking[:2]
-            ahead = names.percent(first.mean - second.mean)
-            margin = f"{ahead} points ahead" if ahead != "0.0" else "level with the next"
-            text = f"{place} ({names.percent(first.mean)}%, {margin})"
-            leads.setdefault(f"{leader.name} ({leader.letter})", []).append(text)
-    if not leads:
+        if len(ranking) < 2:
+            continue
+        (first, leader), (second, _) = ranking[:2]
+        verdicts = [(s, named, _verdict(leader, named, where)) for s, named in ranking[1:]]
+        same = [(s, named) for s, named, verdict in verdicts if verdict and not verdict.significant]
+        if same:
+            students = [f"{named.name} ({named.letter}, {names.percent(s.mean)}%)" for s, named in [ranking[0], *same]]
+            level.append(f"no significant difference {place} between {listed(students)}")
+            continue
+        ahead = f"{names.percent(first.mean)}%, {names.percent(first.mean - second.mean)} points ahead"
+        untested = "" if all(verdict for _, _, verdict in verdicts) else ", not tested for chance"
+        leads.setdefault(f"{leader.name} ({leader.letter})", []).append(f"{place} ({ahead}{untested})")
+    parts = [f"{name} reaches the most {' and '.join(texts)}" for name, texts in leads.items()] + level
+    if not parts:
         return "No two of these runs have a student to compare."
-    return "; ".join(f"{name} reaches the most {' and '.join(texts)}" for name, texts in leads.items()) + "."
+    text = "; ".join(parts) + "."
+    return text if leads else text[0].upper() + text[1:]
 
 
-def _details(runs: Sequence[Named]) -> list[str]:
-    """Whose student is meant, and whether the lead is more than what seeds do to it."""
+def _details(runs: Sequence[NamedRun]) -> list[str]:
+    """Whose student is meant, and how a lead is told from chance."""
     students = {names.method_label(named.student) for named in runs if named.student}
-    said = [f"Each run by its {students.pop()} student."] if len(students) == 1 else [
+    details = [f"Each run by its {students.pop()} student."] if len(students) == 1 else [
         "Each run by its own student: " + ", ".join(f"{n.letter} {names.method_label(n.student)}" for n in runs) + "."
     ]  # fmt: skip
     alone = [n.letter for n in runs if any(s is not None and s.spread is None for s in _fields(n).values())]
     if alone:
-        said.append(f"One seed in {', '.join(alone)}: a point or two may be chance.")
-    for where, place in PLACES.items():
-        spreads = [(s.mean, s.spread) for s, _ in _ranking(runs, where)[:2] if s.spread is not None]
-        if len(spreads) == 2 and spreads[0][0] - spreads[1][0] < math.hypot(spreads[0][1], spreads[1][1]):
-            said.append(f"The lead {place} is smaller than the spread over seeds.")
-    return [*said, "prismkd compare tests two of them image by image."]
+        details.append(f"One seed in {', '.join(alone)}: a point or two may be chance.")
+    return [*details, "A lead is tested image by image over the seeds that the runs share, as by prismkd compare."]
 
 
-def _key_figure(named: Named) -> KeyFigure:
+def _key_figure(named: NamedRun) -> KeyFigure:
     fields = _fields(named)
-    ours, shifted = fields["original"], fields["shifted"]
+    ours, shifted = fields["id"], fields[SHIFTED]
     notes = [f"{names.percent(shifted.mean)}% on shifted domains"] if shifted else []
     teacher = score(named.run.results, "teacher", "id")
     notes += [f"Its teacher {names.percent(teacher.mean)}%"] if teacher else []
@@ -201,7 +176,7 @@ def _key_figure(named: Named) -> KeyFigure:
     )
 
 
-def _rows(runs: Sequence[Named], chosen: Any) -> tuple[Rows, dict[Any, Head]]:
+def _rows(runs: Sequence[NamedRun], chosen: Any) -> tuple[Rows, dict[Any, Head]]:
     """A row for every method of every run, methods together; ``chosen`` says which of a run's methods there are."""
     own = {named.letter: chosen(named.run.results) for named in runs}
     order = list(dict.fromkeys(method for method in methods(r for n in runs for r in n.run.results)))
@@ -211,26 +186,26 @@ def _rows(runs: Sequence[Named], chosen: Any) -> tuple[Rows, dict[Any, Head]]:
     return rows, heads
 
 
-def _head(named: Named, method: str) -> Head:
+def _head(named: NamedRun, method: str) -> Head:
     head = tables.method_head(method, f", {named.letter}")
     return Head(
         head.label, named.name, f"m-run {named.style}" + (" reference" if head.reference else ""), head.reference
     )
 
 
-def _accuracy_table(runs: Sequence[Named]) -> Table | None:
+def _accuracy_table(runs: Sequence[NamedRun]) -> Table | None:
     rows, heads = _rows(runs, methods)
     caption = "Top-1 accuracy of every run's students, in percent."
     return tables.score_table(caption, "Student from, run", tables.accuracy_columns(rows), heads)
 
 
-def _image_table(runs: Sequence[Named]) -> Table | None:
+def _image_table(runs: Sequence[NamedRun]) -> Table | None:
     rows, heads = _rows(runs, image_methods)
     caption = "The image sets, measured without any student" + (f": {runs[0].title}." if len(runs) == 1 else ".")
     return tables.score_table(caption, "Images, run", tables.image_columns(rows)[: tables.NUM_CHIEF], heads)
 
 
-def _domain_panels(runs: Sequence[Named]) -> list[Panel]:
+def _domain_panels(runs: Sequence[NamedRun]) -> list[Panel]:
     """Every run's student and teacher on each domain, all on one axis."""
     domains = ["id", *dict.fromkeys(d for named in runs for d in shifted_domains(named.run.results))]
     marks = {domain: _marks(runs, domain) for domain in domains}
@@ -246,7 +221,7 @@ def _domain_panels(runs: Sequence[Named]) -> list[Panel]:
     ]
 
 
-def _marks(runs: Sequence[Named], domain: str) -> list[Mark]:
+def _marks(runs: Sequence[NamedRun], domain: str) -> list[Mark]:
     """The runs' students, and their teachers: one where they are the same."""
     students = [(n, n.student, score(n.run.results, n.student, domain)) for n in runs if n.student != "teacher"]
     teachers = [(n, "teacher", score(n.run.results, "teacher", domain)) for n in runs]
@@ -264,11 +239,11 @@ def _marks(runs: Sequence[Named], domain: str) -> list[Mark]:
     ]
 
 
-def _colors(named: Named, method: str) -> str:
+def _colors(named: NamedRun, method: str) -> str:
     return names.method_class(method) if method in REFERENCES else named.style
 
 
-def _plane(runs: Sequence[Named]) -> Markup | None:
+def _plane(runs: Sequence[NamedRun]) -> Markup | None:
     """The path of every run in one plane."""
     points: list[plane.Point] = []
     steps: list[tuple[str, str]] = []
@@ -279,13 +254,13 @@ def _plane(runs: Sequence[Named]) -> Markup | None:
     return plane.plane_figure(points, steps)
 
 
-def _same_measures_of_images(runs: Sequence[Named]) -> bool:
+def _same_measures_of_images(runs: Sequence[NamedRun]) -> bool:
     """Whether precision and recall are of one judge's features, neighbors and counts."""
     asked = [(named.run.record.get("config") or {}).get("evaluation") or {} for named in runs]
     return all(all(own.get(key) == asked[0].get(key) for key in MEASURES_OF_IMAGES) for own in asked)
 
 
-def _cost_table(runs: Sequence[Named]) -> Table | None:
+def _cost_table(runs: Sequence[NamedRun]) -> Table | None:
     """Wall-clock time of every stage in every run."""
     timings = {named.letter: tables.timings_of(named.run) for named in runs}
     found = dict.fromkeys(key for own in timings.values() for key in own)
@@ -306,10 +281,10 @@ def _cost_table(runs: Sequence[Named]) -> Table | None:
     return table
 
 
-def _settings_table(runs: Sequence[Named]) -> Table | None:
+def _settings_table(runs: Sequence[NamedRun]) -> Table | None:
     """The settings in which the runs differ, and no others."""
     configs = [named.run.record.get("config") or {} for named in runs]
-    changed = sorted({name for config in configs[1:] for name in differences(configs[0], config)})
+    changed = sorted({name for config in configs[1:] for name in differing_keys(configs[0], config)})
     if not changed:
         return None
     columns = [Column("Setting", numeric=False), *(Column(named.title, numeric=False) for named in runs)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import (
     REFERENCES,
     Result,
@@ -135,18 +135,18 @@ def _score_cell(value: Score | None, write: Callable[[float], str], is_best: boo
 Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
 
 
-def accuracy_table(run: Run) -> Table | None:
+def accuracy_table(run: RunResults) -> Table | None:
     """Top-1 of every method on every domain, in percent, best data-free one marked."""
     columns = accuracy_columns(_rows(run))
     caption = "Top-1 accuracy of the students, in percent."
     return score_table(caption, "Student from", columns, _heads(run), explains_rows=True)
 
 
-def _rows(run: Run) -> Rows:
+def _rows(run: RunResults) -> Rows:
     return {method: (run.results, method) for method in methods(run.results)}
 
 
-def _heads(run: Run) -> dict[str, Head]:
+def _heads(run: RunResults) -> dict[str, Head]:
     return {method: method_head(method) for method in methods(run.results)}
 
 
@@ -165,7 +165,7 @@ def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
     ]
 
 
-def behavior_table(run: Run) -> Table | None:
+def behavior_table(run: RunResults) -> Table | None:
     """Whatever else was measured of the students, on the original and over the shifted domains."""
     everyone = methods(run.results)
     found = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
@@ -182,7 +182,7 @@ def behavior_table(run: Run) -> Table | None:
     return score_table("What else was measured of the students.", "Student from", columns, _heads(run))
 
 
-def image_tables(run: Run) -> list[Table]:
+def image_tables(run: RunResults) -> list[Table]:
     """Metrics of the image sets themselves, the chief ones first; real images against other ones are the ceiling."""
     heads, ceiling = {m: method_head(m) for m in image_methods(run.results)}, ceiling_of(run.results)
     if ceiling:
@@ -210,7 +210,7 @@ def image_columns(rows: Rows) -> list[ScoreColumn]:
     return columns
 
 
-def timing_table(run: Run) -> Table | None:
+def timing_table(run: RunResults) -> Table | None:
     """Seconds of every stage and method, the mean over seeds, and in proportion to plain prompts'."""
     groups = timings_of(run)
     if not groups:
@@ -233,7 +233,7 @@ def timing_table(run: Run) -> Table | None:
     return table
 
 
-def timings_of(run: Run) -> dict[tuple[str, str], tuple[float, float]]:
+def timings_of(run: RunResults) -> dict[tuple[str, str], tuple[float, float]]:
     """(stage, method) -> mean over seeds of seconds and images, in the order of work; "" where a stage serves all."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run.metrics.get("timings", []):
@@ -249,12 +249,12 @@ def place_in_work(stage: str) -> int:
     return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
-def total_seconds(run: Run) -> float:
+def total_seconds(run: RunResults) -> float:
     """Wall-clock seconds of all stages, methods and seeds."""
     return sum(float(row.get("seconds") or 0) for row in run.metrics.get("timings", []))
 
 
-def calibration_table(run: Run) -> Table | None:
+def calibration_table(run: RunResults) -> Table | None:
     """Energy target of every class, and how many unguided images it rests on."""
     targets = (run.calibration or {}).get("energy_target") or []
     counts = (run.calibration or {}).get("per_class_count") or []
@@ -271,7 +271,7 @@ def calibration_table(run: Run) -> Table | None:
     return table
 
 
-def confused_table(run: Run, found: Confusion, num_pairs: int = 10) -> Table | None:
+def confused_table(run: RunResults, found: Confusion, num_pairs: int = 10) -> Table | None:
     """The pairs (class it should be, class the student gives) that occur most."""
     mistakes, totals = found.counts.copy(), found.counts.sum(axis=1)
     np.fill_diagonal(mistakes, 0)
@@ -291,7 +291,7 @@ def confused_table(run: Run, found: Confusion, num_pairs: int = 10) -> Table | N
     return table if table.rows else None
 
 
-def class_table(run: Run) -> Table | None:
+def class_table(run: RunResults) -> Table | None:
     """Share of each class that the students get right, and how often the page's student follows its teacher."""
     student, rival = subject(run.results)
     columns = {m: found for m in (student, rival, "real") if m and (found := confusion_of(run, m))}
@@ -316,6 +316,6 @@ def _share_cell(share: float) -> Cell:
     return Cell("\u2013") if np.isnan(share) else Cell(f"{100 * share:.0f}", share)
 
 
-def class_name(run: Run, label: int) -> str:
+def class_name(run: RunResults, label: int) -> str:
     """Name of a class; its number where the run has no name for it."""
     return run.classes[label] if 0 <= label < len(run.classes) else f"class {label}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from prismkd import shards
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.report.names import method_class, method_label
 from prismkd.report.tables import class_name
 
@@ -57,7 +57,7 @@ class ClassGrid:
     strips: list[Strip]
 
 
-def image_grids(run: Run) -> list[ClassGrid]:
+def image_grids(run: RunResults) -> list[ClassGrid]:
     """Plain beside prism where the run has both, else the first method with images."""
     folders = {method: folder for method in run.folders if (folder := _image_folder(run, method))}
     shown = [method for method in ("plain", "prism") if method in folders] or list(folders)[:1]
@@ -85,7 +85,7 @@ def image_grids(run: Run) -> list[ClassGrid]:
     ]
 
 
-def _image_folder(run: Run, method: str) -> Path | None:
+def _image_folder(run: RunResults, method: str) -> Path | None:
     folders = (folder / "images" for folder in run.folders[method])
     return next((folder for folder in folders if folder.is_dir() and shards.committed_shards(folder)), None)
 
@@ -102,7 +102,7 @@ def _first_indices(folder: Path, num_classes: int) -> list[list[int]]:
 
 
 def thumbnails_of(
-    run: Run, folder: Path, wanted: set[int], max_side: int = MAX_SIDE
+    run: RunResults, folder: Path, wanted: set[int], max_side: int = MAX_SIDE
 ) -> dict[tuple[int, int], Thumbnail]:
     """Thumbnails of the wanted images by (image index, label)."""
     found: dict[tuple[int, int], Thumbnail] = {}
@@ -114,7 +114,7 @@ def thumbnails_of(
     return found
 
 
-def thumbnail(run: Run, sample: shards.Sample, max_side: int = MAX_SIDE) -> Thumbnail:
+def thumbnail(run: RunResults, sample: shards.Sample, max_side: int = MAX_SIDE) -> Thumbnail:
     """A stored image in small, with its prompt and what the teacher sees."""
     seen = sample.metadata.get("teacher_top1")
     rejected = isinstance(seen, int) and seen != sample.label

@@ -1,36 +1,76 @@
-"""From Python: the same run as on the command line, with a teacher, or a student, that is a module of yours.
+"""All stages from Python, also with a teacher, or a student, that is a module of the user's own.
 
-from prismkd.api import run
-from prismkd.config import Config
-from prismkd.teachers import Preprocessing
-
-run(Config(classes="names.txt"), "runs/mine", teacher=network.eval(), preprocessing=Preprocessing(3, (224, 224)),
-    student=lambda: MyNetwork(num_classes=10))
+result = prismkd.run(
+    prismkd.Config(classes="names.txt"), "runs/mine", teacher=network.eval(),
+    preprocessing=Preprocessing(3, (224, 224)), student=lambda: MyNetwork(num_classes=10),
+)
+result.top1["prism"]["id"], result.student("prism")
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from torch import nn
 
-from prismkd.runs import prompts as prompting, stages, drawing as synthesizing
+from prismkd.classes.lists import classes_of
+from prismkd.classifiers import Classifier, Preprocessing, as_teacher, load_classifier
 from prismkd.config import Config
 from prismkd.config.load import check_config
-from prismkd.records.directory import run_folder
 from prismkd.distillation.student import Factory
 from prismkd.errors import UserError
-from prismkd.classes.lists import classes_of
-from prismkd.runs.run import held, open_run, silent
-from prismkd.classifiers import Preprocessing, as_teacher
+from prismkd.progress import bars, silent
+from prismkd.records.directory import STUDENT, job_folder, read_json, run_folder
+from prismkd.runs.open import held, open_run
+from prismkd.runs.stages import STAGES
 
-STAGES = (prompting.prompts, synthesizing.synthesize, stages.distill_students, stages.evaluate, stages.report)
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run has: figures in memory, students and pages on the disk.
+
+    Attributes:
+        directory: the run's folder.
+        metrics: what ``metrics.json`` holds: ``results`` (rows of method, seed, domain, metric, value, n, ci95),
+            ``timings``, ``classes``, and where the figures come from.
+    """
+
+    directory: Path
+    metrics: dict[str, Any]
+    new_network: Factory | None = None
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.directory / "report.html"
+
+    @property
+    def top1(self) -> dict[str, dict[str, float]]:
+        """Accuracy in [0, 1] by method and domain, the mean over seeds."""
+        values: dict[str, dict[str, list[float]]] = {}
+        for row in self.metrics["results"]:
+            if row["metric"] == "top1":
+                values.setdefault(row["method"], {}).setdefault(row["domain"], []).append(row["value"])
+        return {method: {name: fmean(own) for name, own in domains.items()} for method, domains in values.items()}
+
+    def student(self, method: str = "prism", seed: int | None = None) -> Classifier:
+        """A trained student, of images (batch, channels, height, width) in [0, 1] to logits; default: the first seed's.
+
+        Raises:
+            UserError: the run has no such student.
+        """
+        seed = self.metrics["seeds"][0] if seed is None else seed
+        folder = job_folder(self.directory, seed, method) / STUDENT
+        return load_classifier(folder, self.new_network and self.new_network())
 
 
 def run(
     config: Config, out: Path | str, *, teacher: nn.Module | None = None, preprocessing: Preprocessing | None = None,
-    student: Factory | None = None,
-) -> Path:  # fmt: skip
+    student: Factory | None = None, progress: bool = False,
+) -> RunResult:  # fmt: skip
     """All stages: prompts, synthesize, distill, evaluate, report. The same call again resumes.
 
     Args:
@@ -43,9 +83,7 @@ def run(
             at each call; None: what ``config.distillation.architecture`` names. Its weights are in the run's folder
             (``seed-0/prism/student/model.safetensors``); commands that need the network itself, such as export, can't
             build it.
-
-    Returns:
-        The path of the report.
+        progress: show bars on stderr.
 
     Raises:
         UserError: as on the command line.
@@ -56,11 +94,11 @@ def run(
     if teacher is not None:
         _check_one_process(config)
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
-    opened = open_run(config, directory, "prismkd.runs.run", silent, teacher=given, student=student)
+    opened = open_run(config, directory, "prismkd.run", bars if progress else silent, teacher=given, student=student)
     with held(opened):
-        for stage in STAGES:
+        for stage in STAGES.values():
             stage(opened)
-    return directory / "report.html"
+    return RunResult(directory, read_json(directory / "metrics.json"), student)
 
 
 def _check_one_process(config: Config) -> None:

@@ -1,49 +1,37 @@
-"""The synthesize stage: every method's data set, drawn by whoever does the work, shard by shard."""
+"""The synthesize stage: every data set is drawn by whoever does the work, shard by shard."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from prismkd import __version__
-from prismkd.shards.card import write_card
 from prismkd.config import GUIDED_METHODS
-from prismkd.records.directory import LAST_METHOD, read_json, recorded_config, write_json
-from prismkd.errors import UserError
-from prismkd.synthesis.workers import Policy, Pool, Unit, check_rank, units_of_rank
-from prismkd.synthesis.workers.inline import InlineWorker
-from prismkd.synthesis.workers.process import ProcessWorker
-from prismkd.generators.load import fingerprint
+from prismkd.errors import UserError, warn
 from prismkd.generators import generator_folder
-from prismkd.guidance import Calibration
+from prismkd.generators.load import fingerprint
+from prismkd.progress import Progress
+from prismkd.records.directory import LAST_METHOD, read_json, write_json
 from prismkd.records.lock import locked
-from prismkd.prompts.plan import PROBE_SEED
-from prismkd.synthesis.calibrate import run_calibration
-from prismkd.runs.prompts import allocated_plan, load_plan, pilot_size
-from prismkd.prompts import plain_plan
-from prismkd.runs.run import Run, silent
+from prismkd.runs.dataset import DrawnImages
+from prismkd.runs.run import Run
+from prismkd.runs.workers import starters
 from prismkd.shards import (
     Encoding,
     Manifest,
-    Storage,
     claim,
-    clear,
-    give_up,
+    clear_failures,
+    discard_broken,
     inspect,
     is_begun,
     read_manifest,
+    record_failure,
     scan,
-    try_again,
 )
-from prismkd.synthesis.synthesizer import Synthesizer, run_shard
-from prismkd.errors import warn
+from prismkd.shards.card import write_card
+from prismkd.synthesis.workers import Policy, Pool, check_rank, units_of_rank
 
 POLL_SECONDS = 2.0
 
@@ -60,253 +48,173 @@ class Share:
 
 
 def synthesize(run: Run, share: Share = Share()) -> None:
-    """Draw every method's images."""
-    for seed, method in run.jobs:
-        if method != "real":
-            images = run.images(seed, method)
-            _synthesize_one(run, seed, method, images, _claimed(run, seed, method, images), share)
+    """Draw all images."""
+    for dataset in run.drawn:
+        _draw_missing(dataset, claim_dataset(dataset), share)
 
 
-def prepare(run: Run) -> None:
+def claim_datasets(run: Run) -> None:
     """Write every data set's manifest, so that the ranks of an array job find all decided."""
-    for seed, method in run.jobs:
-        if method not in ("real", LAST_METHOD):
-            _claimed(run, seed, method, run.images(seed, method))
+    for dataset in run.drawn:
+        if dataset.method != LAST_METHOD:  # its size follows from the seconds that the others take
+            claim_dataset(dataset)
 
 
 def repair(run: Run) -> None:
     """Read every byte of the data sets again, and draw again what is not as it should be."""
-    for seed, method in run.jobs:
-        images = run.images(seed, method)
-        if method != "real" and is_begun(images):
-            manifest = _claimed(run, seed, method, images)
-            with run.track(f"reading {method} (seed {seed})", manifest.num_images) as progress:
-                findings = inspect(images, progress)[0]
-            dropped = clear(images, findings)
-            if dropped:
-                warn(f"{dropped} shards of {images.url} are drawn again")
-            _synthesize_one(run, seed, method, images, manifest, Share())
+    for dataset in run.drawn:
+        if not is_begun(dataset.images):
+            continue
+        manifest = claim_dataset(dataset)
+        with run.track(f"reading {dataset.title}", manifest.num_images) as progress:
+            findings = inspect(dataset.images, progress)[0]
+        dropped = discard_broken(dataset.images, findings)
+        if dropped:
+            warn(f"{dropped} shards of {dataset.images.url} are drawn again")
+        _draw_missing(dataset, manifest, Share())
 
 
-def _synthesize_one(run: Run, seed: int, method: str, images: Storage, manifest: Manifest, share: Share) -> None:
-    found = scan(images, manifest.plan_hash)
-    for reason in found.damaged.values():
+def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> None:
+    """Draw this process's share of the shards that aren't there: first the pilot's, which decide about the rest."""
+    run, ledger = dataset.run, scan(dataset.images, manifest.plan_hash)
+    for reason in ledger.damaged.values():
         warn(f"{reason}; the shard is drawn again")
-    ranges, pilot = manifest.ranges, manifest.identity["pilot"]
-    todo = [shard for shard in range(len(ranges)) if shard not in found.records]
-    if not todo:
-        _finish(run, seed, method, images, manifest)
-        return
-    with run.track(f"images {method} (seed {seed})", manifest.num_images) as progress:
-        progress(found.num_images)
-        first = [shard for shard in todo if ranges[shard].start < pilot]
-        rest = [shard for shard in todo if ranges[shard].start >= pilot]
-        for part in (first, rest):
-            if part is rest and pilot:
-                _allocate(run, seed, method, images, manifest, set(found.failed))
-            mine = units_of_rank(part, share.rank, share.world)
-            if mine:
-                try_again(images, found.failed.keys() & set(mine))
-                _draw(run, seed, method, images, mine, progress)
-    _finish(run, seed, method, images, manifest)
+    missing, pilot = manifest.missing(ledger.records), manifest.identity["pilot"]
+    if missing:
+        in_pilot = [shard for shard in missing if manifest.ranges[shard].start < pilot]
+        behind = [shard for shard in missing if manifest.ranges[shard].start >= pilot]
+        with run.track(f"images {dataset.title}", manifest.num_images) as progress:
+            progress(ledger.num_images)
+            _draw_share(dataset, in_pilot, share, ledger.failed, progress)
+            if pilot:
+                _allocate(dataset, manifest, set(ledger.failed))
+            _draw_share(dataset, behind, share, ledger.failed, progress)
+    _finish(dataset, manifest)
 
 
-# --- what determines the images ----------------------------------------------------------------------------------
+# --- what determines the images --------------------------------------------------------------------------------------
 
 
-def _claimed(run: Run, seed: int, method: str, images: Storage) -> Manifest:
-    """The data set's manifest: written, found again, or extended where the run asks for more images now."""
+def claim_dataset(dataset: DrawnImages) -> Manifest:
+    """The data set's manifest: written, found again, or extended where the run asks for more images now.
+
+    Raises:
+        UserError: the folder holds images of another plan, teacher, generator or guidance.
+    """
+    run, config = dataset.run, dataset.run.config
     with locked(run.directory, "prepare", wait=True):
-        old = read_manifest(images)
-        count = _num_images(run, seed, method)
-        pilot = old.identity.get("pilot", 0) if old else pilot_size(run, method, count)
-        config = run.config
+        old, num_images = read_manifest(dataset.images), planned_images(dataset)
+        pilot = old.identity.get("pilot", 0) if old else dataset.pilot_size(num_images)
+        weights = fingerprint(generator_folder(config.generator))
         identity: dict[str, Any] = {
-            "prompts": load_plan(run, seed, method).hash(),
+            "prompts": dataset.plan.hash(),
             "teacher": run.teacher_digest,
-            "generator": asdict(config.generator) | {"weights": fingerprint(generator_folder(config.generator))},
+            "generator": asdict(config.generator) | {"weights": weights},
             "pilot": pilot,
         }
         for irrelevant in ("device", "offload", "compile"):
             del identity["generator"][irrelevant]
-        if method in GUIDED_METHODS:
-            identity |= {"guidance": asdict(config.guidance), "calibration": asdict(calibration(run))}
-        ends = (pilot, count) if 0 < pilot < count else (count,)
+        if dataset.method in GUIDED_METHODS:
+            identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
+        ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         names = tuple(item.name for item in run.classes)
-        return claim(images, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
+        return claim(dataset.images, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
 
 
-def _num_images(run: Run, seed: int, method: str) -> int:
-    """Images of a method; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
-    count = run.config.synthesis.images_per_class * len(run.classes)
-    if method != LAST_METHOD:
-        return count
-    path = run.folder(seed, method) / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
-    if not path.is_file() or read_json(path)["of"] != count:
-        plain, prism = (_summary(run, seed, name, count) for name in ("plain", "prism"))
+def planned_images(dataset: DrawnImages) -> int:
+    """Images of a data set; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
+    run = dataset.run
+    planned = run.config.synthesis.images_per_class * len(run.classes)
+    if dataset.method != LAST_METHOD:
+        return planned
+    path = dataset.folder / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
+    if not path.is_file() or read_json(path)["of"] != planned:
+        plain, prism = (_summary(dataset, name, planned) for name in ("plain", "prism"))
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
-        preparation = sum(read_json(path)["seconds"] for path in records if path.is_file())
+        preparation = sum(read_json(record)["seconds"] for record in records if record.is_file())
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
-        write_json(path, {"of": count, "num_images": max(count, bought)})
+        write_json(path, {"of": planned, "num_images": max(planned, bought)})
     return int(read_json(path)["num_images"])
 
 
-def _summary(run: Run, seed: int, method: str, num_images: int) -> dict[str, Any]:
-    """What a data set of so many planned images has cost. Raises UserError where it isn't drawn yet."""
-    path = run.folder(seed, method) / "synthesis.json"
+def _summary(dataset: DrawnImages, method: str, planned: int) -> dict[str, Any]:
+    """What another method's images of the same seed have cost. Raises UserError where they aren't drawn yet."""
+    path = dataset.run.dataset(dataset.seed, method).folder / "synthesis.json"
     summary = read_json(path) if path.is_file() else {}
-    if summary.get("planned") != num_images:
+    if summary.get("planned") != planned:
         raise UserError(
-            f"expected the {num_images} images of {method} (seed {seed}) before {LAST_METHOD}, which spends what they "
-            f"cost, got {summary.get('planned', 0)}; wait for the ranks that draw them, then give this command again"
+            f"expected the {planned} images of {method} (seed {dataset.seed}) before {dataset.method}, which spends "
+            f"what they cost, got {summary.get('planned', 0)}; wait for the ranks that draw them, then give this "
+            "command again"
         )
     return summary
 
 
-def calibration(run: Run) -> Calibration:
-    """The run's targets of guidance, measured once."""
-    path = run.directory / "calibration.json"
-    if not path.is_file():
-        start = time.monotonic()
-        plan = plain_plan(run.classes, PROBE_SEED, run.config.prompts.template)
-        synthesizer = Synthesizer(run.generator, run.teacher)
-        with run.track("calibration (unguided images)", run.config.guidance.num_calibration_images) as progress:
-            found, energies = run_calibration(plan, synthesizer, run.config.guidance, progress)
-        write_json(path, {**asdict(found), "num_images": len(energies), "energies": energies,
-                          "seconds": time.monotonic() - start})  # fmt: skip
-    data = read_json(path)
-    return Calibration(*(data[field.name] for field in fields(Calibration)))
+def _allocate(dataset: DrawnImages, manifest: Manifest, given_up_before: set[int]) -> None:
+    """Once the pilot is there, by whichever rank, let its coverage decide about the rest.
 
-
-def _allocate(run: Run, seed: int, method: str, images: Storage, manifest: Manifest, old: set[int]) -> None:
-    """Once the pilot is there, by whichever rank, let its coverage decide on the rest.
-
-    ``old`` are shards that an earlier command gave up, and which other ranks may be trying again.
+    ``given_up_before`` are shards that an earlier command gave up, and which other ranks may be trying again.
     """
-    pilot = manifest.identity["pilot"]
-    wanted = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
-    heard, known = time.monotonic(), -1
-    while missing := wanted - (found := scan(images)).records.keys():
-        old &= found.failed.keys()
-        if known != len(missing):
-            heard, known = time.monotonic(), len(missing)
+    pilot, timeout = manifest.identity["pilot"], dataset.run.config.synthesis.timeout
+    shards = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
+    last_change, num_missing = time.monotonic(), -1
+    while missing := shards - (ledger := scan(dataset.images)).records.keys():
+        given_up_before &= ledger.failed.keys()
+        if num_missing != len(missing):
+            last_change, num_missing = time.monotonic(), len(missing)
             warn(f"waiting for {len(missing)} shards of the pilot that other ranks draw")
-        if time.monotonic() - heard > run.config.synthesis.timeout or missing & (found.failed.keys() - old):
+        if time.monotonic() - last_change > timeout or missing & (ledger.failed.keys() - given_up_before):
             raise UserError(
-                f"expected the pilot's shards of the other ranks in {images.url}, got none for "
-                f"{run.config.synthesis.timeout:.0f} s ({len(missing)} missing, {len(found.failed)} given up); start "
-                "those ranks, then give the same command again"
+                f"expected the pilot's shards of the other ranks in {dataset.images.url}, got none for "
+                f"{timeout:.0f} s ({len(missing)} missing, {len(ledger.failed)} given up); start those ranks, then "
+                "give the same command again"
             )
         time.sleep(POLL_SECONDS)
-    with locked(run.directory, "prepare", wait=True):
-        allocated_plan(run, seed, method, load_plan(run, seed, method), pilot)
+    dataset.allocate(pilot, shards)
 
 
-# --- drawing -----------------------------------------------------------------------------------------------------
+# --- drawing ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class OpenShards:
-    """Opens a run's models in a worker process, and gives what draws a shard there; plain data, to be sent."""
-
-    directory: Path
-    seed: int
-    method: str
-    num_threads: int
-    trust: bool
-
-    def __call__(self, device: str) -> Unit:
-        """Load the models onto ``device``."""
-        if self.num_threads:
-            torch.set_num_threads(self.num_threads)
-        config = recorded_config(self.directory)
-        config = replace(config, trust=self.trust, generator=replace(config.generator, device=device))
-        return draws_shards(Run(config, self.directory, silent), self.seed, self.method)
-
-
-def draws_shards(run: Run, seed: int, method: str) -> Unit:
-    """What draws a shard of a data set by its number."""
-    images = run.images(seed, method)
-    manifest, plan = read_manifest(images), load_plan(run, seed, method)
-    assert manifest is not None
-    if (run.folder(seed, method) / "allocation.json").is_file():
-        plan = allocated_plan(run, seed, method, plan, manifest.identity["pilot"])
-    guided = method in GUIDED_METHODS
-    guidance, targets = (run.config.guidance, calibration(run)) if guided else (None, None)
-    synthesizer = Synthesizer(run.generator, run.teacher, guidance, targets)
-    ranges, plan_hash = manifest.ranges, manifest.plan_hash
-
-    def draw(shard: int, progress: Any) -> None:
-        run_shard(images, shard, plan, ranges[shard], synthesizer, plan_hash, progress, manifest.encoding)
-
-    return draw
-
-
-def _draw(run: Run, seed: int, method: str, images: Storage, shards: Sequence[int], progress: Any) -> None:
-    """Draw shards with the run's executor; those that are given up are recorded."""
-    config = run.config.synthesis
+def _draw_share(
+    dataset: DrawnImages, shards: Sequence[int], share: Share, failed: dict[int, str], progress: Progress
+) -> None:
+    """Draw this rank's part of ``shards`` with the run's executor; those that are given up are recorded."""
+    shards = units_of_rank(shards, share.rank, share.world)
+    if not shards:
+        return
+    config, images = dataset.run.config.synthesis, dataset.images
+    clear_failures(images, failed.keys() & set(shards))
+    workers, pause = starters(dataset, progress)
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
-    workers = _workers(run, seed, method, progress)
-    inline = config.executor == "local" and len(workers) == 1 and not config.num_workers
-    failed = Pool(workers, policy, warn, pause=0.0 if inline else 0.02).run(shards, progress)
-    for shard, reason in failed.items():
-        give_up(images, shard, reason)
-    if failed:
-        shard, reason = next(iter(failed.items()))
+    given_up = Pool(workers, policy, warn, pause=pause).run(shards, progress)
+    for shard, reason in given_up.items():
+        record_failure(images, shard, reason)
+    if given_up:
+        shard, reason = next(iter(given_up.items()))
         raise UserError(
-            f"expected every shard of {images.url} to be drawn, got {len(failed)} of {len(shards)} given up (shard "
+            f"expected every shard of {images.url} to be drawn, got {len(given_up)} of {len(shards)} given up (shard "
             f"{shard}: {reason}); give the same command again to try them once more; what is committed stays"
         )
 
 
-def _workers(run: Run, seed: int, method: str, progress: Any) -> list[Any]:
-    """Starters of the workers that the configuration asks for."""
-    config = run.config
-    devices, number = device_names(config.generator.device), config.synthesis.num_workers
-    if config.synthesis.executor == "local" and not number and len(devices) == 1:
-        return [lambda: InlineWorker(draws_shards(run, seed, method), progress)]
-    if run.images(seed, method).is_passing:
-        raise UserError(
-            f"expected synthesis.storage that worker processes share, got {config.synthesis.storage}, this process's "
-            "memory; name a folder or s3://bucket/folder, or draw with num_workers 0, executor local and one device"
-        )
-    if config.synthesis.executor == "ray":
-        from prismkd.synthesis.workers.ray import ray_starters
-
-        opened = OpenShards(run.directory.absolute(), seed, method, config.num_threads, run.config.trust)
-        return ray_starters(opened, number, config.synthesis.ray_address)
-    number = number or len(devices)
-    threads = config.num_threads or max(1, (os.cpu_count() or 1) // number)
-    opened = OpenShards(run.directory.absolute(), seed, method, threads, run.config.trust)
-    return [partial(ProcessWorker, opened, devices[place % len(devices)]) for place in range(number)]
-
-
-def device_names(name: str) -> list[str]:
-    """Every accelerator of this machine where the device is ``auto`` and there are several, else the one."""
-    if name == "auto" and torch.cuda.device_count() > 1:
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return [name]
-
-
-def _finish(run: Run, seed: int, method: str, images: Storage, manifest: Manifest) -> None:
+def _finish(dataset: DrawnImages, manifest: Manifest) -> None:
     """Where all shards are there, whoever drew them: the summary, and what other tools want to know of the data set."""
-    found = scan(images, manifest.plan_hash)
-    left = len(manifest.missing(found.records))
-    if left:
-        warn(f"{left} of {len(manifest.ranges)} shards of {images.url} are left to other ranks")
+    ledger = scan(dataset.images, manifest.plan_hash)
+    num_missing = len(manifest.missing(ledger.records))
+    if num_missing:
+        warn(f"{num_missing} of {len(manifest.ranges)} shards of {dataset.images.url} are left to other ranks")
         return
-    folder = run.folder(seed, method)
-    seconds = sum(record.seconds for record in found.records.values())
-    if (folder / "allocation.json").is_file():
-        seconds += read_json(folder / "allocation.json").get("seconds", 0.0)
-    count = found.num_images
-    summary = {"num_images": count, "planned": manifest.num_images, "seconds": seconds,
-               "images_per_second": count / max(seconds, 1e-9),
-               "bytes": sum(record.bytes for record in found.records.values()), "complete": True,
+    seconds = sum(record.seconds for record in ledger.records.values())
+    if dataset.allocation_file.is_file():
+        seconds += read_json(dataset.allocation_file).get("seconds", 0.0)
+    summary = {"num_images": ledger.num_images, "planned": manifest.num_images, "seconds": seconds,
+               "images_per_second": ledger.num_images / max(seconds, 1e-9),
+               "bytes": sum(record.bytes for record in ledger.records.values()), "complete": True,
                "version": __version__}  # fmt: skip
-    path = folder / "synthesis.json"
-    with locked(run.directory, "prepare", wait=True):  # ranks may finish together
+    path = dataset.folder / "synthesis.json"
+    with locked(dataset.run.directory, "prepare", wait=True):  # ranks may finish together
         if not path.is_file() or read_json(path) != summary:
             write_json(path, summary)
-        write_card(images, manifest, found, f"{method} (seed {seed})")
+        write_card(dataset.images, manifest, ledger, dataset.title)

@@ -1,311 +1,152 @@
-"""The run directory: its configuration, the inputs that it loads when first needed, and its JSON files."""
+"""A run: a session with a folder, in which every decision, image and student is written once and found again."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+import numpy as np
+from PIL import Image
 
-from prismkd import __version__
-from prismkd.assets import asset
-from prismkd.config import Config
-from prismkd.config.load import config_from_dict
-from prismkd.classes.matching import ClassLabels
-from prismkd.data import LabelledImages, load_domains, load_labelled_images
-from prismkd.records.directory import (
-    LAST_METHOD,
-    images_of,
-    is_run,
-    job_folder,
-    jobs_of,
-    read_json,
-    read_record,
-    recorded_config,
-    write_json,
-)
-from prismkd.shards.storage import is_used, remove_leftovers
-from prismkd.distillation import new_student
-from prismkd.distillation.student import Factory, initial_weights, name_of_module
-from prismkd.errors import UserError
-from prismkd.generators import TextToImage, generator_folder, load_generator, pinned, resolve_device
-from prismkd.records.lock import locked
-from prismkd.classes import ClassName
-from prismkd.classes.matching import names_of
-from prismkd.prompts.dpe import check_styles, with_defaults
-from prismkd.classes.lists import classes_of
-from prismkd.shards import Storage, differences
-from prismkd.synthesis.synthesizer import check_channels
-from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
+from prismkd.errors import warn
+from prismkd.guidance import Calibration
+from prismkd.prompts import Prompt
+from prismkd.prompts.dpe import contents_from_rows
+from prismkd.prompts.language_model import ask_about
+from prismkd.prompts.plan import PROBE_SEED
+from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
+from prismkd.prompts.suggestions import SenseSuggestion
+from prismkd.records.directory import jobs_of, read_json, write_json
+from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
+from prismkd.runs.session import Session
+from prismkd.shards import Sample, is_committed, read_samples, write_shard
+from prismkd.synthesis.synthesizer import Synthesizer
 
-Track = Callable[[str, int], Any]  # (description, total) -> context manager that yields a Progress
-NO_MATTER = {  # settings that no result depends on
-    "num_threads",
-    "trust",
-    *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
-    *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
-    *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
-}
-GROWS = "synthesis.images_per_class"  # may be raised: the images that are there stay
+PROBE_SIDE = 96  # pixels; probes are kept small, to be looked at
+NUM_WARNED = 5  # classes that a warning names
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run directory with its configuration; models are loaded when a stage first needs them.
+class Run(Session):
+    """A session whose decisions and results are in ``directory``. ``open_run`` (``runs/open.py``) makes one."""
 
-    Attributes:
-        new_network: makes the students' networks; None: ``distillation.architecture`` names them.
-    """
-
-    config: Config
-    directory: Path
-    track: Track
-    new_network: Factory | None = None
-
-    @cached_property
-    def classes(self) -> list[ClassName]:
-        """The class list."""
-        return classes_of(self.config)
-
-    @cached_property
-    def teacher(self) -> Classifier:
-        """The teacher, checked against the class list."""
-        return load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
-
-    @cached_property
-    def teacher_digest(self) -> str:
-        """Which teacher this is; taken once, since all its weights are read."""
-        return weights_digest(self.teacher)
-
-    def new_student(self, in_channels: int, seed: int) -> nn.Module:
-        """A student to train."""
-        return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
-
-    def load_student(self, folder: Path) -> Classifier:
-        """A trained one."""
-        return load_classifier(folder, self.new_network and self.new_network())
-
-    @cached_property
-    def generator(self) -> TextToImage:
-        """The text-to-image model, whose images the teacher can take."""
-        generator = load_generator(self.config.generator)
-        check_channels(self.teacher, generator)
-        return generator
-
-    @cached_property
-    def judge(self) -> Classifier | None:
-        """The network whose features the image metrics are computed in."""
-        source = self.config.evaluation.judge
-        return load_judge(source, len(self.classes)) if source else None
-
-    @cached_property
-    def test(self) -> LabelledImages:
-        """The labelled test images of every domain."""
-        config = self.config.evaluation
-        source = asset("test.parquet") if config.source == "pictograms" else config.source
-        return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
-
-    @cached_property
-    def real(self) -> LabelledImages | None:
-        """The teacher's real training images, for the reference rows only."""
-        return self._labelled(self.config.evaluation.real)
-
-    @cached_property
-    def real_training(self) -> LabelledImages | None:
-        """Real images that students learn from: of the method ``real``, and of a mixture."""
-        source = self.config.distillation.real
-        return self._labelled(source) if source else self.real
-
-    def _labelled(self, source: str) -> LabelledImages | None:
-        if not source:
-            return None
-        path = asset("real.parquet") if source == "pictograms" else source
-        return load_labelled_images(path, self._labels, *self._test_size)
+    directory: Path = field(kw_only=True)
 
     @property
-    def _labels(self) -> ClassLabels:
-        """The classes by all that test sets may call them."""
-        return ClassLabels(names_of(self.classes))
+    def datasets(self) -> list[Dataset]:
+        """Every method of every seed in the order of work: ``more`` last, since it spends what PRISM's images cost."""
+        return [self.dataset(seed, method) for seed, method in jobs_of(self.config)]
 
     @property
-    def _test_size(self) -> tuple[int, int | None]:
-        """The wanted size of real images, and the size where none is wanted but they differ."""
-        return self.config.evaluation.image_size, self.teacher.input_size
+    def drawn(self) -> list[DrawnImages]:
+        """Those whose images are drawn: all but the method ``real``."""
+        return [dataset for dataset in self.datasets if isinstance(dataset, DrawnImages)]
 
-    @property
-    def jobs(self) -> list[tuple[int, str]]:
-        """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
-        return jobs_of(self.config)
+    def dataset(self, seed: int, method: str) -> Dataset:
+        """One method of one seed."""
+        return RealImages(self, seed, method) if method == "real" else DrawnImages(self, seed, method)
 
-    def folder(self, seed: int, method: str) -> Path:
-        """Where one method of one seed lives."""
-        return job_folder(self.directory, seed, method)
+    # --- what is decided once and recorded ---------------------------------------------------------------------------
 
-    def images(self, seed: int, method: str) -> Storage:
-        """Where its images are."""
-        return images_of(self.config, self.directory, seed, method)
+    @cached_property
+    def senses(self) -> list[Sense]:
+        """What each class means, from ``senses.json`` or decided now."""
+        path = self.directory / "senses.json"
+        if path.is_file():
+            return senses_from_rows(read_json(path)["senses"], path)
+        start = time.monotonic()
+        senses = self.choose_senses()
+        write_json(path, {"seconds": time.monotonic() - start, "images": self._num_probes["senses"],
+                          "senses": senses_to_rows(senses)})  # fmt: skip
+        return senses
 
+    @cached_property
+    def contents(self) -> list[list[str]]:
+        """What may be drawn of each class, from ``contents.json`` or decided now."""
+        path = self.directory / "contents.json"
+        if path.is_file():
+            return contents_from_rows(read_json(path)["contents"], len(self.senses), path)
+        start = time.monotonic()
+        contents, dropped = self.choose_contents()
+        write_json(path, {"seconds": time.monotonic() - start, "images": self._num_probes["contents"],
+                          "contents": contents, "dropped": [asdict(row) for row in dropped]})  # fmt: skip
+        return contents
 
-def open_run(
-    config: Config,
-    directory: Path,
-    command: str,
-    track: Track,
-    *,
-    claim: bool = True,
-    teacher: Classifier | None = None,
-    student: Factory | None = None,
-) -> Run:
-    """Check everything that can be checked cheaply, then claim ``directory`` or continue in it.
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What unguided samples look like to the teacher, from ``calibration.json`` or measured now."""
+        path = self.directory / "calibration.json"
+        if not path.is_file():
+            start = time.monotonic()
+            calibration, energies = self.measure_calibration(self.config.guidance)
+            write_json(path, {**asdict(calibration), "num_images": len(energies), "energies": energies,
+                              "seconds": time.monotonic() - start})  # fmt: skip
+        data = read_json(path)
+        return Calibration(*(data[field.name] for field in fields(Calibration)))
 
-    With ``claim`` off nothing is written, and ``directory`` is only a name. A ``teacher`` takes the place of the one
-    that ``config`` names, and what ``student`` makes that of its architecture.
+    def candidates(self) -> list[Sense]:
+        """Every class's wordings; kept before any is judged, since a language model may answer otherwise next time."""
+        path = self.directory / "candidates.json"
+        if not path.is_file():
+            candidates = unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+            write_json(path, {"senses": senses_to_rows(candidates)})
+        return senses_from_rows(read_json(path)["senses"], path)
 
-    Raises:
-        UserError: bad input, or the directory belongs to a run with another configuration.
-    """
-    record = directory / "run.json"
-    config = _with_pinned_generator(config, directory)
-    config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
-    config = _with_absolute_storage(config)
-    if teacher is not None:
-        config = replace(config, teacher=f"module {weights_digest(teacher)}")
-    if student is not None:
-        config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
-    run = Run(config, directory, track, student)
-    if teacher is not None:
-        run.__dict__["teacher"] = teacher  # where cached_property looks
-    _check_methods(config)
-    _check_inputs(run)
-    resolved = json.loads(json.dumps(asdict(config)))
-    classes = json.loads(json.dumps([asdict(item) for item in run.classes]))
-    if not claim:
-        return run
-    if is_run(directory):
-        started_with = read_record(directory)
-        old = config_from_dict(started_with["config"])
-        found = differences(json.loads(json.dumps(asdict(old))), resolved)
-        differing = [name for name in found if name not in NO_MATTER]
-        if started_with["classes"] != classes:
-            differing.append(f"content of the class list {config.classes}")
-        if GROWS in differing and old.synthesis.images_per_class < config.synthesis.images_per_class:
-            differing.remove(GROWS)
-        if differing:
-            raise UserError(
-                f"expected the configuration that {directory} was started with, got another {', '.join(differing)}; "
-                "choose another --out or delete the folder"
+    def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
+        """The teacher's choice, with a warning about the classes that it recognizes in no wording."""
+        judged = super().judged(senses, seed)
+        lost = [sense.class_name for sense in judged if sense.lost]
+        if lost:
+            warn(
+                f"the teacher takes no probe image for {', '.join(lost[:NUM_WARNED])}"
+                + (f" and {len(lost) - NUM_WARNED} more" if len(lost) > NUM_WARNED else "")
+                + "; a definition or a synset in the class list may help (start a new --out then)"
             )
-        return run
-    if is_used(directory):
-        raise UserError(
-            f"expected a new folder or one of prismkd, got {directory} with other files; choose another --out"
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(
-        record,
-        {
-            "schema": 1,
-            "command": command,
-            "config": resolved,
-            "started": started,
-            "version": __version__,
-            "classes": classes,
-        },
-    )
-    return run
+        return judged
+
+    def suggestions(self) -> Mapping[str, Sequence[SenseSuggestion]]:
+        """A language model's senses, where one is named; its answers are kept, and classes without one get none."""
+        config, names = self.config.prompts.language_model, [item.name for item in self.classes]
+        if not config.url:
+            return {}
+        with self.track("language model", len(names)) as progress:
+            answers = ask_about(names, config, self.directory / "language-model", progress)
+        problems = {name: answer.problem for name, answer in answers.items() if answer.problem}
+        for name, problem in list(problems.items())[:3]:
+            warn(f"the language model gave nothing for {name!r}: {problem}; the built-in contents serve")
+        if len(problems) > 3:
+            warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
+        return {name: answer.senses for name, answer in answers.items()}
+
+    def draw_probes(self, name: str, prompts: list[Prompt]) -> Iterable[Sample]:
+        """Probe images, kept small and in shards, so that they can be looked at and a crash loses few of them."""
+        self._num_probes[name] += len(prompts)
+        folder, size = self.directory / "probes" / name, self.config.synthesis.shard_size
+        identity = [[prompt.text for prompt in prompts], asdict(self.config.generator), self.config.teacher]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        synthesizer = Synthesizer(self.generator, self.teacher)
+        with self.track(f"{name} (teacher as judge)", len(prompts)) as progress:
+            for shard, start in enumerate(range(0, len(prompts), size)):
+                batch = prompts[start : start + size]
+                if is_committed(folder, shard, digest):
+                    progress(len(batch))
+                else:
+                    write_shard(folder, shard, map(_shrunk, synthesizer.samples(batch, progress)), digest)
+        return read_samples(folder)
+
+    @cached_property
+    def _num_probes(self) -> defaultdict[str, int]:
+        """Images asked for by this process, by what they were to decide."""
+        return defaultdict(int)
 
 
-@contextmanager
-def held(run: Run, lock: str = "run") -> Iterator[None]:
-    """Hold the run, or as one rank of an array job a part of it, while the block works on it.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    with locked(run.directory, lock):
-        _record_growth(run)
-        if lock == "run":
-            remove_leftovers(run.directory)
-        yield
-
-
-def silent(description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """A ``Track`` that shows nothing."""
-    return nullcontext(lambda count: None)
-
-
-def _record_growth(run: Run) -> None:
-    """Note in ``run.json`` that a run gets more images than it was started with."""
-    path = run.directory / "run.json"
-    record = read_json(path)
-    wanted = run.config.synthesis.images_per_class
-    if record["config"]["synthesis"]["images_per_class"] != wanted:
-        record["config"]["synthesis"]["images_per_class"] = wanted
-        write_json(path, record)
-
-
-def _with_pinned_generator(config: Config, directory: Path) -> Config:
-    """The commit of a hub model: the run's own where it has one, else what the name stands for now."""
-    if is_run(directory) and not config.generator.revision:
-        recorded = recorded_config(directory).generator
-        if recorded.source == config.generator.source:
-            return replace(config, generator=replace(config.generator, revision=recorded.revision))
-    return replace(config, generator=pinned(config.generator))
-
-
-def _with_absolute_storage(config: Config) -> Config:
-    """A folder for the images means the same one to all workers, wherever they run."""
-    storage = config.synthesis.storage
-    if not storage or "://" in storage:
-        return config
-    return replace(config, synthesis=replace(config.synthesis, storage=str(Path(storage).absolute())))
-
-
-def _check_methods(config: Config) -> None:
-    methods = config.methods
-    if (
-        not methods
-        or not config.seeds
-        or len(set(methods)) < len(methods)
-        or len(set(config.seeds)) < len(config.seeds)
-    ):
-        raise UserError(f"expected methods and seeds, each once, got {list(methods)} and {list(config.seeds)}")
-    if LAST_METHOD in methods and not {"plain", "prism"} <= set(methods):
-        raise UserError("expected plain and prism beside more, whose budget is PRISM's seconds; add them to methods")
-    if "real" in methods and not (config.evaluation.real or config.distillation.real):
-        raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
-
-
-def _check_inputs(run: Run) -> None:
-    """Load what loads fast, so that a wrong path fails before anything is written."""
-    _ = run.teacher, run.judge, run.real, run.real_training
-    generator_folder(run.config.generator)
-    resolve_device(run.config.generator.device)
-    if run.new_network is None:
-        new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
-    if run.config.distillation.initial:
-        initial_weights(run.config.distillation.initial)
-    _check_diversity(run.config, len(run.classes))
-    check_styles(run.classes, run.config.prompts)
-    if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
-        raise UserError(
-            "expected evaluation.source, test images of your classes, got none; name a folder of class folders, "
-            "webdataset shards or Parquet files"
-        )
-    _ = run.test
-
-
-def _check_diversity(config: Config, num_classes: int) -> None:
-    """The repulsion needs two images of a class in a batch; batches are filled within a shard."""
-    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
-        raise UserError(
-            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
-            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
-        )
+def _shrunk(sample: Sample) -> Sample:
+    picture = Image.fromarray(sample.image)
+    picture.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
+    return replace(sample, image=np.asarray(picture))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,21 +14,11 @@ from prismkd.errors import UserError
 from prismkd.guidance import Calibration, calibrate
 from prismkd.guidance.energy import free_energy
 from prismkd.guidance.teacher_energy import TeacherEnergy
+from prismkd.progress import Progress
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.synthesis.synthesizer import Progress, Synthesizer
+from prismkd.synthesis.synthesizer import Synthesizer
 
 NUM_GRADIENT_PROBES = 48
-
-
-def draw_unguided(prompts: list[Prompt], synthesizer: Synthesizer, progress: Progress) -> list[Tensor]:
-    """Images of ``prompts``, one tensor per batch, drawn without guidance."""
-    plain = Synthesizer(synthesizer.generator, synthesizer.teacher)
-    size = plain.generator.config.batch_size
-    batches = []
-    for start in range(0, len(prompts), size):
-        batches.append(plain.draw(prompts[start : start + size])[0])
-        progress(len(batches[-1]))
-    return batches
 
 
 @torch.no_grad()
@@ -48,7 +39,7 @@ def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float
 
 
 def run_calibration(
-    plan: PromptPlan, synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
+    plan: PromptPlan | Sequence[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
 ) -> tuple[Calibration, list[float]]:
     """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets.
 
@@ -60,7 +51,8 @@ def run_calibration(
     """
     teacher = synthesizer.teacher
     prompts = [plan[index] for index in range(config.num_calibration_images)]
-    batches = draw_unguided(prompts, synthesizer, progress)
+    unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
+    batches = [batch.images for batch in unguided.batches(prompts, progress)]
     threshold = _react_threshold(teacher, batches, config.react_quantile)
     view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
     logits = _logits(view, batches, torch.tensor([prompt.label for prompt in prompts]))
@@ -85,10 +77,8 @@ def _probe_gradients(
     weakest = replace(config, strength=1e-9)
     probe = Synthesizer(synthesizer.generator, synthesizer.teacher, weakest, calibration)
     gradients, latents = [torch.empty(0)], [torch.empty(0)]
-    size = synthesizer.generator.config.batch_size
-    for start in range(0, min(NUM_GRADIENT_PROBES, len(prompts)), size):
-        edit = probe.draw(prompts[start : start + size])[1]
-        assert edit is not None
-        gradients += [sizes.cpu() for sizes in edit.gradient_sizes]
-        latents += [sizes.cpu() for sizes in edit.latent_sizes]
+    for batch in probe.batches(prompts[:NUM_GRADIENT_PROBES]):
+        assert batch.guidance is not None
+        gradients += [sizes.cpu() for sizes in batch.guidance.gradient_sizes]
+        latents += [sizes.cpu() for sizes in batch.guidance.latent_sizes]
     return torch.cat(gradients), torch.cat(latents)

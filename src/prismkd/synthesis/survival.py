@@ -18,14 +18,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
 from prismkd.guidance.energy import conditional_energy, free_energy
+from prismkd.progress import Progress
 from prismkd.prompts import PromptPlan
-from prismkd.synthesis.synthesizer import Progress, Synthesizer
+from prismkd.synthesis.synthesizer import Synthesizer
 
 VARIANTS = ("unguided", "guided", "ascending")
 
@@ -73,8 +73,7 @@ def survival_test(
     rows = []
     for variant in VARIANTS:
         config = {"unguided": None, "guided": guidance, "ascending": replace(guidance, ascend=True)}[variant]
-        images = replace(synthesizer, guidance=config).draw_all(prompts)
-        progress(num_images)
+        images = replace(synthesizer, guidance=config).draw_all(prompts, progress)
         for treatment, treat in treatments(synthesizer.generator).items():
             treated = treat(images)
             for viewer, network in viewers.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -19,11 +19,12 @@ from prismkd.errors import UserError, warn
 from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.guidance.energy import free_energy
+from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.prompts.plan import image_seed
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 
-Progress = Callable[[int], None]  # called with the number of images just finished
+Drawing = TypeVar("Drawing")  # what one batch becomes
 MAX_TRIES = 3  # draws of an image before it is given up
 PATIENCE = 3  # images of a failed batch that fail alone before the whole shard counts as failed
 LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
@@ -55,34 +56,44 @@ class Drawn:
         return not (self.images[place].isfinite().all() and self.logits[place].isfinite().all())
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Prompts, their images (batch, channels, height, width) in [0, 1], and the guidance that acted on them."""
+
+    prompts: list[Prompt]
+    images: Tensor
+    guidance: EnergyGuidance | None
+
+
 @dataclass
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
-    Attributes:
-        batch_size: images drawn together; halved, and kept so, where memory runs out.
+    How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
+    one drawing has found out, all later ones of the same generator know.
     """
 
     generator: TextToImage
     teacher: Classifier
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
-    batch_size: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.batch_size = self.generator.config.batch_size
+    @property
+    def batch_size(self) -> int:
+        """Images that are drawn together."""
+        return self.generator.batch_size
 
     @cached_property
-    def viewer(self) -> Classifier:
-        """The teacher on the generator's device."""
+    def teacher_on_device(self) -> Classifier:
+        """The teacher where the generator computes, for looking at images; on an accelerator a copy of its own."""
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
     @cached_property
-    def guide(self) -> Classifier:
-        """The teacher as guidance differentiates it."""
+    def differentiated_teacher(self) -> Classifier:
+        """The teacher as guidance differentiates it: its outputs are the same, its gradients may be smoother."""
         smooth = self.guidance is not None and self.guidance.smooth_backward
-        return smooth_backward(self.viewer) if smooth else self.viewer
+        return smooth_backward(self.teacher_on_device) if smooth else self.teacher_on_device
 
     def labels_of(self, prompts: list[Prompt]) -> Tensor:
         """The prompts' classes (batch,), on the generator's device."""
@@ -93,26 +104,33 @@ class Synthesizer:
         edit = None
         if self.guidance is not None and self.calibration is not None:
             decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            edit = EnergyGuidance(self.guide, decode, self.labels_of(prompts), self.calibration, self.guidance)
+            labels = self.labels_of(prompts)
+            edit = EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
-    def draw_all(self, prompts: list[Prompt]) -> Tensor:
-        """Images (n, channels, height, width) in [0, 1] of any number of prompts, drawn in batches."""
-        size = self.generator.config.batch_size
-        return torch.cat([self.draw(prompts[start : start + size])[0] for start in range(0, len(prompts), size)])
+    def batches(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Iterator[Batch]:
+        """Draw any number of prompts, batch by batch and in their order; a batch that memory can't hold is halved.
 
-    def samples(self, prompts: list[Prompt], progress: Progress) -> Iterator[Sample]:
+        Images are as the generator gives them, not yet rounded to 8 bits.
+        """
+        for batch, outcome in self._attempts(prompts, self.draw):
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield Batch(batch, *outcome)
+            progress(len(batch))
+
+    def draw_all(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Tensor:
+        """Images (n, channels, height, width) in [0, 1] of any number of prompts."""
+        return torch.cat([batch.images for batch in self.batches(prompts, progress)])
+
+    def samples(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Iterator[Sample]:
         """Draw prompts in batches and describe each image; one that stays broken is given up with a warning."""
         if self.guidance is not None and self.guidance.diversity_weight > 0:
             prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
-        start, warned = 0, False
-        while start < len(prompts):
-            batch = prompts[start : start + self.batch_size]
-            drawn, problem = self._attempt(batch)
-            if drawn is None and isinstance(problem, _OutOfMemoryError):
-                self._halve(len(batch))
-                continue
+        warned = False
+        for batch, outcome in self._attempts(prompts, self._draw_quantized):
+            drawn, problem = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
             warned = warned or _warn_if_out_of_range(drawn.guidance if drawn else None)
             recovered = False
             for place, prompt in enumerate(batch):
@@ -125,23 +143,39 @@ class Synthesizer:
                 if problem is not None and not recovered and place + 1 == min(len(batch), PATIENCE):
                     raise problem  # it is not about one image
             progress(len(batch))
-            start += len(batch)
 
-    def _attempt(self, prompts: list[Prompt]) -> tuple[Drawn | None, Exception | None]:
+    def _attempts(
+        self, prompts: Sequence[Prompt], draw: Callable[[list[Prompt]], Drawing]
+    ) -> Iterator[tuple[list[Prompt], Drawing | Exception]]:
+        """The one path of every drawing: each batch with what ``draw`` made of it, or the error that stopped it.
+
+        Where memory runs out the batch is halved and drawn again; the smaller size is kept for all that follows.
+        """
+        start = 0
+        while start < len(prompts):
+            batch = list(prompts[start : start + self.batch_size])
+            outcome = self._attempt(batch, draw)
+            if isinstance(outcome, _OutOfMemoryError):
+                self._halve(len(batch))
+            else:
+                yield batch, outcome
+                start += len(batch)
+
+    def _attempt(self, prompts: list[Prompt], draw: Callable[[list[Prompt]], Drawing]) -> Drawing | Exception:
         """One batch, or the error that stopped it; memory is given back before anything is tried again."""
         problem: Exception
         try:
-            return self._draw_quantized(prompts), None
+            return draw(prompts)
         except UserError:
             raise
         except Exception as error:  # a model's own errors have no common type
             problem = error.with_traceback(None)  # whose frames hold the tensors of the failed batch
         if not (isinstance(problem, MemoryError) or should_reduce_batch_size(problem)):
-            return None, problem
+            return problem
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return None, _OutOfMemoryError(str(problem))
+        return _OutOfMemoryError(str(problem))
 
     def _halve(self, tried: int) -> None:
         if tried == 1:
@@ -149,15 +183,15 @@ class Synthesizer:
                 "expected memory for one image at a time, got none; lower generator.image_size, use generator.dtype "
                 "bfloat16, or set generator.offload"
             )
-        self.batch_size = tried // 2
-        warn(f"memory ran out with {tried} images together; going on with {self.batch_size}")
+        self.generator.batch_size = tried // 2
+        warn(f"memory ran out with {tried} images together; going on with {self.generator.batch_size}")
 
     def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
         """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
         images, edit = self.draw(prompts)
         images = quantized(images)
         with torch.no_grad():
-            logits = self.viewer(images.to(self.generator.device), self.labels_of(prompts))
+            logits = self.teacher_on_device(images.to(self.generator.device), self.labels_of(prompts))
         return Drawn(images, logits.cpu(), edit)
 
     def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
@@ -165,11 +199,12 @@ class Synthesizer:
         reason = "not finite each time"
         for tries in range(1 if problem else 2, MAX_TRIES + 1):
             again = replace(prompt, seed=image_seed(prompt.seed, tries)) if tries > 1 else prompt
-            drawn, problem = self._attempt([again])
-            if drawn is not None and not drawn.is_broken(0):
-                yield _sample(again, drawn, 0, tries)
+            outcome = self._attempt([again], self._draw_quantized)
+            if isinstance(outcome, Exception):
+                reason = f"{type(outcome).__name__}: {outcome}"
+            elif not outcome.is_broken(0):
+                yield _sample(again, outcome, 0, tries)
                 return
-            reason = f"{type(problem).__name__}: {problem}" if problem else reason
         warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from prismkd.assets import asset
 from prismkd.config import Config, DistillationConfig, EvaluationConfig
 from prismkd.errors import UserError
-from prismkd.runs.measurement import CEILING, Measurement, _training_batches
+from prismkd.runs.measuring import CEILING, Measurement
 from prismkd.runs.run import Run
 
 PER_CLASS = 6
@@ -36,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measurement(folders: Path, **settings: object) -> Measurement:
     evaluation = EvaluationConfig(source=str(folders / "id"), real="", **settings)  # type: ignore[arg-type]
-    return Measurement(Run(replace(Config(), evaluation=evaluation), folders, lambda *_: nullcontext()))
+    return Measurement(Run(replace(Config(), evaluation=evaluation), directory=folders))
 
 
 def test_folders_and_a_shifted_set_of_few_classes(folders: Path) -> None:
@@ -51,7 +50,7 @@ def test_folders_and_a_shifted_set_of_few_classes(folders: Path) -> None:
 
 def test_domain_folders_with_the_teachers_own_domain(folders: Path) -> None:
     config = EvaluationConfig(source=str(folders), id_domain="id", real="", judge="")
-    found = Measurement(Run(replace(Config(), evaluation=config), folders, lambda *_: nullcontext())).references()
+    found = Measurement(Run(replace(Config(), evaluation=config), directory=folders)).references()
     assert set(found["domains"]) == {"id", "sketch"}
     assert CEILING not in {row["method"] for row in found["results"]}  # no judge, no ceiling
 
@@ -63,9 +62,9 @@ def test_no_more_real_images_than_asked_for_are_compared(folders: Path) -> None:
 
 def test_the_images_of_the_method_real_are_those_that_its_student_learns_from(folders: Path) -> None:
     config = replace(Config(), distillation=DistillationConfig(real=str(folders / "id")))
-    run = Run(config, folders, lambda *_: nullcontext())
+    run = Run(config, directory=folders)
     assert run.real is not None and len(run.real) == 1304
-    assert sum(len(labels) for _, labels in _training_batches(run, 0, "real")) == 24 * PER_CLASS
+    assert sum(len(labels) for _, labels in run.dataset(0, "real").batches(10_000)) == 24 * PER_CLASS
 
 
 def test_corrupt_images_stop_the_evaluation_before_it_begins(folders: Path) -> None:

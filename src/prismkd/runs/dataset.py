@@ -1,0 +1,242 @@
+"""One method of one seed of a run: where its images and students are, and what they are."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.data import LabelledImages
+from prismkd.distillation import TrainingSet, open_images, to_bytes
+from prismkd.errors import UserError
+from prismkd.evaluation.images import labeled_batches
+from prismkd.evaluation.rows import BATCH, Batches
+from prismkd.prompts import PromptPlan
+from prismkd.prompts.judge import judge_pilot
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, images_of, job_folder, read_json, write_json
+from prismkd.records.lock import locked
+from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
+from prismkd.shards.samples import decode
+
+if TYPE_CHECKING:
+    from prismkd.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """What all methods have: a folder, students, and images that these learn from.
+
+    Attributes:
+        run: the run that it belongs to.
+        seed: the run's seed, one of several.
+        method: as in ``config.methods``.
+    """
+
+    run: Run
+    seed: int
+    method: str
+
+    @property
+    def title(self) -> str:
+        """As progress bars and cards call it."""
+        return f"{self.method} (seed {self.seed})"
+
+    @property
+    def folder(self) -> Path:
+        """Where its plan, students and evaluation are."""
+        return job_folder(self.run.directory, self.seed, self.method)
+
+    @property
+    def student_folder(self) -> Path:
+        """Where its student is."""
+        return self.folder / STUDENT
+
+    @property
+    def labels_student_folder(self) -> Path:
+        """Where the student is that learned from images and labels alone, for the classification accuracy score."""
+        return self.folder / LABELS_STUDENT
+
+    @property
+    @abstractmethod
+    def num_images(self) -> int:
+        """Images that a student would learn from now, but for those of ``distillation.real_share``."""
+
+    @abstractmethod
+    def training_set(self) -> TrainingSet:
+        """What a student learns from.
+
+        Raises:
+            UserError: a shard is damaged or missing, or a real image doesn't decode.
+        """
+
+    @abstractmethod
+    def batches(self, at_most: int) -> Batches:
+        """The images and labels that a student learned from, or a fixed random choice of ``at_most`` of them.
+
+        Raises:
+            UserError: as ``training_set``.
+        """
+
+    def energies(self) -> dict[str, list[float]]:
+        """Teacher energies of each image: ``before`` at the start of the guided band, and ``after`` of the image."""
+        return {}
+
+
+@dataclass(frozen=True)
+class RealImages(Dataset):
+    """The method ``real``: nothing is drawn, students learn from the teacher's own training images (a reference)."""
+
+    @property
+    def images(self) -> LabelledImages:
+        """The real images, which ``open_run`` has made sure of."""
+        images = self.run.real_training
+        if images is None:
+            raise UserError(
+                "expected evaluation.real or distillation.real for the method real, got none; name the files"
+            )
+        return images
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images)
+
+    def training_set(self) -> TrainingSet:
+        self.images.check()
+        return TrainingSet(to_bytes(self.images.images), self.images.labels)
+
+    def batches(self, at_most: int) -> Batches:
+        yield from real_batches(self.images, at_most)
+
+
+@dataclass(frozen=True)
+class DrawnImages(Dataset):
+    """Images that are drawn from a plan and kept in shards."""
+
+    @property
+    def images(self) -> Storage:
+        """The shards; with ``synthesis.storage`` they are not in the run's folder."""
+        return images_of(self.run.config, self.run.directory, self.seed, self.method)
+
+    @cached_property
+    def plan(self) -> PromptPlan:
+        """The prompts, as the prompts stage wrote them.
+
+        Raises:
+            UserError: it hasn't run.
+        """
+        path = self.folder / "prompts.json"
+        if not path.is_file():
+            raise UserError(f"expected {path}, found none; run `prismkd prompts` first")
+        return PromptPlan.from_dict(read_json(path)["plan"])
+
+    @property
+    def manifest(self) -> Manifest:
+        """What determines the images; synthesis writes it before it draws.
+
+        Raises:
+            UserError: it hasn't begun, or the manifest is damaged.
+        """
+        manifest = read_manifest(self.images)
+        if manifest is None:
+            raise UserError(f"expected a data set in {self.images.url}, got none; run `prismkd synthesize` first")
+        return manifest
+
+    @property
+    def num_images(self) -> int:
+        return scan(self.images).num_images
+
+    def training_set(self) -> TrainingSet:
+        config = self.run.config.distillation
+        verified(self.images)
+        images, labels = open_images(self.images, config.memory_gigabytes * 1e9, config.num_workers)
+        return TrainingSet(images, labels, self._real_share(), config.real_share)
+
+    def _real_share(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Real images that are mixed into every batch, where ``distillation.real_share`` asks for some."""
+        real = self.run.real_training
+        if not self.run.config.distillation.real_share or real is None:
+            return None
+        real.check()
+        return to_bytes(real.images), real.labels
+
+    def batches(self, at_most: int) -> Batches:
+        _, ledger = verified(self.images)
+        chosen = set(random_places(ledger.num_images, at_most).tolist())
+        samples = (sample for place, sample in enumerate(read_encoded(self.images)) if place in chosen)
+        while batch := [decode(sample) for sample in islice(samples, BATCH)]:
+            images = np.stack([to_array(sample) for sample in batch])
+            yield torch.from_numpy(images), torch.tensor([sample.label for sample in batch])
+
+    def energies(self) -> dict[str, list[float]]:
+        metadata = [sample.metadata for sample in read_encoded(self.images)]
+        energies = {"after": [row["energy_after"] for row in metadata]}
+        if all(row["energy_before"] is not None for row in metadata):
+            energies["before"] = [row["energy_before"] for row in metadata]
+        return energies
+
+    # --- adaptive allocation -----------------------------------------------------------------------------------------
+
+    def pilot_size(self, num_images: int) -> int:
+        """Images before coverage decides about the rest: whole rounds over the classes; 0 where nothing adapts.
+
+        Raises:
+            UserError: there are too few images per class for a pilot and a rest.
+        """
+        share, num_classes = self.run.config.prompts.pilot_share, len(self.run.classes)
+        if not share or self.method not in DIVERSIFIED_METHODS:
+            return 0
+        if num_images < 2 * num_classes:
+            raise UserError(
+                f"expected at least two images per class for prompts.pilot_share, got {num_images} of {num_classes} "
+                "classes; raise synthesis.images_per_class or set pilot_share to 0"
+            )
+        rounds = min(max(1, round(share * num_images / num_classes)), num_images // num_classes - 1)
+        return rounds * num_classes
+
+    @property
+    def allocation_file(self) -> Path:
+        """What the pilot's images decided."""
+        return self.folder / "allocation.json"
+
+    @property
+    def final_plan(self) -> PromptPlan:
+        """The plan, whose classes and styles after the pilot follow from the pilot's images once these are there."""
+        if not self.allocation_file.is_file():
+            return self.plan
+        decided = read_json(self.allocation_file)
+        return self.plan.allocated(decided["pilot"], decided["class_shares"], decided["style_factors"])
+
+    def allocate(self, pilot: int, shards: Collection[int]) -> None:
+        """Let the first ``pilot`` images, which are in ``shards``, decide about the rest; one process does it, once."""
+        with locked(self.run.directory, "prepare", wait=True):
+            if self.allocation_file.is_file():
+                return
+            start = time.monotonic()
+            samples = (sample for sample in read_samples(self.images, shards) if sample.index < pilot)
+            teacher, device = self.run.synthesizer("plain").teacher_on_device, self.run.generator.device
+            allocation = judge_pilot(teacher, device, self.plan, samples)
+            write_json(
+                self.allocation_file, {"pilot": pilot, **asdict(allocation), "seconds": time.monotonic() - start}
+            )
+
+
+def real_batches(real: LabelledImages, at_most: int) -> Batches:
+    """Real images with labels, a fixed random choice of ``at_most`` of them, every one of which decodes."""
+    chosen = real.subset(random_places(len(real), at_most))
+    chosen.check()
+    yield from labeled_batches(chosen)
+
+
+def random_places(count: int, at_most: int) -> np.ndarray:
+    """Places of ``at_most`` of ``count`` images, ascending: drawn, since classes may lie in any order."""
+    drawn = np.random.default_rng(0).permutation(count)[:at_most]
+    return np.sort(drawn)

@@ -1,0 +1,34 @@
+"""The prompts stage: senses and contents are chosen once per run, and each data set gets its plan."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from prismkd.records.directory import read_json, write_json
+from prismkd.runs.dataset import DrawnImages
+from prismkd.runs.run import Run
+
+EXAMPLES_PER_CLASS = 3
+
+
+def choose_senses(run: Run) -> None:
+    """Choose what each class means; writes ``senses.json``."""
+    _ = run.senses
+
+
+def write_plans(run: Run) -> None:
+    """Choose senses and contents, and write every data set's ``prompts.json``: its plan, with examples."""
+    num_images = run.config.synthesis.images_per_class * len(run.classes)
+    for dataset in run.drawn:
+        path = dataset.folder / "prompts.json"
+        if not path.is_file() or read_json(path)["num_images"] < num_images:
+            _write_plan(dataset, num_images)
+
+
+def _write_plan(dataset: DrawnImages, num_images: int) -> None:
+    run, path = dataset.run, dataset.folder / "prompts.json"
+    # A plan that is there stays when images are added: its first prompts are those of the images that there are.
+    plan = dataset.plan if path.is_file() else run.plan(dataset.method, dataset.seed)
+    shown = min(EXAMPLES_PER_CLASS * len(run.classes), dataset.pilot_size(num_images) or num_images)
+    write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash(), "num_images": num_images,
+                      "examples": [asdict(plan[index]) for index in range(shown)]})  # fmt: skip

@@ -1,0 +1,268 @@
+"""A session: everything that one configuration names, loaded or decided when it is first needed, in memory.
+
+    session = prismkd.Session(prismkd.Config(methods=("plain", "prism")))
+    images, labels = session.draw("prism", num_images=480)
+    student = session.distill(images, labels)
+    session.evaluate(student)
+
+A run (``runs/run.py``) is a session with a folder, in which every decision, image and student is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prismkd.assets import asset
+from prismkd.classes import ClassName
+from prismkd.classes.lists import classes_of, names_of
+from prismkd.classes.matching import ClassLabels
+from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
+from prismkd.config import (
+    DIVERSIFIED_METHODS,
+    GUIDED_METHODS,
+    Config,
+    DistillationConfig,
+    GuidanceConfig,
+    PromptsConfig,
+)
+from prismkd.data import LabelledImages, load_domains, load_labelled_images
+from prismkd.distillation import TrainingSet, new_student, train
+from prismkd.distillation.student import Factory
+from prismkd.evaluation.rows import Row
+from prismkd.evaluation.students import evaluate_student
+from prismkd.generators import TextToImage, load_generator
+from prismkd.guidance import Calibration
+from prismkd.progress import Track, silent
+from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
+from prismkd.prompts.dpe import contents_of_classes, with_defaults
+from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
+from prismkd.prompts.plan import PROBE_SEED
+from prismkd.prompts.senses import Sense, unjudged_senses
+from prismkd.prompts.suggestions import SenseSuggestion
+from prismkd.shards import Sample
+from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.synthesizer import Synthesizer, check_channels, quantized
+
+
+@dataclass(frozen=True)
+class Session:
+    """Models, test images, prompts and targets of one configuration.
+
+    Attributes:
+        config: as a TOML file would give it.
+        track: shows how far long work is.
+        new_network: makes the students' networks; None: ``distillation.architecture`` names them.
+    """
+
+    config: Config
+    track: Track = silent
+    new_network: Factory | None = None
+
+    # --- models ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def classes(self) -> list[ClassName]:
+        """The class list, in the order of the teacher's outputs."""
+        return classes_of(self.config)
+
+    @cached_property
+    def teacher(self) -> Classifier:
+        """The teacher, checked against the class list."""
+        return load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
+
+    @cached_property
+    def teacher_digest(self) -> str:
+        """Which teacher this is; taken once, since all its weights are read."""
+        return weights_digest(self.teacher)
+
+    @cached_property
+    def generator(self) -> TextToImage:
+        """The text-to-image model, whose images the teacher can take."""
+        generator = load_generator(self.config.generator)
+        check_channels(self.teacher, generator)
+        return generator
+
+    @cached_property
+    def judge(self) -> Classifier | None:
+        """The network that guided nothing and whose features the image metrics are computed in."""
+        source = self.config.evaluation.judge
+        return load_judge(source, len(self.classes)) if source else None
+
+    def new_student(self, in_channels: int, seed: int) -> nn.Module:
+        """An untrained student; the same seed gives the same weights for every method."""
+        return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
+
+    def load_student(self, folder: Path) -> Classifier:
+        """A trained student from its folder."""
+        return load_classifier(folder, self.new_network and self.new_network())
+
+    # --- real images, which only measure, or serve the reference rows ------------------------------------------------
+
+    @cached_property
+    def test(self) -> LabelledImages:
+        """The labeled test images of every domain."""
+        config = self.config.evaluation
+        source = asset("test.parquet") if config.source == "pictograms" else config.source
+        return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
+
+    @cached_property
+    def real(self) -> LabelledImages | None:
+        """The teacher's real training images, for the reference rows only; None where there are none."""
+        return self._labelled(self.config.evaluation.real)
+
+    @cached_property
+    def real_training(self) -> LabelledImages | None:
+        """Real images that students learn from: of the method ``real``, and of a mixture."""
+        source = self.config.distillation.real
+        return self._labelled(source) if source else self.real
+
+    def _labelled(self, source: str) -> LabelledImages | None:
+        if not source:
+            return None
+        path = asset("real.parquet") if source == "pictograms" else source
+        return load_labelled_images(path, self._labels, *self._test_size)
+
+    @property
+    def _labels(self) -> ClassLabels:
+        """The classes by all that test sets may call them."""
+        return ClassLabels(names_of(self.classes))
+
+    @property
+    def _test_size(self) -> tuple[int, int | None]:
+        """The wanted size of real images, and the size where none is wanted but they differ."""
+        return self.config.evaluation.image_size, self.teacher.input_size
+
+    # --- DPE: senses, contents, plans --------------------------------------------------------------------------------
+
+    @property
+    def prompts(self) -> PromptsConfig:
+        """The settings of DPE, with the template and the domains that suit the generator."""
+        return with_defaults(self.config.prompts, self.config.generator.source)
+
+    @cached_property
+    def senses(self) -> list[Sense]:
+        """What each class means."""
+        return self.choose_senses()
+
+    @cached_property
+    def contents(self) -> list[list[str]]:
+        """What may be drawn of each class, without the contents that lose it."""
+        return self.choose_contents()[0]
+
+    def choose_senses(self) -> list[Sense]:
+        """Every class's sense; the teacher judges the wordings unless ``prompts.num_probes`` is 0."""
+        candidates = self.candidates()
+        return self.judged(candidates) if self.prompts.num_probes else candidates
+
+    def candidates(self) -> list[Sense]:
+        """Every class's wordings before any is judged."""
+        return unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+
+    def suggestions(self) -> Mapping[str, Sequence[SenseSuggestion]]:
+        """A language model's senses by class name; only a run asks one, since its answers have to be kept."""
+        return {}
+
+    def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
+        """The teacher's choice among the wordings of ``senses``, by probe images."""
+        return judge_senses(senses, self.prompts, self.draw_probes, seed)
+
+    def choose_contents(self) -> tuple[list[list[str]], list[DroppedContent]]:
+        """Every class's contents, and those that were dropped because they lose the class."""
+        contents = contents_of_classes(self.senses, self.prompts)
+        if not (self.prompts.num_content_probes and self.prompts.content):
+            return contents, []
+        return judge_contents(self.senses, contents, self.prompts, self.generator.text_features, self.draw_probes)
+
+    def draw_probes(self, name: str, prompts: list[Prompt]) -> Iterable[Sample]:
+        """Unguided images by which the teacher judges prompts; ``name`` is senses or contents."""
+        with self.track(f"{name} (teacher as judge)", len(prompts)) as progress:
+            yield from Synthesizer(self.generator, self.teacher).samples(prompts, progress)
+
+    def plan(self, method: str, seed: int, prompts: PromptsConfig | None = None) -> PromptPlan:
+        """A method's prompts: index -> (class, sense, content, style, seed).
+
+        Args:
+            method: as in ``config.methods``.
+            seed: the run's.
+            prompts: other settings of DPE than the session's.
+        """
+        prompts = prompts or self.prompts
+        if method not in DIVERSIFIED_METHODS:
+            return plain_plan(self.classes, seed, prompts.template)
+        return diversified_plan(self.classes, self.senses, self.contents, prompts, seed)
+
+    # --- EDA and images ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What unguided samples look like to the teacher: the targets of the configured guidance."""
+        return self.calibrate(self.config.guidance)
+
+    def calibrate(self, guidance: GuidanceConfig, teacher: Classifier | None = None) -> Calibration:
+        """The targets of another guidance, or of another teacher."""
+        return self.measure_calibration(guidance, teacher)[0]
+
+    def measure_calibration(
+        self, guidance: GuidanceConfig, teacher: Classifier | None = None
+    ) -> tuple[Calibration, list[float]]:
+        """Draw unguided images of plain prompts; the targets, and each image's free energy under the teacher."""
+        plan = plain_plan(self.classes, PROBE_SEED, self.prompts.template)
+        synthesizer = Synthesizer(self.generator, teacher or self.teacher)
+        with self.track("calibration (unguided images)", guidance.num_calibration_images) as progress:
+            return run_calibration(plan, synthesizer, guidance, progress)
+
+    def synthesizer(self, method: str) -> Synthesizer:
+        """What draws a method's images: guided, where the method is."""
+        if method not in GUIDED_METHODS:
+            return Synthesizer(self.generator, self.teacher)
+        return Synthesizer(self.generator, self.teacher, self.config.guidance, self.calibration)
+
+    def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """The first images of a method's plan.
+
+        Returns:
+            Images (num_images, channels, height, width) float32 in [0, 1], rounded to 8 bits as they would be stored,
+            and their intended labels (num_images,) int64.
+        """
+        plan = self.plan(method, seed)
+        prompts = [plan[index] for index in range(num_images)]
+        with self.track(f"images {method} (seed {seed})", num_images) as progress:
+            images = self.synthesizer(method).draw_all(prompts, progress)
+        return quantized(images), torch.tensor([prompt.label for prompt in prompts])
+
+    # --- students ----------------------------------------------------------------------------------------------------
+
+    def distill(
+        self, images: Tensor | TrainingSet, labels: Tensor | None = None, seed: int = 0,
+        recipe: DistillationConfig | None = None, teacher: Classifier | None = None,
+    ) -> nn.Module:  # fmt: skip
+        """A student of these images.
+
+        Args:
+            images: (n, channels, height, width) uint8, or float in [0, 1]; or a training set.
+            labels: (n,) intended labels; needed where the recipe uses them.
+            seed: of its initial weights, batches and views.
+            recipe: another one than the configured.
+            teacher: another one than the session's.
+
+        Raises:
+            UserError: no images, a recipe that doesn't fit them, or a loss that isn't finite.
+        """
+        recipe = recipe or self.config.distillation
+        data = images if isinstance(images, TrainingSet) else TrainingSet(images, labels)
+        session = replace(self, config=replace(self.config, distillation=recipe))
+        student = session.new_student(data.images.image_shape[0], seed)
+        with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
+            train(student, teacher or self.teacher, data, recipe, seed, progress=progress)
+        return student
+
+    def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:
+        """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain."""
+        share = self.config.evaluation.restrict_below
+        return evaluate_student(student, teacher or self.teacher, self.test, "", seed, restrict_below=share).rows

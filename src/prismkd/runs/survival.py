@@ -1,0 +1,19 @@
+"""The survival test of a run's guidance: is its gain more than an adversarial pattern?"""
+
+from __future__ import annotations
+
+from prismkd.records.directory import write_json
+from prismkd.runs.run import Run
+from prismkd.synthesis.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
+
+
+def survival(run: Run) -> None:
+    """Test whether the guidance's gain survives treatments and convinces the judge; writes ``survival.json``."""
+    check_guided(run.config.guidance)  # before the calibration, which takes a while
+    count = run.config.guidance.num_calibration_images
+    plan = run.plan("plain", run.config.seeds[0])
+    with run.track("survival test", count * len(VARIANTS)) as progress:
+        rows = survival_test(run.synthesizer("eda"), plan, count, run.judge, progress)
+    write_json(run.directory / "survival.json", {
+        "num_images": count, "rows": to_dicts(rows), "guided": gains(rows), "ascending": gains(rows, "ascending"),
+    })  # fmt: skip

@@ -1,0 +1,373 @@
+"""EDA around a pipeline of the user's own: the guidance of a run, for whoever has a pipeline and a classifier."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor, nn
+
+from prismkd.classifiers import Preprocessing, as_classifier
+from prismkd.config import Config, GuidanceConfig
+from prismkd.config.load import check_config
+from prismkd.errors import UserError, warn
+from prismkd.generators.configured import ConfiguredPipeline
+from prismkd.generators.text_to_image import check_band
+from prismkd.guidance import Calibration, EnergyGuidance, X0Map
+from prismkd.guidance.energy import free_energy
+from prismkd.prompts import Prompt
+from prismkd.prompts.plan import PROBE_SEED, image_seed
+from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.synthesizer import Synthesizer, check_channels
+
+UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
+
+Result = TypeVar("Result")
+Labels = Sequence[int] | Tensor
+
+
+def ignore(count: int) -> None:
+    """The progress of whoever doesn't look."""
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What guidance did to each of n images.
+
+    Attributes:
+        energy_before: (n,) the teacher's free energy of the x0 prediction where the band of guided steps began; NaN at
+            strength 0. An early x0 prediction is a blur: to see what guidance changed, compare ``energy_after`` with
+            that of the same prompts and seeds at strength 0.
+        energy_after: (n,) the free energy of the finished image; None in a ``guiding`` block, where EDA doesn't see it.
+        num_edits: (n,) steps at which the image was edited; 0 where it was in-distribution all along.
+        num_band_steps: steps that fell into the band.
+    """
+
+    energy_before: Tensor
+    energy_after: Tensor | None
+    num_edits: Tensor
+    num_band_steps: int
+
+    @classmethod
+    def by(cls, edit: EnergyGuidance) -> Guided:
+        """What a finished guidance says of itself."""
+        count = len(edit.labels)
+        before, edits = edit.energy_before, edit.num_edits
+        return cls(
+            torch.full((count,), torch.nan) if before is None else before.cpu(),
+            None,
+            torch.zeros(count, dtype=torch.int64) if edits is None else edits.cpu(),
+            edit.num_band_steps,
+        )
+
+
+class EDA:
+    """Energy-guided Distribution Alignment on a diffusers pipeline of yours.
+
+    While the pipeline draws, its x0 predictions are moved to where the teacher's energy of them is low, so that the
+    images lie in the distribution that the teacher was trained on (He et al. 2025, PRISM: the idea is the paper's, the
+    energy and where it acts are our design). No gradient passes through the denoiser.
+
+    The pipeline stays as you configured it: nothing of it is moved, cast or exchanged, and its scheduler is itself
+    again after each call. Two ways to use it:
+
+        eda = prismkd.EDA(pipe, teacher)
+        images = eda(["a photo of a crane"], labels=[134], seeds=[0])
+
+        eda.calibrate(prompts, labels)
+        with eda.guiding(labels=[134]):
+            images = pipe("a photo of a crane").images
+
+    Guidance stops where an image's energy is that of usual unguided images of its class. What is usual is measured
+    once, without data, by ``calibrate``; at the first call it is measured with the prompts at hand.
+
+    Args:
+        pipe: a text-to-image pipeline of diffusers, as ``DiffusionPipeline.from_pretrained`` gives it: Stable Diffusion
+            1, 2, XL and 3, Flux, PixArt, Sana, DiT, LCM, with any scheduler that predicts x0 linearly and calls the
+            network once per step. Choose its device, precision and offloading first.
+        teacher: a ``Classifier`` (such as ``prismkd.load_teacher`` gives), or any module in evaluation mode of images
+            (batch, channels, height, width) in [0, 1] to logits (batch, num_classes). Where it has to be moved or its
+            weights want gradients, guidance works on a copy; the module itself stays as it is.
+        guidance: strength, band, views and weights; None: the defaults.
+        preprocessing: from images in [0, 1] to the input of a teacher that isn't a ``Classifier``, such as
+            ``prismkd.Preprocessing(3, resize=256, crop=(224, 224), mean=..., std=...)``; None: it takes the images as
+            they are. Most networks of timm and torchvision want theirs.
+        decoder: what gradients pass through: the folder or hub name of an ``AutoencoderTiny``, such as
+            ``madebyollin/taesd`` for Stable Diffusion 1 and 2, or a decoder that you loaded. None: the ``tiny_vae``
+            beside the pipeline's parts, if its folder has one, else the pipeline's own vae, which is exact but makes
+            guided sampling about twice as long where a tiny one adds a tenth.
+        calibration: of an earlier EDA with this pipeline and teacher; it is plain data (``dataclasses.asdict``).
+        batch_size: images that are drawn together; halved, and kept so, where memory runs out.
+
+    Attributes:
+        calibration: the targets; None before they are measured.
+        batch_size: as above.
+        last: what guidance did to the images of the last call, or to the last batch of the last block.
+
+    Raises:
+        UserError: a pipeline without a vae, a decoder of other latents, a teacher that doesn't answer with logits, or
+            settings out of range.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        teacher: nn.Module,
+        *,
+        guidance: GuidanceConfig | None = None,
+        preprocessing: Preprocessing | None = None,
+        decoder: str | Path | nn.Module | None = None,
+        calibration: Calibration | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        self.guidance = guidance or GuidanceConfig()
+        check_config(replace(Config(), guidance=self.guidance))
+        self.calibration, self.batch_size = calibration, batch_size
+        self.last: Guided | None = None
+        self._generator = ConfiguredPipeline(pipe, decoder, batch_size)
+        side = self._generator.image_size
+        self._teacher = as_classifier(teacher, (self._generator.num_channels, side, side), preprocessing)
+        check_channels(self._teacher, self._generator)
+        self._synthesizer = Synthesizer(self._generator, self._teacher, self.guidance)
+        self._device = self._generator.device
+
+    def __call__(self, prompts: Sequence[str], labels: Labels, seeds: Sequence[int], **arguments: Any) -> Tensor:
+        """Draw one guided image per prompt, label and seed; an image depends on its own prompt, label and seed only.
+
+        Unless ``calibrate`` was called before, the first call measures first what is usual, on
+        ``guidance.num_calibration_images`` unguided images of these prompts: with few prompts a rough measure, since
+        classes that aren't among them get the median of those that are.
+
+        Args:
+            prompts: n texts, any number; for DiT the class names that it was trained with.
+            labels: (n,) the teacher's class that each prompt asks for.
+            seeds: (n,) of each image's noise.
+            arguments: of the pipeline's call, for all images alike: ``num_inference_steps``, ``guidance_scale``,
+                ``height``, ``width``, ``negative_prompt``, ...; its own defaults where left out.
+
+        Returns:
+            Images (n, channels, height, width), float32 in [0, 1], on the CPU. An image that the pipeline's safety
+            checker blackened is not a number throughout, so that it can't slip into a training set.
+
+        Raises:
+            UserError: labels that aren't the teacher's, an argument that the pipeline doesn't take, a scheduler that
+                can't be guided, no step in the band, or no memory for one image.
+        """
+        texts, targets = self._check(prompts, labels)
+        seeds = [int(seed) for seed in seeds]
+        if len(seeds) != len(texts):
+            raise UserError(f"expected a seed for each of {len(texts)} prompts, got {len(seeds)}; give one per image")
+        if self.calibration is None and self.guidance.strength > 0:
+            warn(
+                f"calibrating on {self.guidance.num_calibration_images} unguided images of {len(set(texts))} different "
+                "prompts; eda.calibrate(prompts, labels) with prompts of all classes is better"
+            )
+            self.calibrate(texts, targets, **arguments)
+        parts, start = list[tuple[Tensor, Guided]](), 0
+        while start < len(texts):
+            rows = slice(start, start + self.batch_size)
+            work = partial(self._draw, texts[rows], targets[rows], seeds[rows], arguments)
+            drawn = self._unless_out_of_memory(work)
+            if drawn is not None:
+                parts.append(drawn)
+                start += len(drawn[0])
+        images, self.last = torch.cat([images for images, _ in parts]), _joined([record for _, record in parts])
+        _warn_of_blackened(images)
+        return images
+
+    def calibrate(
+        self, prompts: Sequence[str], labels: Labels, *, progress: Callable[[int], None] = ignore, **arguments: Any
+    ) -> Calibration:
+        """Measure what is usual, on ``guidance.num_calibration_images`` unguided images: where guidance is to stop.
+
+        A class's target is the median free energy of the images that the teacher takes for it, drawn towards the median
+        of all where there are few (our design). Give prompts of many classes, best of all of them, as you will draw
+        them: a class without images gets the median of all. Prompts are repeated with other seeds, or left out evenly,
+        until the number is reached. A few images more are drawn to see the usual size of gradients.
+
+        Args:
+            prompts: n texts, any number.
+            labels: (n,) the teacher's class that each prompt asks for.
+            progress: called with the number of images just drawn.
+            arguments: of the pipeline's call, as the images will be drawn.
+
+        Returns:
+            The calibration, which is kept as ``calibration`` too.
+
+        Raises:
+            UserError: as for a call; or energies that aren't finite.
+        """
+        texts, targets = self._check(prompts, labels)
+        count = self.guidance.num_calibration_images
+        places = [i % len(texts) if len(texts) <= count else i * len(texts) // count for i in range(count)]
+        wanted = [
+            Prompt(i, int(targets[place]), "", texts[place], "", image_seed(PROBE_SEED, i))
+            for i, place in enumerate(places)
+        ]
+        found: Calibration | None = None
+        while found is None:
+            found = self._unless_out_of_memory(partial(self._measure, wanted, arguments, progress))
+        self.calibration = found
+        return found
+
+    @contextmanager
+    def guiding(self, labels: Labels) -> Iterator[list[Guided]]:
+        """While active, whatever your pipeline draws is guided.
+
+        For calls that ``eda(...)`` doesn't make: your own generators, prompt embeddings, image-to-image pipelines or
+        loops that use the pipeline's scheduler. The block may hold several calls, each with one image per label.
+
+        Args:
+            labels: (n,) the teacher's class of each image of a batch, prompt after prompt as the pipeline orders them.
+
+        Yields:
+            A list, filled when the block ends: what guidance did to each batch. ``last`` is the last of them.
+
+        Raises:
+            UserError: before the block, where the calibration is missing, since the prompts can't be seen from here; in
+                it, where a batch isn't one of n images or the scheduler can't be guided; after it, where the pipeline
+                wasn't called or none of its steps fell into the band.
+        """
+        targets = self._check_labels(labels)
+        if self.calibration is None and self.guidance.strength > 0:
+            raise UserError(
+                "expected a calibration before a guided block, which doesn't see the prompts, got none; call "
+                "eda.calibrate(prompts, labels) first, or give EDA(..., calibration=...)"
+            )
+        batches, records = _Batches(partial(self._new_guidance, targets)), list[Guided]()
+        with self._generator.guided(batches, len(targets)):
+            yield records
+        if not batches.guidances:
+            raise UserError(
+                f"expected {type(self._generator.pipeline).__name__} to draw inside the block, got no step of its "
+                "scheduler; nothing was guided: call the pipeline that EDA was given"
+            )
+        for edit in batches.guidances:
+            check_band(edit)
+            records.append(Guided.by(edit))
+        self.last = records[-1]
+
+    @torch.no_grad()
+    def energies(self, images: Tensor) -> Tensor:
+        """The teacher's free energies ``-T logsumexp(f(x) / T)`` (n,) of images (n, channels, height, width) in [0, 1].
+
+        Lower is more in-distribution (Liu et al. 2020, Energy-based Out-of-distribution Detection, eq. 4). Energies of
+        two teachers can't be compared.
+        """
+        teacher, device = self._drawing.teacher_on_device, self._generator.device
+        logits = torch.cat([teacher(batch.to(device)).cpu() for batch in images.split(self.batch_size)])
+        return free_energy(logits, self.guidance.temperature)
+
+    # --- drawing -------------------------------------------------------------------------------------------------
+
+    @property
+    def _drawing(self) -> Synthesizer:
+        """Has the teacher where the pipeline computes, which its owner may change."""
+        if self._device != self._generator.device:
+            self._synthesizer = Synthesizer(self._generator, self._teacher, self.guidance)
+            self._device = self._generator.device
+        return self._synthesizer
+
+    def _draw(
+        self, texts: list[str], targets: Tensor, seeds: list[int], arguments: dict[str, Any]
+    ) -> tuple[Tensor, Guided]:
+        """One batch."""
+        with self.guiding(targets) as records:
+            images = self._generator.called_with(arguments, self.batch_size).sample(texts, seeds)
+        return images, replace(records[0], energy_after=self.energies(images))
+
+    def _measure(self, wanted: list[Prompt], arguments: dict[str, Any], progress: Callable[[int], None]) -> Calibration:
+        """The calibration from these prompts."""
+        generator = self._generator.called_with(arguments, self.batch_size)
+        return run_calibration(wanted, Synthesizer(generator, self._teacher), self.guidance, progress)[0]
+
+    def _new_guidance(self, targets: Tensor) -> EnergyGuidance:
+        """The guidance of one batch."""
+        generator = self._generator
+        decode = generator.decode_fully if self.guidance.full_decoder else generator.decode
+        calibration = self.calibration or UNUSED
+        return EnergyGuidance(
+            self._drawing.differentiated_teacher, decode, targets.to(generator.device), calibration, self.guidance
+        )
+
+    def _unless_out_of_memory(self, work: Callable[[], Result]) -> Result | None:
+        """What ``work`` gives; None where memory ran out, after which the batch size is half of what it was."""
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                raise
+        if self.batch_size == 1:
+            raise UserError(
+                "expected memory for one image at a time, got none; draw smaller images, load the pipeline in "
+                "bfloat16, offload it, or pass a tiny decoder"
+            )
+        self.batch_size //= 2
+        gc.collect()  # the failed batch's tensors, which its error held
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warn(f"memory ran out with {2 * self.batch_size} images together; going on with {self.batch_size}")
+        return None
+
+    # --- checks --------------------------------------------------------------------------------------------------
+
+    def _check(self, prompts: Sequence[str], labels: Labels) -> tuple[list[str], Tensor]:
+        if isinstance(prompts, str) or not prompts:
+            raise UserError(f'expected a list of prompts, got {prompts!r}; write ["a photo of a crane"]')
+        targets = self._check_labels(labels)
+        if len(targets) != len(prompts):
+            raise UserError(f"expected a label for each of {len(prompts)} prompts, got {len(targets)}; give one each")
+        return list(prompts), targets
+
+    def _check_labels(self, labels: Labels) -> Tensor:
+        targets, num_classes = torch.as_tensor(labels), self._teacher.num_classes
+        if targets.ndim != 1 or targets.is_floating_point() or len(targets) == 0:
+            raise UserError(
+                f"expected labels (n,) as integers, got {targets.dtype} {tuple(targets.shape)}; give a list"
+            )
+        wrong = targets[(targets < 0) | (targets >= num_classes)]
+        if len(wrong):
+            raise UserError(
+                f"expected labels from 0 to {num_classes - 1}, the teacher's classes, got {int(wrong[0])}; check them"
+            )
+        return targets.long()
+
+
+class _Batches:
+    """The edit while a block is active: every batch that is drawn gets a guidance of its own."""
+
+    def __init__(self, new_guidance: Callable[[], EnergyGuidance]) -> None:
+        self.guidances = list[EnergyGuidance]()
+        self._new_guidance = new_guidance
+        self._previous: X0Map | None = None
+
+    def __call__(self, x0: Tensor, mapping: X0Map) -> Tensor | None:
+        previous, self._previous = self._previous, mapping
+        # Along a schedule the noise only falls: where it rises, or after a last step, another batch has begun.
+        if previous is None or previous.is_last or mapping.log_snr < previous.log_snr:
+            self.guidances.append(self._new_guidance())
+        return self.guidances[-1](x0, mapping)
+
+
+def _joined(records: Sequence[Guided]) -> Guided:
+    """One record of several batches."""
+    after = [record.energy_after for record in records if record.energy_after is not None]
+    return Guided(
+        torch.cat([record.energy_before for record in records]),
+        torch.cat(after),
+        torch.cat([record.num_edits for record in records]),
+        records[0].num_band_steps,
+    )
+
+
+def _warn_of_blackened(images: Tensor) -> None:
+    count = int(images.isnan().flatten(1).any(dim=1).sum())
+    if count:
+        warn(f"{count} of {len(images)} images are not a number: blackened by the safety checker, or out of range")
