@@ -219,9 +219,9 @@ class Session:
 
     def synthesizer(self, method: str) -> Synthesizer:
         """What draws a method's images: guided, where the method is."""
-        if method not in GUIDED_METHODS:
-            return Synthesizer(self.generator, self.teacher)
-        return Synthesizer(self.generator, self.teacher, self.config.guidance, self.calibration)
+        is_guided, keeps = method in GUIDED_METHODS, self.config.distillation.stored_logits
+        guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keep_logits=keeps)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.
