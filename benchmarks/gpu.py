@@ -40,7 +40,6 @@ from benchmarks.cost.flops import Pieces, count_pieces
 from benchmarks.cost.rows import band_steps
 from benchmarks.cost.seconds import denoise, time_once
 from benchmarks.cost.shapes import SHAPES, Networks, Shape, shape_networks
-from benchmarks.laboratory import Laboratory
 from benchmarks.publish import RESULTS, ROOT, head_commit
 from benchmarks.stand_in import OpenStandIns, prepared
 from prismkd import __version__
@@ -48,13 +47,19 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.views import random_views
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig, SynthesisConfig
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
+from prismkd.progress import silent
 from prismkd.prompts import Prompt
+from prismkd.runs.drawing import claim_datasets
+from prismkd.runs.open import open_run
+from prismkd.runs.planning import write_plans
+from prismkd.runs.session import Session
+from prismkd.runs.workers import OpenShards
 from prismkd.shards import Folder, drop_shard, scan
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 from prismkd.synthesis.workers.pool import Open
@@ -444,7 +449,7 @@ def loop_speed(teacher: Classifier, data: TrainingSet, recipe: DistillationConfi
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, student = Path(folder) / "checkpoint.pt", _student(recipe, scale)
         row["whole_seconds"], row["memory_gib"] = time_once(
-            lambda: distill(student, teacher, data, recipe, 0, checkpoint, progress)
+            lambda: train(student, teacher, data, recipe, 0, checkpoint, progress)
         )
     first, last = marks
     return recipe.batch_size * (recipe.num_steps - untimed) / (last - first)
@@ -529,18 +534,14 @@ def digests(images: Folder) -> dict[int, str]:
 
 def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[Open, Folder, int, int]:
     """A run of the embedded generator's plain images, a batch in each shard."""
-    from prismkd.runs.drawing import OpenShards, prepare
-    from prismkd.runs.prompts import prompts
-    from prismkd.runs.run import open_run, silent
-
-    size, num_classes = config.generator.batch_size, len(Laboratory().classes)
+    size, num_classes = config.generator.batch_size, len(Session(config).classes)
     sizes = SynthesisConfig(images_per_class=-(-num_shards * size // num_classes), shard_size=size)
     run = open_run(replace(config, methods=("plain",), synthesis=sizes), folder / "run", "benchmark", silent)
-    prompts(run)
-    prepare(run)
+    write_plans(run)
+    claim_datasets(run)
     threads = max(1, (os.cpu_count() or 1) // 2)
     opened = OpenShards(run.directory, 0, "plain", num_threads=threads, trust=False)
-    return opened, run.images(0, "plain"), num_shards, size
+    return opened, run.drawn[0].images, num_shards, size
 
 
 def open_stand_ins(folder: Path) -> tuple[Open, Folder, int, int]:
@@ -555,13 +556,17 @@ def embedded(scale: Scale, found: Found, until: float) -> None:
     """The embedded generator on the device: what must hold of guided images does, and how fast they are drawn."""
     for dtype in scale.dtypes:
         config = replace(scale.config, generator=replace(scale.config.generator, dtype=dtype))
-        laboratory, rows = Laboratory(config=config), found.setdefault(dtype, {})
-        check_images(laboratory, scale.num_checked, rows)
-        plan, size = laboratory.plan(0), config.generator.batch_size
+        session, rows = Session(config), found.setdefault(dtype, {})
+        check_images(session, scale.num_checked, rows)
+        plan, size = session.plan("plain", 0), config.generator.batch_size
         batch = [plan[i] for i in range(size)]
-        drawers = {name: laboratory.synthesizer(name == "guided") for name in (UNGUIDED, "guided")}
-        draws: Draws = {name: partial(draw_embedded, drawer, batch) for name, drawer in drawers.items()}
+        draws: Draws = {name: partial(draw_embedded, drawer, batch) for name, drawer in drawers_of(session).items()}
         time_in_turns(rows.setdefault(f"batch {size}", {}), draws, size, scale, until)
+
+
+def drawers_of(session: Session) -> dict[str, Synthesizer]:
+    """What draws plain prompts, without guidance and with it as it is used."""
+    return {UNGUIDED: session.synthesizer("plain"), "guided": session.synthesizer("eda")}
 
 
 def draw_embedded(drawer: Synthesizer, batch: list[Prompt], num_steps: int) -> object:
@@ -569,16 +574,15 @@ def draw_embedded(drawer: Synthesizer, batch: list[Prompt], num_steps: int) -> o
     return drawer.draw(batch)
 
 
-def check_images(laboratory: Laboratory, count: int, found: Found) -> None:
+def check_images(session: Session, count: int, found: Found) -> None:
     """Facts about ``count`` images; their differences are of values in [0, 1], where 1/255 is a level of 8 bits."""
-    guidance, targets, plan = laboratory.config.guidance, laboratory.targets, laboratory.plan(0)
-    plain, guided = laboratory.synthesizer(False), laboratory.synthesizer(True)
-    without = Synthesizer(laboratory.generator, laboratory.teacher, replace(guidance, strength=0.0), targets)
+    drawers, plan = drawers_of(session), session.plan("plain", 0)
+    powerless = replace(session.config.guidance, strength=0.0)
+    without = Synthesizer(session.generator, session.teacher, powerless, session.calibration)
     prompts = [plan[i] for i in range(count)]
-    drawers = {UNGUIDED: plain, "guided": guided}
     images = {name: drawer.draw_all(prompts) for name, drawer in drawers.items()}
     again = {name: drawer.draw_all(prompts) for name, drawer in drawers.items()}
-    energies = {name: energies_of(plain, value) for name, value in images.items()}
+    energies = {name: energies_of(drawers[UNGUIDED], value) for name, value in images.items()}
     found["finite"] = all(bool(value.isfinite().all()) for value in images.values())
     found["mean_energy"] = {name: float(value.mean()) for name, value in energies.items()}
     found["guided_is_lower"] = found["mean_energy"]["guided"] < found["mean_energy"][UNGUIDED]
@@ -595,7 +599,7 @@ def check_images(laboratory: Laboratory, count: int, found: Found) -> None:
 @torch.no_grad()
 def energies_of(drawer: Synthesizer, images: Tensor) -> Tensor:
     """The teacher's free energies (n,) of images as they are stored."""
-    return free_energy(drawer.viewer(quantized(images).to(drawer.generator.device))).cpu()
+    return free_energy(drawer.teacher_on_device(quantized(images).to(drawer.generator.device))).cpu()
 
 
 def difference(images: Tensor, others: Tensor) -> Found:
