@@ -40,9 +40,10 @@ from benchmarks.cost.flops import Pieces, count_pieces
 from benchmarks.cost.rows import band_steps
 from benchmarks.cost.seconds import denoise, time_once
 from benchmarks.cost.shapes import SHAPES, Networks, Shape, shape_networks
+from benchmarks.embedded import embedded_session
 from benchmarks.publish import RESULTS, ROOT, head_commit
 from benchmarks.stand_in import OpenStandIns, prepared
-from prismkd import __version__
+from prismkd import Session, __version__
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.views import random_views
@@ -53,13 +54,7 @@ from prismkd.distillation.training_set import to_float
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
-from prismkd.progress import silent
 from prismkd.prompts import Prompt
-from prismkd.runs.drawing import claim_datasets
-from prismkd.runs.open import open_run
-from prismkd.runs.planning import write_plans
-from prismkd.runs.session import Session
-from prismkd.runs.workers import OpenShards
 from prismkd.shards import Folder, drop_shard, scan
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 from prismkd.synthesis.workers.pool import Open
@@ -534,7 +529,13 @@ def digests(images: Folder) -> dict[int, str]:
 
 def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[Open, Folder, int, int]:
     """A run of the embedded generator's plain images, a batch in each shard."""
-    size, num_classes = config.generator.batch_size, len(Session(config).classes)
+    from prismkd.progress import silent
+    from prismkd.runs.drawing import claim_datasets
+    from prismkd.runs.open import open_run
+    from prismkd.runs.planning import write_plans
+    from prismkd.runs.workers import OpenShards
+
+    size, num_classes = config.generator.batch_size, len(embedded_session().classes)
     sizes = SynthesisConfig(images_per_class=-(-num_shards * size // num_classes), shard_size=size)
     run = open_run(replace(config, methods=("plain",), synthesis=sizes), folder / "run", "benchmark", silent)
     write_plans(run)
@@ -556,17 +557,13 @@ def embedded(scale: Scale, found: Found, until: float) -> None:
     """The embedded generator on the device: what must hold of guided images does, and how fast they are drawn."""
     for dtype in scale.dtypes:
         config = replace(scale.config, generator=replace(scale.config.generator, dtype=dtype))
-        session, rows = Session(config), found.setdefault(dtype, {})
+        session, rows = embedded_session(config=config), found.setdefault(dtype, {})
         check_images(session, scale.num_checked, rows)
         plan, size = session.plan("plain", 0), config.generator.batch_size
         batch = [plan[i] for i in range(size)]
-        draws: Draws = {name: partial(draw_embedded, drawer, batch) for name, drawer in drawers_of(session).items()}
+        drawers = {name: session.synthesizer("prism" if name == "guided" else "plain") for name in (UNGUIDED, "guided")}
+        draws: Draws = {name: partial(draw_embedded, drawer, batch) for name, drawer in drawers.items()}
         time_in_turns(rows.setdefault(f"batch {size}", {}), draws, size, scale, until)
-
-
-def drawers_of(session: Session) -> dict[str, Synthesizer]:
-    """What draws plain prompts, without guidance and with it as it is used."""
-    return {UNGUIDED: session.synthesizer("plain"), "guided": session.synthesizer("eda")}
 
 
 def draw_embedded(drawer: Synthesizer, batch: list[Prompt], num_steps: int) -> object:
@@ -576,13 +573,14 @@ def draw_embedded(drawer: Synthesizer, batch: list[Prompt], num_steps: int) -> o
 
 def check_images(session: Session, count: int, found: Found) -> None:
     """Facts about ``count`` images; their differences are of values in [0, 1], where 1/255 is a level of 8 bits."""
-    drawers, plan = drawers_of(session), session.plan("plain", 0)
-    powerless = replace(session.config.guidance, strength=0.0)
-    without = Synthesizer(session.generator, session.teacher, powerless, session.calibration)
+    guidance, targets, plan = session.config.guidance, session.calibration, session.plan("plain", 0)
+    plain, guided = session.synthesizer("plain"), session.synthesizer("prism")
+    without = Synthesizer(session.generator, session.teacher, replace(guidance, strength=0.0), targets)
     prompts = [plan[i] for i in range(count)]
+    drawers = {UNGUIDED: plain, "guided": guided}
     images = {name: drawer.draw_all(prompts) for name, drawer in drawers.items()}
     again = {name: drawer.draw_all(prompts) for name, drawer in drawers.items()}
-    energies = {name: energies_of(drawers[UNGUIDED], value) for name, value in images.items()}
+    energies = {name: energies_of(plain, value) for name, value in images.items()}
     found["finite"] = all(bool(value.isfinite().all()) for value in images.values())
     found["mean_energy"] = {name: float(value.mean()) for name, value in energies.items()}
     found["guided_is_lower"] = found["mean_energy"]["guided"] < found["mean_energy"][UNGUIDED]

@@ -4,7 +4,7 @@ import torch
 
 from prismkd.distillation import TrainingSet
 from prismkd.distillation.stored_logits import compress, store
-from tests.distillation.worlds import bright_side, halves
+from tests.distillation.worlds import bright_side, halves, sides
 
 
 def test_all_classes_are_kept_where_there_are_few() -> None:

@@ -83,21 +83,21 @@ def status_of(directory: Path) -> Status:
             rows.append(JobStatus(seed, method, 0, 0, 0, 0, 0.0, None, 0, 0, student, evaluated))
             continue
         images = images_of(config, directory, seed, method)
-        manifest, found = read_manifest(images), scan(images)
-        records = found.records.values()
-        count, seconds = found.num_images, sum(record.seconds for record in records)
+        manifest, ledger = read_manifest(images), scan(images)
+        records = ledger.records.values()
+        count, seconds = ledger.num_images, sum(record.seconds for record in records)
         expected = None if method == "more" else config.synthesis.images_per_class * num_classes
         row = JobStatus(
             seed=seed,
             method=method,
-            shards=len(found.records.keys() & range(len(manifest.ranges))) if manifest else len(found.records),
+            shards=len(ledger.records.keys() & range(len(manifest.ranges))) if manifest else len(ledger.records),
             shards_in_all=len(manifest.ranges) if manifest else None,
             images=count,
             images_in_all=manifest.num_images if manifest else expected,
             gigabytes=sum(record.bytes for record in records) / 1e9,
             images_per_second=count / seconds if seconds else None,
-            damaged=len(found.damaged),
-            failed=len(found.failed),
+            damaged=len(ledger.damaged),
+            failed=len(ledger.failed),
             student=student,
             evaluated=evaluated,
         )

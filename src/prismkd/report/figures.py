@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from prismkd.report.names import number, percent
+from prismkd.report.formats import number, percent
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ def heat_map(classes: Sequence[str], confusion: NDArray[np.float64], rows: str) 
                 class_="name",
             )
         )
-        for column, said in enumerate(classes):
+        for column, answer in enumerate(classes):
             share = float(shares[row, column])
             if share > 0:
-                hint = f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})"
+                hint = f"{name} seen as {answer}: {percent(share)}% ({confusion[row, column]:.0f})"
                 x, y = left + cell * column, top + cell * row
                 parts.append(_heat_cell(hint, share, x, y, cell, "hit" if row == column else "miss"))
     diagonal = percent(float(np.trace(confusion) / max(confusion.sum(), 1)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.config import METHODS
 from prismkd.data import LabelledImages
 from prismkd.distillation import TrainingSet, open_images, to_bytes
 from prismkd.distillation.tar_images import read_logits
@@ -194,7 +194,7 @@ class DrawnImages(Dataset):
             UserError: there are too few images per class for a pilot and a rest.
         """
         share, num_classes = self.run.config.prompts.pilot_share, len(self.run.classes)
-        if not share or self.method not in DIVERSIFIED_METHODS:
+        if not share or not METHODS[self.method].diversified:
             return 0
         if num_images < 2 * num_classes:
             raise UserError(
