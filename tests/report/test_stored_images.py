@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +90,9 @@ def test_no_tar_is_opened_to_find_the_first_images_of_classes_in_turn(
 ) -> None:
     run = make_run(tmp_path)
     shutil.rmtree(run / "seed-0" / "prism" / "images")
-    storage = make_data_set(run / "seed-0" / "prism" / "images", 60, (0, 2, 3))
+    make_data_set(run / "seed-0" / "prism" / "images", 60, (0, 2, 3))
     data_set = stored_images(load_run(run)).data_sets["prism"]
-    by_reading = first_indices(type(data_set)(storage, in_turn=False), 3, 4)
+    by_reading = first_indices(replace(data_set, in_turn=False), 3, 4)
     opened = record_openings(monkeypatch)
     assert first_indices(data_set, 3, 4) == by_reading == [[0, 5, 20, 25], [1, 6, 21, 26], [2, 7, 22, 27]]
     assert opened == []

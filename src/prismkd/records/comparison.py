@@ -207,6 +207,7 @@ def check_comparable(bases: Sequence[Basis]) -> None:
                 f"expected runs of the same classes, got {len(first.classes)} in {first.run} and others, "
                 f"{len(other.classes)}, in {other.run}; make a page for each, or choose runs of one class list"
             )
+        # The same number of images is not enough: the same test set in another order pairs strangers
         differing = _differing(first.domains, other.domains)
         if differing:
             raise UserError(

@@ -18,7 +18,7 @@ LABELS_STUDENT = "student-of-labels"  # the one that learned from images and lab
 
 
 def run_folder(out: str | Path) -> Path:
-    """The folder of a run, which has locks and is renamed in, and so is on a disk.
+    """The folder of a run. It must be on a disk, since object stores have neither locks nor renaming.
 
     Raises:
         UserError: it is a URL.
@@ -62,8 +62,8 @@ def images_of(config: Config, directory: Path, seed: int, method: str) -> Storag
 
 
 def images_at(storage: str, directory: Path, seed: int, method: str) -> Storage:
-    """The same by the setting ``synthesis.storage`` alone."""
-    if not storage:
+    """Where they are by ``synthesis.storage`` alone, for whoever has no more of a run's settings."""
+    if not storage:  # then they move with the run's folder
         return Storage(job_folder(directory, seed, method) / "images")
     return Storage(f"{storage.rstrip('/')}/seed-{seed}/{method}")
 
@@ -93,6 +93,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
     try:
         record = json.loads(path.read_text())
+        # Only what every command relies on: other keys came with later versions
         kinds = {"config": dict, "classes": list, "command": str, "started": str}
         if all(isinstance(record[name], kind) for name, kind in kinds.items()):
             return record
@@ -118,7 +119,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_if_any(path: Path) -> dict[str, Any] | None:
-    """The same where a file is optional: None where there is none.
+    """The JSON object in a file that not every run has; None where there is none.
 
     Raises:
         UserError: it is damaged.

@@ -63,6 +63,7 @@ class RunResults:
 
     def document(self, path: Path) -> dict[str, Any] | None:
         """A JSON file of the run, read once; None where there is none."""
+        # A page asks for a student's evaluation in five of its sections, and with 1,000 classes it has megabytes
         if path not in self._documents:
             self._documents[path] = read_json_if_any(path)
         return self._documents[path]
@@ -89,7 +90,7 @@ class RunResults:
         }
 
     def num_test_images(self) -> dict[str, int]:
-        """By domain."""
+        """Each domain's number of test images, by the table of results."""
         return {row.domain: row.n for row in self.results if row.metric == "top1" and row.n}
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from prismkd.config.methods import REFERENCES, ROWS
 
-NOT_SHIFTED = ("id", "images")
+NOT_SHIFTED = ("id", "images")  # the teacher's own domain; the image sets, which stand among the rows as a domain
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -31,8 +31,11 @@ class Result:
 class Score:
     """A mean over seeds.
 
-    `spread` is the sample standard deviation over seeds (None with one seed);
-    `interval` is what a whisker shows: mean -+ spread, or the 95% interval of the only seed where the row has one.
+    Attributes:
+        mean: over seeds.
+        spread: the sample standard deviation over seeds; None with one seed.
+        interval: for a whisker: mean -+ spread, or the 95% interval of the only seed where the row has one.
+        by_seed: the values.
     """
 
     mean: float
@@ -74,19 +77,20 @@ def image_methods(results: list[Result]) -> list[str]:
 
 
 def shifted_domains(results: Iterable[Result]) -> list[str]:
-    """Domains with a top-1 besides "id", in file order."""
+    """Domains with a top-1 besides ``id``, in the order of the file."""
     return list(dict.fromkeys(r.domain for r in results if r.metric == "top1" and r.domain not in NOT_SHIFTED))
 
 
 def score(results: Iterable[Result], method: str, domain: str, metric: str = "top1") -> Score | None:
     """Mean over seeds of one metric of one method on one domain; None where it was not measured."""
     rows = [r for r in results if (r.method, r.domain, r.metric) == (method, domain, metric)]
+    # A row's interval is over test images; with several seeds their spread says more, since it has the training in it
     interval = rows[0].ci95 if len(rows) == 1 else None
     return _over_seeds({r.seed: r.value for r in rows}, interval)
 
 
 def shifted_score(results: list[Result], method: str, metric: str = "top1") -> Score | None:
-    """Mean over seeds of the unweighted mean over shifted domains.
+    """Mean over seeds of the unweighted mean over shifted domains: the largest one would decide a weighted mean.
 
     A seed that lacks one of the domains is left out: its mean would not compare with the others'.
     """
@@ -139,5 +143,5 @@ def _mean_over_seeds(by_seed: dict[int, float], interval: tuple[float, float] | 
     mean = fmean(by_seed.values())
     if len(by_seed) == 1:
         return Score(mean, None, interval, by_seed)
-    spread = stdev(by_seed.values())
+    spread = stdev(by_seed.values())  # divided by n - 1: the seeds are a sample of all trainings
     return Score(mean, spread, (mean - spread, mean + spread), by_seed)

@@ -60,6 +60,7 @@ def _domain_table(run: RunResults) -> Table | None:
         cells = [Cell(formats.percent(ours.mean), ours.mean)]
         row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
         rows.append((changes[0].mean if "teacher" in others and changes[0] else ours.mean, row))
+    # The teacher is what the student could reach: the gap to it says more than a domain's own difficulty
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
     compared = f" and the difference in points{interval}" if others else ""
     caption = f"Top-1 in percent{compared}, {order} first."
@@ -143,6 +144,6 @@ def _furthest(run: RunResults, student: str, ceiling: str | None) -> str:
     if not gaps:
         return ""
     measure = max(gaps, key=gaps.__getitem__)
-    if gaps[measure] < 0.5:
+    if gaps[measure] < 0.5:  # would be shown as 0 %
         return f"{' and '.join(gaps).capitalize()} are not below those of real images."
     return f"Furthest below real images: {measure}, by {gaps[measure]:.0f}%."

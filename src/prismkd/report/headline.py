@@ -128,6 +128,7 @@ def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
     """Which other data-free student has the highest mean, where the headline's has not."""
     leaders = []
     for where, scores in fields.items():
+        # Of several with the same mean the page's own student
         winner = min(best(scores), default=student, key=lambda method: (method != student, method))
         if winner != student and (leading := scores[winner]):
             level = ", no significant difference" if _is_level(above[winner].get(where)) else ""
@@ -137,7 +138,7 @@ def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
 
 def _reliability(fields: Fields, student: str, rival: str | None) -> str:
     seeds = next(len(s.by_seed) for scores in fields.values() if (s := scores[student]))
-    if seeds == 1:
+    if seeds == 1:  # the interval is over images then, and knows nothing of other trainings
         return "One seed: differences of a point or two may be chance. Ranges are 95% intervals."
     text = f"Means over {seeds} seeds, \u00b1 is their standard deviation, ranges are 95% intervals"
     changes = {where: d for where, scores in fields.items() if (d := _change(scores, student, rival))}
@@ -216,7 +217,7 @@ def _change_text(change: Score | None, factor: float, decimals: int) -> str:
 
 
 def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None) -> float | None:
-    """(student - rival) / (real - rival), where real is ahead of the rival by more than a point."""
+    """(student - rival) / (real - rival), where real is ahead of the rival by more than a point: else it is noise."""
     ours, theirs, real = scores.get(student), scores.get(rival or ""), scores.get("real")
     if not (ours and theirs and real) or real.mean - theirs.mean < 0.01 or ours.mean <= theirs.mean:
         return None

@@ -45,7 +45,7 @@ STUDENT_METRICS = {
     "cas": Metric("CAS, %", "top-1 of another student that learned from the images and their labels alone", percent),
     "ece": Metric("Calibration error, %", "how far the student's confidence is off; lower is better", percent, min),
     "vanished_classes": Metric(
-        "Lost classes", "classes that no test image is taken for; lower is better", decimals(1), min
+        "Vanished classes", "classes that no test image is taken for; lower is better", decimals(1), min
     ),
     "present_classes": Metric(
         "Classes judged", "of a domain that lacks many: answers among these only", decimals(1), None

@@ -25,10 +25,11 @@ def render(template: str, values: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("prismkd.report", "."),
         autoescape=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a name that a template misspells is an error, not an empty place
         trim_blocks=True,
         lstrip_blocks=True,
     )
     script = (resources.files("prismkd.report") / "report.js").read_text(encoding="utf-8")
+    # The policy names the script by its digest, so that no text of a run can become one
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template(template).render(**values, script=Markup(script), script_hash=f"sha256-{digest}")

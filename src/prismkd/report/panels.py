@@ -70,6 +70,7 @@ def energy_panels(run: RunResults) -> list[Panel]:
     energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
     if not energies:
         return []
+    # Quantiles: a single image with an absurd energy would press all others into one bin
     low, high = figures.padded_range(
         np.quantile(np.concatenate([*sum(energies.values(), ())]), [0.005, 0.995]).tolist(), 0.04
     )

@@ -118,7 +118,10 @@ def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
         if same:
             same.methods.append(names.method_label(method))
         else:
-            examples = _examples(run, stored.data_sets.get(method), document.get("examples") or [])
+            data_set = stored.data_sets.get(method)
+            if data_set and data_set.folder != run.folders[method][0]:
+                data_set = None  # images of another seed are of other noise, and maybe of other prompts
+            examples = _examples(run, data_set, document.get("examples") or [])
             sets.append(PromptSet([names.method_label(method)], styles, contents, examples))
     return sets
 

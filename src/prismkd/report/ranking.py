@@ -23,6 +23,7 @@ def sentence(runs: Sequence[NamedRun]) -> str:
             continue
         (first, leader), (second, _) = ranking[:2]
         verdicts = [_verdict(leader, named, where) for _, named in ranking[1:]]
+        # Whoever the first isn't better than stands beside it, whatever the means say
         equals = [entry for entry, verdict in zip(ranking[1:], verdicts, strict=True) if not _leads(verdict)]
         if equals:
             students = [f"{n.name} ({n.letter}, {formats.percent(s.mean)}%)" for s, n in [ranking[0], *equals]]

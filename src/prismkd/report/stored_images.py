@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from prismkd.config import Config
 from prismkd.config.methods import REFERENCES
@@ -21,8 +22,15 @@ from prismkd.shards.samples import decode
 
 @dataclass(frozen=True)
 class DataSet:
-    """The images of one method of one seed; ``in_turn``: class c has the indices c, c + num_classes and so on."""
+    """The images of one method of one seed.
 
+    Attributes:
+        folder: the method's, where its prompts are.
+        storage: where its images are.
+        in_turn: whether class c has the indices c, c + num_classes and so on.
+    """
+
+    folder: Path
     storage: Storage
     in_turn: bool
 
@@ -64,7 +72,7 @@ def _first_data_set(run: RunResults, url: str, method: str) -> DataSet | None:
         storage = images_at(url, run.folder, seed_of(folder), method)
         if committed_shards(storage):
             # A pilot's coverage gives classes other numbers of images, and so other places
-            return DataSet(storage, in_turn=not (folder / "allocation.json").is_file())
+            return DataSet(folder, storage, in_turn=not (folder / "allocation.json").is_file())
     return None
 
 

@@ -57,7 +57,7 @@ class Table:
         named = [(column.label, column.hint) for column in self.columns if column.hint]
         named += [(row.label, row.note) for row in self.rows if row.note and self.explains_rows]
         first: dict[str, str] = {}
-        for label, meaning in named:
+        for label, meaning in named:  # "ECE, original" and "ECE, shifted" mean the same: one line for both
             first.setdefault(meaning, label)
         return {label: meaning for meaning, label in first.items()}
 
@@ -92,7 +92,7 @@ def score_table(
     caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head], explains_rows: bool = False
 ) -> Table | None:
     """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
-    rivals = {key for key, head in heads.items() if not head.reference}
+    rivals = {key for key, head in heads.items() if not head.reference}  # who saw real data can't be best without it
     winners = [
         best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
     ]

@@ -108,6 +108,7 @@ def picture_url(image: NDArray[np.uint8], max_side: int) -> str:
     if max(picture.size) <= max_side:
         picture.save(buffer, format="PNG", optimize=True)
     else:
+        # 500 photos as PNG would make a page of more than 100 MB; small images keep every pixel
         picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         picture.save(buffer, format="WEBP", quality=80)
     kind = "png" if buffer.getvalue().startswith(b"\x89PNG") else "webp"
