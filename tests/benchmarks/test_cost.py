@@ -25,7 +25,7 @@ from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 
 META = torch.device("meta")
-STEPS = guidance.GuidanceBench.steps
+STEPS = guidance.CostSettings.steps
 KEYS = {"shape", "gradient", "decoder", "guided_steps", "guided_share", "gflops", "flops_ratio", "seconds",
         "seconds_ratio", "memory_gib"}  # fmt: skip
 
@@ -212,7 +212,7 @@ def test_the_command_prints_rows_as_json(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_table_has_a_dash_where_nothing_was_measured(
     rows: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    guidance.print_table([*rows["dit-xl"], *rows["sdxl"]], guidance.GuidanceBench())
+    guidance.print_table([*rows["dit-xl"], *rows["sdxl"]], guidance.CostSettings())
     table = capsys.readouterr().out
     assert rows["sdxl"][0].seconds is None
     assert all(word in table for word in ("DiT-XL/2 at 256", "SDXL at 1024", "1.000", "denoiser, every step", " - "))

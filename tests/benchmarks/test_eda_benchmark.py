@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.eda import CHUNK, Bench, Pool
-from benchmarks.laboratory import Laboratory
+from benchmarks.eda import CHUNK, Measurements
+from benchmarks.pools import Pool
 from prismkd.classifiers import Classifier
+from prismkd.config import Config
+from prismkd.runs.session import Session
 
 NUM_CLASSES = 24
 
@@ -22,28 +24,28 @@ class Sure(nn.Module):
 
 def test_filter_keeps_the_lowest_energies_of_each_class_at_the_whole_price(tmp_path: Path) -> None:
     """Of images of their own class, every energy falls with how sure the teacher is."""
-    laboratory = Laboratory()
+    session = Session(Config())
     sure = Classifier(Sure(), {"num_classes": NUM_CLASSES, "in_channels": 1})
-    laboratory.__dict__["teacher"] = sure  # where cached_property looks
+    session.__dict__["teacher"] = sure  # where cached_property looks
     labels = torch.arange(4 * NUM_CLASSES) % NUM_CLASSES
     brightness = torch.rand(len(labels), generator=torch.Generator().manual_seed(0))
     images = torch.stack([brightness, labels / NUM_CLASSES], dim=1)[:, None, :, None]
-    kept = Bench(laboratory, tmp_path).filtered(Pool(images, labels, seconds=12.0), 2 * NUM_CLASSES)
+    kept = Measurements(session, tmp_path).filtered(Pool(images, labels, seconds=12.0), 2 * NUM_CLASSES)
     assert kept.seconds == 12.0
     for label in range(NUM_CLASSES):
         own = brightness[labels == label].sort().values
         assert kept.images[kept.labels == label][:, 0, 0, 0].sort().values.tolist() == own[2:].tolist()
 
 
-class _Drawing(Bench):
+class _Drawing(Measurements):
     """Draws black images, guided ones at 1.25 times the seconds, and counts the draws."""
 
     drawn = 0
 
-    def synthesizer(self, guidance, teacher=None):  # type: ignore[no-untyped-def]
+    def synthesizer(self, guidance, teacher=None):
         return guidance
 
-    def draw(self, synthesizers, seed, start, stop):  # type: ignore[no-untyped-def]
+    def draw(self, synthesizers, seed, start, stop):
         self.drawn += 1
         labels = torch.arange(start, stop) % NUM_CLASSES
         images = torch.zeros(stop - start, 1, 2, 2)
@@ -51,7 +53,7 @@ class _Drawing(Bench):
 
 
 def test_more_buys_plain_images_for_the_seconds_of_guidance_and_calibration(tmp_path: Path) -> None:
-    bench = _Drawing(Laboratory(), tmp_path)
+    bench = _Drawing(Session(Config()), tmp_path)
     bench.cells.get("calibration", lambda: {"images": 0.5 * CHUNK})
     plain, guided = bench.pools(0, 2 * CHUNK)
     assert bench.bought(plain.first(2 * CHUNK), guided.first(2 * CHUNK)) == 3 * CHUNK  # (20 + 4) / 8

@@ -71,6 +71,7 @@ class LabelledImages:
         """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images."""
         digest = hashlib.sha256()
         for image, label in zip(self.encoded, self.labels.tolist(), strict=True):
+            # Of the files and not of their pixels, which would have to be decoded, and not of their names
             with image.open() as file:
                 digest.update(hashlib.sha256(file.read()).digest() + label.to_bytes(4, "little"))
         return digest.hexdigest()

@@ -43,7 +43,7 @@ def _rows(path: Path) -> list[Row]:
     rows = list[Row]()
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            name, _, label = line.strip().rpartition(" ")
+            name, _, label = line.strip().rpartition(" ")  # from the right: paths may have blanks
             if not name or not label.isdecimal():
                 raise UserError(
                     f"expected an image's path and its label in line {number} of {path}, such as real/dog/1.jpg 3, got "
@@ -56,6 +56,7 @@ def _rows(path: Path) -> list[Row]:
 
 def _labels(rows: list[Row], classes: ClassLabels, source: str) -> list[int]:
     folders = sorted({parts[-2] if len(parts) > 1 else "" for _, parts, _ in rows})
+    # Folders are surer than numbers: PACS counts its classes from 1
     if not classes.know(folders):
         return check_labels([label for _, _, label in rows], len(classes), source)
     labels = dict(zip(folders, classes.of(folders, source), strict=True))

@@ -19,7 +19,7 @@ from prismkd.data.tables import list_parquet, list_saved_dataset
 from prismkd.data.tars import list_tars
 from prismkd.errors import UserError
 
-ID = "id"
+ID = "id"  # the teacher's own domain
 LAYOUTS = (
     "class folders, domain folders with class folders, shards of webdataset (*.tar), Parquet files, a data set that "
     "Hugging Face saved, or split lists (*.txt)"
@@ -43,7 +43,8 @@ def load_labelled_images(
     Raises:
         UserError: nothing there, another layout, classes that aren't the run's, or images without a readable header.
     """
-    classes = ClassLabels([[str(label)] for label in range(classes)]) if isinstance(classes, int) else classes
+    if isinstance(classes, int):
+        classes = ClassLabels([[str(label)] for label in range(classes)])
     listing = _list(str(source), classes)
     if not listing.encoded:
         raise UserError(f"expected images in {source}, got none; check the path")
@@ -83,6 +84,7 @@ def load_domains(
                 f"the domains so far are {', '.join(sorted(taken))}"
             )
         part = load_labelled_images(path, classes, image_size, usual_size)
+        # Whatever domains the set has of its own: the user's name is for all of it
         parts.append(replace(part, domains=np.full(len(part), name)))
     return _joined(parts, image_size, usual_size) if len(parts) > 1 else parts[0]
 
@@ -105,7 +107,7 @@ def _joined(parts: Sequence[LabelledImages], image_size: int, usual_size: int | 
         encoded,
         torch.cat([part.labels for part in parts]),
         np.concatenate([part.domains for part in parts]),
-        common_form(encoded, source, image_size, usual_size),
+        common_form(encoded, source, image_size, usual_size),  # anew: each part may have had another size
         source,
     )
 
@@ -120,6 +122,7 @@ def _list(source: str, classes: ClassLabels) -> Listing:
     if source.endswith(".parquet"):
         return list_parquet(source, classes)
     if path.is_dir():
+        # Before the others: a folder that Hugging Face saved may hold Parquet files too
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             return list_saved_dataset(path, classes)
         if any(path.glob("*.tar")):

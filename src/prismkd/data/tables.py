@@ -39,6 +39,7 @@ def list_parquet(pattern: str, classes: ClassLabels) -> Listing:
     for path in paths:
         try:
             schema = pq.read_schema(path)
+            # Of a file with further columns only these: the table is kept in memory, images and all
             columns = [name for name in schema.names if name in (*IMAGES, *LABELS, *DOMAINS)]
             table = pq.read_table(path, columns=columns)
         except (OSError, pa.ArrowInvalid) as error:
@@ -63,6 +64,7 @@ def list_saved_dataset(folder: Path, classes: ClassLabels) -> Listing:
     try:
         features = json.loads((folder / "dataset_info.json").read_text())["features"]
         files = [row["filename"] for row in json.loads((folder / "state.json").read_text())["_data_files"]]
+        # Mapped, not read: the pictures stay on the disk until they are decoded
         tables = [pa.ipc.open_stream(pa.memory_map(str(folder / name))).read_all() for name in files]
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
         raise UserError(f"expected a saved Hugging Face data set, got {folder}: {error}; save it again") from None
@@ -92,11 +94,12 @@ def _column(table: pa.Table, names: Sequence[str], source: str) -> str:
 def _labels(values: list[Any], names: list[str] | None, classes: ClassLabels, source: str) -> list[int]:
     """Labels of the run: of named ones by their names, of texts as names, else the numbers themselves."""
     if values and all(isinstance(value, str) for value in values):
-        names = sorted(set(values))
+        names = sorted(set(values))  # from here on as if the file had numbers with names
         index = {name: place for place, name in enumerate(names)}
         values = [index[value] for value in values]
     if not all(isinstance(value, int) for value in values):
         raise UserError(f"expected whole numbers or names as labels in {source}, got {values[:3]}; write them so")
+    # ImageNet calls two classes "crane": names in the run's own order need not be looked up one by one
     if not names or classes.are_in_order(names):
         return check_labels(values, len(classes), source)
     present = sorted(set(check_labels(values, len(names), source)))

@@ -61,6 +61,7 @@ def export_student(
         check_packages()
     source, seed = student_of(directory, method, seed)
     classifier = load_classifier(source)
+    # Before anything is written: the graph takes images of one size, and the card names every output
     names, side = class_names(directory), image_side(directory, classifier.config)
     if len(names) != classifier.num_classes:
         raise UserError(
@@ -68,6 +69,7 @@ def export_student(
             f"student, got {len(names)}; check the run's folder"
         )
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
+    # On the destination's own disk, so that the finished folder is renamed and not copied
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=destination.absolute().parent) as temporary:
         folder = Path(temporary, "student")
         folder.mkdir()
@@ -82,7 +84,7 @@ def export_student(
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         if destination.is_dir():
-            destination.rmdir()
+            destination.rmdir()  # it was empty; a folder can't be renamed onto one
         os.replace(folder, destination)
     return parity
 

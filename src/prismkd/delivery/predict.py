@@ -68,12 +68,12 @@ def _probabilities(student: Student, images: list[np.ndarray]) -> np.ndarray:
             f"expected {logits.shape[1]} class names, one per output of the student, got {len(student.about.names)} in "
             f"its {CONFIG}; export it again"
         )
-    powers = np.exp(logits - logits.max(1, keepdims=True))
+    powers = np.exp(logits - logits.max(1, keepdims=True))  # softmax; the largest logit is taken off against overflow
     return powers / powers.sum(1, keepdims=True)
 
 
 def _top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:
-    order = np.argsort(-probabilities, kind="stable")[:count]
+    order = np.argsort(-probabilities, kind="stable")[:count]  # of equal classes the first, on every machine
     return [(int(label), float(probabilities[label])) for label in order]
 
 
@@ -89,6 +89,7 @@ def load_student(folder: Path, method: str, seed: int | None) -> Student:
     if is_run(folder):
         return _student_of_run(folder, method, seed)
     about = read_delivered(folder)
+    # Weights first: they are what was evaluated, and the graph is a copy of them
     logits = _load_weights(folder) if (folder / WEIGHTS).is_file() else _load_graph(folder, about)
     return Student(logits, about)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping
@@ -55,8 +54,8 @@ class ConfiguredPipeline(TextToImage):
             decoder = folder / "tiny_vae" if (folder / "tiny_vae").is_dir() else "none"
         return load_tiny_decoder(self.pipeline, None, str(decoder), self.device)
 
-    def called_with(self, arguments: Mapping[str, Any], batch_size: int) -> ConfiguredPipeline:
-        """The same pipeline with other arguments of its call.
+    def use_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """From now on the pipeline is called with these.
 
         Raises:
             UserError: an argument that the pipeline doesn't take, or that isn't the caller's to give.
@@ -66,17 +65,16 @@ class ConfiguredPipeline(TextToImage):
                 near = difflib.get_close_matches(name, self._accepted.difference(OURS), n=1)
                 advice = f"perhaps {near[0]}" if near else "give prompts, labels and seeds, or call the pipeline itself"
                 raise UserError(f"expected an argument of {type(self.pipeline).__name__}'s call, got {name}; {advice}")
-        other = copy.copy(self)
-        other.arguments, other.config = dict(arguments), GeneratorConfig(batch_size=batch_size)
-        return other
+        self.arguments = dict(arguments)
 
     @property
     def image_size(self) -> int:
         """Pixels per side of the images, unless a call says otherwise."""
         pipeline = self.pipeline
         network = getattr(pipeline, "transformer", None) or pipeline.unet
+        latents = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
         scale = getattr(pipeline, "vae_scale_factor", None) or 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-        return int(getattr(pipeline, "default_sample_size", network.config.sample_size) * scale)
+        return int(latents * scale)
 
     def settings(self) -> dict[str, Any]:
         """The owner's arguments; a miniature gets those without which it refuses the defaults of its kind."""

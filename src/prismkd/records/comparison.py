@@ -1,4 +1,4 @@
-"""Two methods, of one run or of two: who is compared, whether they can be, and what is to be said."""
+"""Two methods, of one run or of two: who is compared, whether they can be, and the outcome in words."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
         raise UserError(f"expected a seed that {a.run} and {b.run} share, got none; run one of them with another seed")
     with expected_shape(*runs):
         results = [load_run(contender.run, finished=False) for contender in (a, b)]
-        hits = [_hits(found, contender.method, seeds) for found, contender in zip(results, (a, b), strict=True)]
+        hits = [_hits(run, contender.method, seeds) for run, contender in zip(results, (a, b), strict=True)]
         check_comparable([
-            Basis(found.folder, found.classes, _known_images(of_seed))
-            for found, of_method in zip(results, hits, strict=True) for of_seed in of_method.values()
+            Basis(run.folder, run.classes, _known_images(of_seed))
+            for run, by_seed in zip(results, hits, strict=True) for of_seed in by_seed.values()
         ])  # fmt: skip
     verdicts = compare_hits(*hits)
     untested = sorted(hits[0][seeds[0]].keys() - verdicts.domains.keys())
@@ -207,6 +207,7 @@ def check_comparable(bases: Sequence[Basis]) -> None:
                 f"expected runs of the same classes, got {len(first.classes)} in {first.run} and others, "
                 f"{len(other.classes)}, in {other.run}; make a page for each, or choose runs of one class list"
             )
+        # The same number of images is not enough: the same test set in another order pairs strangers
         differing = _differing(first.domains, other.domains)
         if differing:
             raise UserError(
@@ -228,7 +229,7 @@ def _differing(one: dict[str, KnownImages], other: dict[str, KnownImages]) -> li
     ]
 
 
-# --- what is said ------------------------------------------------------------------------------------------------
+# --- the outcome in words ----------------------------------------------------------------------------------------
 
 
 def _statement(a: str, b: str, row: DomainComparison) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
 from prismkd.metrics.hits import unpack_hits
 from prismkd.records.directory import read_json_if_any
-from prismkd.records.scores import METHOD_ORDER, Result
+from prismkd.records.scores import Result
 
 SCHEMA = 1
 EVALUATION, REFERENCES_FILE = "evaluation.json", "references.json"  # of a student; of the teacher
@@ -62,6 +63,7 @@ class RunResults:
 
     def document(self, path: Path) -> dict[str, Any] | None:
         """A JSON file of the run, read once; None where there is none."""
+        # A page asks for a student's evaluation in five of its sections, and with 1,000 classes it has megabytes
         if path not in self._documents:
             self._documents[path] = read_json_if_any(path)
         return self._documents[path]
@@ -88,7 +90,7 @@ class RunResults:
         }
 
     def num_test_images(self) -> dict[str, int]:
-        """By domain."""
+        """Each domain's number of test images, by the table of results."""
         return {row.domain: row.n for row in self.results if row.metric == "top1" and row.n}
 
 
@@ -176,5 +178,5 @@ def _method_folders(folder: Path) -> dict[str, list[Path]]:
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):
             folders.setdefault(method.name, []).append(method)
-    known = [method for method in METHOD_ORDER if method in folders]
+    known = [method for method in ROWS if method in folders]
     return {method: folders[method] for method in [*known, *(m for m in folders if m not in known)]}

@@ -16,7 +16,7 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.margins import SHIFTED, Margin, margins
 
 PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
@@ -85,10 +85,10 @@ def _tested(run: RunResults) -> list[Result]:
 
 def _sentence(fields: Fields, student: str) -> str:
     """What the student reaches, and what its teacher does."""
-    reached = [f"{names.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
+    reached = [f"{formats.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
     name = {"teacher": "The teacher", "real": "The student of real images"}
     sentence = f"{name.get(student, f'The {names.method_label(student)} student')} reaches {' and '.join(reached)}"
-    teacher = [f"{names.percent(s.mean)}%" for scores in fields.values() if (s := scores.get("teacher"))]
+    teacher = [f"{formats.percent(s.mean)}%" for scores in fields.values() if (s := scores.get("teacher"))]
     if student == "teacher" or not teacher:
         return sentence + "."
     return f"{sentence}; its teacher reaches {' and '.join(teacher)}."
@@ -101,7 +101,7 @@ def _comparisons(fields: Fields, student: str) -> list[str]:
         changes = [d for scores in fields.values() if (d := _change(scores, student, rival))]
         if not changes:
             continue
-        sizes = [names.percent(abs(change.mean)) for change in changes]
+        sizes = [formats.percent(abs(change.mean)) for change in changes]
         sides = ["above" if change.mean >= 0 else "below" for change in changes]
         if len(set(sides)) == 1:
             parts.append(f"{' and '.join(sizes)} points {sides[0]} {called}")
@@ -128,16 +128,17 @@ def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
     """Which other data-free student has the highest mean, where the headline's has not."""
     leaders = []
     for where, scores in fields.items():
+        # Of several with the same mean the page's own student
         winner = min(best(scores), default=student, key=lambda method: (method != student, method))
         if winner != student and (leading := scores[winner]):
             level = ", no significant difference" if _is_level(above[winner].get(where)) else ""
-            leaders.append(f"{names.method_label(winner)} with {names.percent(leading.mean)}% {PLACES[where]}{level}")
+            leaders.append(f"{names.method_label(winner)} with {formats.percent(leading.mean)}% {PLACES[where]}{level}")
     return [f"The best without real data: {' and '.join(leaders)}."] if leaders else []
 
 
 def _reliability(fields: Fields, student: str, rival: str | None) -> str:
     seeds = next(len(s.by_seed) for scores in fields.values() if (s := scores[student]))
-    if seeds == 1:
+    if seeds == 1:  # the interval is over images then, and knows nothing of other trainings
         return "One seed: differences of a point or two may be chance. Ranges are 95% intervals."
     text = f"Means over {seeds} seeds, \u00b1 is their standard deviation, ranges are 95% intervals"
     changes = {where: d for where, scores in fields.items() if (d := _change(scores, student, rival))}
@@ -165,14 +166,14 @@ def _accuracy_figure(
     ]
     change = above[rival].get(where) if rival else None
     if change and rival and (theirs := scores.get(rival)):
-        notes.append(f"{names.percent(theirs.mean)}% with {RIVALS[rival]}")
+        notes.append(f"{formats.percent(theirs.mean)}% with {RIVALS[rival]}")
     if share := _gap_closed(scores, student, rival):
         notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images" if share < 1 else "")
     return KeyFigure(
         _place_label(run, where),
-        names.percent(ours.mean),
+        formats.percent(ours.mean),
         "%",
-        names.uncertainty(ours, names.percent),
+        formats.uncertainty(ours, formats.percent),
         _margin_text(change) if change else "",
         change.tone if change else "",
         tuple(filter(None, notes)),
@@ -188,35 +189,35 @@ def _place_label(run: RunResults, where: str) -> str:
 
 def _margin_text(margin: Margin) -> str:
     """As "+8.6 vs plain, \u22121.2 to +18.5": the badge shows how sure the difference is."""
-    text = f"{names.signed(100 * margin.mean, 1)} vs plain"
+    text = f"{formats.signed(100 * margin.mean, 1)} vs plain"
     if margin.interval is None:
         return text
-    return f"{text}, {names.range_text(margin.interval, lambda value: names.signed(100 * value, 1))}"
+    return f"{text}, {formats.range_text(margin.interval, lambda value: formats.signed(100 * value, 1))}"
 
 
 def _rival_note(margin: Margin, rival: str, theirs: Score) -> str:
     """As "5.6 below its teacher (3.3 to 7.9), 88.7%"; the range is of the difference."""
     called = {"teacher": "its teacher", "real": "real images"}[rival]
     if abs(margin.mean) < 0.0005:
-        return f"Level with {called}, {names.percent(theirs.mean)}%"
-    text = f"{names.percent(abs(margin.mean))} {'above' if margin.mean > 0 else 'below'} {called}"
+        return f"Level with {called}, {formats.percent(theirs.mean)}%"
+    text = f"{formats.percent(abs(margin.mean))} {'above' if margin.mean > 0 else 'below'} {called}"
     if margin.interval:
         low, high = sorted(bound if margin.mean > 0 else -bound for bound in margin.interval)
-        text += f" ({names.range_text((low, high), names.percent)})"
-    return f"{text}, {names.percent(theirs.mean)}%"
+        text += f" ({formats.range_text((low, high), formats.percent)})"
+    return f"{text}, {formats.percent(theirs.mean)}%"
 
 
 def _change_text(change: Score | None, factor: float, decimals: int) -> str:
     if change is None:
         return ""
-    text = names.signed(factor * change.mean, decimals)
+    text = formats.signed(factor * change.mean, decimals)
     if change.spread is not None:
-        text += f" \u00b1\u2009{names.number(factor * change.spread, decimals)}"
+        text += f" \u00b1\u2009{formats.number(factor * change.spread, decimals)}"
     return f"{text} vs plain"
 
 
 def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None) -> float | None:
-    """(student - rival) / (real - rival), where real is ahead of the rival by more than a point."""
+    """(student - rival) / (real - rival), where real is ahead of the rival by more than a point: else it is noise."""
     ours, theirs, real = scores.get(student), scores.get(rival or ""), scores.get("real")
     if not (ours and theirs and real) or real.mean - theirs.mean < 0.01 or ours.mean <= theirs.mean:
         return None
@@ -234,12 +235,12 @@ def _agreement_figure(run: RunResults, student: str, rival: str | None) -> list[
     return [
         KeyFigure(
             "Says what its teacher says",
-            names.percent(ours.mean),
+            formats.percent(ours.mean),
             "%",
-            names.uncertainty(ours, names.percent),
+            formats.uncertainty(ours, formats.percent),
             _change_text(change, 100, 1),
             notes=("of the original domain's test images",)
-            + ((f"{names.percent(shifted.mean)}% on shifted domains",) if shifted else ()),
+            + ((f"{formats.percent(shifted.mean)}% on shifted domains",) if shifted else ()),
         )
     ]
 
@@ -253,7 +254,7 @@ def _image_figures(run: RunResults) -> list[KeyFigure]:
         theirs = score(run.results, rival, "images", metric) if rival else None
         if ours is not None:
             change = difference(ours, theirs) if theirs else None
-            spread = names.uncertainty(ours, lambda value: names.number(value, 2))
-            label, value = f"{metric.capitalize()} of the images", names.number(ours.mean, 2)
+            spread = formats.uncertainty(ours, lambda value: formats.number(value, 2))
+            label, value = f"{metric.capitalize()} of the images", formats.number(ours.mean, 2)
             figures.append(KeyFigure(label, value, "", spread, _change_text(change, 1, 2)))
     return figures
