@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prismkd.records.scores import SHIFTED
 from prismkd.report.formats import decimals, percent
 
 METHODS = {
@@ -17,6 +18,9 @@ METHODS = {
     "real": ("Real images", "same student, real training images"),
     "teacher": ("Teacher", "the network that is distilled"),
 }
+
+PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
+RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
 
 
 def method_label(method: str) -> str:
