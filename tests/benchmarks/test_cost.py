@@ -22,7 +22,7 @@ from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 
 META = torch.device("meta")
-STEPS = guidance.GuidanceBench.steps
+STEPS = guidance.CostSettings.steps
 KEYS = {"shape", "gradient", "decoder", "guided_steps", "guided_share", "gflops", "flops_ratio", "seconds",
         "seconds_ratio", "memory_gib"}  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_images_that_need_no_gradient_cost_one_look_alone() -> None:
 def test_timings_are_ratios_to_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round in which the machine is slow is slow for both: the median ratio is 2, that of the medians 1.5."""
     seconds = {UNGUIDED: iter([1.0, 1.0, 4.0, 2.0]), "other": iter([9.0, 2.0, 8.0, 3.0])}  # the first isn't timed
-    monkeypatch.setattr("benchmarks.cost.seconds._time_once", lambda draw: (next(seconds[draw()]), None))
+    monkeypatch.setattr("benchmarks.cost.seconds.time_once", lambda draw: (next(seconds[draw()]), None))
     found = interleave({UNGUIDED: lambda: UNGUIDED, "other": lambda: "other"}, rounds=3, num_images=2)
     assert found["other"].ratio == 2
     assert found["other"].seconds == 1.5
@@ -182,7 +182,7 @@ def test_the_command_prints_rows_as_json(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_table_has_a_dash_where_nothing_was_measured(
     rows: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    guidance.print_table([*rows["dit-xl"], *rows["sdxl"]], guidance.GuidanceBench())
+    guidance.print_table([*rows["dit-xl"], *rows["sdxl"]], guidance.CostSettings())
     table = capsys.readouterr().out
     assert rows["sdxl"][0].seconds is None
     assert all(word in table for word in ("DiT-XL/2 at 256", "SDXL at 1024", "1.000", "denoiser, every step", " - "))

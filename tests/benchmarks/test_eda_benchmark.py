@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from benchmarks.eda import CHUNK, Bench, Pool
+from benchmarks.eda import CHUNK, Measurements
+from benchmarks.pools import Pool
 from prismkd.classifiers import Classifier
 from prismkd.guidance.energy import conditional_energy, free_energy
 
@@ -14,9 +15,9 @@ from prismkd.guidance.energy import conditional_energy, free_energy
 def test_filter_keeps_the_lowest_energies_of_each_class_at_the_whole_price() -> None:
     torch.manual_seed(0)
     teacher = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), {"num_classes": 3, "in_channels": 1})
-    laboratory = SimpleNamespace(classes=["a", "b", "c"], teacher=teacher)
+    session = SimpleNamespace(classes=["a", "b", "c"], teacher=teacher)
     pool = Pool(torch.randn(60, 1, 4, 4) * 5, torch.arange(60) % 3, seconds=12.0)
-    kept = Bench(laboratory, Path()).filtered(pool, 30)  # type: ignore[arg-type]
+    kept = Measurements(session, Path()).filtered(pool, 30)
 
     def energy(some: Pool, label: int) -> torch.Tensor:
         own = some.labels == label
@@ -29,15 +30,15 @@ def test_filter_keeps_the_lowest_energies_of_each_class_at_the_whole_price() -> 
         assert torch.allclose(energy(kept, label).sort().values, energy(pool, label).sort().values[:10])
 
 
-class _Drawing(Bench):
+class _Drawing(Measurements):
     """Draws black images, guided ones at 1.25 times the seconds, and counts the draws."""
 
     drawn = 0
 
-    def synthesizer(self, guidance, teacher=None):  # type: ignore[no-untyped-def]
+    def synthesizer(self, guidance, teacher=None):
         return guidance
 
-    def draw(self, synthesizers, seed, start, stop):  # type: ignore[no-untyped-def]
+    def draw(self, synthesizers, seed, start, stop):
         self.drawn += 1
         labels = torch.arange(start, stop) % 3
         images = torch.zeros(stop - start, 1, 2, 2)
@@ -45,7 +46,7 @@ class _Drawing(Bench):
 
 
 def test_more_buys_plain_images_for_the_seconds_of_guidance_and_calibration(tmp_path: Path) -> None:
-    bench = _Drawing(SimpleNamespace(classes=["a", "b", "c"]), tmp_path)  # type: ignore[arg-type]
+    bench = _Drawing(SimpleNamespace(classes=["a", "b", "c"]), tmp_path)
     bench.cells.get("calibration", lambda: {"images": 0.5 * CHUNK})
     plain, guided = bench.pools(0, 2 * CHUNK)
     assert bench.bought(plain.first(2 * CHUNK), guided.first(2 * CHUNK)) == 3 * CHUNK  # (20 + 4) / 8

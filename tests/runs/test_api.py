@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prismkd.classifiers import Preprocessing
+from prismkd.classifiers import Preprocessing, load_teacher
 from prismkd.cli import main
 from prismkd.config import (
     Config,
@@ -25,6 +25,7 @@ from prismkd.config import (
 )
 from prismkd.errors import UserError
 from prismkd.runs.api import run
+from prismkd.shards import read_samples, to_array
 
 TINY = Config(
     methods=("plain", "eda"),
@@ -59,6 +60,16 @@ def test_a_module_guides_and_distils(kind: str, tiny: Config, tmp_path: Path) ->
     other = timm.create_model(name, num_classes=24, **arguments).eval()
     with pytest.raises(UserError, match=r"got another .*teacher"):
         run(tiny, tmp_path / "run", teacher=other, preprocessing=wanted)
+
+
+def test_the_fast_mode_keeps_the_teachers_logits_with_the_images(tiny: Config, tmp_path: Path) -> None:
+    fast = replace(tiny, methods=("plain",), distillation=replace(tiny.distillation, stored_logits=True))
+    run(fast, tmp_path / "run")
+    samples = list(read_samples(tmp_path / "run" / "seed-0" / "plain" / "images"))
+    images = torch.stack([torch.from_numpy(to_array(sample)) for sample in samples])
+    expected = load_teacher("pictograms", "pictograms")(images)
+    kept = torch.stack([torch.from_numpy(sample.logits) for sample in samples])
+    torch.testing.assert_close(kept.float(), expected, atol=0.02, rtol=0.002)
 
 
 class OwnNetwork(nn.Module):

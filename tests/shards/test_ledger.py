@@ -217,3 +217,14 @@ def test_float_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected image 7 as uint8 .* got float32"):
         write_shard(tmp_path, 0, [sample], "plan")
     assert committed_shards(tmp_path) == []
+
+
+def test_logits_are_kept_where_a_sample_has_some(tmp_path: Path) -> None:
+    logits = np.linspace(-3, 9, 7, dtype=np.float32)
+    image = np.zeros((8, 8), np.uint8)
+    samples = [Sample(0, image, 1, {}, logits), Sample(1, image, 2, {})]
+    write_shard(tmp_path, 0, samples, "plan")
+    first, second = read_samples(tmp_path)
+    assert first.logits is not None and second.logits is None
+    np.testing.assert_array_equal(first.logits, logits.astype(np.float16))
+    assert (first.label, second.label) == (1, 2)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from prismkd.classifiers.preprocessing import Preprocessing, from_config, to_config
 from prismkd.errors import UserError
 
+PREDICT_BATCH = 512  # images that pass a network together in ``predict``, which bounds the memory
+
 
 class Classifier(nn.Module):
     """Images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
@@ -143,14 +145,14 @@ def check_outputs(classifier: Classifier, what: str) -> None:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
-    """Logits (n, num_classes) of images (n, channels, height, width) on the network's device, in evaluation mode.
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits (n, num_classes) of any number of images (n, channels, height, width) on the network's device.
 
-    Only ``batch_size`` images pass the network together, which bounds the memory.
+    The network is in evaluation mode for it, and afterwards in the mode that it was in.
     """
     training = network.training
     network.eval()
-    logits = torch.cat([network(batch) for batch in images.split(batch_size)])
+    logits = torch.cat([network(batch) for batch in images.split(PREDICT_BATCH)])
     network.train(training)
     return logits
 

@@ -44,7 +44,7 @@ class Ensemble(Classifier):
         super().__init__(nn.ModuleList(members), {"num_classes": num_classes, "in_channels": channels})
         self.members = list(members)
         for number, classes in enumerate(columns):
-            self.register_buffer(f"columns_{number}", torch.tensor(classes))
+            self.register_buffer(f"columns_{number}", torch.tensor(classes))  # stored, so part of the digest
         known = torch.zeros(len(members), num_classes)
         for number in range(len(members)):
             known[number] = torch.bincount(self._outputs_and_classes(number)[1], minlength=num_classes)

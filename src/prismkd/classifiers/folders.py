@@ -50,7 +50,7 @@ def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifie
             f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
             "; add them"
         )
-    config = {**_preprocessing_of_timm(config), **config}
+    config = {**_preprocessing_of_timm(config), **config}  # what a folder says in our words counts more
     if network is None:
         network = _network_of(config, folder)
     path = folder / "model.safetensors"

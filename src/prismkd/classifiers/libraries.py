@@ -44,6 +44,7 @@ def load_timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
     state = read_state_dict(checkpoint) if checkpoint else None
     network: Any = _from_hub(name, lambda: timm.create_model(name, pretrained=state is None))
     if state is not None:
+        # Built once to learn the last layer's name, and again with as many outputs as the checkpoint has.
         num_outputs = _num_outputs(state, network.pretrained_cfg.get("classifier"))
         network = timm.create_model(name, num_classes=num_outputs) if num_outputs else network
         load_weights(network, state, f"timm's {name} in {checkpoint}")

@@ -54,7 +54,7 @@ class SmallResNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map (batch, 4 * width, height / 8, width / 8)."""
-        return self.features(x * 2 - 1)
+        return self.features(x * 2 - 1)  # centered here, so that images are in [0, 1] for everyone outside
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """A feature map to logits (batch, num_classes), or to the penultimate features (batch, 4 * width)."""
@@ -81,6 +81,7 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
     Raises:
         UserError: no such architecture; names of close ones are offered.
     """
+    # Ours is for images of 32 pixels, where the networks of timm have pooled everything away.
     small = re.fullmatch(r"small-resnet-(\d+)(?:x(\d+))?", architecture)
     if small:
         return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))

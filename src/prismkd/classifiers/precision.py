@@ -11,6 +11,7 @@ def fast_matmul(device: torch.device) -> torch.autocast:
     On other CPUs, which emulate them and would be slower, and on accelerators, whose precision has a setting of its
     own, it changes nothing.
     """
+    # The bare ability to compute in bfloat16 says nothing, every CPU can: what counts are these instructions.
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
     return torch.autocast("cpu", torch.bfloat16, enabled=device.type == "cpu" and bool(native))

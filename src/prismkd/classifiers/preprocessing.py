@@ -94,13 +94,14 @@ class Preprocessing:
 def _with_channels(images: Tensor, in_channels: int) -> Tensor:
     if images.shape[1] == in_channels:
         return images
+    # To gray with Pillow's weights of red, green and blue, as in stock transforms; to color with three equal values.
     return rgb_to_grayscale(images) if in_channels == 1 else images[:, :1].repeat(1, in_channels, 1, 1)
 
 
 def _resize(images: Tensor, size: Size, interpolation: str) -> Tensor:
     """Width, then height, each rounded to 8 bits, as Pillow and torchvision do."""
     if interpolation == "nearest":
-        return F.interpolate(images, size, mode="nearest-exact")
+        return F.interpolate(images, size, mode="nearest-exact")  # torch's plain "nearest" has an old offset
     for one_side in ((images.shape[-2], size[1]), size):
         if one_side != images.shape[-2:]:
             images = F.interpolate(images, one_side, mode=interpolation, antialias=True, align_corners=False)

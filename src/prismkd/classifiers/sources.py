@@ -48,6 +48,7 @@ def load_source(source: str, *, trust: bool = False, embedded: str = "teacher") 
     """
     if source == "pictograms":
         return LoadedClassifier(load_classifier(asset(embedded)))
+    # A folder may have a colon in its name, so only a known library's counts.
     library, _, rest = source.partition(":")
     if library in LIBRARIES and rest:
         return _load_from_library(library, rest, trust=trust)
@@ -152,7 +153,7 @@ def _load_fitting(role: str, setting: str, source: str, num_classes: int, *, tru
             f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
             f"got {num_classes}; make `classes` and `{setting}` fit each other"
         )
-    check_outputs(classifier, f"the {role}")
+    check_outputs(classifier, f"the {role}")  # one image now, rather than an error in the middle of a run
     return classifier
 
 
@@ -164,9 +165,10 @@ def needs_the_web(source: str) -> bool:
 
 def weights_digest(classifier: Classifier) -> str:
     """A digest of a classifier's weights and preprocessing: which teacher guided these images."""
+    # The preprocessing counts: with another mean or size it is another teacher. An ensemble's members have one each.
     preprocessings = [module.preprocess for module in classifier.modules() if isinstance(module, Classifier)]
     digest = hashlib.sha256(repr(preprocessings).encode())
-    for name, tensor in sorted(classifier.state_dict().items()):
+    for name, tensor in sorted(classifier.state_dict().items()):  # sorted, whatever order modules were made in
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

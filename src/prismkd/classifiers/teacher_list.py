@@ -62,6 +62,7 @@ def class_indices(names: Sequence[str], class_names: Sequence[str], path: Path) 
     Raises:
         UserError: a name that is no class of the run's; a close one is offered.
     """
+    # The owners agree on the classes, not on how to write them
     labels, indices = ClassLabels([[name] for name in class_names]), []
     for name in names:
         label = -1 if name == NONE_OF_OURS else labels.find(name)
@@ -93,6 +94,7 @@ def _sections(path: Path) -> list[dict[str, Any]]:
 
 def _beside(path: Path, source: str) -> str:
     """``source`` with a relative folder or file in it as one beside the list, where there is one."""
+    # A list and its teachers travel together: where the run is started from doesn't matter.
     library, colon, rest = source.rpartition(":")
     name, at, file = rest.rpartition("@")
     beside = path.parent / (file if at else rest)

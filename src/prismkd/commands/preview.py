@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.classes.lists import classes_of
-from prismkd.config import Config
+from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
@@ -129,7 +129,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         sense_probes=0 if decided else prompts.num_probes * sum(len(sense.wordings) for sense in senses),
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
-        plans=len(config.seeds) * sum(method != "real" for method in config.methods),
+        plans=len(config.seeds) * sum(METHODS[method].draws_images for method in config.methods),
         pilot=round(prompts.pilot_share * num_images),
     )
     return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from prismkd import __version__
-from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
+from prismkd.config import METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
 from prismkd.records.directory import STUDENT, job_folder, read_json, recorded_config
@@ -154,7 +154,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
         rows["generator"] = f"{_public(generator.source)} {generator.revision}".strip()
         rows["sampling"] = f"{generator.num_inference_steps} steps, guidance scale {generator.guidance_scale:g}"
         rows["prompts"] = _prompts(config, method)
-    if method in GUIDED_METHODS:
+    if METHODS[method].guided:
         rows["energy guidance"] = (
             f"{energy.energy}, strength {energy.strength:g}, log SNR {energy.log_snr_min:g} to {energy.log_snr_max:g}"
         )
@@ -166,7 +166,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
 
 
 def _prompts(config: Config, method: str) -> str:
-    if method not in DIVERSIFIED_METHODS:
+    if not METHODS[method].diversified:
         return f'"{config.prompts.template}"'
     return f"diversified over {', '.join(config.prompts.domains)}; {config.prompts.id_share:.0%} in the first"
 

@@ -18,7 +18,7 @@ from prismkd.config.load import check_config
 from prismkd.distillation.log import TrainingLog
 from prismkd.distillation.loop import ignore, train
 from prismkd.distillation.student import Factory, check_student, name_of_module, new_student
-from prismkd.distillation.tar_images import open_images
+from prismkd.distillation.tar_images import open_images, read_logits
 from prismkd.distillation.training_set import TrainingSet
 from prismkd.errors import UserError, warn
 from prismkd.shards import verified
@@ -148,7 +148,8 @@ def _of_shards(folder: Path, recipe: DistillationConfig) -> TrainingSet:
     if not folder.is_dir():
         raise UserError(f"expected a folder of shards that `prismkd synthesize` wrote, got {folder}; check the path")
     verified(folder)
-    return TrainingSet(*open_images(folder, recipe.memory_gigabytes * 1e9, recipe.num_workers))
+    images, labels = open_images(folder, recipe.memory_gigabytes * 1e9, recipe.num_workers)
+    return TrainingSet(images, labels, logits=read_logits(folder) if recipe.stored_logits else None)
 
 
 def _check_images(images: Tensor) -> None:

@@ -75,8 +75,9 @@ class ConfiguredPipeline(TextToImage):
         """Pixels per side of the images, unless a call says otherwise."""
         pipeline = self.pipeline
         network = getattr(pipeline, "transformer", None) or pipeline.unet
+        latents = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
         scale = getattr(pipeline, "vae_scale_factor", None) or 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-        return int(getattr(pipeline, "default_sample_size", network.config.sample_size) * scale)
+        return int(latents * scale)
 
     def settings(self) -> dict[str, Any]:
         """The owner's arguments; a miniature gets those without which it refuses the defaults of its kind."""

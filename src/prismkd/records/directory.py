@@ -9,12 +9,12 @@ from typing import Any
 
 from prismkd.config import Config
 from prismkd.config.load import config_from_dict
+from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
 from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
-LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 
 def run_folder(out: str | Path) -> Path:
@@ -47,7 +47,7 @@ def lasting(url: str) -> Storage:
 
 def jobs_of(config: Config) -> list[tuple[int, str]]:
     """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
-    methods = sorted(config.methods, key=lambda method: method == LAST_METHOD)
+    methods = in_order_of_work(config.methods)
     return [(seed, method) for seed in config.seeds for method in methods]
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
 from prismkd.metrics.hits import unpack_hits
 from prismkd.records.directory import read_json_if_any
-from prismkd.records.scores import METHOD_ORDER, Result
+from prismkd.records.scores import Result
 
 SCHEMA = 1
 EVALUATION, REFERENCES_FILE = "evaluation.json", "references.json"  # of a student; of the teacher
@@ -177,5 +178,5 @@ def _method_folders(folder: Path) -> dict[str, list[Path]]:
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):
             folders.setdefault(method.name, []).append(method)
-    known = [method for method in METHOD_ORDER if method in folders]
+    known = [method for method in ROWS if method in folders]
     return {method: folders[method] for method in [*known, *(m for m in folders if m not in known)]}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
-METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
+from prismkd.config.methods import REFERENCES, ROWS
+
 SHIFTED = "shifted"  # stands for the mean over the shifted domains where a domain is named
 NOT_SHIFTED = ("id", "images")  # the teacher's own domain; the image sets, which stand among the rows as a domain
 Key = TypeVar("Key", bound=Hashable)
@@ -48,8 +48,8 @@ class Score:
 def methods(results: Iterable[Result]) -> list[str]:
     """Methods that occur: data-free ones first, then other names by alphabet, references last."""
     present = {result.method for result in results}
-    data_free = [m for m in METHOD_ORDER if m in present and m not in REFERENCES]
-    return [*data_free, *sorted(present - set(METHOD_ORDER)), *(m for m in REFERENCES if m in present)]
+    data_free = [m for m in ROWS if m in present and m not in REFERENCES]
+    return [*data_free, *sorted(present - set(ROWS)), *(m for m in REFERENCES if m in present)]
 
 
 def subject(results: Iterable[Result], domain: str | None = None) -> tuple[str, str | None]:

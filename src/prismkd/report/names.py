@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prismkd.config.methods import ROWS
 from prismkd.records.scores import SHIFTED
 from prismkd.report.formats import decimals, percent
-
-METHODS = {
-    "plain": ("Plain", "one prompt per class, no guidance"),
-    "more": ("Plain, more", "plain prompts, more images"),
-    "eda": ("EDA only", "plain prompts, energy guidance"),
-    "dpe": ("DPE only", "diverse prompts, no guidance"),
-    "prism": ("PRISM", "diverse prompts and energy guidance"),
-    "real-vs-real": ("Real against real", "real images measured against other real images: the ceiling"),
-    "real": ("Real images", "same student, real training images"),
-    "teacher": ("Teacher", "the network that is distilled"),
-}
 
 PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
 RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
@@ -25,17 +15,17 @@ RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
 
 def method_label(method: str) -> str:
     """Short name of a method; an unknown one keeps its own."""
-    return METHODS.get(method, (method, ""))[0]
+    return ROWS[method].label if method in ROWS else method
 
 
 def method_note(method: str) -> str:
     """What a method is, in a few words."""
-    return METHODS.get(method, ("", ""))[1]
+    return ROWS[method].note if method in ROWS else ""
 
 
 def method_class(method: str) -> str:
     """CSS class that colors a method."""
-    return f"m-{method}" if method in METHODS else "m-other"
+    return f"m-{method}" if method in ROWS else "m-other"
 
 
 def domain_label(domain: str) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
-from prismkd.records.scores import REFERENCES, methods, score, shifted_domains
+from prismkd.records.scores import methods, score, shifted_domains
 from prismkd.report import figures, formats, names, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark

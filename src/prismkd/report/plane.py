@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
-from prismkd.records.scores import REFERENCES, Score, ceiling_of, image_methods, score
+from prismkd.records.scores import Score, ceiling_of, image_methods, score
 from prismkd.report import formats, names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
 

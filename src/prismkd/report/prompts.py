@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 
 from prismkd import shards
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
-from prismkd.records.scores import REFERENCES
 from prismkd.report import formats, names, thumbnails
 from prismkd.report.stored_images import DataSet, StoredImages
 from prismkd.report.thumbnails import Thumbnail

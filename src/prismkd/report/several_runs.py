@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from prismkd.records.scores import REFERENCES, Result, image_methods, methods, score, shifted_domains
+from prismkd.config.methods import REFERENCES
+from prismkd.records.scores import Result, image_methods, methods, score, shifted_domains
 from prismkd.report import formats, names, plane, tables
 from prismkd.report.figures import Mark
 from prismkd.report.named_run import NamedRun

@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from prismkd.config import Config
+from prismkd.config.methods import REFERENCES
 from prismkd.errors import UserError
 from prismkd.records.directory import images_at
 from prismkd.records.results import RunResults, seed_of
-from prismkd.records.scores import REFERENCES
 from prismkd.shards import Sample, Storage, committed_shards, read_encoded, read_manifest, read_shard, scan
 from prismkd.shards.samples import decode
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prismkd.records.scores import REFERENCES, Score, best
+from prismkd.config.methods import REFERENCES
+from prismkd.records.scores import Score, best
 from prismkd.report import names
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.config import METHODS
 from prismkd.data import LabelledImages
 from prismkd.distillation import TrainingSet, open_images, to_bytes
+from prismkd.distillation.tar_images import read_logits
 from prismkd.errors import UserError
 from prismkd.evaluation.images import labeled_batches
 from prismkd.evaluation.rows import BATCH, Batches
@@ -158,7 +159,8 @@ class DrawnImages(Dataset):
         config = self.run.config.distillation
         verified(self.images)
         images, labels = open_images(self.images, config.memory_gigabytes * 1e9, config.num_workers)
-        return TrainingSet(images, labels, self._real_share(), config.real_share)
+        logits = read_logits(self.images) if config.stored_logits else None
+        return TrainingSet(images, labels, self._real_share(), config.real_share, logits)
 
     def _real_share(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Real images that are mixed into every batch, where ``distillation.real_share`` asks for some."""
@@ -192,7 +194,7 @@ class DrawnImages(Dataset):
             UserError: there are too few images per class for a pilot and a rest.
         """
         share, num_classes = self.run.config.prompts.pilot_share, len(self.run.classes)
-        if not share or self.method not in DIVERSIFIED_METHODS:
+        if not share or not METHODS[self.method].diversified:
             return 0
         if num_images < 2 * num_classes:
             raise UserError(

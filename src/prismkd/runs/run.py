@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from prismkd.config import METHODS
 from prismkd.errors import warn
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
@@ -50,7 +51,7 @@ class Run(Session):
 
     def dataset(self, seed: int, method: str) -> Dataset:
         """One method of one seed."""
-        return RealImages(self, seed, method) if method == "real" else DrawnImages(self, seed, method)
+        return DrawnImages(self, seed, method) if METHODS[method].draws_images else RealImages(self, seed, method)
 
     # --- what is decided once and recorded ---------------------------------------------------------------------------
 

@@ -24,8 +24,7 @@ from prismkd.classes.lists import classes_of, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 from prismkd.config import (
-    DIVERSIFIED_METHODS,
-    GUIDED_METHODS,
+    METHODS,
     Config,
     DistillationConfig,
     GuidanceConfig,
@@ -193,7 +192,7 @@ class Session:
             prompts: other settings of DPE than the session's.
         """
         prompts = prompts or self.prompts
-        if method not in DIVERSIFIED_METHODS:
+        if not METHODS[method].diversified:
             return plain_plan(self.classes, seed, prompts.template)
         return diversified_plan(self.classes, self.senses, self.contents, prompts, seed)
 
@@ -219,9 +218,9 @@ class Session:
 
     def synthesizer(self, method: str) -> Synthesizer:
         """What draws a method's images: guided, where the method is."""
-        if method not in GUIDED_METHODS:
-            return Synthesizer(self.generator, self.teacher)
-        return Synthesizer(self.generator, self.teacher, self.config.guidance, self.calibration)
+        is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
+        guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keep_logits=keeps)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.

@@ -200,5 +200,5 @@ def _renumbered(sources: Sequence[Storage]) -> Iterator[Encoded]:
     for source_number, source in enumerate(sources):
         for sample in read_encoded(source):
             metadata = sample.metadata | {"index": index, "source": source_number, "source_index": sample.index}
-            yield Encoded(index, sample.extension, sample.contents, sample.label, metadata)
+            yield Encoded(index, sample.extension, sample.contents, sample.label, metadata, sample.logits)
             index += 1

@@ -1,7 +1,8 @@
 """One labeled image, and a tar of many, as webdataset, Hugging Face datasets and timm read them.
 
 A tar holds three members per sample: ``000000123.png`` (or ``webp``, ``jpg``), ``000000123.cls`` (the label as text)
-and ``000000123.json`` (the metadata). Nothing in it depends on the clock or the user: the same samples give the same
+and ``000000123.json`` (the metadata); and behind the image ``000000123.logits.npy`` (float16), where the teacher's
+logits are kept. Nothing in it depends on the clock or the user: the same samples give the same
 bytes, as long as Pillow's encoders stay the same.
 """
 
@@ -23,6 +24,7 @@ from PIL import Image
 from prismkd.errors import UserError
 
 FORMATS = {"png": "png", "webp": "webp", "jpeg": "jpg"}  # format -> file extension
+LOGITS = "logits.npy"  # what webdataset decodes to an array
 NUM_ENCODERS = 2  # threads: Pillow encodes outside of Python's lock, so that the next batch is drawn meanwhile
 LOOKAHEAD = 128  # images that may wait for an encoder or for the tar; bounds the memory where drawing is the quicker
 
@@ -36,12 +38,14 @@ class Sample:
         image: uint8, (height, width) or (height, width, 3).
         label: of the class that it was drawn for.
         metadata: plain data that fits in JSON: prompt, style, seed, energies and so on.
+        logits: the teacher's of this image (classes,), where they are kept; stored as float16.
     """
 
     index: int
     image: np.ndarray
     label: int
     metadata: dict[str, Any]
+    logits: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Encoded:
         contents: of the image file.
         label: as of ``Sample``.
         metadata: as of ``Sample``, with the index, the file's sha256 and, for gray WebP, the mode.
+        logits: as of ``Sample``, in float16.
     """
 
     index: int
@@ -77,6 +82,7 @@ class Encoded:
     contents: bytes
     label: int
     metadata: dict[str, Any]
+    logits: np.ndarray | None = None
 
 
 def pack(samples: Iterable[Sample | Encoded], file: BinaryIO, encoding: Encoding) -> int:
@@ -115,11 +121,14 @@ def unpack(file: BinaryIO) -> Iterator[Encoded]:
     extensions = tuple(f".{extension}" for extension in FORMATS.values())
     with tarfile.open(fileobj=file, mode="r|") as tar:
         while (member := tar.next()) is not None:
-            # In every sample of ours the image comes first, then the label and the metadata
+            # In every sample of ours the image comes first, then logits if there are some, the label and the metadata
             if member.name.endswith(extensions):
                 key, _, extension = member.name.partition(".")
-                contents, label, metadata = _body(tar, member), _body(tar, tar.next()), _body(tar, tar.next())
-                yield Encoded(int(key), extension, contents, int(label), json.loads(metadata))
+                contents, follower, logits = _body(tar, member), tar.next(), None
+                if follower is not None and follower.name.endswith(f".{LOGITS}"):
+                    logits, follower = _from_npy(_body(tar, follower)), tar.next()
+                label, metadata = _body(tar, follower), _body(tar, tar.next())
+                yield Encoded(int(key), extension, contents, int(label), json.loads(metadata), logits)
 
 
 def encode(sample: Sample | Encoded, encoding: Encoding) -> Encoded:
@@ -129,7 +138,8 @@ def encode(sample: Sample | Encoded, encoding: Encoding) -> Encoded:
     contents, mode = encode_image(sample.image, encoding)
     metadata = sample.metadata | {"index": sample.index, "sha256": hashlib.sha256(contents).hexdigest()}
     metadata |= {"mode": mode} if mode else {}
-    return Encoded(sample.index, FORMATS[encoding.format], contents, sample.label, metadata)
+    logits = None if sample.logits is None else sample.logits.astype(np.float16)
+    return Encoded(sample.index, FORMATS[encoding.format], contents, sample.label, metadata, logits)
 
 
 def decode(sample: Encoded) -> Sample:
@@ -137,7 +147,7 @@ def decode(sample: Encoded) -> Sample:
     picture = Image.open(io.BytesIO(sample.contents))
     mode = sample.metadata.get("mode", picture.mode)
     image = np.asarray(picture if mode == picture.mode else picture.convert(mode))
-    return Sample(sample.index, image, sample.label, sample.metadata)
+    return Sample(sample.index, image, sample.label, sample.metadata, sample.logits)
 
 
 def _body(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
@@ -149,9 +159,10 @@ def _body(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
 
 
 def _add(tar: tarfile.TarFile, sample: Encoded) -> None:
-    """Add a sample's three members to a tar."""
+    """Add a sample's members to a tar."""
     members = (
         (sample.extension, sample.contents),
+        *(() if sample.logits is None else [(LOGITS, _to_npy(sample.logits))]),
         ("cls", str(sample.label).encode()),
         ("json", json.dumps(sample.metadata, sort_keys=True).encode()),
     )
@@ -160,6 +171,16 @@ def _add(tar: tarfile.TarFile, sample: Encoded) -> None:
         member = tarfile.TarInfo(f"{sample.index:09d}.{extension}")
         member.size = len(contents)
         tar.addfile(member, io.BytesIO(contents))
+
+
+def _to_npy(logits: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, logits, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _from_npy(contents: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(contents), allow_pickle=False)
 
 
 def encode_image(image: np.ndarray, encoding: Encoding) -> tuple[bytes, str]:

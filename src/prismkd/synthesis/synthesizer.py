@@ -69,6 +69,9 @@ class Batch:
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
+    With ``keep_logits`` each sample has the teacher's logits, which were computed anyway: the fast mode of distillation
+    then need not ask again.
+
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
     one drawing has found out, all later ones of the same generator know.
     """
@@ -77,6 +80,7 @@ class Synthesizer:
     teacher: Classifier
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
+    keep_logits: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -135,7 +139,7 @@ class Synthesizer:
             recovered = False
             for place, prompt in enumerate(batch):
                 if drawn is not None and not drawn.is_broken(place):
-                    yield _sample(prompt, drawn, place, tries=1)
+                    yield self._sample(prompt, drawn, place, tries=1)
                     continue
                 for sample in self._draw_alone(prompt, problem):
                     recovered = True
@@ -203,9 +207,13 @@ class Synthesizer:
             if isinstance(outcome, Exception):
                 reason = f"{type(outcome).__name__}: {outcome}"
             elif not outcome.is_broken(0):
-                yield _sample(again, outcome, 0, tries)
+                yield self._sample(again, outcome, 0, tries)
                 return
         warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
+
+    def _sample(self, prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
+        sample = _sample(prompt, drawn, place, tries)
+        return replace(sample, logits=drawn.logits[place].numpy()) if self.keep_logits else sample
 
 
 class _OutOfMemoryError(Exception):
