@@ -615,7 +615,7 @@ def marked_tests(scale: Scale, found: Found, until: float) -> None:
     if not files:
         found["outcome"] = "no tests are marked gpu"
         return
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rA", *files]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rA", *files]  # the configuration has one -q
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(1.0, until - time.monotonic()))
     lines = done.stdout.strip().splitlines()
     found |= {"exit_code": done.returncode, "outcome": lines[-1] if lines else "", "output": done.stdout[-8000:]}

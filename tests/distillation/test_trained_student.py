@@ -15,7 +15,7 @@ from prismkd.classifiers import Preprocessing, load_classifier
 from prismkd.config import DistillationConfig
 from prismkd.distillation import CHECKPOINT_EVERY, TrainedStudent, TrainingSet, distill, new_student, train
 from prismkd.errors import UserError
-from prismkd.shards import Sample, write_shard
+from prismkd.shards import Manifest, Sample, claim, write_shard
 
 from .worlds import CONFIG, BrightSide, bright_side, halves, sides
 
@@ -47,9 +47,10 @@ def test_images_may_come_as_bytes_floats_arrays_sets_or_shards(tmp_path: Path) -
     as_floats = halves().float() / 255
     for images in (as_floats, as_floats.double(), halves().numpy(), as_floats.numpy(), TrainingSet(halves())):
         assert_equal(expected, distilled(images))
-    samples = [Sample(i, image[0].numpy(), label, {}) for i, (image, label) in enumerate(zip(halves(), sides().tolist(),
-                                                                                             strict=True))]  # fmt: skip
-    write_shard(tmp_path / "images", 0, iter(samples), "plan")
+    rows = enumerate(zip(halves().numpy(), sides().tolist(), strict=True))
+    manifest = claim(tmp_path / "images", Manifest({}, (64,), 64, ("left", "right")))
+    samples = (Sample(index, image[0], label, {}) for index, (image, label) in rows)
+    write_shard(tmp_path / "images", 0, samples, manifest.plan_hash)
     assert_equal(distilled(halves(), sides()), distilled(tmp_path / "images"))
     assert_equal(distilled(halves(), sides()), distilled(str(tmp_path / "images")))
 

@@ -32,6 +32,15 @@ def write_folders(folder: Path, labels: list[int]) -> Path:
     return folder
 
 
+def assert_same(first: Scores, second: Scores) -> None:
+    """But for the order of sums, and for intervals: folders are read in the order of their names."""
+    assert first.keys() == second.keys()
+    for domain in first:
+        assert {name: (pytest.approx(score.value), score.n) for name, score in first[domain].items()} == {
+            name: (score.value, score.n) for name, score in second[domain].items()
+        }
+
+
 def test_the_numbers_are_those_of_a_run() -> None:
     found = evaluate(classifier(1), TEST, classes=NAMES, teacher=classifier(), restrict_below=0.5)
     rows = evaluate_student(classifier(1), classifier(), TEST, "", 0, restrict_below=0.5).rows
@@ -55,8 +64,8 @@ def test_folders_arrays_and_loaded_images_give_the_same(tmp_path: Path) -> None:
     as_bytes = pixels_of(EVERY)
     for images in (as_bytes, as_bytes.float() / 255, as_bytes.numpy(), as_bytes.double().numpy() / 255):
         for labels in (EVERY, torch.tensor(EVERY), np.array(EVERY)):
-            assert evaluate(classifier(1), (images, labels), classes=NUM_CLASSES) == expected
-    assert evaluate(classifier(1), TEST.domain("id"), classes=NAMES) == expected
+            assert_same(evaluate(classifier(1), (images, labels), classes=NUM_CLASSES), expected)
+    assert_same(evaluate(classifier(1), TEST.domain("id"), classes=NAMES), expected)
 
 
 def test_shifted_sets_are_domains_of_their_own(tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_shifted_sets_are_domains_of_their_own(tmp_path: Path) -> None:
 
 
 def test_scores_print_as_a_table_and_are_plain_data() -> None:
-    found = evaluate(classifier(1), TEST, classes=NAMES, teacher=classifier())
+    found = evaluate(classifier(1), TEST, classes=NAMES, teacher=classifier(), restrict_below=0.0)
     head, first, second = str(found).splitlines()
     assert head.split() == ["domain", "images", "top1", "top5", "ece", "agreement"]
     assert first.startswith("id      40      0.050 [") and second.startswith("few     3       0.000 [0.000, 0.000]")

@@ -12,7 +12,7 @@ from prismkd.errors import UserError
 from prismkd.prompts import diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes
 from prismkd.prompts.given import plan
-from prismkd.prompts.senses import given_senses
+from prismkd.prompts.senses import unjudged_senses
 from prismkd.prompts.styles import ICON_DOMAINS, PHOTO_DOMAINS
 
 
@@ -20,7 +20,7 @@ from prismkd.prompts.styles import ICON_DOMAINS, PHOTO_DOMAINS
 def test_it_is_the_plan_of_a_run_that_judges_nothing(classes: str, domains: tuple[str, ...]) -> None:
     config = PromptsConfig(domains=domains)
     listed = load_classes(classes)
-    senses = given_senses(listed, {}, config.max_senses)
+    senses = unjudged_senses(listed, {}, config.max_senses)
     expected = diversified_plan(listed, senses, contents_of_classes(senses, config), config, 5)
     assert plan(classes, seed=5) == expected == plan(classes, seed=5, domains=domains)
     assert plan(classes, seed=6).hash() != expected.hash()

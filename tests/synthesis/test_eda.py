@@ -125,7 +125,9 @@ def test_the_first_call_calibrates_once_and_says_that_more_prompts_are_better(
     assert eda.calibration is first and not capsys.readouterr().err
     seen = list[int]()
     again = eda.calibrate(prompts, [0, 1, 0], progress=seen.append, **arguments)
-    assert eda.calibration is again and again != first and sum(seen) == 4
+    assert eda.calibration is again and again != first and sum(seen) == 4 and again.latent_rms > 0
+    eda(prompts, [0, 1, 0], [3, 4, 5], **arguments)
+    assert eda.last is not None and eda.last.latent_ratio.isfinite().all()
     assert EDA(pipe, Ramp().eval(), guidance=GUIDANCE).calibrate(prompts, [0, 1, 0], **arguments) == again
 
 
@@ -142,7 +144,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eda, pipe, prompts, arguments = made("sd")
-    expected = eda(prompts, [0, 1, 0], [3, 4, 5], **arguments)
+    four = ([*prompts, "a red bell"], [0, 1, 0, 1], [3, 4, 5, 6])
+    expected = eda(*four, **arguments)
     whole = type(pipe).__call__
     room = 2
 
@@ -152,9 +155,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_so(
         return whole(self, prompt, **given)
 
     monkeypatch.setattr(type(pipe), "__call__", cramped)
-    assert torch.allclose(eda(prompts, [0, 1, 0], [3, 4, 5], **arguments), expected, atol=1e-3)
+    assert torch.allclose(eda(*four, **arguments), expected, atol=1e-3)
+    assert eda.last is not None and eda.last.num_edits.shape == eda.last.latent_ratio.shape == (4,)
     assert eda.batch_size == 2 and "memory ran out with 4 images together; going on with 2" in capsys.readouterr().err
-    assert eda.calibrate(prompts, [0, 1, 0], **arguments).per_class_count
     room = 0
     with pytest.raises(UserError, match="expected memory for one image at a time"):
         eda(prompts, [0, 1, 0], [3, 4, 5], **arguments)
@@ -294,6 +297,8 @@ def test_what_can_not_be_meant_is_refused_with_a_remedy() -> None:
         eda(prompts, [0, 1, 0], [3, 4, 5], **{**arguments, "height": 33})
     with pytest.raises(UserError, match=r"expected a finite guidance\.strength of at least 0, got -1"):
         EDA(pipe, Ramp().eval(), guidance=GuidanceConfig(strength=-1.0))
+    with pytest.raises(UserError, match="expected a calibration of the teacher's 2 classes, got one of 1"):
+        EDA(pipe, Ramp().eval(), calibration=Calibration([0.0], 0.0, 0.0, [1]))
     del pipe.vae
     with pytest.raises(UserError, match="expected a latent diffusion pipeline with a vae"):
         EDA(pipe, Ramp().eval())

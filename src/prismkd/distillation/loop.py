@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -24,13 +23,10 @@ from prismkd.distillation.state import Pupil, State, memory_format_of, teacher_w
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.errors import UserError
+from prismkd.progress import Progress, ignore
 
 CHECKPOINT_EVERY = 250
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def ignore(count: int) -> None:
-    """The progress of whoever doesn't look."""
 
 
 def train(
@@ -40,7 +36,7 @@ def train(
     config: DistillationConfig,
     seed: int,
     checkpoint: Path | None = None,
-    progress: Callable[[int], None] = ignore,
+    progress: Progress = ignore,
 ) -> TrainingLog:
     """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
 
@@ -100,7 +96,7 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
-    def run(self, checkpoint: Path | None, progress: Callable[[int], None]) -> None:
+    def run(self, checkpoint: Path | None, progress: Progress) -> None:
         """All steps that are left."""
         state, config = self.state, self.config
         model = self.accelerator.prepare(state.pupil) if self.accelerator.num_processes > 1 else state.pupil

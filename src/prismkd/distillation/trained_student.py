@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from prismkd.classifiers import Classifier, Preprocessing, as_classifier, save_c
 from prismkd.config import Config, DistillationConfig
 from prismkd.config.load import check_config
 from prismkd.distillation.log import TrainingLog
-from prismkd.distillation.loop import ignore, train
+from prismkd.distillation.loop import train
 from prismkd.distillation.student import Factory, check_student, name_of_module, new_student
 from prismkd.distillation.tar_images import open_images, read_logits
 from prismkd.distillation.training_set import TrainingSet
 from prismkd.errors import UserError, warn
+from prismkd.progress import Progress, ignore
 from prismkd.shards import verified
 
 ELSEWHERE = ("architecture", "real", "real_share")  # settings whose place here is an argument
@@ -53,7 +54,7 @@ def distill(
     config: DistillationConfig | None = None,
     preprocessing: Preprocessing | None = None,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> TrainedStudent:
     """Train a student to answer as the teacher does, on images of any origin.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping
@@ -55,8 +54,8 @@ class ConfiguredPipeline(TextToImage):
             decoder = folder / "tiny_vae" if (folder / "tiny_vae").is_dir() else "none"
         return load_tiny_decoder(self.pipeline, None, str(decoder), self.device)
 
-    def called_with(self, arguments: Mapping[str, Any], batch_size: int) -> ConfiguredPipeline:
-        """The same pipeline with other arguments of its call.
+    def use_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """From now on the pipeline is called with these.
 
         Raises:
             UserError: an argument that the pipeline doesn't take, or that isn't the caller's to give.
@@ -66,9 +65,7 @@ class ConfiguredPipeline(TextToImage):
                 near = difflib.get_close_matches(name, self._accepted.difference(OURS), n=1)
                 advice = f"perhaps {near[0]}" if near else "give prompts, labels and seeds, or call the pipeline itself"
                 raise UserError(f"expected an argument of {type(self.pipeline).__name__}'s call, got {name}; {advice}")
-        other = copy.copy(self)
-        other.arguments, other.config = dict(arguments), GeneratorConfig(batch_size=batch_size)
-        return other
+        self.arguments = dict(arguments)
 
     @property
     def image_size(self) -> int:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from prismkd.classifiers import Preprocessing, as_classifier
@@ -22,6 +19,7 @@ from prismkd.generators.configured import ConfiguredPipeline
 from prismkd.generators.text_to_image import check_band
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
+from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
 from prismkd.prompts.plan import PROBE_SEED, image_seed
 from prismkd.synthesis.calibrate import run_calibration
@@ -29,12 +27,7 @@ from prismkd.synthesis.synthesizer import Synthesizer, check_channels
 
 UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
 
-Result = TypeVar("Result")
 Labels = Sequence[int] | Tensor
-
-
-def ignore(count: int) -> None:
-    """The progress of whoever doesn't look."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +41,26 @@ class Guided:
         energy_after: (n,) the free energy of the finished image; None in a ``guiding`` block, where EDA doesn't see it.
         num_edits: (n,) steps at which the image was edited; 0 where it was in-distribution all along.
         num_band_steps: steps that fell into the band.
+        latent_ratio: (n,) the largest root mean square of an edited x0 prediction, relative to the largest of unguided
+            ones; far above 1 (1.5 or more) the strength is too high. NaN where nothing was looked at.
     """
 
     energy_before: Tensor
     energy_after: Tensor | None
     num_edits: Tensor
     num_band_steps: int
+    latent_ratio: Tensor
 
     @classmethod
-    def by(cls, edit: EnergyGuidance) -> Guided:
+    def by(cls, edit: EnergyGuidance, energy_after: Tensor | None = None) -> Guided:
         """What a finished guidance says of itself."""
-        count = len(edit.labels)
-        before, edits = edit.energy_before, edit.num_edits
+        unknown = torch.full((len(edit.labels),), torch.nan)
         return cls(
-            torch.full((count,), torch.nan) if before is None else before.cpu(),
-            None,
-            torch.zeros(count, dtype=torch.int64) if edits is None else edits.cpu(),
-            edit.num_band_steps,
+            energy_before=unknown if edit.energy_before is None else edit.energy_before.cpu(),
+            energy_after=energy_after,
+            num_edits=torch.zeros_like(edit.labels).cpu() if edit.num_edits is None else edit.num_edits.cpu(),
+            num_band_steps=edit.num_band_steps,
+            latent_ratio=unknown if edit.latent_ratio is None else edit.latent_ratio.cpu(),
         )
 
 
@@ -112,8 +108,8 @@ class EDA:
         last: what guidance did to the images of the last call, or to the last batch of the last block.
 
     Raises:
-        UserError: a pipeline without a vae, a decoder of other latents, a teacher that doesn't answer with logits, or
-            settings out of range.
+        UserError: a pipeline without a vae, a decoder of other latents, a teacher that doesn't answer with logits, a
+            calibration of another teacher, or settings out of range.
     """
 
     def __init__(
@@ -129,14 +125,28 @@ class EDA:
     ) -> None:
         self.guidance = guidance or GuidanceConfig()
         check_config(replace(Config(), guidance=self.guidance))
-        self.calibration, self.batch_size = calibration, batch_size
+        self.calibration = calibration
         self.last: Guided | None = None
         self._generator = ConfiguredPipeline(pipe, decoder, batch_size)
         side = self._generator.image_size
         self._teacher = as_classifier(teacher, (self._generator.num_channels, side, side), preprocessing)
         check_channels(self._teacher, self._generator)
+        if calibration is not None and len(calibration.energy_target) != self._teacher.num_classes:
+            raise UserError(
+                f"expected a calibration of the teacher's {self._teacher.num_classes} classes, got one of "
+                f"{len(calibration.energy_target)}; call eda.calibrate(prompts, labels)"
+            )
         self._synthesizer = Synthesizer(self._generator, self._teacher, self.guidance)
         self._device = self._generator.device
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are drawn together."""
+        return self._generator.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._generator.batch_size = size
 
     def __call__(self, prompts: Sequence[str], labels: Labels, seeds: Sequence[int], **arguments: Any) -> Tensor:
         """Draw one guided image per prompt, label and seed; an image depends on its own prompt, label and seed only.
@@ -161,7 +171,6 @@ class EDA:
                 can't be guided, no step in the band, or no memory for one image.
         """
         texts, targets = self._check(prompts, labels)
-        seeds = [int(seed) for seed in seeds]
         if len(seeds) != len(texts):
             raise UserError(f"expected a seed for each of {len(texts)} prompts, got {len(seeds)}; give one per image")
         if self.calibration is None and self.guidance.strength > 0:
@@ -170,20 +179,19 @@ class EDA:
                 "prompts; eda.calibrate(prompts, labels) with prompts of all classes is better"
             )
             self.calibrate(texts, targets, **arguments)
-        parts, start = list[tuple[Tensor, Guided]](), 0
-        while start < len(texts):
-            rows = slice(start, start + self.batch_size)
-            work = partial(self._draw, texts[rows], targets[rows], seeds[rows], arguments)
-            drawn = self._unless_out_of_memory(work)
-            if drawn is not None:
-                parts.append(drawn)
-                start += len(drawn[0])
-        images, self.last = torch.cat([images for images, _ in parts]), _joined([record for _, record in parts])
-        _warn_of_blackened(images)
-        return images
+        self._generator.use_arguments(arguments)
+        wanted = [_prompt(*row) for row in zip(texts, targets.tolist(), map(int, seeds), strict=True)]
+        images, records = list[Tensor](), list[Guided]()
+        for batch in self._drawing.batches(wanted):
+            assert batch.guidance is not None
+            images.append(batch.images)
+            records.append(Guided.by(batch.guidance, self.energies(batch.images)))
+        self.last = _joined(records)
+        _warn_of_blackened(torch.cat(images))
+        return torch.cat(images)
 
     def calibrate(
-        self, prompts: Sequence[str], labels: Labels, *, progress: Callable[[int], None] = ignore, **arguments: Any
+        self, prompts: Sequence[str], labels: Labels, *, progress: Progress = ignore, **arguments: Any
     ) -> Calibration:
         """Measure what is usual, on ``guidance.num_calibration_images`` unguided images: where guidance is to stop.
 
@@ -205,17 +213,12 @@ class EDA:
             UserError: as for a call; or energies that aren't finite.
         """
         texts, targets = self._check(prompts, labels)
-        count = self.guidance.num_calibration_images
-        places = [i % len(texts) if len(texts) <= count else i * len(texts) // count for i in range(count)]
-        wanted = [
-            Prompt(i, int(targets[place]), "", texts[place], "", image_seed(PROBE_SEED, i))
-            for i, place in enumerate(places)
-        ]
-        found: Calibration | None = None
-        while found is None:
-            found = self._unless_out_of_memory(partial(self._measure, wanted, arguments, progress))
-        self.calibration = found
-        return found
+        self._generator.use_arguments(arguments)
+        count, given = self.guidance.num_calibration_images, len(texts)
+        places = [turn % given if given <= count else turn * given // count for turn in range(count)]
+        wanted = [_prompt(texts[at], int(targets[at]), image_seed(PROBE_SEED, turn)) for turn, at in enumerate(places)]
+        self.calibration, _ = run_calibration(wanted, self._drawing, self.guidance, progress)
+        return self.calibration
 
     @contextmanager
     def guiding(self, labels: Labels) -> Iterator[list[Guided]]:
@@ -241,7 +244,7 @@ class EDA:
                 "expected a calibration before a guided block, which doesn't see the prompts, got none; call "
                 "eda.calibrate(prompts, labels) first, or give EDA(..., calibration=...)"
             )
-        batches, records = _Batches(partial(self._new_guidance, targets)), list[Guided]()
+        batches, records = _Batches(self._drawing, targets.to(self._generator.device)), list[Guided]()
         with self._generator.guided(batches, len(targets)):
             yield records
         if not batches.guidances:
@@ -265,58 +268,14 @@ class EDA:
         logits = torch.cat([teacher(batch.to(device)).cpu() for batch in images.split(self.batch_size)])
         return free_energy(logits, self.guidance.temperature)
 
-    # --- drawing -------------------------------------------------------------------------------------------------
-
     @property
     def _drawing(self) -> Synthesizer:
-        """Has the teacher where the pipeline computes, which its owner may change."""
+        """What draws, with the teacher where the pipeline computes, which its owner may have moved."""
         if self._device != self._generator.device:
             self._synthesizer = Synthesizer(self._generator, self._teacher, self.guidance)
             self._device = self._generator.device
+        self._synthesizer.calibration = self.calibration or UNUSED
         return self._synthesizer
-
-    def _draw(
-        self, texts: list[str], targets: Tensor, seeds: list[int], arguments: dict[str, Any]
-    ) -> tuple[Tensor, Guided]:
-        """One batch."""
-        with self.guiding(targets) as records:
-            images = self._generator.called_with(arguments, self.batch_size).sample(texts, seeds)
-        return images, replace(records[0], energy_after=self.energies(images))
-
-    def _measure(self, wanted: list[Prompt], arguments: dict[str, Any], progress: Callable[[int], None]) -> Calibration:
-        """The calibration from these prompts."""
-        generator = self._generator.called_with(arguments, self.batch_size)
-        return run_calibration(wanted, Synthesizer(generator, self._teacher), self.guidance, progress)[0]
-
-    def _new_guidance(self, targets: Tensor) -> EnergyGuidance:
-        """The guidance of one batch."""
-        generator = self._generator
-        decode = generator.decode_fully if self.guidance.full_decoder else generator.decode
-        calibration = self.calibration or UNUSED
-        return EnergyGuidance(
-            self._drawing.differentiated_teacher, decode, targets.to(generator.device), calibration, self.guidance
-        )
-
-    def _unless_out_of_memory(self, work: Callable[[], Result]) -> Result | None:
-        """What ``work`` gives; None where memory ran out, after which the batch size is half of what it was."""
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
-                raise
-        if self.batch_size == 1:
-            raise UserError(
-                "expected memory for one image at a time, got none; draw smaller images, load the pipeline in "
-                "bfloat16, offload it, or pass a tiny decoder"
-            )
-        self.batch_size //= 2
-        gc.collect()  # the failed batch's tensors, which its error held
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        warn(f"memory ran out with {2 * self.batch_size} images together; going on with {self.batch_size}")
-        return None
-
-    # --- checks --------------------------------------------------------------------------------------------------
 
     def _check(self, prompts: Sequence[str], labels: Labels) -> tuple[list[str], Tensor]:
         if isinstance(prompts, str) or not prompts:
@@ -343,27 +302,34 @@ class EDA:
 class _Batches:
     """The edit while a block is active: every batch that is drawn gets a guidance of its own."""
 
-    def __init__(self, new_guidance: Callable[[], EnergyGuidance]) -> None:
+    def __init__(self, drawing: Synthesizer, labels: Tensor) -> None:
         self.guidances = list[EnergyGuidance]()
-        self._new_guidance = new_guidance
+        self._drawing, self._labels = drawing, labels
         self._previous: X0Map | None = None
 
     def __call__(self, x0: Tensor, mapping: X0Map) -> Tensor | None:
         previous, self._previous = self._previous, mapping
         # Along a schedule the noise only falls: where it rises, or after a last step, another batch has begun.
         if previous is None or previous.is_last or mapping.log_snr < previous.log_snr:
-            self.guidances.append(self._new_guidance())
+            guidance = self._drawing.new_guidance(self._labels)
+            assert guidance is not None
+            self.guidances.append(guidance)
         return self.guidances[-1](x0, mapping)
+
+
+def _prompt(text: str, label: int, seed: int) -> Prompt:
+    """A prompt that is none of a plan's."""
+    return Prompt(0, label, "", text, "", seed)
 
 
 def _joined(records: Sequence[Guided]) -> Guided:
     """One record of several batches."""
-    after = [record.energy_after for record in records if record.energy_after is not None]
     return Guided(
-        torch.cat([record.energy_before for record in records]),
-        torch.cat(after),
-        torch.cat([record.num_edits for record in records]),
-        records[0].num_band_steps,
+        energy_before=torch.cat([record.energy_before for record in records]),
+        energy_after=torch.cat([record.energy_after for record in records if record.energy_after is not None]),
+        num_edits=torch.cat([record.num_edits for record in records]),
+        num_band_steps=records[0].num_band_steps,
+        latent_ratio=torch.cat([record.latent_ratio for record in records]),
     )
 
 

@@ -103,13 +103,16 @@ class Synthesizer:
         """The prompts' classes (batch,), on the generator's device."""
         return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
 
+    def new_guidance(self, labels: Tensor) -> EnergyGuidance | None:
+        """What guides one batch of images of these classes (batch,); None where nothing does."""
+        if self.guidance is None or self.calibration is None:
+            return None
+        decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
+        return EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
+
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
-        edit = None
-        if self.guidance is not None and self.calibration is not None:
-            decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            labels = self.labels_of(prompts)
-            edit = EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
+        edit = self.new_guidance(self.labels_of(prompts))
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -184,8 +187,8 @@ class Synthesizer:
     def _halve(self, tried: int) -> None:
         if tried == 1:
             raise UserError(
-                "expected memory for one image at a time, got none; lower generator.image_size, use generator.dtype "
-                "bfloat16, or set generator.offload"
+                "expected memory for one image at a time, got none; lower generator.image_size (height and width "
+                "of a call), use generator.dtype bfloat16, or set generator.offload"
             )
         self.generator.batch_size = tried // 2
         warn(f"memory ran out with {tried} images together; going on with {self.generator.batch_size}")
