@@ -41,7 +41,7 @@ def compare(arguments: Arguments) -> None:
 def print_comparison(found: Comparison) -> None:
     """B against A on every domain, and what is to be said."""
     lines = []
-    for row in found.domains:
+    for row in found.rows:
         low, high = (f"{100 * bound:+.1f}" for bound in row.interval)
         lines.append([row.domain, f"{row.num_images:,}", f"{row.top1_a:.3f}", f"{row.top1_b:.3f}",
                       f"{100 * row.difference:+.1f}", f"{low} to {high}", f"{row.p_holm:.2g}"])  # fmt: skip

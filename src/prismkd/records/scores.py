@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from prismkd.config.methods import REFERENCES, ROWS
 
+SHIFTED = "shifted"  # stands for the mean over the shifted domains where a domain is named
 NOT_SHIFTED = ("id", "images")  # the teacher's own domain; the image sets, which stand among the rows as a domain
 Key = TypeVar("Key", bound=Hashable)
 

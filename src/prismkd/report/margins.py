@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prismkd.records.results import EVERY_SEED, RunResults
-from prismkd.records.scores import Score, difference, score, shifted_domains, shifted_score
+from prismkd.records.scores import SHIFTED, Score, difference, score, shifted_domains, shifted_score
 from prismkd.records.verdict import DomainComparison, compare_hits
-
-SHIFTED = "shifted"  # stands for the mean over the shifted domains where a domain is named
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,11 @@ class Margin:
     def significant(self) -> bool:
         """Whether one of the two is better, as ``prismkd compare`` would say."""
         return self.verdict is not None and self.verdict.significant
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether both were compared image by image, and neither is better."""
+        return self.verdict is not None and not self.verdict.significant
 
     @property
     def tone(self) -> str:

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prismkd.config.methods import ROWS
+from prismkd.records.scores import SHIFTED
 from prismkd.report.formats import decimals, percent
+
+PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
+RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
 
 
 def method_label(method: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prismkd.records.comparison import listed
-from prismkd.records.scores import Score, score, shifted_score
+from prismkd.records.scores import SHIFTED, Score, score, shifted_score
 from prismkd.records.verdict import DomainComparison, compare_hits
 from prismkd.report import formats, names, tables
-from prismkd.report.headline import PLACES, KeyFigure
-from prismkd.report.margins import SHIFTED
+from prismkd.report.key_figures import KeyFigure
 from prismkd.report.named_run import NamedRun
+from prismkd.report.names import PLACES
 
 
 def sentence(runs: Sequence[NamedRun]) -> str:
