@@ -1,5 +1,6 @@
 # Every target sets itself up: a fresh clone, Python 3.11 to 3.13 and make are enough.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -9,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/prismkd run --config configs/demo.toml --out runs/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ Ten real images per class, chosen by the seed, alone; with plain synthetic image
 same steps, and of its batches half are real. Each is trained on the teacher's logits, and on labels alone, for whoever
 has no teacher (plain and PRISM images themselves are drawn as always: PRISM's with the teacher). Every finished cell is
 a file in ``runs/augmentation-HASH``, the hash being that of all settings; the same command continues where it was
-stopped. Results go to ``benchmarks/results/augmentation.json``.
+stopped. It writes ``benchmarks/results/augmentation.json``.
 """
 
 from __future__ import annotations
@@ -23,77 +23,81 @@ import torch
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.laboratory import Laboratory, labels_of
+from benchmarks.embedded import embedded_session, labels_of, plan_with_share, top1
 from benchmarks.publish import write_results
+from prismkd import Session
 from prismkd.assets import asset
 from prismkd.data import load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student, to_bytes
+from prismkd.distillation import TrainingSet, new_student, to_bytes, train
 from prismkd.synthesis.synthesizer import quantized
 
 SEEDS, NUM_STEPS = (0, 1, 2), 800
 REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE = 10, 50, 0.5
-SETS = ("real alone", "real + plain", "real + PRISM")
-LOSSES = {"teacher": 0.0, "labels": 1.0}  # hard_label_weight
+IMAGE_SETS = ("real alone", "real + plain", "real + PRISM")
+HARD_LABEL_WEIGHTS = {"teacher": 0.0, "labels": 1.0}  # by what the student is taught by
 
 
-class Bench:
-    """The measurements; each is a cell that is computed once."""
+class Measurements:
+    """A student of every set of images, teacher or labels, and seed; each is measured once."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
-        self.laboratory = laboratory
-        self.num_classes = len(laboratory.classes)
-        self.cells = Cells(folder_of("augmentation", laboratory, REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE))
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.num_classes = len(session.classes)
+        self.cells = Cells(folder_of("augmentation", session, REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Top-1 per domain of every set of images and loss."""
+        """Each student's top-1 per domain."""
         rows = []
         for seed in SEEDS:
-            for images in SETS:
-                for loss in LOSSES:
-                    cell = self.cells.get(f"{images} {loss} {seed}", partial(self._student, images, loss, seed))
-                    rows.append({"images": images, "loss": loss, "seed": seed, **cell})
+            for images in IMAGE_SETS:
+                for taught_by in HARD_LABEL_WEIGHTS:
+                    cell = self.cells.get(f"{images} {taught_by} {seed}", partial(self._cell, images, taught_by, seed))
+                    rows.append({"images": images, "loss": taught_by, "seed": seed, **cell})
         return rows
 
-    def _student(self, images: str, loss: str, seed: int) -> dict[str, Any]:
-        laboratory = self.laboratory
-        recipe = replace(laboratory.recipe, hard_label_weight=LOSSES[loss])
+    def _cell(self, images: str, taught_by: str, seed: int) -> dict[str, Any]:
+        session = self.session
+        recipe = replace(session.config.distillation, hard_label_weight=HARD_LABEL_WEIGHTS[taught_by])
         student = new_student(recipe, self.num_classes, 1, seed)
-        teacher = laboratory.teacher if loss == "teacher" else None
+        teacher = session.teacher if taught_by == "teacher" else None
         with tempfile.TemporaryDirectory() as folder:
             data = self.training_set(images, seed)
-            log = distill(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
-        return {"top1": laboratory.top1(student, seed), "warnings": log.warnings()}
+            log = train(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
+        return {"top1": top1(session, student, seed), "warnings": log.warnings()}
 
     def training_set(self, images: str, seed: int) -> TrainingSet:
-        """The few real images, alone or as a share of every batch."""
+        """The few real images alone, or as a share of every batch beside the synthetic ones."""
         real = self.few_real(seed)
         if images == "real alone":
             return TrainingSet(*real)
-        drawn, labels = self.drawn(images == "real + PRISM", seed)
-        return TrainingSet(to_bytes(drawn), labels, real, REAL_SHARE)
+        synthetic, labels = self.synthetic(images == "real + PRISM", seed)
+        return TrainingSet(to_bytes(synthetic), labels, real, REAL_SHARE)
 
     def few_real(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Ten of each class, and their labels."""
+        """Ten real images of each class, and their labels."""
         images, labels = self.all_real
         rng = np.random.default_rng(seed)
-        own = [rng.choice(np.flatnonzero(labels.numpy() == label), REAL_PER_CLASS, replace=False)
-               for label in range(self.num_classes)]  # fmt: skip
-        chosen = torch.from_numpy(np.concatenate(own))
-        return images[chosen], labels[chosen]
+        chosen = [rng.choice(np.flatnonzero(labels.numpy() == label), REAL_PER_CLASS, replace=False)
+                  for label in range(self.num_classes)]  # fmt: skip
+        places = torch.from_numpy(np.concatenate(chosen))
+        return images[places], labels[places]
 
     @cached_property
     def all_real(self) -> tuple[Tensor, Tensor]:
-        found = load_labelled_images(asset("real.parquet"), self.num_classes)
-        return to_bytes(found.images), found.labels
+        """The teacher's training images and their labels."""
+        real = load_labelled_images(asset("real.parquet"), self.num_classes)
+        return to_bytes(real.images), real.labels
 
-    def drawn(self, prism: bool, seed: int) -> tuple[Tensor, Tensor]:
-        """Synthetic images with their labels; drawn once for both losses."""
+    def synthetic(self, prism: bool, seed: int) -> tuple[Tensor, Tensor]:
+        """PRISM's or plain images and their labels; drawn once for both kinds of student."""
         path = self.cells.folder / "images" / f"{'prism' if prism else 'plain'}-{seed}.npy"
-        laboratory = self.laboratory
-        plan = laboratory.plan(seed, laboratory.prompts.id_share if prism else None)
+        session = self.session
+        plan = plan_with_share(session, seed, session.prompts.id_share if prism else None)
         count = IMAGES_PER_CLASS * self.num_classes
         if not path.is_file():
-            images = quantized(laboratory.synthesizer(guided=prism).draw_all([plan[i] for i in range(count)]))
+            images = quantized(
+                session.synthesizer("prism" if prism else "plain").draw_all([plan[i] for i in range(count)])
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.with_suffix(".tmp").open("wb") as file:
                 np.save(file, to_bytes(images).numpy())
@@ -102,9 +106,9 @@ class Bench:
 
 
 def main() -> None:
-    """Measure and record."""
-    bench = Bench(Laboratory(num_steps=NUM_STEPS))
-    data = {"rows": bench.rows(), "real_per_class": REAL_PER_CLASS, "images_per_class": IMAGES_PER_CLASS,
+    """Measure what isn't measured yet, and record everything."""
+    measurements = Measurements(embedded_session(NUM_STEPS))
+    data = {"rows": measurements.rows(), "real_per_class": REAL_PER_CLASS, "images_per_class": IMAGES_PER_CLASS,
             "num_steps": NUM_STEPS}  # fmt: skip
     write_results("augmentation", "python -m benchmarks.augmentation", SEEDS, data)
 

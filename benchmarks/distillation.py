@@ -7,7 +7,7 @@ The bare loop does the teacher's forward, the student's forward, backward and th
 that prismkd's loop computes, made beforehand; prismkd's starts, keeps checkpoints and looks for lost classes at the
 end, which is a fixed cost. Both take turns, and the fastest of each are compared: whatever else a machine does only
 adds to the others. Every figure is a ratio within one run on one machine.
-Results go to ``benchmarks/results/distillation.json``.
+It writes ``benchmarks/results/distillation.json``.
 """
 
 from __future__ import annotations
@@ -23,53 +23,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.laboratory import Laboratory
+from benchmarks.embedded import embedded_session
 from benchmarks.publish import RESULTS, write_results
+from prismkd import Session
 from prismkd.assets import asset
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.data import LabelledImages, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student, open_images, to_bytes
+from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
 from prismkd.evaluation.students import evaluate_student
 from prismkd.shards import Sample, write_shard
 
-PARTS = ("loop", "stored")
-NUM_PAIRS, NUM_STEPS, SHARD = 5, 160, 480
+NUM_PAIRS, NUM_STEPS, SHARD_SIZE = 5, 160, 480
 STORED_STEPS, STORED_SEEDS = 400, (0, 1, 2)
-SOURCES = {"memory": 1e9, "tars": 0.0}  # bytes that are kept in memory
+BYTES_IN_MEMORY = {"memory": 1e9, "tars": 0.0}  # by where the loop takes its images from
 
 
-def loop() -> dict[str, Any]:
+# --- the loop over a bare one ------------------------------------------------------------------------------------
+
+
+def measure_loop() -> dict[str, Any]:
     """Steps per second of prismkd's loop with images from shards, over those of the bare loop."""
-    laboratory = Laboratory(num_steps=NUM_STEPS)
+    session = embedded_session(NUM_STEPS)
     with tempfile.TemporaryDirectory() as folder:
-        write_real(folder, real_images(laboratory))
-        found = {}
-        for source, max_bytes in SOURCES.items():
-            data = TrainingSet(*open_images(folder, max_bytes, laboratory.recipe.num_workers))
-            found[source] = _pairs(laboratory, data, Path(folder) / "checkpoint.pt")
-    return found
+        write_shards(folder, real_images(session))
+        measured = {}
+        for source, max_bytes in BYTES_IN_MEMORY.items():
+            data = TrainingSet(*open_images(folder, max_bytes, session.config.distillation.num_workers))
+            measured[source] = _pairs(session, data, Path(folder) / "checkpoint.pt")
+    return measured
 
 
-def _pairs(laboratory: Laboratory, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
-    recipe, classes = laboratory.recipe, len(laboratory.classes)
+def _pairs(session: Session, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
+    """The bare loop and prismkd's in turns."""
+    recipe, num_classes = session.config.distillation, len(session.classes)
     views, pairs = list(views_of(data, recipe)), []
     for _ in range(NUM_PAIRS + 1):
-        bare, ours = (new_student(recipe, classes, 1, seed=0) for _ in range(2))
+        students = [new_student(recipe, num_classes, 1, seed=0) for _ in range(2)]
         start = time.perf_counter()
-        train_bare(bare, laboratory.teacher, views, recipe)
+        train_bare(students[0], session.teacher, views, recipe)
         middle = time.perf_counter()
-        distill(ours, laboratory.teacher, data, recipe, 0, checkpoint, lambda count: None)
+        train(students[1], session.teacher, data, recipe, 0, checkpoint, lambda count: None)
         pairs.append((middle - start, time.perf_counter() - middle))
         checkpoint.unlink()
     pairs = pairs[1:]  # the first one warms up
-    bare, whole = (min(seconds) for seconds in zip(*pairs, strict=True))
-    return {"ratio": bare / whole, "ratios": [first / second for first, second in pairs], "steps": NUM_STEPS,
-            "batch_size": recipe.batch_size, "images_per_second": NUM_STEPS * recipe.batch_size / whole}  # fmt: skip
+    bare, ours = (min(seconds) for seconds in zip(*pairs, strict=True))
+    return {"ratio": bare / ours, "ratios": [first / second for first, second in pairs], "steps": NUM_STEPS,
+            "batch_size": recipe.batch_size, "images_per_second": NUM_STEPS * recipe.batch_size / ours}  # fmt: skip
 
 
 def views_of(data: TrainingSet, recipe: DistillationConfig) -> list[Tensor]:
@@ -87,7 +91,7 @@ def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], rec
     student.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     for batch in views:
-        with fast_matmul(batch.device):
+        with fast_matmul(batch.device):  # as the loop computes, or the ratio would be one of precisions
             with torch.no_grad():
                 teacher_logits = teacher(batch)
             student_logits = student(batch)
@@ -97,52 +101,57 @@ def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], rec
         optimizer.step()
 
 
-def real_images(laboratory: Laboratory) -> LabelledImages:
+def real_images(session: Session) -> LabelledImages:
     """The embedded world's real images: for these figures any would do."""
-    return load_labelled_images(asset("real.parquet"), len(laboratory.classes))
+    return load_labelled_images(asset("real.parquet"), len(session.classes))
 
 
-def write_real(folder: str, real: LabelledImages) -> None:
+def write_shards(folder: str, real: LabelledImages) -> None:
     """Images as a data set in shards."""
-    for shard, at in enumerate(range(0, len(real.images), SHARD)):
-        images = to_bytes(real.images[at : at + SHARD])[:, 0].numpy()
-        labels = real.labels[at : at + SHARD].tolist()
-        samples = [Sample(at + i, image, labels[i], {}) for i, image in enumerate(images)]
+    for shard, start in enumerate(range(0, len(real.images), SHARD_SIZE)):
+        images = to_bytes(real.images[start : start + SHARD_SIZE])[:, 0].numpy()
+        labels = real.labels[start : start + SHARD_SIZE].tolist()
+        samples = [Sample(start + i, image, labels[i], {}) for i, image in enumerate(images)]
         write_shard(folder, shard, samples, "benchmark")
 
 
-def stored() -> dict[str, Any]:
+# --- the teacher's logits stored ---------------------------------------------------------------------------------
+
+
+def measure_stored() -> dict[str, Any]:
     """Students with the teacher's logits stored and online, at equal steps: agreement, top-1 and seconds."""
-    laboratory = Laboratory(num_steps=STORED_STEPS)
-    real, rows = real_images(laboratory), []
+    session = embedded_session(STORED_STEPS)
+    real, rows = real_images(session), []
     for seed in STORED_SEEDS:
         for mode in ("online", "stored"):
-            recipe = replace(laboratory.recipe, stored_logits=mode == "stored")
-            student = new_student(recipe, len(laboratory.classes), 1, seed)
+            recipe = replace(session.config.distillation, stored_logits=mode == "stored")
+            student = new_student(recipe, len(session.classes), 1, seed)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
                 data = TrainingSet(to_bytes(real.images), real.labels)
-                distill(student, laboratory.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
+                train(student, session.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
             seconds = time.perf_counter() - start
-            measured = evaluate_student(student, laboratory.teacher, laboratory.test, mode, seed)[0]
-            values = {(row.domain, row.metric): row.value for row in measured}
+            evaluated = evaluate_student(student, session.teacher, session.test, mode, seed).rows
+            values = {(row.domain, row.metric): row.value for row in evaluated}
             rows.append({"mode": mode, "seed": seed, "seconds": seconds, "agreement": values["id", "agreement"],
                          "top1": values["id", "top1"]})  # fmt: skip
     return {"steps": STORED_STEPS, "rows": rows}
 
 
+MEASURES = {"loop": measure_loop, "stored": measure_stored}
+
+
 def main() -> None:
-    """Measure the asked parts and record them."""
+    """Measure the parts that are asked for, and record them with those that were recorded before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
+    parser.add_argument("--part", choices=MEASURES, action="append", help="default: all")
     path = RESULTS / "distillation.json"
     recorded = json.loads(path.read_text()) if path.is_file() else {}
-    measures = {"loop": loop, "stored": stored}
-    for part in parser.parse_args().part or PARTS:
-        recorded[part] = measures[part]()
-        found = [name for name in PARTS if name in recorded]
-        command = " ".join(["python -m benchmarks.distillation", *(f"--part {name}" for name in found)])
-        write_results("distillation", command, STORED_SEEDS if "stored" in found else (), recorded)
+    for part in parser.parse_args().part or MEASURES:
+        recorded[part] = MEASURES[part]()
+        recorded_parts = [name for name in MEASURES if name in recorded]
+        command = " ".join(["python -m benchmarks.distillation", *(f"--part {name}" for name in recorded_parts)])
+        write_results("distillation", command, STORED_SEEDS if "stored" in recorded else (), recorded)
         print(part, json.dumps(recorded[part]), flush=True)
 
 

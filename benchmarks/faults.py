@@ -2,10 +2,10 @@
 
 Usage: python -m benchmarks.faults [--rounds 200] [--executor local] [--executor array] [--executor ray]
 
-The engine is the real one; images are noise (`stand_in.py`), so that a round takes seconds. In a round one process is
+The engine is the real one; images are noise (``stand_in.py``), so that a round takes seconds. In a round one process is
 chosen by chance, driver or worker, and killed at a random moment, in most rounds after work has begun; what dies with
-it is started again, until all is drawn. Then the next data set begins. The results are in
-``benchmarks/results/faults.json``.
+it is started again, until all is drawn. Then the next data set begins. Linux only: processes are found in /proc.
+It writes ``benchmarks/results/faults.json``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from benchmarks.publish import RESULTS, ROOT, write_results
@@ -35,9 +35,11 @@ from prismkd.synthesis.workers.inline import InlineWorker
 from prismkd.synthesis.workers.process import ProcessWorker
 
 EXECUTORS = ("local", "array", "ray")
-NUM_IMAGES, SHARD_SIZE, DELAY, NUM_WORKERS = 240, 12, 0.008, 2
+NUM_IMAGES, SHARD_SIZE, NUM_WORKERS = 240, 12, 2
+SECONDS_PER_IMAGE = 0.008
 AT_WORK, PATIENCE = 0.8, 8.0  # share of kills that wait until something is written, and the seconds they wait at most
 MAX_SECONDS = 0.6  # until the kill, from then on or from the last one
+# Kills are what is tested, so a shard is hardly ever given up, and nobody waits long for the dead.
 POLICY = Policy(max_tries=100, timeout=30, start_timeout=60, backoff=0.01)
 
 
@@ -45,21 +47,29 @@ POLICY = Policy(max_tries=100, timeout=30, start_timeout=60, backoff=0.01)
 
 
 def drive(executor: str, folder: str, rank: int, address: str) -> None:
-    """Draw what is missing, as `prismkd synthesize` does, with stand-ins for images."""
-    name = f"rank-{rank}-of-{NUM_WORKERS}" if executor == "array" else "run"
-    with locked(Path(folder).parent, name):
+    """Draw what is missing, as ``prismkd synthesize`` does, with stand-ins for images.
+
+    Args:
+        executor: of ``EXECUTORS``.
+        folder: of the data set.
+        rank: of an array job; without meaning for the other executors.
+        address: of the Ray cluster; without meaning for the other executors.
+    """
+    lock = f"rank-{rank}-of-{NUM_WORKERS}" if executor == "array" else "run"
+    with locked(Path(folder).parent, lock):
         with locked(Path(folder).parent, "prepare", wait=True):
             shards = prepared(folder, NUM_IMAGES, SHARD_SIZE)
-        found = scan(folder).records
-        mine = units_of_rank(shards, rank, NUM_WORKERS) if executor == "array" else shards
-        todo = [shard for shard in mine if shard not in found]
-        pool = Pool(_starters(executor, OpenStandIns(folder, delay=DELAY), address), POLICY, print,
+        committed = scan(folder).records
+        own_shards = units_of_rank(shards, rank, NUM_WORKERS) if executor == "array" else shards
+        missing = [shard for shard in own_shards if shard not in committed]
+        pool = Pool(_starters(executor, OpenStandIns(folder, delay=SECONDS_PER_IMAGE), address), POLICY, print,
                     pause=0.0 if executor == "array" else 0.01)  # fmt: skip
-        if pool.run(todo, lambda count: None):
+        if pool.run(missing, lambda count: None):
             sys.exit(1)
 
 
 def _starters(executor: str, opened: OpenStandIns, address: str) -> Sequence[Callable[[], Any]]:
+    """What starts each worker of an executor."""
     if executor == "local":
         return [partial(ProcessWorker, opened, "cpu")] * NUM_WORKERS
     if executor == "array":
@@ -75,13 +85,13 @@ def _starters(executor: str, opened: OpenStandIns, address: str) -> Sequence[Cal
 
 def attack(executor: str, rounds: int, address: str) -> dict[str, Any]:
     """Kill ``rounds`` times over as many data sets as that takes, and compare each with an undisturbed one."""
-    chance, expected = random.Random(rounds), _undisturbed()
+    random, expected = Random(rounds), _undisturbed()
     counts = {"rounds": 0, "drivers": 0, "workers": 0, "data_sets": 0, "differing": 0, "leftovers": 0, "findings": 0}
     start = time.monotonic()
     while counts["rounds"] < rounds:
         with tempfile.TemporaryDirectory() as directory:
             folder = str(Path(directory) / "images")
-            _draw_under_fire(executor, folder, address, chance, counts, rounds)
+            _draw_under_fire(executor, folder, address, random, counts, rounds)
             counts["data_sets"] += 1
             counts["differing"] += _digests(folder) != expected
             counts["leftovers"] += len(list(Path(folder).rglob(".tmp-*")))
@@ -91,9 +101,9 @@ def attack(executor: str, rounds: int, address: str) -> dict[str, Any]:
 
 
 def _draw_under_fire(
-    executor: str, folder: str, address: str, chance: random.Random, counts: dict[str, int], rounds: int
+    executor: str, folder: str, address: str, random: Random, counts: dict[str, int], rounds: int
 ) -> None:
-    """One data set, with kills while there are rounds left."""
+    """Draw one data set, with kills while there are rounds left; ``counts`` is changed in place."""
     ranks = range(NUM_WORKERS if executor == "array" else 1)
     drivers = {rank: _start(executor, folder, rank, address) for rank in ranks}
     finished = set[int]()
@@ -102,15 +112,15 @@ def _draw_under_fire(
             code = driver.poll()
             if code == 0:
                 finished.add(rank)
-            elif code is not None:
+            elif code is not None:  # killed, or lost a worker too often: its user starts the same command again
                 drivers[rank] = _start(executor, folder, rank, address)
-        if len(finished) < len(drivers) and chance.random() < AT_WORK:
+        if len(finished) < len(drivers) and random.random() < AT_WORK:
             _wait_for_work(folder)
-        time.sleep(chance.uniform(0, MAX_SECONDS))
+        time.sleep(random.uniform(0, MAX_SECONDS))
         alive = [driver.pid for driver in drivers.values() if driver.poll() is None]
         if not alive or counts["rounds"] >= rounds:
             continue
-        victim, kind = _victim(executor, alive, chance)
+        victim, kind = _victim(executor, alive, random)
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
             counts["rounds"] += 1
@@ -128,17 +138,17 @@ def _files(folder: str) -> set[str]:
     return {path.name for path in Path(folder).rglob("*")}
 
 
-def _victim(executor: str, drivers: list[int], chance: random.Random) -> tuple[int, str]:
-    """A driver or a worker, each kind as likely; the ranks of an array job have no workers."""
+def _victim(executor: str, drivers: list[int], random: Random) -> tuple[int, str]:
+    """The id of a driver or a worker, each kind as likely, and which it is; an array job's ranks have no workers."""
     workers = [] if executor == "array" else _workers(executor, drivers[0])
-    if workers and chance.random() < 0.5:
-        return chance.choice(workers), "workers"
-    return chance.choice(drivers), "drivers"
+    if workers and random.random() < 0.5:
+        return random.choice(workers), "workers"
+    return random.choice(drivers), "drivers"
 
 
 def _workers(executor: str, driver: int) -> list[int]:
-    """Worker processes: the driver's children, or the nodes' actors."""
-    found = []
+    """Ids of worker processes: the driver's children, or the nodes' actors."""
+    workers = []
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             command = (path / "cmdline").read_bytes()
@@ -146,16 +156,18 @@ def _workers(executor: str, driver: int) -> list[int]:
             is_actor = command.startswith(b"ray::") and b"_Actor" in command
             is_child = parent == driver and b"spawn_main" in command
             if is_actor if executor == "ray" else is_child:
-                found.append(int(path.name))
-    return found
+                workers.append(int(path.name))
+    return workers
 
 
 def _start(executor: str, folder: str, rank: int, address: str) -> subprocess.Popen[bytes]:
+    """``drive`` in a process of its own, that can be killed."""
     command = [sys.executable, "-m", "benchmarks.faults", "--drive", executor, folder, str(rank), address]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _undisturbed() -> dict[str, str]:
+    """The digests of a data set that nothing interrupted."""
     with tempfile.TemporaryDirectory() as directory:
         folder = str(Path(directory) / "images")
         drive("array", folder, 0, "")
@@ -169,7 +181,7 @@ def _digests(folder: str) -> dict[str, str]:
 
 @contextmanager
 def cluster(wanted: bool) -> Iterator[str]:
-    """A Ray cluster of two nodes on this machine; its address."""
+    """While active, a Ray cluster of two nodes on this machine; yields its address, or nothing where none is wanted."""
     if not wanted:
         yield ""
         return
@@ -177,16 +189,16 @@ def cluster(wanted: bool) -> Iterator[str]:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path])
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    found.add_node(num_cpus=2)
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    ray_cluster.add_node(num_cpus=2)
     try:
-        yield found.address
+        yield ray_cluster.address
     finally:
-        found.shutdown()
+        ray_cluster.shutdown()
 
 
 def main() -> None:
-    """Attack the asked executors and record what was found."""
+    """Attack the executors that are asked for, and record what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--executor", choices=EXECUTORS, action="append", help="default: all")
@@ -196,14 +208,14 @@ def main() -> None:
         executor, folder, rank, address = arguments.drive
         drive(executor, folder, int(rank), address)
         return
-    asked = arguments.executor or EXECUTORS
-    with cluster("ray" in asked) as address:
-        for executor in asked:
+    executors = arguments.executor or EXECUTORS
+    with cluster("ray" in executors) as address:
+        for executor in executors:
             _record(attack(executor, arguments.rounds, address))
 
 
 def _record(row: dict[str, Any]) -> None:
-    """Put one executor's row among those that are recorded."""
+    """Put one executor's row in the place of its last one among those that are recorded."""
     path = RESULTS / "faults.json"
     rows = {old["executor"]: old for old in (json.loads(path.read_text())["rows"] if path.is_file() else [])}
     rows[row["executor"]] = row

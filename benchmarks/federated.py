@@ -6,7 +6,7 @@ The teachers' families are disjoint and each knows 14 of the 24 classes; archite
 image leaves a teacher's owner: the student sees synthetic images only, drawn by `prismkd run` with the five as its
 teacher, and learns from the prompts' classes and from the teachers that know them. Beside it stand each teacher alone
 and the plain average of the logits of all who know a class. Everything, the split of the classes included, is done anew
-for each of three seeds; a stopped run goes on, and seeds may run side by side. Results, once all are there:
+for each of three seeds; a stopped run goes on, and seeds may run side by side. Once all are there, it writes
 ``benchmarks/results/federated.json``.
 """
 
@@ -28,15 +28,15 @@ from benchmarks.pictograms.classifiers import fit
 from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.classes import load_classes
-from prismkd.classifiers import Ensemble, load_teacher, save_classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.records.directory import read_json
 
 SEEDS = (0, 1, 2)
 NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 500
-ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT = 0.5, 80, "small-resnet-32", 0.8  # by federated_choice
+# Chosen by benchmarks/federated_choice.py, on icons that no teacher saw.
+ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT = 0.5, 80, "small-resnet-32", 0.8
 CENTERED = {"mean": [0.5], "std": [0.5]}
 TEACHERS: list[dict[str, Any]] = [
     {"architecture": "small-resnet-32x2"},
@@ -50,16 +50,20 @@ TEACHERS: list[dict[str, Any]] = [
 
 
 def owners(families: list[str]) -> dict[str, int]:
-    """Which teacher has which family: the largest first, each to whoever has the fewest images so far."""
-    sizes, found = [0] * len(TEACHERS), dict[str, int]()
+    """The teacher of each family, given the family of every icon.
+
+    The largest family first, each goes to whoever has the fewest icons so far.
+    """
+    num_icons, owner = [0] * len(TEACHERS), dict[str, int]()
     for family, count in sorted(Counter(families).items(), key=lambda item: (-item[1], item[0])):
-        found[family] = sizes.index(min(sizes))
-        sizes[found[family]] += count
-    return found
+        owner[family] = num_icons.index(min(num_icons))
+        num_icons[owner[family]] += count
+    return owner
 
 
 def known_classes(seed: int) -> list[list[int]]:
     """14 of the 24 classes for each teacher, so that each class is known by two or three of them."""
+    # Windows of 14 on a circle of the classes in random order, evenly spaced.
     order = np.random.default_rng(seed).permutation(NUM_CLASSES)
     starts = [round(number * NUM_CLASSES / len(TEACHERS)) for number in range(len(TEACHERS))]
     return [sorted(order[[(start + step) % NUM_CLASSES for step in range(NUM_KNOWN)]].tolist()) for start in starts]
@@ -72,33 +76,44 @@ def icons() -> tuple[LabelledImages, list[str]]:
 
 
 def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_STEPS) -> Path:
-    """Train those that aren't there yet, each on its own icons; returns the list of all."""
+    """Train the teachers that aren't there yet, each on its own icons.
+
+    Args:
+        folder: gets a folder per teacher, and their list.
+        seed: of the split of the classes and of the training.
+        left_out: families that no teacher sees.
+        num_steps: of each teacher's training.
+
+    Returns:
+        The file that lists them all, as the setting ``teacher`` takes it.
+    """
     real, families = icons()
     owner, names, lines = owners(families), [item.name for item in load_classes("pictograms")], []
     for number, (settings, known) in enumerate(zip(TEACHERS, known_classes(seed), strict=True)):
-        mine = np.array([owner[family] == number and family not in left_out for family in families])
-        mine &= np.isin(real.labels.numpy(), known)
+        icons_of_teacher = np.array([owner[family] == number and family not in left_out for family in families])
+        icons_of_teacher &= np.isin(real.labels.numpy(), known)
         config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
         lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
         if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
             torch.manual_seed(1000 * seed + number)
-            labels = torch.tensor([known.index(label) for label in real.labels[mine].tolist()])
-            network = fit({k: v for k, v in config.items() if k != "input_size"}, _sized(real.images[mine], config),
-                          labels, num_steps, 2e-3)  # fmt: skip
+            labels = torch.tensor([known.index(label) for label in real.labels[icons_of_teacher].tolist()])
+            images = _at_input_size(real.images[icons_of_teacher], config)
+            network = fit(config, images, labels, num_steps, 2e-3)
             save_classifier(folder / f"teacher-{number}", network, config)
-            print(f"seed {seed}, teacher {number}: {int(mine.sum())} icons", file=sys.stderr, flush=True)
+            print(f"seed {seed}, teacher {number}: {len(labels)} icons", file=sys.stderr, flush=True)
+    # The list names no classes: each teacher's folder carries them (label_names), as an owner would give it.
     (folder / "teachers.toml").write_text("\n".join(lines))
     return folder / "teachers.toml"
 
 
-def _sized(images: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
-    """At the size that the teacher takes."""
+def _at_input_size(images: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+    """Images at the size that the teacher takes."""
     size = config.get("input_size", 32)
     return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
-def cell(out: Path, seed: int) -> list[dict[str, Any]]:
-    """Teachers, run, and everyone's top-1 on the ID test."""
+def measure(out: Path, seed: int) -> list[dict[str, Any]]:
+    """Train the teachers, run prismkd with them, and measure everyone's top-1 on every domain of the test."""
     folder = out / f"seed-{seed}"
     teachers = train_teachers(folder / "teachers", seed)
     run = folder / "run"
@@ -111,7 +126,7 @@ def cell(out: Path, seed: int) -> list[dict[str, Any]]:
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
         for row in read_json(run / "metrics.json")["results"]
-        if row["metric"] == "top1" and row["method"] != "teacher"  # which is the average of the logits
+        if row["metric"] == "top1" and row["method"] != "teacher"  # that is the plain average, which the rivals have
     ]
     return rows + [{**row, "seed": seed} for row in _rivals(teachers, run, test)]
 
@@ -121,23 +136,23 @@ def _rivals(teachers: Path, run: Path, test: LabelledImages) -> list[dict[str, A
     names = [item.name for item in load_classes("pictograms")]
     ensemble = load_teacher(str(teachers), names)
     assert isinstance(ensemble, Ensemble)
-    found = {"plain average": predict(ensemble, test.images).argmax(1)}
+    predictions = {"plain average": predict(ensemble, test.images).argmax(1)}
     for number, member in enumerate(ensemble.members):
         known = ensemble.known[number].nonzero().flatten()
-        found[f"teacher {number}"] = known[predict(member, test.images).argmax(1)]
+        predictions[f"teacher {number}"] = known[predict(member, test.images).argmax(1)]
     rows = []
-    for who, answers in found.items():
+    for who, predicted in predictions.items():
         for domain in sorted(set(test.domains)):
-            mask = torch.from_numpy(test.domains == domain)
-            hit = (answers == test.labels)[mask].float().mean()
-            rows.append({"who": who, "domain": domain, "top1": round(float(hit), 5)})
+            in_domain = torch.from_numpy(test.domains == domain)
+            top1 = (predicted == test.labels)[in_domain].float().mean()
+            rows.append({"who": who, "domain": domain, "top1": round(float(top1), 5)})
     alone = [row for row in rows if row["who"].startswith("teacher") and row["domain"] == "id"]
     best = max(alone, key=lambda row: row["top1"])["who"]  # on the test itself: the hardest rival
     return rows + [{**row, "who": "best single teacher"} for row in rows if row["who"] == best]
 
 
 def main() -> None:
-    """All seeds, then the record."""
+    """Measure the seeds that aren't measured yet; record them once all are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/federated"))
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="default: all")
@@ -146,9 +161,9 @@ def main() -> None:
     for seed in arguments.seed or SEEDS:
         if not paths[seed].is_file():
             paths[seed].parent.mkdir(parents=True, exist_ok=True)
-            paths[seed].write_text(json.dumps(cell(arguments.out, seed)))
+            paths[seed].write_text(json.dumps(measure(arguments.out, seed)))
     if all(path.is_file() for path in paths.values()):
-        rows = [row for path in paths.values() for row in read_json(path)]
+        rows = [row for path in paths.values() for row in json.loads(path.read_text())]
         write_results("federated", "python -m benchmarks.federated", SEEDS, {"rows": rows})
 
 

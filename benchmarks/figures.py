@@ -1,19 +1,22 @@
 """The figures of docs/eda.md and docs/dpe.md from the recorded results.
 
 Usage: python -m benchmarks.figures      (needs the extra: pip install -e '.[build]')
+
+It reads ``benchmarks/results`` and writes ``docs/images/*.svg``.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from statistics import mean, stdev
 from typing import Any
 
 import matplotlib
 
 from benchmarks.publish import RESULTS, ROOT
-from benchmarks.tables import shifted
+from benchmarks.tables import Row, Rows, mean_shifted
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -21,12 +24,12 @@ from matplotlib import pyplot as plt
 IMAGES = ROOT / "docs" / "images"
 COLORS = {"plain": "#7a7f87", "more": "#b98a2e", "filter": "#5b8c5a", "guided": "#2f5bb7"}
 NAMES = {"plain": "plain", "more": "more (equal seconds)", "filter": "filter (equal seconds)", "guided": "guided"}
-Rows = list[dict[str, Any]]
+Quantity = Callable[[Row], float]
 
 
-def over_seeds(rows: Rows, value: Any) -> tuple[float, float]:
-    """Mean and standard deviation."""
-    values = [value(row) for row in rows]
+def over_seeds(rows: Rows, quantity: Quantity) -> tuple[float, float]:
+    """Mean and standard deviation (0 of a single seed)."""
+    values = [quantity(row) for row in rows]
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
@@ -34,7 +37,7 @@ def sweep_figure(rows: Rows) -> None:
     """Strength against student and images, one panel a quantity."""
     arms = ["plain", *sorted({r["arm"] for r in rows if r["arm"].startswith("strength")})]
     strengths = [0.0, *[float(arm.split()[1]) for arm in arms[1:]]]
-    panels = {
+    panels: dict[str, Quantity] = {
         "student top-1, id": lambda r: r["top1"]["id"],
         "teacher agreement": lambda r: r["teacher_agreement"],
         "judge top-1": lambda r: r["judge_top1"],
@@ -43,8 +46,8 @@ def sweep_figure(rows: Rows) -> None:
         "Vendi per class": lambda r: r["vendi"],
     }
     figure, axes = plt.subplots(2, 3, figsize=(9, 4.6), layout="constrained")
-    for axis, (title, value) in zip(axes.flat, panels.items(), strict=True):
-        points = [over_seeds([r for r in rows if r["arm"] == arm], value) for arm in arms]
+    for axis, (title, quantity) in zip(axes.flat, panels.items(), strict=True):
+        points = [over_seeds([r for r in rows if r["arm"] == arm], quantity) for arm in arms]
         axis.errorbar(strengths, [p[0] for p in points], [p[1] for p in points], color=COLORS["guided"], marker="o",
                       markersize=4, capsize=3)  # fmt: skip
         axis.set_title(title, fontsize=10)
@@ -53,25 +56,21 @@ def sweep_figure(rows: Rows) -> None:
 
 
 def curve_figure(rows: Rows) -> None:
-    """Student accuracy over images per class, and over the time that the images cost, on ID and shifted domains."""
-    price = min(row["price"] for row in rows)  # seconds per plain image of the seed that nothing disturbed
-    num_classes = rows[0]["images"] / rows[0]["images_per_class"]
+    """Student accuracy over images per class (left), and over the time that the images cost (right)."""
+    panels: dict[str, Quantity] = {
+        "student top-1, id": lambda r: r["top1"]["id"],
+        "student top-1, shifted": mean_shifted,
+    }
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained", sharex="col", sharey="row")
-    for line, (title, value) in enumerate(
-        {"student top-1, id": lambda r: r["top1"]["id"], "student top-1, shifted": shifted}.items()
-    ):
-        for arm, color in COLORS.items():
-            own = [r for r in rows if r["arm"] == arm]
-            sizes = sorted({r["images_per_class"] for r in own})
-            points = [over_seeds([r for r in own if r["images_per_class"] == n], value) for n in sizes]
-            seconds = [price * num_classes * mean(r["cost"] for r in own if r["images_per_class"] == n) for n in sizes]
-            for axis, places in zip(axes[line], (sizes if arm in ("plain", "guided") else [], seconds), strict=True):
-                if places and not (axis is axes[line][1] and arm == "plain"):
-                    axis.plot(places, [m for m, _ in points], color=color, marker="o", markersize=4, label=NAMES[arm])
-                    spread = [(m, s or math.nan) for m, s in points]  # a single seed has none
-                    low, high = [m - s for m, s in spread], [m + s for m, s in spread]
-                    axis.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
-        axes[line][0].set_ylabel(title)
+    for (by_number, by_seconds), (title, quantity) in zip(axes, panels.items(), strict=True):
+        for arm in COLORS:
+            sizes, seconds, points = _curve_of(rows, arm, quantity)
+            # more and filter are defined by seconds; plain, at the price of its own images, is what more is
+            if arm in ("plain", "guided"):
+                _line(by_number, arm, sizes, points)
+            if arm != "plain":
+                _line(by_seconds, arm, seconds, points)
+        by_number.set_ylabel(title)
     for axis, label in zip(axes[1], ("images per class", "seconds of sampling, calibration included"), strict=True):
         axis.set_xlabel(label)
     for axis in axes.flat:
@@ -80,6 +79,25 @@ def curve_figure(rows: Rows) -> None:
     for axis in axes[0]:
         axis.legend(frameon=False, fontsize=9)
     save(figure, "eda-curve")
+
+
+def _curve_of(rows: Rows, arm: str, quantity: Quantity) -> tuple[list[int], list[float], list[tuple[float, float]]]:
+    """An arm's sizes in images per class, their seconds of sampling, and the quantity's mean and deviation at each."""
+    price = min(row["price"] for row in rows)  # seconds per plain image of the seed that nothing disturbed
+    num_classes = rows[0]["images"] / rows[0]["images_per_class"]
+    of_arm = [r for r in rows if r["arm"] == arm]
+    sizes = sorted({r["images_per_class"] for r in of_arm})
+    points = [over_seeds([r for r in of_arm if r["images_per_class"] == n], quantity) for n in sizes]
+    seconds = [price * num_classes * mean(r["cost"] for r in of_arm if r["images_per_class"] == n) for n in sizes]
+    return sizes, seconds, points
+
+
+def _line(axis: Any, arm: str, places: list[Any], points: list[tuple[float, float]]) -> None:
+    """Means as a line, with a band of one standard deviation where there are several seeds."""
+    axis.plot(places, [m for m, _ in points], color=COLORS[arm], marker="o", markersize=4, label=NAMES[arm])
+    spread = [(m, s or math.nan) for m, s in points]
+    low, high = [m - s for m, s in spread], [m + s for m, s in spread]
+    axis.fill_between(places, low, high, color=COLORS[arm], alpha=0.15, linewidth=0)
 
 
 def survival_figure(rows: Rows) -> None:
@@ -104,16 +122,16 @@ def survival_figure(rows: Rows) -> None:
 def steps_figure(rows: Rows) -> None:
     """DPE's steps, each added to the one before, without and with guidance."""
     steps = list(dict.fromkeys(r["step"] for r in rows))
-    panels = {
+    panels: dict[str, Quantity] = {
         "student top-1, id": lambda r: r["top1"]["id"],
-        "student top-1, shifted": shifted,
+        "student top-1, shifted": mean_shifted,
         "recall": lambda r: r["recall"],
         "Vendi per class": lambda r: r["vendi"],
     }
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
-    for axis, (title, value) in zip(axes, panels.items(), strict=True):
+    for axis, (title, quantity) in zip(axes, panels.items(), strict=True):
         for guided, name in ((False, "plain"), (True, "guided")):
-            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], value) for s in steps]
+            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], quantity) for s in steps]
             axis.errorbar(range(len(steps)), [p[0] for p in points], [p[1] for p in points], color=COLORS[name],
                           marker="o", markersize=4, capsize=3, label="with EDA" if guided else "without")  # fmt: skip
         axis.set_xticks(range(len(steps)), [s if s == "plain" else f"+ {s}" for s in steps], rotation=35, ha="right")
@@ -123,7 +141,7 @@ def steps_figure(rows: Rows) -> None:
 
 
 def save(figure: Any, name: str) -> None:
-    """An SVG without a date, so that the same figures give the same file."""
+    """Write ``docs/images/NAME.svg``, without a date, so that the same results give the same file."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)

@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.publish RUN_DIR NAME     record a run, then write the pages
        python -m benchmarks.publish                  write the pages again from the recorded results
 
-A page's generated part stands between ``<!-- NAME:TABLE -->`` and ``<!-- end -->``.
+The pages are README.md and those of docs/ in ``PAGES``. A generated part of one stands between ``<!-- NAME:TABLE -->``
+and ``<!-- end -->``, and is the table ``TABLE`` (``tables.py``) of ``benchmarks/results/NAME.json``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PAGES = (
 
 
 def record(run_dir: Path, name: str) -> Path:
-    """Store a run's metrics with the commit they were made at."""
+    """Store a run's metrics, with its configuration and the commit that is checked out, as ``results/NAME.json``."""
     metrics = json.loads((run_dir / "metrics.json").read_text())
     config = json.loads((run_dir / "run.json").read_text())["config"]
     path = RESULTS / f"{name}.json"
@@ -39,7 +40,7 @@ def record(run_dir: Path, name: str) -> Path:
 
 def write_results(name: str, command: str, seeds: Sequence[int], data: dict[str, Any]) -> None:
     """Store a benchmark's ``data`` as ``results/NAME.json``, with what made it, on what, when and at which commit."""
-    from prismkd.runs.measuring import hardware
+    from prismkd.runs.measuring import hardware  # here, since it imports torch, which writing the pages needs not
 
     provenance = {"schema": 1, "command": command, "seeds": list(seeds), "hardware": hardware(),
                   "date": datetime.now(UTC).date().isoformat(), "commit": head_commit()}  # fmt: skip
@@ -47,7 +48,7 @@ def write_results(name: str, command: str, seeds: Sequence[int], data: dict[str,
 
 
 def head_commit() -> str:
-    """The commit that figures are made at."""
+    """The commit that is checked out, which the figures are taken to be made at."""
     command = ["git", "rev-parse", "HEAD"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

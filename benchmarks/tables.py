@@ -1,12 +1,18 @@
-"""The tables of the pages, each a function of one recorded result."""
+"""The tables of the pages: each a function of one recorded result (a file in ``benchmarks/results``) to Markdown.
+
+``TABLES``, at the end, has them by the name that a page uses. A row of a result is a dictionary; rows of one setting
+differ in their seed, and a cell shows their mean and standard deviation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
+
 METHOD_NAMES = {
     "name": "class name alone",
     "sense": "sense spelled out",
@@ -21,137 +27,165 @@ METHOD_NAMES = {
 IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "density", "coverage", "vendi")
 
 
-def cell(results: list[dict[str, Any]], method: str, domain: str, metric: str, digits: int = 3) -> str:
-    """The mean over seeds, with the standard deviation where there are several."""
-    values = [r["value"] for r in results if (r["method"], r["domain"], r["metric"]) == (method, domain, metric)]
-    if not values:
-        return ""
-    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{digits}f}{spread}"
+# --- what tables are made of -------------------------------------------------------------------------------------
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table, the first column left, the others right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])
 
 
-def student_table(data: dict[str, Any]) -> str:
-    """Students' top-1: methods by domains."""
-    results = data["results"]
-    domains = list(dict.fromkeys(r["domain"] for r in results if r["metric"] == "top1"))
-    methods = [m for m in METHOD_NAMES if any(r["method"] == m for r in results)]
-    rows = [[METHOD_NAMES[m], *[cell(results, m, d, "top1") for d in domains]] for m in methods]
-    return table(["top-1 of the student on", *domains], rows)
+def over_seeds(values: Sequence[float]) -> str:
+    """Mean, and the standard deviation where there are several."""
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread}"
 
 
-def image_table(data: dict[str, Any]) -> str:
-    """The image sets: methods by metrics."""
-    results = data["results"]
-    methods = [m for m in METHOD_NAMES if any(r["method"] == m and r["domain"] == "images" for r in results)]
-    rows = [[METHOD_NAMES[m], *[cell(results, m, "images", k) for k in IMAGE_METRICS]] for m in methods]
-    return table(["images of", *[k.replace("_", " ") for k in IMAGE_METRICS]], rows)
+def grouped(rows: Rows, *keys: str) -> dict[tuple[Any, ...], Rows]:
+    """Rows by their values of ``keys``, in the order in which these first occur."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
 
 
-def cost_table(data: dict[str, Any]) -> str:
-    """Images and sampling seconds, mean over seeds."""
-    rows = []
-    for method in METHOD_NAMES:
-        timings = [t for t in data["timings"] if t["method"] == method and t["stage"] == "synthesize"]
-        if timings:
-            seconds, images = mean(t["seconds"] for t in timings), mean(t["images"] for t in timings)
-            rows.append([METHOD_NAMES[method], f"{images:.0f}", f"{seconds:.0f}", f"{images / seconds:.1f}"])
-    for stage in ("senses", "calibration"):
-        for t in data["timings"]:
-            if t["stage"] == stage:
-                rows.append([f"{stage}, once per run", str(t["images"]), f"{t['seconds']:.0f}", ""])
-    return table(["sampling", "images", "seconds", "images per second"], rows)
+def top1_on(domain: str) -> Callable[[Row], float]:
+    """A row's top-1 on a domain."""
+    return lambda row: row["top1"][domain]
 
 
-def knob_table(data: dict[str, Any]) -> str:
-    """Settings of guidance and style by teacher-side quantities; the best fidelity of each kind of prompt in bold."""
-    best = {kind: max(r["fidelity"] for r in data["rows"] if r["prompts"] == kind) for kind in ("plain", "DPE")}
-    rows = []
-    for r in data["rows"]:
-        share = "" if r["id_share"] is None else f"{r['id_share']:.2f}"
-        fidelity = f"{r['fidelity']:.3f}"
-        fidelity = f"**{fidelity}**" if r["fidelity"] == best[r["prompts"]] else fidelity
-        rows.append([r["prompts"], share, f"{r['strength']:.1f}", f"{r['agreement']:.3f}",
-                     f"{r['agreement_harsh']:.3f}", f"{r['energy']:.2f}", f"{r['vendi']:.2f}", fidelity])  # fmt: skip
-    header = ["prompts", "id share", "strength", "agreement", "on harsh views", "energy", "Vendi", "fidelity"]
-    return table(header, rows)
+def mean_shifted(row: Row) -> float:
+    """A row's mean top-1 over the shifted domains."""
+    return mean(value for domain, value in row["top1"].items() if domain != "id")
 
 
-def provenance(data: dict[str, Any]) -> str:
-    """Where the figures come from."""
+def value_of(metric: str) -> Callable[[Row], float]:
+    """A row's value of a metric."""
+    return lambda row: row[metric]
+
+
+def cells(rows: Rows, quantities: Sequence[Callable[[Row], float]]) -> list[str]:
+    """Each quantity over the seeds of ``rows``."""
+    return [over_seeds([quantity(row) for row in rows]) for quantity in quantities]
+
+
+def provenance(data: Row) -> str:
+    """Where the figures come from: command, seeds, hardware, date and commit."""
     seeds = f"seeds {', '.join(map(str, data['seeds']))}, " if data["seeds"] else ""
     spread = "; mean ± standard deviation over seeds" if len(data["seeds"]) > 1 else ""
     return (f"`{data['command']}`, {seeds}{data['hardware']}, {data['date']}, "
             f"commit `{data['commit'][:10]}`{spread}.")  # fmt: skip
 
 
-def sweep_table(data: dict[str, Any]) -> str:
-    """EDA's arms at the same number of images: the student, then the images."""
-    columns: dict[str, Callable[[dict[str, Any]], float]] = {
-        "student id": lambda r: r["top1"]["id"],
-        "student shifted": shifted,
-        "teacher agreement": lambda r: r["teacher_agreement"],
-        "judge top1": lambda r: r["judge_top1"],
-        "energy": lambda r: r["energy"],
-        "precision": lambda r: r["precision"],
-        "recall": lambda r: r["recall"],
-        "Vendi": lambda r: r["vendi"],
-    }
-    rows = data["sweep"]
-    arms = list(dict.fromkeys(r["arm"] for r in rows))
-    lines = [[arm, *[over_seeds([f(r) for r in rows if r["arm"] == arm]) for f in columns.values()]] for arm in arms]
-    return table(["guidance", *columns], lines)
+# --- runs of prismkd: docs/pictograms.md and the README ----------------------------------------------------------
 
 
-def shifted(row: dict[str, Any]) -> float:
-    """Mean top-1 over the shifted domains."""
-    return mean(value for domain, value in row["top1"].items() if domain != "id")
+def student_table(data: Row) -> str:
+    """Students' top-1: methods by domains."""
+    results = data["results"]
+    domains = list(dict.fromkeys(r["domain"] for r in results if r["metric"] == "top1"))
+    methods = [m for m in METHOD_NAMES if any(r["method"] == m for r in results)]
+    lines = [[METHOD_NAMES[m], *[_result(results, m, domain, "top1") for domain in domains]] for m in methods]
+    return table(["top-1 of the student on", *domains], lines)
 
 
-def teachers_table(data: dict[str, Any]) -> str:
-    """Plain and guided with other teachers."""
-    rows = data["teachers"]
+def image_table(data: Row) -> str:
+    """The image sets: methods by metrics."""
+    results = data["results"]
+    methods = [m for m in METHOD_NAMES if any(r["method"] == m and r["domain"] == "images" for r in results)]
+    lines = [[METHOD_NAMES[m], *[_result(results, m, "images", k) for k in IMAGE_METRICS]] for m in methods]
+    return table(["images of", *[k.replace("_", " ") for k in IMAGE_METRICS]], lines)
+
+
+def _result(results: Rows, method: str, domain: str, metric: str) -> str:
+    values = [r["value"] for r in results if (r["method"], r["domain"], r["metric"]) == (method, domain, metric)]
+    return over_seeds(values) if values else ""
+
+
+def sampling_table(data: Row) -> str:
+    """Images and sampling seconds, mean over seeds."""
     lines = []
-    for teacher, arm in dict.fromkeys((r["teacher"], r["arm"]) for r in rows):
-        own = [r for r in rows if (r["teacher"], r["arm"]) == (teacher, arm)]
-        values = [[r["top1"]["id"] for r in own], [shifted(r) for r in own], [r["teacher_agreement"] for r in own],
-                  [r["judge_top1"] for r in own]]  # fmt: skip
-        lines.append([f"{teacher}: {arm}", *map(over_seeds, values)])
-    return table(["teacher and guidance", "student id", "student shifted", "teacher agreement", "judge top1"], lines)
+    for method in METHOD_NAMES:
+        timings = [t for t in data["timings"] if t["method"] == method and t["stage"] == "synthesize"]
+        if timings:
+            seconds, images = mean(t["seconds"] for t in timings), mean(t["images"] for t in timings)
+            lines.append([METHOD_NAMES[method], f"{images:.0f}", f"{seconds:.0f}", f"{images / seconds:.1f}"])
+    for stage in ("senses", "calibration"):
+        for t in data["timings"]:
+            if t["stage"] == stage:
+                lines.append([f"{stage}, once per run", str(t["images"]), f"{t['seconds']:.0f}", ""])
+    return table(["sampling", "images", "seconds", "images per second"], lines)
 
 
-def curve_table(data: dict[str, Any]) -> str:
+def knob_table(data: Row) -> str:
+    """Settings of guidance and style by teacher-side quantities; the best fidelity of each kind of prompt in bold."""
+    best = {kind: max(r["fidelity"] for r in data["rows"] if r["prompts"] == kind) for kind in ("plain", "DPE")}
+    lines = []
+    for r in data["rows"]:
+        id_share = "" if r["id_share"] is None else f"{r['id_share']:.2f}"
+        fidelity = f"{r['fidelity']:.3f}"
+        fidelity = f"**{fidelity}**" if r["fidelity"] == best[r["prompts"]] else fidelity
+        lines.append([r["prompts"], id_share, f"{r['strength']:.1f}", f"{r['agreement']:.3f}",
+                      f"{r['agreement_harsh']:.3f}", f"{r['energy']:.2f}", f"{r['vendi']:.2f}", fidelity])  # fmt: skip
+    header = ["prompts", "id share", "strength", "agreement", "on harsh views", "energy", "Vendi", "fidelity"]
+    return table(header, lines)
+
+
+# --- EDA: docs/eda.md --------------------------------------------------------------------------------------------
+
+
+def sweep_table(data: Row) -> str:
+    """EDA's arms at the same number of images: the student, then the images."""
+    columns = {
+        "student id": top1_on("id"),
+        "student shifted": mean_shifted,
+        "teacher agreement": value_of("teacher_agreement"),
+        "judge top1": value_of("judge_top1"),
+        "energy": value_of("energy"),
+        "precision": value_of("precision"),
+        "recall": value_of("recall"),
+        "Vendi": value_of("vendi"),
+    }
+    arms = grouped(data["sweep"], "arm")
+    return table(["guidance", *columns], [[arm, *cells(rows, [*columns.values()])] for (arm,), rows in arms.items()])
+
+
+def curve_table(data: Row) -> str:
     """Student top-1 over images per class, ID / shifted; more and filter at the guided images' seconds."""
     rows = data["curve"]
     sizes = sorted({r["images_per_class"] for r in rows})
     lines = []
-    for domain, value in {"id": lambda r: r["top1"]["id"], "shifted": shifted}.items():
-        for arm in dict.fromkeys(r["arm"] for r in rows):
-            own = [r for r in rows if r["arm"] == arm]
-            lines.append([f"{domain}: {arm}", *[over_seeds([value(r) for r in own if r["images_per_class"] == n])
-                                                for n in sizes]])  # fmt: skip
+    for domain, top1 in {"id": top1_on("id"), "shifted": mean_shifted}.items():
+        for (arm,), of_arm in grouped(rows, "arm").items():
+            by_size = grouped(of_arm, "images_per_class")
+            lines.append([f"{domain}: {arm}", *[over_seeds([top1(r) for r in by_size[(size,)]]) for size in sizes]])
     return table(["student, images per class", *map(str, sizes)], lines)
 
 
-def survival_table(data: dict[str, Any]) -> str:
+def teachers_table(data: Row) -> str:
+    """Plain and guided with other teachers."""
+    quantities = [top1_on("id"), mean_shifted, value_of("teacher_agreement"), value_of("judge_top1")]
+    settings = grouped(data["teachers"], "teacher", "arm")
+    lines = [[f"{teacher}: {arm}", *cells(rows, quantities)] for (teacher, arm), rows in settings.items()]
+    return table(["teacher and guidance", "student id", "student shifted", "teacher agreement", "judge top1"], lines)
+
+
+def survival_table(data: Row) -> str:
     """Gains in nats of log p(y | x) after every treatment, teacher / judge."""
     rows = data["survival"]
     treatments = list(dict.fromkeys(r["treatment"] for r in rows[0]["guided"]))
-    lines = []
-    for sign in ("guided", "ascending"):
-        for row in rows if sign == "guided" else rows[:1]:
-            found = {(r["treatment"], r["viewer"]): r["label_gain"] for r in row[sign]}
-            cells = [f"{found[t, 'teacher']:+.2f} / {found[t, 'judge']:+.2f}" for t in treatments]
-            lines.append([row["arm"] if sign == "guided" else "negative control", *cells])
+
+    def line(name: str, gains: Rows) -> list[str]:
+        gain = {(r["treatment"], r["viewer"]): r["label_gain"] for r in gains}
+        return [name, *[f"{gain[t, 'teacher']:+.2f} / {gain[t, 'judge']:+.2f}" for t in treatments]]
+
+    lines = [line(row["arm"], row["guided"]) for row in rows]
+    lines.append(line("negative control", rows[0]["ascending"]))
     return table(["gain, teacher / judge", *treatments], lines)
 
 
-def cost_of_guidance_table(data: dict[str, Any]) -> str:
+def cost_of_guidance_table(data: Row) -> str:
     """FLOPs and seconds of guidance relative to none."""
     lines = []
     for r in data["rows"]:
@@ -163,130 +197,115 @@ def cost_of_guidance_table(data: dict[str, Any]) -> str:
     return table(["shape", "gradient through", "decoder", "share guided", "FLOPs ratio", "seconds ratio"], lines)
 
 
-def steps_table(data: dict[str, Any]) -> str:
+# --- DPE: docs/dpe.md --------------------------------------------------------------------------------------------
+
+
+def steps_table(data: Row) -> str:
     """DPE's steps, each added to the one before: students per domain, then images; without and with guidance."""
     rows = data["steps"]
     domains = list(rows[0]["top1"])
+    quantities = [*map(top1_on, domains), *map(value_of, ("judge_top1", "recall", "coverage", "vendi"))]
     lines = []
-    for guided, step in dict.fromkeys((r["guided"], r["step"]) for r in rows):
-        own = [r for r in rows if (r["guided"], r["step"]) == (guided, step)]
+    for (guided, step), of_step in grouped(rows, "guided", "step").items():
         name = step if step == "plain" else f"+ {step}"
-        values = [[r["top1"][d] for r in own] for d in domains]
-        values += [[r[m] for r in own] for m in ("judge_top1", "recall", "coverage", "vendi")]
-        lines.append([f"{'**EDA** ' if guided else ''}{name}", *map(over_seeds, values)])
+        lines.append([f"{'**EDA** ' if guided else ''}{name}", *cells(of_step, quantities)])
     return table(["prompts", *domains, "judge top1", "recall", "coverage", "Vendi"], lines)
 
 
-def senses_table(data: dict[str, Any]) -> str:
+def senses_table(data: Row) -> str:
     """How often the judge recognizes the class in the images of each source's wording, and how often mostly."""
-    rows = data["senses"]
-    sources = list(dict.fromkeys(source for r in rows for source in r["recognized"]))
+    sources = list(dict.fromkeys(source for r in data["senses"] for source in r["recognized"]))
     lines = []
     for source in sources:
-        cells = []
+        line = [source]
         for polysemous in (True, False):
-            own = [r for r in rows if r["polysemous"] == polysemous and source in r["recognized"]]
-            seeds = sorted({r["seed"] for r in own})
-            shares = [[r["recognized"][source] for r in own if r["seed"] == seed] for seed in seeds]
-            right = mean(mean(value >= 0.5 for value in values) for values in shares)
-            number = len({r["class"] for r in own})
-            cells += [over_seeds([mean(values) for values in shares]), f"{right * number:.1f} of {number}"]
-        lines.append([source, *cells])
-    return table(
-        ["wording from", "ambiguous: judge sees it", "mostly right", "others: judge sees it", "mostly right"], lines
-    )
-
-
-def over_seeds(values: list[float]) -> str:
-    """Mean, and the standard deviation where there are several."""
-    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{mean(values):.3f}{spread}"
-
-
-def faults_table(data: dict[str, Any]) -> str:
-    """Kills per executor, and what they did."""
-    lines = [
-        [row["executor"], *(str(row[name]) for name in ("rounds", "drivers", "workers", "data_sets", "differing",
-                                                        "leftovers", "findings"))]
-        for row in data["rows"]
-    ]  # fmt: skip
-    header = [
-        "executor",
-        "kills",
-        "of drivers",
-        "of workers",
-        "data sets",
-        "other bytes",
-        "temporary files left",
-        "findings",
-    ]
+            rows = [r for r in data["senses"] if r["polysemous"] == polysemous and source in r["recognized"]]
+            shares = [[r["recognized"][source] for r in of_seed] for of_seed in grouped(rows, "seed").values()]
+            mostly = mean(mean(share >= 0.5 for share in of_seed) for of_seed in shares)
+            num_classes = len({r["class"] for r in rows})
+            line += [over_seeds([mean(of_seed) for of_seed in shares]), f"{mostly * num_classes:.1f} of {num_classes}"]
+        lines.append(line)
+    header = ["wording from", "ambiguous: judge sees it", "mostly right", "others: judge sees it", "mostly right"]
     return table(header, lines)
 
 
-def engine_table(data: dict[str, Any]) -> str:
+# --- the engine: docs/synthesis.md -------------------------------------------------------------------------------
+
+
+def faults_table(data: Row) -> str:
+    """Kills per executor, and what they did."""
+    columns = {
+        "executor": "executor",
+        "kills": "rounds",
+        "of drivers": "drivers",
+        "of workers": "workers",
+        "data sets": "data_sets",
+        "other bytes": "differing",
+        "temporary files left": "leftovers",
+        "findings": "findings",
+    }
+    return table([*columns], [[str(row[name]) for name in columns.values()] for row in data["rows"]])
+
+
+def engine_table(data: Row) -> str:
     """What the engine costs beside the drawing."""
-    one, two = (data["processes"]["images_per_second"][name] for name in ("one", "two"))
-    rows = data["memory"]["rows"]
-    peaks = ", ".join(f"{row['peak_megabytes']:.0f} MB at {row['images']:,}" for row in rows)
-    lines = [
-        ["throughput over the bare pipeline, unguided", f"{data['engine']['unguided']['ratio']:.3f}"],
-        ["throughput over the bare pipeline, guided", f"{data['engine']['guided']['ratio']:.3f}"],
-        [
-            "two processes over one, a thread each",
-            f"{data['processes']['ratio']:.2f} ({one:.1f} to {two:.1f} images/s)",
-        ],
-        ["growth of the peak memory, images without a model", f"{data['memory']['growth_megabytes']:.0f} MB ({peaks})"],
-        [f"finding out what is there of {data['scan']['shards']:,} shards", f"{data['scan']['seconds']:.2f} s"],
-    ]
-    return table(["what", "measured"], lines)
+    engine, processes, memory, scan = (data[part] for part in ("engine", "processes", "memory", "scan"))
+    one, two = (processes["images_per_second"][name] for name in ("one", "two"))
+    peaks = ", ".join(f"{row['peak_megabytes']:.0f} MB at {row['images']:,}" for row in memory["rows"])
+    measured = {
+        "throughput over the bare pipeline, unguided": f"{engine['unguided']['ratio']:.3f}",
+        "throughput over the bare pipeline, guided": f"{engine['guided']['ratio']:.3f}",
+        "two processes over one, a thread each": f"{processes['ratio']:.2f} ({one:.1f} to {two:.1f} images/s)",
+        "growth of the peak memory, images without a model": f"{memory['growth_megabytes']:.0f} MB ({peaks})",
+        f"finding out what is there of {scan['shards']:,} shards": f"{scan['seconds']:.2f} s",
+    }
+    return table(["what", "measured"], [*measured.items()])
 
 
-def options_table(data: dict[str, Any]) -> str:
+def options_table(data: Row) -> str:
     """What PyTorch's options bring over the default."""
-    lines = [
-        [name, f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"]
-        for name, row in data["options"].items()
-    ]
+    lines = [[name, f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"]
+             for name, row in data["options"].items()]  # fmt: skip
     return table(["option", "throughput over the default"], lines)
 
 
-def federated_table(data: dict[str, Any]) -> str:
-    """Teachers alone, together, and their students; top-1 over all classes."""
-    rows, domains = data["rows"], ["id", "color", "duotone", "outline", "pixel", "sketch"]
+# --- several teachers, few real images: docs/teachers.md and docs/distillation.md --------------------------------
+
+
+def federated_table(data: Row) -> str:
+    """Teachers alone, together, and their student; top-1 over all classes."""
+    domains = ("id", "color", "duotone", "outline", "pixel", "sketch")
     names = {"best single teacher": "the best teacher alone", "plain average": "plain average of the logits",
              "prism": "student, PRISM"}  # fmt: skip
-    lines = [
-        [
-            text,
-            *(over_seeds([r["top1"] for r in rows if r["who"] == who and r["domain"] == domain]) for domain in domains),
-        ]
-        for who, text in names.items()
-    ]
+    rows = grouped(data["rows"], "who", "domain")
+    lines = [[text, *[cells(rows[who, domain], [value_of("top1")])[0] for domain in domains]]
+             for who, text in names.items()]  # fmt: skip
     return table(["top-1 over all 24 classes", *domains], lines)
 
 
-def choice_table(data: dict[str, Any]) -> str:
+def choice_table(data: Row) -> str:
     """The federated settings that were tried: accuracy on the icons that no teacher saw."""
     names = {"images_per_class": "images per class", "id_share": "ID share", "architecture": "student"}
-    lines = dict[tuple[str, ...], list[float]]()
-    for row in data["rows"]:
-        lines.setdefault((row["who"], *(str(row.get(name, "")) for name in names)), []).append(row["accuracy"])
-    return table(["", *names.values(), "top-1"], [[*key, over_seeds(values)] for key, values in lines.items()])
+    rows = [dict.fromkeys(names, "") | row for row in data["rows"]]  # the average of the teachers has no settings
+    lines = [[*map(str, key), *cells(of_setting, [value_of("accuracy")])]
+             for key, of_setting in grouped(rows, "who", *names).items()]  # fmt: skip
+    return table(["", *names.values(), "top-1"], lines)
 
 
-def augmentation_table(data: dict[str, Any]) -> str:
+def augmentation_table(data: Row) -> str:
     """Few real images with and without synthetic ones, taught by the teacher or by labels alone: top-1 per domain."""
     rows = data["rows"]
     domains = list(rows[0]["top1"])
-    lines = []
-    for loss, images in dict.fromkeys((r["loss"], r["images"]) for r in rows):
-        own = [r for r in rows if (r["loss"], r["images"]) == (loss, images)]
-        values = [[r["top1"][d] for r in own] for d in domains]
-        lines.append([f"{loss}: {images}", *map(over_seeds, values), over_seeds([shifted(r) for r in own])])
+    quantities = [*map(top1_on, domains), mean_shifted]
+    lines = [[f"{loss}: {images}", *cells(of_setting, quantities)]
+             for (loss, images), of_setting in grouped(rows, "loss", "images").items()]  # fmt: skip
     return table(["taught by, images", *domains, "mean shifted"], lines)
 
 
-def loop_table(data: dict[str, Any]) -> str:
+# --- the training loop: docs/distillation.md ---------------------------------------------------------------------
+
+
+def loop_table(data: Row) -> str:
     """The training loop over bare forward and backward on the same views."""
     lines = [
         [f"images from {source}", f"{row['ratio']:.3f} ({min(row['ratios']):.3f} to {max(row['ratios']):.3f})",
@@ -296,21 +315,17 @@ def loop_table(data: dict[str, Any]) -> str:
     return table(["training loop", "throughput over a bare loop", "images per second"], lines)
 
 
-def stored_table(data: dict[str, Any]) -> str:
+def stored_table(data: Row) -> str:
     """The fast mode beside the default: agreement and top-1 on ID, seconds."""
-    rows = data["stored"]["rows"]
-    lines = []
-    for mode in dict.fromkeys(r["mode"] for r in rows):
-        own = [r for r in rows if r["mode"] == mode]
-        lines.append([mode, *[over_seeds([r[name] for r in own]) for name in ("agreement", "top1")],
-                      f"{mean(r['seconds'] for r in own):.1f}"])  # fmt: skip
+    lines = [[mode, *cells(rows, [value_of("agreement"), value_of("top1")]), f"{mean(r['seconds'] for r in rows):.1f}"]
+             for (mode,), rows in grouped(data["stored"]["rows"], "mode").items()]  # fmt: skip
     return table(["teacher's logits", "agreement", "top-1", "seconds"], lines)
 
 
 TABLES = {
     "students": student_table,
     "images": image_table,
-    "cost": cost_table,
+    "cost": sampling_table,
     "settings": knob_table,
     "sweep": sweep_table,
     "teachers": teachers_table,

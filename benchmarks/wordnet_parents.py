@@ -130,9 +130,9 @@ def kind_of(key: str, nouns: dict[str, Noun], roots: dict[str, str]) -> str:
     """The kind of the nearest root above ``key``; of roots equally near, the kind that stands first in ``KINDS``."""
     level = [key]
     while level:
-        found = [roots[item] for item in level if item in roots]
-        if found:
-            return min(found, key=KINDS.index)
+        kinds = [roots[item] for item in level if item in roots]
+        if kinds:
+            return min(kinds, key=KINDS.index)
         level = [hypernym for item in level for hypernym in nouns[item].hypernyms]
     return LEXICOGRAPHER_FILES.get(nouns[key].file, "object")
 

@@ -2,6 +2,8 @@
 
 Usage: python -m benchmarks.cost [--json] [--steps N] [--views K]
        python -m benchmarks.cost --record && python -m benchmarks.publish
+
+It prints a table, or JSON; with --record it writes ``benchmarks/results/guidance_cost.json``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from prismkd.config import GeneratorConfig, GuidanceConfig
@@ -28,7 +30,7 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class GuidanceBench:
+class CostSettings:
     """What guidance costs: FLOPs, seconds and memory per image, as ratios to unguided sampling in the same run.
 
     FLOPs are counted without running anything. Seconds are measured on the embedded generator, and where there is a
@@ -56,30 +58,29 @@ class GuidanceBench:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the benchmark with what follows its name on the command line.
+    """Count, time and print, as the command line says.
 
     Raises:
         UserError: a setting out of range.
     """
     import tyro
 
-    settings = tyro.cli(GuidanceBench, args=arguments, prog="python -m benchmarks.cost")
+    settings = tyro.cli(CostSettings, args=arguments, prog="python -m benchmarks.cost")
     check_settings(settings)
     rows = measure(settings, lambda text: print(text, file=sys.stderr, flush=True))
     if settings.record:
         from benchmarks.publish import write_results
 
-        write_results(
-            "guidance_cost", "python -m benchmarks.cost --record", [], {"rows": [asdict(row) for row in rows]}
-        )
+        data = {"rows": [asdict(row) for row in rows]}
+        write_results("guidance_cost", "python -m benchmarks.cost --record", [], data)
     if settings.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     else:
         print_table(rows, settings)
 
 
-def check_settings(settings: GuidanceBench) -> None:
-    """Check the values that types can't.
+def check_settings(settings: CostSettings) -> None:
+    """Refuse what the types allow and the benchmark can't do.
 
     Raises:
         UserError: a value out of range, with the range.
@@ -97,11 +98,11 @@ def check_settings(settings: GuidanceBench) -> None:
         )
 
 
-def measure(settings: GuidanceBench, note: Callable[[str], None]) -> list[Row]:
+def measure(settings: CostSettings, note: Callable[[str], None]) -> list[Row]:
     """All rows, in the order of ``settings.generators``; ``note`` gets lines of progress."""
     from benchmarks.cost.rows import EMBEDDED, embedded_rows, shape_rows
 
-    config = replace(GuidanceConfig(), num_views=settings.views, num_calibration_images=settings.calibration_images)
+    config = GuidanceConfig(num_views=settings.views, num_calibration_images=settings.calibration_images)
     rows: list[Row] = []
     for name in settings.generators:
         note(f"{name}: counting FLOPs" + (", then seconds" if settings.seconds else ""))
@@ -112,8 +113,8 @@ def measure(settings: GuidanceBench, note: Callable[[str], None]) -> list[Row]:
     return rows
 
 
-def print_table(rows: list[Row], settings: GuidanceBench) -> None:
-    """The rows on stdout."""
+def print_table(rows: list[Row], settings: CostSettings) -> None:
+    """Print the rows, a section per generator; what was not measured is a dash."""
     from rich.console import Console
     from rich.table import Table
 
@@ -127,9 +128,9 @@ def print_table(rows: list[Row], settings: GuidanceBench) -> None:
             table.add_section()
         cells = [row.gflops, row.flops_ratio, row.seconds and 1000 * row.seconds, row.seconds_ratio, row.memory_gib]
         formats = ("{:,.2f}" if row.gflops < 100 else "{:,.0f}", "{:.3f}", "{:,.1f}", "{:.3f}", "{:.1f}")
-        words = ["-" if cell is None else form.format(cell) for cell, form in zip(cells, formats, strict=True)]
+        texts = ["-" if cell is None else form.format(cell) for cell, form in zip(cells, formats, strict=True)]
         share = f"{row.guided_share:.2f}" if row.guided_steps else "-"
-        table.add_row(row.shape, row.gradient, row.decoder, str(row.guided_steps), share, *words)
+        table.add_row(row.shape, row.gradient, row.decoder, str(row.guided_steps), share, *texts)
     console = Console()
     console = console if console.is_terminal else Console(width=120)
     console.print(table)

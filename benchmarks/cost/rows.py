@@ -56,19 +56,19 @@ class Row:
 
 
 def band_steps(scheduler: Any, steps: int, config: GuidanceConfig) -> int:
-    """How many of the scheduler's own ``steps`` lie in the guided band, asked through the hook that guides."""
+    """How many of the scheduler's own ``steps`` are guided: in the band and not the last, as the hook sees them."""
     scheduler.set_timesteps(steps)
-    seen: list[X0Map] = []
+    mappings: list[X0Map] = []
 
-    def watch(x0: Tensor, mapping: X0Map) -> None:
-        seen.append(mapping)
+    def note(x0: Tensor, mapping: X0Map) -> None:
+        mappings.append(mapping)
 
     x = torch.zeros(1, 1, 1, 1)
-    with edit_x0(scheduler, watch):
+    with edit_x0(scheduler, note):
         for t in scheduler.timesteps:
             x = scheduler.step(torch.zeros_like(x), t, x).prev_sample
-    band = [m for m in seen if config.log_snr_min <= m.log_snr <= config.log_snr_max]
-    return sum(not m.is_last for m in band)
+    in_band = [config.log_snr_min <= m.log_snr <= config.log_snr_max and not m.is_last for m in mappings]
+    return sum(in_band)
 
 
 def shape_rows(name: str, steps: int, config: GuidanceConfig, rounds: int, measure: bool) -> list[Row]:
@@ -88,7 +88,8 @@ def embedded_rows(
 ) -> list[Row]:
     """Rows of the embedded generator with its real weights, prompts and teacher; one more for guidance as it is used.
 
-    There the calibrated guidance skips images that need none; the other rows are the worst case, where none is.
+    In that row the calibrated guidance skips images that are under their target; the other rows are the worst case,
+    where every image takes a gradient.
     """
     defaults = Config()
     classes = load_classes(defaults.classes)
@@ -109,14 +110,14 @@ def embedded_rows(
     timings = interleave(draws.all_draws(), rounds, num_images)
     rows = _rows(title, pieces, steps, guided_steps, config, timings)
     flops = pieces.guided("x0", "tiny", steps, guided_steps, config.num_views, share)
-    used = Row(title, "x0", "tiny", guided_steps, round(share, 3), flops / 1e9, flops / pieces.unguided(steps))
-    return [*rows[:2], _timed(used, timings.get("as used")), *rows[2:]]
+    as_used = Row(title, "x0", "tiny", guided_steps, round(share, 3), flops / 1e9, flops / pieces.unguided(steps))
+    return [*rows[:2], _timed(as_used, timings.get("as used")), *rows[2:]]  # behind its worst case
 
 
 def _rows(
     title: str, pieces: Pieces, steps: int, guided_steps: int, config: GuidanceConfig, timings: dict[Any, Timing]
 ) -> list[Row]:
-    """Every variant in the worst case."""
+    """A row per variant in the worst case, where every image takes a gradient at every guided step."""
     rows = []
     for variant in VARIANTS:
         gradient, decoder = variant
@@ -128,6 +129,7 @@ def _rows(
 
 
 def _timed(row: Row, timing: Timing | None) -> Row:
+    """The row with its seconds and memory, where they were measured."""
     if timing is None:
         return row
     return replace(row, seconds=timing.seconds, seconds_ratio=timing.ratio, memory_gib=timing.memory_gib)

@@ -1,4 +1,4 @@
-"""Seconds of guided sampling, measured in turns with unguided sampling so that drift of the machine cancels."""
+"""Seconds of guided sampling, measured in turns with unguided sampling so that drift of the machine's speed cancels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,13 @@ class Timing:
 def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: int) -> dict[Any, Timing]:
     """Time every draw once per round, in alternating order, after a round that isn't timed.
 
-    ``draws`` must have ``UNGUIDED``. A draw that runs out of GPU memory is left out.
+    Args:
+        draws: what to time, by any key; ``UNGUIDED`` must be among them.
+        rounds: how often.
+        num_images: that each draw makes.
+
+    Returns:
+        By the same keys; a draw that ran out of GPU memory is left out.
     """
     times: dict[Any, list[float]] = {key: [] for key in draws}
     memory: dict[Any, float | None] = {}
@@ -63,20 +69,21 @@ def interleave(draws: dict[Any, Callable[[], object]], rounds: int, num_images: 
         order = list(times) if turn % 2 else list(times)[::-1]
         for key in order:
             try:
-                seconds, memory[key] = _time_once(draws[key])
+                seconds, memory[key] = time_once(draws[key])
             except torch.OutOfMemoryError:
                 del times[key]
                 continue
             if turn:
                 times[key].append(seconds)
-    base = times[UNGUIDED]
-    return {
-        key: Timing(median(own) / num_images, median(a / b for a, b in zip(own, base, strict=True)), memory[key])
-        for key, own in times.items()
-    }
+    timings = {}
+    for key, seconds_of_rounds in times.items():
+        # The median of the ratios, not the ratio of medians: a round in which the machine is slow is slow for both.
+        ratios = [seconds / base for seconds, base in zip(seconds_of_rounds, times[UNGUIDED], strict=True)]
+        timings[key] = Timing(median(seconds_of_rounds) / num_images, median(ratios), memory[key])
+    return timings
 
 
-def _time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
+def time_once(draw: Callable[[], object]) -> tuple[float, float | None]:
     """Seconds, and the peak of GPU memory in GiB where a GPU was used."""
     if not torch.cuda.is_available():
         start = time.perf_counter()
@@ -105,9 +112,11 @@ def views_energy(teacher: Classifier, labels: Tensor, target: Tensor, views: int
 
 def in_band(config: GuidanceConfig) -> Callable[[NoiseLevel], bool]:
     """Whether a level's log(alpha / sigma) lies in the guided band."""
-    return lambda level: (
-        level.alpha > 0 and config.log_snr_min <= math.log(level.alpha / level.sigma) <= (config.log_snr_max)
-    )
+
+    def is_inside(level: NoiseLevel) -> bool:
+        return level.alpha > 0 and config.log_snr_min <= math.log(level.alpha / level.sigma) <= config.log_snr_max
+
+    return is_inside
 
 
 # --- the embedded generator --------------------------------------------------------------------------------------
@@ -140,7 +149,7 @@ class EmbeddedDraws:
         self.target = torch.tensor(self.calibration.energy_target, device=device)
 
     def draw(self, variant: Variant, config: GuidanceConfig) -> Tensor:
-        """Images (batch, channels, height, width) in [0, 1]."""
+        """Images (batch, channels, height, width) in [0, 1], guided as ``variant`` and ``config`` say."""
         gradient, decoder = variant
         decode = self.generator.decode if decoder == "tiny" else self.generator.decode_fully
         if gradient == "none":
@@ -162,8 +171,10 @@ class EmbeddedDraws:
 
     def all_draws(self) -> dict[Any, Callable[[], object]]:
         """Every variant in the worst case, where no image is left out, and x0 guidance ``as used``."""
-        worst = replace(self.config, skip_satisfied=False)
-        draws: dict[Any, Callable[[], object]] = {variant: partial(self.draw, variant, worst) for variant in VARIANTS}
+        worst_case = replace(self.config, skip_satisfied=False)
+        draws: dict[Any, Callable[[], object]] = {
+            variant: partial(self.draw, variant, worst_case) for variant in VARIANTS
+        }
         draws["as used"] = partial(self.draw, ("x0", "tiny"), self.config)
         return draws
 
@@ -185,35 +196,48 @@ def time_shape(
 def draw_shape(shape: Shape, networks: Networks, steps: int, variant: Variant, config: GuidanceConfig) -> Tensor:
     """One image (1, 3, height, width) in [0, 1] of random weights, guided at every step of the band."""
     gradient, decoder = variant
-    scheduler, device = shape.new_scheduler(), networks.noise.device
-    scheduler.set_timesteps(steps)
-    labels = torch.zeros(1, dtype=torch.long, device=device)
     if gradient.startswith("denoiser"):
-        levels = variance_preserving_levels(scheduler.alphas_cumprod, [int(t) for t in scheduler.timesteps])
-        target = torch.zeros(networks.teacher.num_classes, device=device)
-        energy = views_energy(networks.teacher, labels, target, config.num_views)
-        everywhere = gradient == EVERY_STEP
-        latents = sample_through_denoiser(
-            lambda x, level: networks.predict(x, level.timestep), networks.noise, levels,
-            lambda x0: energy(networks.decoders[decoder](x0)), config.strength,
-            guided=(lambda level: True) if everywhere else in_band(config))  # fmt: skip
+        latents = _latents_through_denoiser(shape, networks, steps, variant, config)
     else:
-        edit = None
-        if gradient == "x0":
-            classes = networks.teacher.num_classes
-            target_zero = Calibration(
-                energy_target=[0.0] * classes, energy_all=0.0, g_floor=0.0, per_class_count=[0] * classes
-            )
-            worst = replace(config, skip_satisfied=False)
-            edit = EnergyGuidance(networks.teacher, networks.decoders[decoder], labels, target_zero, worst)
-        latents = _scheduler_loop(networks, scheduler, edit)
+        edit = _worst_case_edit(networks, decoder, config) if gradient == "x0" else None
+        scheduler = shape.new_scheduler()
+        scheduler.set_timesteps(steps)
+        latents = denoise(networks, scheduler, edit)
     with torch.no_grad():
         return networks.decoders["full"](latents)
 
 
+def _latents_through_denoiser(
+    shape: Shape, networks: Networks, steps: int, variant: Variant, config: GuidanceConfig
+) -> Tensor:
+    """The rivals' loop, in the band or at every step."""
+    gradient, decoder = variant
+    scheduler = shape.new_scheduler()
+    scheduler.set_timesteps(steps)
+    levels = variance_preserving_levels(scheduler.alphas_cumprod, [int(t) for t in scheduler.timesteps])
+    target = torch.zeros(networks.teacher.num_classes, device=networks.noise.device)
+    energy = views_energy(networks.teacher, _one_label(networks), target, config.num_views)
+    return sample_through_denoiser(
+        lambda x, level: networks.predict(x, level.timestep), networks.noise, levels,
+        lambda x0: energy(networks.decoders[decoder](x0)), config.strength,
+        guided=(lambda level: True) if gradient == EVERY_STEP else in_band(config))  # fmt: skip
+
+
+def _worst_case_edit(networks: Networks, decoder: str, config: GuidanceConfig) -> EnergyGuidance:
+    """Guidance by x0 that leaves no image out. The targets are zero: with random weights there is none to reach."""
+    count = networks.teacher.num_classes
+    uncalibrated = Calibration([0.0] * count, energy_all=0.0, g_floor=0.0, per_class_count=[0] * count)
+    worst_case = replace(config, skip_satisfied=False)
+    return EnergyGuidance(networks.teacher, networks.decoders[decoder], _one_label(networks), uncalibrated, worst_case)
+
+
+def _one_label(networks: Networks) -> Tensor:
+    return torch.zeros(1, dtype=torch.long, device=networks.noise.device)
+
+
 @torch.no_grad()
-def _scheduler_loop(networks: Networks, scheduler: Any, edit: EnergyGuidance | None) -> Tensor:
-    """The sampling loop that every pipeline has."""
+def denoise(networks: Networks, scheduler: Any, edit: EnergyGuidance | None) -> Tensor:
+    """The sampling loop that every pipeline has: ``networks.noise`` to x0, with the scheduler's timesteps set."""
     x = networks.noise * scheduler.init_noise_sigma
     with edit_x0(scheduler, edit) if edit is not None else nullcontext():
         for t in scheduler.timesteps:

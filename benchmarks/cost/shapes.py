@@ -53,6 +53,7 @@ class Shape:
     decoder_widths: tuple[int, ...] = (128, 256, 512, 512)
 
 
+CFG_SCALE = 3.0  # any but 1: the work is that of two passes
 SD_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SDXL_BLOCKS = {
     "block_out_channels": (320, 640, 1280),
@@ -102,16 +103,23 @@ class Networks:
         predict: x_t like ``noise`` and timestep to the network's output, with classifier-free guidance.
         decoders: "tiny" and "full", latents to images in [0, 1].
         teacher: classifier of those images.
+        denoiser: the network inside ``predict``, for those who compile it or change its memory format.
     """
 
     noise: Tensor
     predict: Callable[[Tensor, float], Tensor]
     decoders: dict[str, Callable[[Tensor], Tensor]]
     teacher: Classifier
+    denoiser: nn.Module | None = None
 
 
-def shape_networks(shape: Shape, device: torch.device, dtype: torch.dtype = torch.float32) -> Networks:
-    """Build a shape with random weights (none on the meta device); the teacher is a ResNet-50 at 224 in float32."""
+def shape_networks(
+    shape: Shape, device: torch.device, dtype: torch.dtype = torch.float32, teacher: Classifier | None = None
+) -> Networks:
+    """Build a shape with random weights (none on the meta device); the teacher is a ResNet-50 at 224 in float32.
+
+    ``predict`` takes any number of images, all under the same two conditions.
+    """
     logging.set_verbosity_error()  # else every cast warns
     with device:
         denoiser = shape.new_denoiser().to(dtype).eval().requires_grad_(False)
@@ -125,21 +133,23 @@ def shape_networks(shape: Shape, device: torch.device, dtype: torch.dtype = torc
         tiny = AutoencoderTiny().to(dtype).eval().requires_grad_(False)  # TAESD's architecture is the default
         noise = torch.randn(1, *shape.latent_shape)
         conditions = {name: _condition(name, (2, *size), dtype) for name, size in shape.conditions.items()}
-    added = {name: conditions.pop(name) for name in ("text_embeds", "time_ids") if name in conditions}
-    arguments = {**conditions, **({"added_cond_kwargs": added} if added else {})}
 
     def predict(x: Tensor, timestep: float) -> Tensor:
         doubled = torch.cat([x, x]).to(dtype)
         times = torch.full((len(doubled),), int(timestep), device=x.device)
+        given = {name: value.repeat_interleave(len(x), dim=0) for name, value in conditions.items()}
+        added = {name: given.pop(name) for name in ("text_embeds", "time_ids") if name in given}
+        arguments = {**given, **({"added_cond_kwargs": added} if added else {})}
         output = denoiser(doubled, timestep=times, return_dict=False, **arguments)[0].float()
         without, conditional = output[:, : x.shape[1]].chunk(2)  # a learned sigma is behind the noise
-        return without + 3.0 * (conditional - without)
+        return without + CFG_SCALE * (conditional - without)
 
     decoders = {"tiny": decode_with(tiny, tiny=True), "full": decode_with(full, tiny=False)}
-    return Networks(noise, predict, decoders, imagenet_teacher(device))
+    return Networks(noise, predict, decoders, teacher or imagenet_teacher(device), denoiser)
 
 
 def _condition(name: str, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A value for one of the network's arguments: what it is doesn't change the work."""
     return torch.zeros(size, dtype=torch.long) if name == "class_labels" else torch.randn(size, dtype=dtype)
 
 
@@ -154,17 +164,17 @@ def embedded_networks(generator: TextToImage, teacher: Classifier, prompts: list
     """A loaded PixArt generator and its teacher on the meta device, to count the work of one of ``prompts``' images."""
     pipeline, device = generator.pipeline, torch.device("meta")
     features, mask = encode_prompts(generator, prompts)
-    transformer, full, tiny, judge = (
+    transformer, full, tiny, meta_teacher = (
         copy.deepcopy(network).to(device).requires_grad_(False)
         for network in (pipeline.transformer, pipeline.vae, generator.tiny_decoder or pipeline.vae, teacher)
     )
-    pair = [0, len(prompts)]  # no prompt, and the first
-    guided = pixart_predictor(transformer, features[pair].to(device), mask[pair].to(device), 3.0)
+    pair = [0, len(prompts)]  # the features of no prompt, and of the first
+    predict = pixart_predictor(transformer, features[pair].to(device), mask[pair].to(device), CFG_SCALE)
     config = pipeline.transformer.config
     noise = torch.empty(1, config.in_channels, config.sample_size, config.sample_size, device=device)
     return Networks(
         noise,
-        lambda x, timestep: guided(x, NoiseLevel(0.0, 1.0, timestep)),
+        lambda x, timestep: predict(x, NoiseLevel(0.0, 1.0, timestep)),
         {"tiny": decode_with(tiny, tiny=generator.tiny_decoder is not None), "full": decode_with(full, tiny=False)},
-        judge,
+        meta_teacher,
     )

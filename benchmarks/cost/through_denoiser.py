@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -56,12 +56,12 @@ def variance_preserving_levels(alphas_cumprod: Tensor, timesteps: Sequence[int])
 
 
 def output_to_x0(output: Tensor, x: Tensor, level: NoiseLevel, prediction: Prediction) -> Tensor:
-    """The clean prediction, affine in the network's output: eps, ``v = alpha eps - sigma x0`` or ``eps - x0``."""
+    """The clean prediction x0 from the network's output at ``x = alpha x0 + sigma eps``."""
     if prediction == "epsilon":
         return (x - level.sigma * output) / level.alpha
-    if prediction == "v_prediction":
+    if prediction == "v_prediction":  # v = alpha eps - sigma x0, with alpha^2 + sigma^2 = 1
         return level.alpha * x - level.sigma * output
-    return x - level.sigma * output
+    return x - level.sigma * output  # eps - x0, with alpha = 1 - sigma
 
 
 def sample_through_denoiser(
@@ -144,36 +144,49 @@ def images_through_denoiser(
     Raises:
         UserError: the pipeline is of another kind.
     """
-    pipeline, config = generator.pipeline, generator.config
+    _check_pipeline(generator.pipeline)
+    pipeline, config, to_images = generator.pipeline, generator.config, decode or generator.decode
+    pipeline.transformer.requires_grad_(False)
+    with fast_matmul(generator.device):
+        predict = pixart_predictor(pipeline.transformer, *encode_prompts(generator, prompts), config.guidance_scale)
+        latents = sample_through_denoiser(
+            predict, _initial_noise(generator, seeds), _flow_levels_of(pipeline, config.num_inference_steps),
+            energy and (lambda x0: energy(to_images(x0))), strength,
+            prediction="flow_prediction", guided=guided)  # fmt: skip
+        with torch.no_grad():
+            return generator.decode_fully(latents).cpu()
+
+
+def _check_pipeline(pipeline: Any) -> None:
     kind, prediction = type(pipeline).__name__, pipeline.scheduler.config.get("prediction_type")
     if not kind.startswith("PixArt") or prediction != "flow_prediction":
         raise UserError(
             f"expected a PixArt pipeline with flow_prediction, got {kind} with {prediction}; write its `predict` and "
             "call sample_through_denoiser"
         )
-    pipeline.transformer.requires_grad_(False)
-    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
-    scheduler.set_timesteps(config.num_inference_steps)
-    levels = flow_levels(scheduler.sigmas[:-1].tolist(), scheduler.config.num_train_timesteps)
+
+
+def _initial_noise(generator: TextToImage, seeds: list[int]) -> Tensor:
+    """The noise from which ``generator.sample`` starts with these seeds."""
+    pipeline = generator.pipeline
     side = pipeline.transformer.config.sample_size * pipeline.vae_scale_factor
-    noise = pipeline.prepare_latents(
+    return pipeline.prepare_latents(
         len(seeds), pipeline.transformer.config.in_channels, side, side, torch.float32, generator.device,
         [torch.Generator().manual_seed(seed) for seed in seeds])  # fmt: skip
-    to_images = decode or generator.decode
-    with fast_matmul(generator.device):
-        predict = pixart_predictor(pipeline.transformer, *encode_prompts(generator, prompts), config.guidance_scale)
-        latents = sample_through_denoiser(
-            predict, noise, levels, energy and (lambda x0: energy(to_images(x0))), strength,
-            prediction="flow_prediction", guided=guided)  # fmt: skip
-        with torch.no_grad():
-            return generator.decode_fully(latents).cpu()
+
+
+def _flow_levels_of(pipeline: Any, num_steps: int) -> list[NoiseLevel]:
+    """The noise levels that the pipeline's own scheduler would pass."""
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    scheduler.set_timesteps(num_steps)
+    return flow_levels(scheduler.sigmas[:-1].tolist(), scheduler.config.num_train_timesteps)
 
 
 def encode_prompts(generator: TextToImage, prompts: list[str]) -> tuple[Tensor, Tensor]:
     """Text features (2 n, tokens, width) and mask (2 n, tokens) of a PixArt pipeline, those of no prompt first."""
-    given = generator.prompt_arguments(prompts)
-    features = torch.cat([given["negative_prompt_embeds"], given["prompt_embeds"]])
-    return features, torch.cat([given["negative_prompt_attention_mask"], given["prompt_attention_mask"]])
+    arguments = generator.prompt_arguments(prompts)
+    features = torch.cat([arguments["negative_prompt_embeds"], arguments["prompt_embeds"]])
+    return features, torch.cat([arguments["negative_prompt_attention_mask"], arguments["prompt_attention_mask"]])
 
 
 def pixart_predictor(

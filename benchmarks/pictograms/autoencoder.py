@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks.pictograms.autoencoder [--minutes 8] [--cache DIR]
 
-Resumable: the same command continues from the checkpoint in the cache.
+It needs the cache of ``build.py``, and writes into it the models (``vae``, ``tiny_vae``), the encoded training images
+(``latents.pt``), and checkpoints: the same command continues a stopped run.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from torch.nn import functional as F
 from benchmarks.pictograms.build import CACHE
 
 LATENT_CHANNELS = 16
+KL_WEIGHT = 5e-4  # small: the latents need a bounded range, not the shape of a normal distribution
 BATCH = 32
 LEARNING_RATE = 1.5e-3
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """32 x 32 x 1 images to 4 x 4 x 16 latents."""
+    """Images (1, 32, 32) to latents (16, 4, 4)."""
     return AutoencoderKL(
         in_channels=1,
         out_channels=1,
@@ -59,7 +61,7 @@ def new_tiny_autoencoder() -> AutoencoderTiny:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Shift by up to two pixels and flip, per batch half: the autoencoder must not care where a drawing sits."""
+    """Shift all by up to two pixels and flip every second one: where a drawing sits must not matter."""
     shift = torch.randint(-2, 3, (2,)).tolist()
     images = torch.roll(images, shift, dims=(2, 3))
     return torch.cat([images[::2], images[1::2].flip(3)])
@@ -71,18 +73,21 @@ def autoencoder_loss(autoencoder: AutoencoderKL, images: Tensor) -> tuple[Tensor
     posterior = autoencoder.encode(x).latent_dist
     error = F.mse_loss(autoencoder.decode(posterior.sample()).sample, x)
     kl = posterior.kl().mean() / (LATENT_CHANNELS * 16)
-    return error + 5e-4 * kl, error
+    return error + KL_WEIGHT * kl, error
 
 
 def tiny_loss(tiny: AutoencoderTiny, latents: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Training loss of the tiny decoder: draw the image from the scaled latents, as the stock class expects."""
+    """Training loss and error of the tiny decoder: the image from scaled latents, as diffusers' class expects them."""
     index = torch.randint(len(images), (BATCH,))
     error = F.mse_loss(tiny.decode(latents[index].float()).sample, images[index])
     return error, error
 
 
 def train(model: nn.Module, batch_loss: Callable[[], tuple[Tensor, Tensor]], checkpoint: Path, minutes: float) -> None:
-    """Train ``model`` until it has had ``minutes`` in all, continuing from ``checkpoint``."""
+    """Train ``model`` until it has had ``minutes`` in all, continuing from ``checkpoint``.
+
+    ``batch_loss`` gives the loss and the error to print. The learning rate falls over the last half of the time.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
     spent, step = 0.0, 0
     if checkpoint.exists():
@@ -111,7 +116,7 @@ def train(model: nn.Module, batch_loss: Callable[[], tuple[Tensor, Tensor]], che
 
 @torch.no_grad()
 def encode_all(autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
-    """Latent means and standard deviations of all images, (n, 32, 4, 4): the parameters of the posterior."""
+    """The posterior of all images: means and log variances of the latents side by side, (n, 32, 4, 4)."""
     return torch.cat([autoencoder.encode(batch).latent_dist.parameters for batch in images.split(512)])
 
 
@@ -135,7 +140,7 @@ def main() -> None:
     train(autoencoder, lambda: autoencoder_loss(autoencoder, images), args.cache / "autoencoder.pt", args.minutes)
     mean, logvar = encode_all(autoencoder.eval(), images).chunk(2, dim=1)
     std = logvar.clamp(-30, 20).mul(0.5).exp()
-    scale = 1.0 / mean.std().item()
+    scale = 1.0 / mean.std().item()  # diffusion is tuned for latents of unit variance
     autoencoder.register_to_config(scaling_factor=scale)
     autoencoder.save_pretrained(args.cache / "vae")
     torch.save({"mean": (mean * scale).half(), "std": (std * scale).half()}, args.cache / "latents.pt")

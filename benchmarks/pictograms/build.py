@@ -2,8 +2,9 @@
 
 Usage: python -m benchmarks.pictograms.build [--cache DIR]
 
-Writes the packed test and teacher images with their attribution into the package, and the generator's
-training images into the cache. A second run with the same archive writes the same bytes.
+It writes the packed test and teacher images, the class list and the attribution into ``src/prismkd/assets/pictograms``,
+and the generator's training images and contact sheets into the cache. A second run with the same archive writes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +26,7 @@ from benchmarks.pictograms.classes import CLASSES, class_of
 from benchmarks.pictograms.source import Icon, SourceError, download_archive, icons_of, read_sets
 
 SIZE = 32
+SHEET_COLUMNS = 24
 ASSETS = Path(__file__).parents[2] / "src/prismkd/assets/pictograms"
 CACHE = Path(__file__).parent / ".cache"
 MAX_SIMILARITY = 0.97  # correlation of 16 x 16 thumbnails above which two icons are one drawing
@@ -32,8 +35,16 @@ DOMAIN_OF_STYLE = {"filled": "id", "outline": "outline", "duotone": "duotone", "
 MIN_FAMILIES_PER_WORD = 4  # a word of an icon's name that fewer generator families use is jargon of its set
 
 
+class LabeledIcon(NamedTuple):
+    """An icon by its position among all icons, its class, and the domain of its style."""
+
+    position: int
+    label: int
+    domain: str
+
+
 def render(svg: str) -> np.ndarray | None:
-    """The icon as a (32, 32) uint8 grey image on white, or None when there is nothing to see."""
+    """The icon as a (32, 32) uint8 gray image on white, or None when there is nothing to see."""
     import resvg_py
 
     try:
@@ -70,31 +81,36 @@ def first_of_each_drawing(images: np.ndarray) -> np.ndarray:
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """A grey image as PNG."""
+    """A gray image as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def labelled(icons: list[Icon], role: str) -> list[tuple[int, int, str]]:
-    """(position, label, domain) of the icons of ``role`` that belong to a class and have a known style."""
-    rows = []
+def labeled(icons: list[Icon], role: str) -> list[LabeledIcon]:
+    """The icons of ``role`` that belong to a class and have a known style; the teacher's are filled ones only."""
+    found = []
     for position, icon in enumerate(icons):
         label = class_of(icon.thing) if icon.role.role == role else None
         domain = DOMAIN_OF_STYLE.get(icon.style or "")
         if label is not None and domain is not None and (role == "test" or domain == "id"):
-            rows.append((position, label, domain))
-    return rows
+            found.append(LabeledIcon(position, label, domain))
+    return found
 
 
-def without_repeats(rows: list[tuple[int, int, str]], images: np.ndarray) -> list[tuple[int, int, str]]:
+def without_repeats(icons: list[LabeledIcon], images: np.ndarray) -> list[LabeledIcon]:
     """Keep one of each near-identical group within every class and domain."""
     kept = []
-    for key in sorted({row[1:] for row in rows}):
-        group = [row for row in rows if row[1:] == key]
-        mask = first_of_each_drawing(images[[row[0] for row in group]])
-        kept += [row for row, keep in zip(group, mask, strict=True) if keep]
+    for key in sorted({(icon.label, icon.domain) for icon in icons}):
+        group = [icon for icon in icons if (icon.label, icon.domain) == key]
+        is_first = first_of_each_drawing(images_of(group, images))
+        kept += [icon for icon, keep in zip(group, is_first, strict=True) if keep]
     return kept
+
+
+def images_of(icons: list[LabeledIcon], images: np.ndarray) -> np.ndarray:
+    """Their images (n, 32, 32), out of those of all icons."""
+    return images[[icon.position for icon in icons]]
 
 
 def generator_rows(icons: list[Icon], images: np.ndarray, evaluation: np.ndarray) -> list[int]:
@@ -110,8 +126,8 @@ def generator_rows(icons: list[Icon], images: np.ndarray, evaluation: np.ndarray
     return [p for p, similarity in zip(named, similar, strict=True) if similarity < MAX_SIMILARITY]
 
 
-def write_table(path: Path, icons: list[Icon], images: np.ndarray, rows: list[tuple[int, int, str]]) -> None:
-    """Pack labelled images as parquet, PNG inside, in a fixed order."""
+def write_table(path: Path, icons: list[Icon], images: np.ndarray, rows: list[LabeledIcon]) -> None:
+    """Pack labeled images as parquet, PNG inside, in a fixed order."""
     table = pa.table(
         {
             "image": pa.array([png_bytes(images[p]) for p, _, _ in rows], pa.binary()),
@@ -140,7 +156,7 @@ def write_generator_set(path: Path, icons: list[Icon], images: np.ndarray, posit
 
 
 def write_attribution(path: Path, infos: dict[str, dict], used_for: dict[str, set[str]]) -> None:
-    """List every set that went into images or weights, from the sets' own licence records."""
+    """List every set that went into images or weights, from the sets' own license records."""
     lines = ["# Attribution", "", "Pictograms is made from these open-licensed icon sets, collected by Iconify.", "",
              "| set | author | license | used for |", "|---|---|---|---|"]  # fmt: skip
     for prefix in sorted(used_for):
@@ -161,17 +177,17 @@ def write_classes(path: Path) -> None:
     path.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def contact_sheet(images: np.ndarray, columns: int = 24) -> Image.Image:
+def contact_sheet(images: np.ndarray) -> Image.Image:
     """Images side by side on one sheet."""
-    count = -(-len(images) // columns) * columns
+    count = -(-len(images) // SHEET_COLUMNS) * SHEET_COLUMNS
     padded = np.full((count, SIZE + 2, SIZE + 2), 200, np.uint8)
     padded[: len(images), 1:-1, 1:-1] = images
-    rows = padded.reshape(-1, columns, SIZE + 2, SIZE + 2).swapaxes(1, 2)
-    return Image.fromarray(rows.reshape(-1, columns * (SIZE + 2)))
+    rows = padded.reshape(-1, SHEET_COLUMNS, SIZE + 2, SIZE + 2).swapaxes(1, 2)
+    return Image.fromarray(rows.reshape(-1, SHEET_COLUMNS * (SIZE + 2)))
 
 
-def build(cache: Path) -> None:
-    """Run every step and print what came out."""
+def read_icons(cache: Path) -> tuple[dict[str, dict], list[Icon], np.ndarray]:
+    """The sets' records by prefix, their icons that show something, and the images of these (n, 32, 32)."""
     infos: dict[str, dict] = {}
     icons: list[Icon] = []
     for prefix, info, icon_set in read_sets(download_archive(cache)):
@@ -180,39 +196,53 @@ def build(cache: Path) -> None:
     with ProcessPoolExecutor() as pool:
         rendered = list(pool.map(render, [icon.svg for icon in icons], chunksize=512))
     icons = [icon for icon, image in zip(icons, rendered, strict=True) if image is not None]
-    images = np.stack([image for image in rendered if image is not None])
+    return infos, icons, np.stack([image for image in rendered if image is not None])
 
-    test = without_repeats(labelled(icons, "test"), images)
-    test_images = images[[p for p, _, _ in test]]
-    teacher = labelled(icons, "teacher")
-    similar = max_similarity(images[[p for p, _, _ in teacher]], test_images)
-    teacher = [row for row, similarity in zip(teacher, similar, strict=True) if similarity < MAX_SIMILARITY]
-    evaluation = np.concatenate([test_images, images[[p for p, _, _ in teacher]]])
-    generator = generator_rows(icons, images, evaluation)
+
+def build(cache: Path) -> None:
+    """Run every step and print what came out."""
+    infos, icons, images = read_icons(cache)
+    # No drawing may be on two sides: the teacher's lack what is in the test, and the generator's what is in either.
+    test = without_repeats(labeled(icons, "test"), images)
+    test_images = images_of(test, images)
+    teacher = labeled(icons, "teacher")
+    similar = max_similarity(images_of(teacher, images), test_images)
+    teacher = [icon for icon, similarity in zip(teacher, similar, strict=True) if similarity < MAX_SIMILARITY]
+    generator = generator_rows(icons, images, np.concatenate([test_images, images_of(teacher, images)]))
 
     write_table(ASSETS / "test.parquet", icons, images, test)
     write_table(ASSETS / "real.parquet", icons, images, teacher)
     write_classes(ASSETS / "classes.json")
     write_generator_set(cache / "generator.npz", icons, images, generator)
-    used_for: dict[str, set[str]] = {}
-    uses = {"test images": [row[0] for row in test], "teacher training images": [row[0] for row in teacher],
+    uses = {"test images": [icon.position for icon in test],
+            "teacher training images": [icon.position for icon in teacher],
             "generator weights": generator}  # fmt: skip
-    for role, positions in uses.items():
+    used_for: dict[str, set[str]] = {}
+    for use, positions in uses.items():
         for position in positions:
-            used_for.setdefault(icons[position].prefix, set()).add(role)
+            used_for.setdefault(icons[position].prefix, set()).add(use)
     write_attribution(ASSETS / "ATTRIBUTION.md", infos, used_for)
-
-    (cache / "sheets").mkdir(exist_ok=True)
-    for label, rule in enumerate(CLASSES):
-        for name, rows in (("real", teacher), ("test", test)):
-            of_class = [p for p, other, domain in rows if other == label]
-            contact_sheet(images[of_class]).save(cache / "sheets" / f"{rule.name}-{name}.png")
-    families = {role: len({icons[p].role.family for p in positions}) for role, positions in uses.items()}
+    write_sheets(cache / "sheets", images, {"real": teacher, "test": test})
+    families = {use: len({icons[p].role.family for p in positions}) for use, positions in uses.items()}
     print(json.dumps({"icons": len(icons), "generator": len(generator), "families": families}))
+    print_counts(test, teacher)
+
+
+def write_sheets(folder: Path, images: np.ndarray, roles: dict[str, list[LabeledIcon]]) -> None:
+    """A contact sheet per class and role, on which wrong labels are found by eye."""
+    folder.mkdir(exist_ok=True)
     for label, rule in enumerate(CLASSES):
-        domains = [domain for _, other, domain in test if other == label]
+        for role, icons in roles.items():
+            of_class = [icon for icon in icons if icon.label == label]
+            contact_sheet(images_of(of_class, images)).save(folder / f"{rule.name}-{role}.png")
+
+
+def print_counts(test: list[LabeledIcon], teacher: list[LabeledIcon]) -> None:
+    """The numbers of images per class, and per domain of the test."""
+    for label, rule in enumerate(CLASSES):
+        domains = [icon.domain for icon in test if icon.label == label]
         counts = {domain: domains.count(domain) for domain in sorted(set(DOMAIN_OF_STYLE.values()))}
-        print(f"{rule.name:10s} real {sum(other == label for _, other, _ in teacher):4d}  test {counts}")
+        print(f"{rule.name:10s} real {sum(icon.label == label for icon in teacher):4d}  test {counts}")
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 An icon belongs to a class when its name, without style words, holds one of the class's nouns and every
 other word is allowed for that class: "bell ring" is a bell, "bell pepper" is none. A wrong label seen on a
-contact sheet is mended here, in the rule, never by hand.
+contact sheet is corrected here, in the rule, never by hand.
 """
 
 from __future__ import annotations
@@ -81,5 +81,5 @@ CLASSES = (
 
 def class_of(thing: str) -> int | None:
     """The index in ``CLASSES`` of an icon named ``thing``, or None when it belongs to no class or to several."""
-    found = [index for index, rule in enumerate(CLASSES) if rule.matches(thing)]
-    return found[0] if len(found) == 1 else None
+    matching = [label for label, rule in enumerate(CLASSES) if rule.matches(thing)]
+    return matching[0] if len(matching) == 1 else None

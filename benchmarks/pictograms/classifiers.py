@@ -4,7 +4,8 @@ Usage: python -m benchmarks.pictograms.classifiers [--cache DIR]
 
 The teacher sees only the filled icons of the teacher families. The judge is another architecture and sees
 every style, from the teacher families and from the class icons of the generator families; neither sees a
-test family. Figures go to ``classifiers.json`` beside the weights.
+test family. It needs the cache of ``build.py``, and writes the folders ``teacher`` and ``judge`` and their figures,
+``classifiers.json``, into ``src/prismkd/assets/pictograms``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch.nn import functional as F
 
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
-from prismkd.classifiers import save_classifier
-from prismkd.classifiers.networks import count_parameters, new_network, predict
+from prismkd.classifiers import count_parameters, predict, save_classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.data import LabelledImages, load_labelled_images
@@ -39,11 +40,19 @@ JUDGE = {
 
 
 def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_rate: float) -> torch.nn.Module:
-    """Train a classifier with augmentation, class-balanced batches and a cosine schedule."""
+    """Train a classifier with augmentation, class-balanced batches and a cosine schedule.
+
+    Args:
+        config: ``architecture``, ``num_classes``, ``in_channels``, and perhaps ``arguments``, ``mean`` and ``std``.
+        images: (n, channels, height, width) in [0, 1], of the network's input size.
+        labels: (n,).
+        num_steps: of 128 images each.
+        learning_rate: its peak.
+    """
     extra = {"in_channels": config["in_channels"], **config.get("arguments", {})}
     network = new_network(config["architecture"], config["num_classes"], **extra).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.05)
-    weights = 1.0 / torch.bincount(labels)[labels]
+    weights = 1.0 / torch.bincount(labels)[labels]  # every class is as likely as any other
     for step in range(num_steps):
         warm_up = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:

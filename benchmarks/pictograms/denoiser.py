@@ -2,8 +2,9 @@
 
 Usage: python -m benchmarks.pictograms.denoiser [--minutes 60] [--cache DIR]
 
-Resumable: the same command continues from the checkpoint in the cache. The exponential moving average of the
-weights is what ``pack.py`` ships.
+It needs the caches of ``build.py``, ``autoencoder.py`` and ``text_encoder.py``, and writes ``denoiser.pt`` into the
+cache, from which the same command continues a stopped run. The exponential moving average of the weights in it is what
+``pack.py`` ships.
 """
 
 from __future__ import annotations
@@ -82,7 +83,10 @@ def noised(x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Data:
-    """Latents with captions, drawn at random; the mirror image of a batch is not used, text in icons has a side."""
+    """Latents with captions, drawn at random.
+
+    There are no mirror images: letters and figures in icons have a side.
+    """
 
     def __init__(self, cache: Path, seed: int) -> None:
         icons = np.load(cache / "generator.npz")
@@ -97,7 +101,7 @@ class Data:
 
     @torch.no_grad()
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, 16, 4, 4) latents, (batch, tokens, 384) text features and their (batch, tokens) mask."""
+        """Latents (batch, 16, 4, 4), text features (batch, tokens, 384) and their mask (batch, tokens)."""
         everything = range(len(self.things))
         index = [self.rng.choice(self.common if self.rng.random() < COMMON_SHARE else everything) for _ in range(BATCH)]
         texts = [caption(self.things[i], self.styles[i], self.categories[i], self.rng) for i in index]
@@ -122,21 +126,44 @@ def learning_rate(step: int, spent: float, seconds: float) -> float:
     return PEAK_LEARNING_RATE * min(1.0, (step + 1) / 500, 3.0 * max(0.0, 1 - spent / seconds) + 0.01)
 
 
+def new_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW, with weight decay for matrices and none for biases and gains."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
+        lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)  # fmt: skip
+
+
+def flow_loss(model: nn.Module, x0: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+    """The mean square error of the predicted flow, ``|model(x_t, t) - (eps - x0)|^2``, at random t."""
+    x_t, t, target = noised(x0)
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = model(x_t, encoder_hidden_states=features, encoder_attention_mask=mask, timestep=t * 1000,
+                           added_cond_kwargs={"resolution": None, "aspect_ratio": None}).sample  # fmt: skip
+    return F.mse_loss(prediction.float(), target)
+
+
+@torch.no_grad()
+def update_average(average: dict[str, Tensor], model: nn.Module, step: int) -> None:
+    """Move the average of the weights; the decay grows as 1 - 10 / (step + 10), up to 0.9995."""
+    decay = min(0.9995, 1 - 1 / (step / 10 + 1))
+    weights = model.state_dict()
+    torch._foreach_lerp_(list(average.values()), [weights[name] for name in average], 1 - decay)
+
+
 def train(cache: Path, seconds: float) -> None:
     """Train until the denoiser has had ``seconds`` in all."""
     model = new_denoiser()
     model.set_attn_processor(AttnProcessor())  # on CPUs three times as fast as fused attention for 16 tokens
-    ema = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    decay = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-                                  lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)  # fmt: skip
+    average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = new_optimizer(model)
     checkpoint, step, spent, running = cache / "denoiser.pt", 0, 0.0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        ema, step, spent = state["ema"], state["step"], state["spent"]
+        average, step, spent = state["ema"], state["step"], state["spent"]
     data = Data(cache, seed=step)
     torch.manual_seed(step)
     print(f"{model.num_parameters():,} parameters, {len(data.things):,} icons", flush=True)
@@ -144,28 +171,20 @@ def train(cache: Path, seconds: float) -> None:
     while spent < seconds:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, spent, seconds)
-        x0, features, mask = data.batch()
-        x_t, t, target = noised(x0)
-        with torch.autocast("cpu", torch.bfloat16):
-            prediction = model(x_t, encoder_hidden_states=features, encoder_attention_mask=mask, timestep=t * 1000,
-                               added_cond_kwargs={"resolution": None, "aspect_ratio": None}).sample  # fmt: skip
-        loss = F.mse_loss(prediction.float(), target)
+        loss = flow_loss(model, *data.batch())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
-        rate = min(0.9995, 1 - 1 / (step / 10 + 1))
-        with torch.no_grad():
-            weights = model.state_dict()
-            torch._foreach_lerp_(list(ema.values()), [weights[name] for name in ema], 1 - rate)
+        update_average(average, model, step)
         running += (loss.item() - running) * max(0.005, 1 / step)
         now = time.monotonic()
         spent, last = spent + now - last, now
         if step % 250 == 0:
             print(f"{spent:6.0f} s  step {step}  loss {running:.4f}  {step * BATCH / spent:.0f} images/s", flush=True)
         if step % 1000 == 0 or spent >= seconds:
-            save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema,
+            save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": average,
                               "step": step, "spent": spent})  # fmt: skip
 
 

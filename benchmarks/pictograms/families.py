@@ -6,7 +6,7 @@ A family has exactly one role, because sets of one house repeat each other's dra
 - ``teacher``: its filled icons train the teacher and the real-data student.
 - ``test``: held out; filled icons are the ID test, the other styles are the shifted domains.
 - ``reserved``: never rendered, never read; kept for later outside checks.
-- ``excluded``: licence (NC, GPL, SA) or subject (logos, programming, flags).
+- ``excluded``: license (NC, GPL, SA) or subject (logos, programming, flags).
 """
 
 from __future__ import annotations
@@ -84,7 +84,6 @@ GENERATOR: dict[str, list[str]] = {
 
 EXCLUDED_LICENSE = re.compile(r"NC|GPL|SA", re.IGNORECASE)
 EXCLUDED_CATEGORIES = {"Logos", "Programming", "Flags / Maps"}
-MAP_SETS = set(TEACHER["map-makers"])  # filed under "Flags / Maps", but they draw things
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ def role_of(prefix: str, info: dict) -> Role:
     license_id = info.get("license", {}).get("spdx") or info.get("license", {}).get("title", "unknown")
     if EXCLUDED_LICENSE.search(license_id):
         return Role("excluded", prefix)
+    # Before the category: the map makers' sets are filed under "Flags / Maps", but they draw things.
     for role, families in (("teacher", TEACHER), ("test", TEST), ("generator", GENERATOR)):
         for family, prefixes in families.items():
             if prefix in prefixes:

@@ -1,6 +1,9 @@
 """Pack the trained generator into the package, as a diffusers pipeline folder in half precision.
 
 Usage: python -m benchmarks.pictograms.pack [--cache DIR] [--out DIR]
+
+It needs the caches of ``autoencoder.py``, ``text_encoder.py`` and ``denoiser.py``, and writes the pipeline's folder, by
+default ``src/prismkd/assets/pictograms/generator``.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def main() -> None:
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0, final_sigmas_type="zero"
         ),
     ).to(torch.float16)
-    shutil.rmtree(args.out, ignore_errors=True)
+    shutil.rmtree(args.out, ignore_errors=True)  # files of an earlier pipeline would be shipped too
     pipeline.save_pretrained(args.out, safe_serialization=True)
     tiny = args.cache / "tiny_vae"
     if tiny.is_dir():

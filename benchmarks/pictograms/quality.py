@@ -23,7 +23,7 @@ from prismkd.evaluation.images import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.dpe import template_plan, with_defaults
-from prismkd.prompts.senses import Sense, given_senses, names_alone
+from prismkd.prompts.senses import Sense, names_alone, unjudged_senses
 from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
@@ -36,7 +36,7 @@ def draw(synthesizer: Synthesizer, plan: PromptPlan, count: int) -> tuple[torch.
 
 
 def main() -> None:
-    """Draw, judge, write."""
+    """Draw images of both wordings, let the judge measure them beside the real test images, and record the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images-per-class", type=int, default=20)
     count = parser.parse_args().images_per_class
@@ -44,10 +44,10 @@ def main() -> None:
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
     test = load_labelled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
-    wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": given_senses(classes, {}, 0)}
+    wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": unjudged_senses(classes, {}, 0)}
     template = with_defaults(config.prompts, config.generator.source).template
     results, timings = [], []
-    for seed in SEEDS:
+    for seed in SEEDS:  # the seeds of the plans are far from those of runs, whose images these aren't to be
         for method, senses in wordings.items():
             plan = template_plan(senses, 50_000 + seed, template)
             start = time.monotonic()
@@ -58,10 +58,10 @@ def main() -> None:
             results += [row.to_dict() for row in rows]
             print(method, seed, [(row.metric, round(row.value, 3)) for row in rows], flush=True)
     for domain in ("id", "outline"):
-        part = test.domain(domain)
-        value = (judge(part.images).argmax(1) == part.labels).float().mean().item()
+        real = test.domain(domain)
+        value = (judge(real.images).argmax(1) == real.labels).float().mean().item()
         results.append({"method": "real", "seed": 0, "domain": domain, "metric": "judge_top1", "value": round(value, 5),
-                        "n": len(part.labels), "ci95": None})  # fmt: skip
+                        "n": len(real.labels), "ci95": None})  # fmt: skip
     command = " ".join(["python -m benchmarks.pictograms.quality", *sys.argv[1:]])
     data = {"results": results, "timings": timings, "classes": [item.name for item in classes]}
     write_results("generator", command, SEEDS, data)

@@ -1,4 +1,4 @@
-"""The raw material: the npm package ``@iconify/json`` at a pinned version, read as named SVG icons."""
+"""The icons that Pictograms is made of: the npm package ``@iconify/json`` at a pinned version, as named SVG icons."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.pictograms.text_encoder [--cache DIR]
 
 Nothing is trained here: layers 1 to 3 are copied as they are, and the vocabulary keeps the word pieces that
-dictionary definitions and icon names use most. Words outside it fall apart into smaller pieces.
+dictionary definitions and icon names use most. Words outside it fall apart into smaller pieces. It needs the cache of
+``build.py``, and writes the folders ``tokenizer`` and ``text_encoder`` into it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def corpus(cache: Path) -> list[str]:
     ]
     icons = np.load(cache / "generator.npz")
     classes = [f"{row['name']} {row['definition']}" for row in json.loads((ASSETS / "classes.json").read_text())]
+    # Weighted by what prompts are made of: icons' names and, most of all, the definitions of the classes.
     return dictionary + 3 * list(icons["things"]) + list(icons["categories"]) + 20 * classes
 
 
@@ -53,6 +55,7 @@ def trimmed_vocabulary(tokenizer: BertTokenizerFast, texts: list[str]) -> list[s
         for ids in tokenizer(texts[start : start + 10_000], add_special_tokens=False)["input_ids"]:
             counts.update(ids)
     pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    # Single characters stay, so that any word can still be spelled.
     always = [
         p for p, _ in pieces if p in tokenizer.all_special_tokens or (len(p.removeprefix("##")) == 1 and p.isascii())
     ]

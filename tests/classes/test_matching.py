@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from prismkd.classes.lists import load_classes
-from prismkd.classes.matching import ClassLabels, names_of
+from prismkd.classes.lists import load_classes, names_of
+from prismkd.classes.matching import ClassLabels, normalize
 from prismkd.classes.wordnet import find_synset
 from prismkd.errors import UserError
+
+
+@pytest.mark.parametrize("written", ["alarm clock", "Alarm_Clock", "alarm-clock", " ALARM  clock_"])
+def test_case_underscores_hyphens_and_blanks_make_no_other_name(written: str) -> None:
+    assert normalize(written) == "alarm clock"
+    assert ClassLabels([["clock"], ["alarm clock"]]).find(written) == 1
+
+
+def test_a_letter_makes_another_name() -> None:
+    assert normalize("Maße") != normalize("Masse")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
 """The command line: quick help, one-line errors, exit codes."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from prismkd.cli import NUMBER, main
+from prismkd.cli import main
+from prismkd.commands import plan
+from prismkd.commands.parsing import parse
+from prismkd.errors import UserError
 
 
 def test_help_does_not_import_torch() -> None:
@@ -36,7 +38,12 @@ def test_a_path_that_no_disk_takes_is_one_line(
     ("price", "code"), [(".5", 0), ("2.", 0), ("2.50", 0), (".", 2), ("-1", 2), ("", 2), ("1e3", 2)]
 )
 def test_a_price_is_a_plain_number(price: str, code: int) -> None:
-    assert bool(re.fullmatch(NUMBER, price)) == (code == 0)
+    words = ["--dry-run", "--price", price]
+    if code == 0:
+        assert float(parse(plan.Arguments, "plan", words).price) == float(price)
+    else:
+        with pytest.raises(UserError, match="expected a number for --price"):
+            parse(plan.Arguments, "plan", words)
 
 
 def write(path: Path, text: str) -> str:
@@ -69,7 +76,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
          "expected a finite guidance.strength"),
         (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
                                    "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
-        (["bench"], "expected `prismkd bench guidance`"),
+        (["bench"], "which is a program of the repository now; `python -m benchmarks.cost`"),
         (["bench", "guidance", "--steps", "0"], "expected"),
     ]  # fmt: skip
     for arguments, message in cases:

@@ -13,7 +13,7 @@ from prismkd.cli import main
 from prismkd.commands.preview import preview
 from prismkd.config import Config, PromptsConfig
 from prismkd.errors import UserError
-from prismkd.prompts.senses import given_senses, senses_to_rows
+from prismkd.prompts.senses import senses_to_rows, unjudged_senses
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
@@ -49,7 +49,7 @@ def test_cost_counts_every_probe() -> None:
 
 
 def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
-    senses = given_senses(load_classes("pictograms"), {}, 4)
+    senses = unjudged_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": [["a purple {}"]] * 24}))
     record = tmp_path / "seed-0" / "prism" / "synthesis.json"
@@ -89,7 +89,7 @@ def test_the_tables_show_prompts_styles_and_cost(capsys: pytest.CaptureFixture[s
 def test_the_decisions_of_a_run_of_other_classes_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    senses = given_senses(load_classes("pictograms"), {}, 4)
+    senses = unjudged_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     arguments = ["prompts", "--dry-run", "--classes", "imagenette", "--out", str(tmp_path)]
     assert main(arguments) == 2
@@ -110,7 +110,7 @@ def test_damaged_decisions_are_refused(tmp_path: Path, senses: object) -> None:
 
 @pytest.mark.parametrize("contents", [None, [], ["a {}"] * 24, [["a {}"]] * 23, [[]] * 24, [[5]] * 24, {}])
 def test_damaged_contents_are_refused(tmp_path: Path, contents: object) -> None:
-    senses = given_senses(load_classes("pictograms"), {}, 4)
+    senses = unjudged_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": contents}))
     with pytest.raises(UserError, match="expected a list of contents for each of 24 classes"):

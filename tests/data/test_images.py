@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data.decode import decode as decode_file
 from prismkd.errors import UserError
+
+
+def decode(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return decode_file(file)
 
 
 def folder_of(tmp_path: Path, write: Callable[..., Path], **files: tuple) -> Path:
@@ -60,6 +66,67 @@ def test_the_middle_is_cut_out(tmp_path: Path) -> None:
     Image.fromarray(pixels.T).save(tmp_path / "0" / "tall.png")
     images = load_labelled_images(tmp_path, 1, image_size=8).images
     assert torch.allclose(images, torch.full_like(images, 200 / 255))
+
+
+def test_what_a_file_means(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    clear.putpixel((1, 2), (255, 0, 0, 255))
+    clear.save(tmp_path / "clear.png")
+    pixels = decode(tmp_path / "clear.png")
+    assert pixels.shape == (3, 4, 4) and pixels.dtype == np.float32
+    assert pixels[:, 0, 0].tolist() == [1, 1, 1] and pixels[:, 2, 1].tolist() == [1, 0, 0]
+
+    Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "deep.png")
+    np.testing.assert_allclose(decode(tmp_path / "deep.png"), np.full((1, 4, 4), 32768 / 65535), rtol=1e-6)
+
+    turned, exif = Image.new("L", (4, 2)), Image.Exif()
+    turned.putpixel((0, 0), 255)
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned.save(tmp_path / "turned.png", exif=exif)
+    upright = decode(tmp_path / "turned.png")
+    assert upright.shape == (1, 4, 2) and upright[0, 0, 1] == 1
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(value: int, tmp_path: Path) -> None:
+    picture, exif = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)), Image.Exif()
+    exif[0x0112] = value
+    picture.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored), np.float32)[None] / 255
+    np.testing.assert_array_equal(decode(tmp_path / "turned.png"), expected)
+
+
+def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("L", (4, 8)).save(tmp_path / "0" / "upright.png")
+    Image.new("L", (8, 4)).save(tmp_path / "0" / "turned.png", exif=exif)
+    assert load_labelled_images(tmp_path, 1).images.shape == (2, 1, 8, 4)
+
+
+def test_a_damaged_note_about_the_camera_is_no_reason_to_refuse_a_photo(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 4), "white").save(tmp_path / "photo.jpg", exif=b"Exif\0\0no TIFF header")
+    assert decode(tmp_path / "photo.jpg").shape == (3, 4, 8)
+
+
+def test_gray_in_16_bits_stays_gray_beside_8_bits_and_in_range_when_resized(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    edge = np.zeros((12, 16), np.uint16)
+    edge[:, 8:] = 65535
+    Image.fromarray(edge).save(tmp_path / "0" / "deep.png")
+    Image.fromarray((edge // 257).astype(np.uint8)).save(tmp_path / "0" / "shallow.png")
+    images = load_labelled_images(tmp_path, 1, image_size=5).images
+    assert images.shape == (2, 1, 5, 5) and images.min() == 0 and images.max() == 1
+    assert (images[0] - images[1]).abs().max() <= 1 / 255
+
+
+def test_an_image_of_unknown_range_is_named(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "0" / "float.tif")
+    with pytest.raises(UserError, match=r"float\.tif: an image of mode F, whose range isn't known"):
+        load_labelled_images(tmp_path, 1)
 
 
 def test_all_truncated_images_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:

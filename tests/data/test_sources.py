@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from prismkd.assets import asset
-from prismkd.classes import load_classes
-from prismkd.classes.matching import ClassLabels, names_of
+from prismkd.classes.lists import load_classes, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
 from prismkd.errors import UserError
 
@@ -47,7 +47,8 @@ def test_class_folders(tmp_path: Path, write: Callable[..., Path], names: tuple[
     for place, label in enumerate(LABELS):
         write(tmp_path / names[label] / "deeper" / f"{place}.png", 40 * place)
     (tmp_path / "README.txt").write_text("no image")
-    (tmp_path / ".hidden").mkdir()
+    write(tmp_path / ".hidden" / "0.png")
+    write(tmp_path / names[0] / ".ipynb_checkpoints" / "0-checkpoint.png")
     images = load_labelled_images(tmp_path, CLASSES)
     assert values(images) == EXPECTED and set(images.domains) == {"id"}
 

@@ -24,8 +24,8 @@ from prismkd.cli import main
 from prismkd.config import Config
 from prismkd.delivery import export_student as module
 from prismkd.delivery.export_student import export_student
-from prismkd.delivery.graph import compare, write_graph
-from prismkd.delivery.image_files import fit, read_image
+from prismkd.delivery.graph import parity_of, write_graph
+from prismkd.delivery.image_files import read_image
 from prismkd.delivery.student_folder import read_delivered
 from prismkd.errors import UserError
 from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
@@ -136,8 +136,7 @@ def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: in
     pixels = np.random.default_rng(0).integers(0, 256, (40, 25, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
     picture.save(tmp_path / "picture.png")
-    squashed = fit(read_image(tmp_path / "picture.png"), channels, SIDE)
-    np.testing.assert_allclose(transform(picture).numpy(), squashed, atol=0.01)  # Pillow's steps of 1/255, twice
+    np.testing.assert_array_equal(transform(picture).numpy(), read_image(tmp_path / "picture.png", channels, SIDE))
     assert list(model.pretrained_cfg["label_names"]) == NAMES
     tuned = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7)
     assert tuned(images).shape == (4, 7), "timm replaces the last layer for other classes"
@@ -181,12 +180,12 @@ def test_a_graph_that_computes_something_else_is_not_kept(
 
 def test_the_tolerance_is_relative_and_nan_is_never_within_it() -> None:
     logits = np.array([[100.0, 0.0], [0.0, 50.0]])
-    parity = compare(logits, logits + 0.009, "images", "1")
+    parity = parity_of(logits, logits + 0.009, "images", "1")
     assert parity.num_same_top1 == 2 and parity.tolerance == pytest.approx(0.01)
     with pytest.raises(UserError, match=r"got a difference of 1\.1e-02"):
-        compare(logits, logits + 0.011, "images", "1")
+        parity_of(logits, logits + 0.011, "images", "1")
     with pytest.raises(UserError, match="got a difference of nan"):
-        compare(logits, logits * np.nan, "images", "1")
+        parity_of(logits, logits * np.nan, "images", "1")
 
 
 def test_an_architecture_that_has_no_graph_is_one_line(tmp_path: Path) -> None:

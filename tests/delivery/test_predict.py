@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2 as transforms
+from torchvision.transforms.v2 import InterpolationMode
 
 from prismkd.classifiers import Classifier, load_classifier
 from prismkd.classifiers.networks import SmallResNet
 from prismkd.cli import main
-from prismkd.delivery.image_files import UnreadableImageError, find_images, fit, read_image
+from prismkd.delivery.image_files import UnreadableImageError, find_images, read_image, with_channels
 from prismkd.errors import UserError
 from tests.delivery.small_run import SIDE, make_run
 
@@ -40,12 +42,12 @@ def pictures(run: Path) -> Path:
     folder = run.parent / "pictures"
     (folder / "more").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
-    Image.fromarray(pixels[..., 0]).save(folder / "grey.png")
+    Image.fromarray(pixels[..., 0]).save(folder / "gray.png")
     Image.fromarray(pixels[..., :3]).save(folder / "color.jpg")
     Image.fromarray(pixels).save(folder / "transparent.webp", lossless=True)
     Image.fromarray(pixels[..., :3]).quantize(16).save(folder / "more" / "palette.gif")
     Image.fromarray(pixels[:SIDE, :SIDE, 0]).save(folder / "more" / "small[1].bmp")
-    whole = (folder / "grey.png").read_bytes()
+    whole = (folder / "gray.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "more" / "text.PNG").write_text("no image")
     (folder / "notes.txt").write_text("not looked at")
@@ -55,45 +57,45 @@ def pictures(run: Path) -> Path:
 # --- files as arrays ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 50, 80), (1, 7, 9), (1, 32, 32)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_channels_and_size_are_made_as_in_training(shape: tuple[int, ...], channels: int) -> None:
-    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
-    config = {"num_classes": 2, "in_channels": channels, "input_size": 32}
+@pytest.mark.parametrize("given", [1, 3])
+def test_channels_are_made_as_in_training(given: int, channels: int) -> None:
+    images = torch.rand(2, given, 50, 80, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
+    config = {"num_classes": 2, "in_channels": channels}
     expected = Classifier(SmallResNet(2, 4, channels), config).preprocess(images).numpy()
-    found = np.stack([fit(image, channels, 32) for image in images.numpy()])
-    np.testing.assert_allclose(found, expected, atol=1.01 / 255)  # a level, where a weight falls on a half
+    converted = np.stack([with_channels(image, channels) for image in images.numpy()])
+    np.testing.assert_allclose(converted, expected, atol=1e-6)
 
 
-def test_what_a_file_means(tmp_path: Path) -> None:
-    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
-    clear.putpixel((1, 2), (255, 0, 0, 255))
-    clear.save(tmp_path / "clear.png")
-    found = read_image(tmp_path / "clear.png")
-    assert found.shape == (3, 4, 4) and found.dtype == np.float32
-    assert found[:, 0, 0].tolist() == [1, 1, 1] and found[:, 2, 1].tolist() == [1, 0, 0]
+def test_size_is_made_as_by_torchvision(tmp_path: Path) -> None:
+    for size in ((64, 64), (80, 50), (7, 9), (33, 47), (32, 32)):
+        pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "image.png")
+        stock = transforms.Compose([transforms.Resize(32, InterpolationMode.BICUBIC), transforms.CenterCrop(32)])
+        expected = np.asarray(stock(Image.fromarray(pixels)), np.float32).transpose(2, 0, 1) / 255
+        np.testing.assert_array_equal(read_image(tmp_path / "image.png", 3, 32), expected)
 
-    Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "deep.png")
-    np.testing.assert_allclose(read_image(tmp_path / "deep.png"), np.full((1, 4, 4), 32768 / 65535), rtol=1e-6)
 
-    turned, exif = Image.new("L", (4, 2)), Image.Exif()
-    turned.putpixel((0, 0), 255)
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    turned.save(tmp_path / "turned.png", exif=exif)
-    upright = read_image(tmp_path / "turned.png")
-    assert upright.shape == (1, 4, 2) and upright[0, 0, 1] == 1
-
+def test_a_missing_file_is_said_in_three_words(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="no such file"):
-        read_image(tmp_path / "none.png")
+        read_image(tmp_path / "none.png", 3, 4)
+
+
+def test_hidden_files_are_not_read(tmp_path: Path) -> None:
+    for name in ("shown.png", ".hidden.png", ".ipynb_checkpoints/shown-checkpoint.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    assert find_images([str(tmp_path)]) == [tmp_path / "shown.png"]
+    assert find_images([str(tmp_path / ".hidden.png")]) == [tmp_path / ".hidden.png"], "it was asked for by name"
 
 
 def test_folders_and_patterns_are_opened_once_and_in_order(pictures: Path) -> None:
     everything = find_images([str(pictures)])
     assert [path.name for path in everything] == [
-        "color.jpg", "cut.png", "grey.png", "palette.gif", "small[1].bmp", "text.PNG", "transparent.webp",
+        "color.jpg", "cut.png", "gray.png", "palette.gif", "small[1].bmp", "text.PNG", "transparent.webp",
     ]  # fmt: skip
-    again = find_images([str(pictures / "grey.png"), str(pictures / "**" / "*.png"), str(pictures)])
-    assert again[0].name == "grey.png" and sorted(again) == sorted(everything)
+    again = find_images([str(pictures / "gray.png"), str(pictures / "**" / "*.png"), str(pictures)])
+    assert again[0].name == "gray.png" and sorted(again) == sorted(everything)
     assert find_images([str(pictures / "more" / "small[1].bmp")]) == [pictures / "more" / "small[1].bmp"]
     with pytest.raises(UserError, match="expected files behind"):
         find_images([str(pictures / "*.xyz")])
@@ -121,7 +123,7 @@ def test_a_bad_file_is_named_and_counted_and_the_others_are_predicted(
     student = load_classifier(run / "seed-0" / "prism" / "student")
     for row in rows:
         if "top" in row:
-            image = torch.from_numpy(fit(read_image(Path(row["file"])), 1, SIDE))[None]
+            image = torch.from_numpy(read_image(Path(row["file"]), 1, SIDE))[None]
             expected = student(image).softmax(1)[0]
             assert [entry["class"] for entry in row["top"]] == [NAMES[i] for i in expected.argsort(descending=True)]
             assert sum(entry["probability"] for entry in row["top"]) == pytest.approx(1, abs=1e-5)
@@ -143,8 +145,8 @@ def test_graph_and_weights_see_the_same(
 def test_another_student_of_the_run_says_something_else(
     run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = predict(capsys, run, pictures / "grey.png", "--top", 1)
-    other = predict(capsys, run, pictures / "grey.png", "--top", 1, "--seed", 1)
+    first = predict(capsys, run, pictures / "gray.png", "--top", 1)
+    other = predict(capsys, run, pictures / "gray.png", "--top", 1, "--seed", 1)
     assert first[0] == other[0] == 0 and len(first[1][0]["top"]) == 1
     assert first[1] != other[1]
 
@@ -153,10 +155,10 @@ def test_a_graph_is_run_without_torch(graph: Path, pictures: Path) -> None:
     code = (
         "import sys; from prismkd.cli import main; done = main(sys.argv[1:]); sys.exit(done or 'torch' in sys.modules)"
     )
-    arguments = ["predict", str(graph), str(pictures / "grey.png")]
+    arguments = ["predict", str(graph), str(pictures / "gray.png")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "grey.png" in done.stdout.replace("│\n│", "")
+    assert "gray.png" in done.stdout.replace("│\n│", "")
 
 
 def test_bad_input_is_one_line(
@@ -175,15 +177,15 @@ def test_bad_input_is_one_line(
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config | changes))
         (tmp_path / name / "model.onnx").write_bytes((graph / "model.onnx").read_bytes())
-    grey = pictures / "grey.png"
+    gray = pictures / "gray.png"
     cases = [
-        ([tmp_path, grey], "expected a run's folder or a delivered student with config.json"),
-        ([torn, grey], "expected an ONNX graph in"),
-        ([tmp_path / "side", grey], "other than config.json says"),
-        ([tmp_path / "names", grey], "expected 3 class names"),
-        ([tmp_path / "odd", grey], "expected id2label, in_channels and input_size"),
-        ([run, grey, "--method", "eda"], "use one of --method real"),
-        ([run, grey, "--top", "0"], "expected image files, and --top of at least 1"),
+        ([tmp_path, gray], "expected a run's folder or a delivered student with config.json"),
+        ([torn, gray], "expected an ONNX graph in"),
+        ([tmp_path / "side", gray], "other than config.json says"),
+        ([tmp_path / "names", gray], "expected 3 class names"),
+        ([tmp_path / "odd", gray], "expected id2label, in_channels and input_size"),
+        ([run, gray, "--method", "eda"], "use one of --method real"),
+        ([run, gray, "--top", "0"], "expected image files, and --top of at least 1"),
         ([run, pictures / "none.png"], "none.png: no such file"),
     ]
     for arguments, message in cases:

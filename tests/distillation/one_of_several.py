@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from worlds import ALL, bright_side, ignore, mixture  # beside this file
 
 from prismkd.config import DistillationConfig
-from prismkd.distillation import distill, new_student
+from prismkd.distillation import new_student, train
 
 WITHOUT_NORM = replace(ALL, batch_size=8, num_steps=3, mixed_precision="no", stored_logits=True, ema_decay=0.0)
 WITH_NORM = replace(ALL, batch_size=8, num_steps=3, mixed_precision="no")
@@ -43,7 +43,7 @@ def trained(student: nn.Module, config: DistillationConfig, checkpoint: Path) ->
         found.append({str(place): tensor.clone() for place, tensor in enumerate(tensors)})
 
     handle = register_optimizer_step_pre_hook(note)
-    distill(student, bright_side(), mixture(), config, 0, checkpoint, ignore)
+    train(student, bright_side(), mixture(), config, 0, checkpoint, ignore)
     handle.remove()
     return [*found, student.state_dict()]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prismkd.config import DistillationConfig
-from prismkd.distillation import TrainingLog, TrainingSet, distill
+from prismkd.distillation import TrainingLog, TrainingSet, train
 from prismkd.distillation.log import quarter_means, vanished_classes
 from tests.distillation.worlds import bright_side, halves, ignore, sides
 
@@ -30,7 +30,7 @@ def test_a_student_that_cannot_learn_plateaus(tmp_path: Path) -> None:
             return self.bias.expand(len(images), 2)
 
     config = DistillationConfig(num_steps=120, batch_size=32, ema_decay=0.0)
-    log = distill(Fixed(), bright_side(), TrainingSet(halves(), sides()), config, 0, tmp_path / "c.pt", ignore)
+    log = train(Fixed(), bright_side(), TrainingSet(halves(), sides()), config, 0, tmp_path / "c.pt", ignore)
     first, second = log.warnings(["left", "right"])
     assert "early plateau" in first
     assert "1 vanished classes" in second and ("left" in second or "right" in second)

@@ -15,7 +15,7 @@ from prismkd.classifiers.networks import SmallResNet
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
-from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, distill, new_student
+from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, new_student, train
 from prismkd.distillation.losses import feature_loss
 from prismkd.distillation.state import Pupil, memory_format_of
 from prismkd.errors import UserError
@@ -70,13 +70,13 @@ def test_with_default_settings_a_student_is_what_it_always_was(tmp_path: Path, a
     images = halves().numpy().astype("float32") / 255
     reference(expected, bright_side(), torch.from_numpy(images), config, 3)
     given = halves() if as_bytes else torch.from_numpy(images)
-    distill(student, bright_side(), given, config, 3, tmp_path / "c.pt", ignore)
+    train(student, bright_side(), given, config, 3, tmp_path / "c.pt", ignore)
     assert_equal(expected, student)
 
 
 def test_the_student_learns_the_teacher(tmp_path: Path) -> None:
     student = new_student(CONFIG, 2, 1, seed=0)
-    log = distill(student, bright_side(), TrainingSet(halves(), sides()), CONFIG, 0, tmp_path / "c.pt", ignore)
+    log = train(student, bright_side(), TrainingSet(halves(), sides()), CONFIG, 0, tmp_path / "c.pt", ignore)
     with torch.no_grad():
         assert (student(halves().float() / 255).argmax(1) == sides()).float().mean() > 0.95
     assert log.warnings() == []
@@ -101,7 +101,7 @@ def test_the_teacher_is_told_what_the_images_show(tmp_path: Path, stored: bool) 
     def told(data: TrainingSet, **settings: object) -> list[Tensor | None]:
         Told.told.clear()
         config = replace(CONFIG, num_steps=2, stored_logits=stored, **settings)  # type: ignore[arg-type]
-        distill(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
+        train(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
         (tmp_path / "c.pt").unlink()
         return list(Told.told)
 
@@ -122,7 +122,7 @@ def test_labels_alone_need_no_teacher(tmp_path: Path) -> None:
     config = replace(CONFIG, hard_label_weight=1.0)
     images = halves().transpose(2, 3)  # top and bottom: views are flipped, but not upside down
     student = new_student(config, 2, 1, seed=0)
-    distill(student, None, TrainingSet(images, sides()), config, 0, tmp_path / "c.pt", ignore)
+    train(student, None, TrainingSet(images, sides()), config, 0, tmp_path / "c.pt", ignore)
     with torch.no_grad():
         assert (student(images.float() / 255).argmax(1) == sides()).float().mean() > 0.95
 
@@ -131,7 +131,7 @@ def test_labels_alone_need_no_teacher(tmp_path: Path) -> None:
 def test_with_all_recipes_on_resumed_equals_uninterrupted(tmp_path: Path, stored: bool) -> None:
     config = replace(ALL, stored_logits=stored, num_steps=CHECKPOINT_EVERY + 20)
     whole, broken = new_student(config, 2, 1, seed=0), new_student(config, 2, 1, seed=0)
-    first = distill(whole, bright_side(), mixture(), config, 0, tmp_path / "whole.pt", ignore)
+    first = train(whole, bright_side(), mixture(), config, 0, tmp_path / "whole.pt", ignore)
     steps = iter(range(CHECKPOINT_EVERY + 5))
 
     def stop(count: int) -> None:
@@ -139,10 +139,10 @@ def test_with_all_recipes_on_resumed_equals_uninterrupted(tmp_path: Path, stored
             raise InterruptionError
 
     with pytest.raises(InterruptionError):
-        distill(broken, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", stop)
+        train(broken, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", stop)
     torch.rand(3)  # whatever else the interrupted process drew
     resumed = new_student(config, 2, 1, seed=99)
-    second = distill(resumed, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", ignore)
+    second = train(resumed, bright_side(), mixture(), config, 0, tmp_path / "broken.pt", ignore)
     assert_equal(whole, resumed)
     assert first == second
     assert torch.load(tmp_path / "whole.pt", weights_only=True)["step"] == config.num_steps
@@ -167,7 +167,7 @@ def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
     students, config = (Dropping(), Dropping()), replace(CONFIG, num_steps=20)
     students[1].load_state_dict(students[0].state_dict())
     for student in students:
-        distill(student, bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
+        train(student, bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
         (tmp_path / "c.pt").unlink()
         torch.rand(1)
     assert_equal(*students)
@@ -176,7 +176,7 @@ def test_dropout_is_a_function_of_the_step(tmp_path: Path) -> None:
 def test_no_images_and_recipes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     def attempt(data: TrainingSet | Tensor, teacher: Classifier | None = None, **settings: object) -> None:
         config = replace(CONFIG, **settings)  # type: ignore[arg-type]
-        distill(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
+        train(new_student(config, 2, 1, seed=0), teacher, data, config, 0, tmp_path / "c.pt", ignore)
 
     with pytest.raises(UserError, match="got none; run `prismkd synthesize`"):
         attempt(halves()[:0], bright_side())
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint_stays(
             return self.layer(images.flatten(1)) * (math.nan if self.calls > CHECKPOINT_EVERY + 7 else 1.0)
 
     with pytest.raises(UserError, match=rf"at step {CHECKPOINT_EVERY + 7}; the checkpoint of step {CHECKPOINT_EVERY}"):
-        distill(Breaking(), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
+        train(Breaking(), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
     kept = torch.load(tmp_path / "c.pt", weights_only=True)
     assert kept["step"] == CHECKPOINT_EVERY
     assert all(tensor.isfinite().all() for tensor in kept["pupil"].values())
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint_stays(
 def test_the_feature_loss_teaches_the_teacher_s_features(tmp_path: Path) -> None:
     """1 is what zero would get, and the features' mean gets about 0.3."""
     config = replace(CONFIG, feature_weight=5.0, num_steps=150)
-    distill(new_student(config, 2, 1, seed=0), bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
+    train(new_student(config, 2, 1, seed=0), bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
     pupil = Pupil(new_student(config, 2, 1, seed=0), teacher_width=2)
     pupil.load_state_dict(torch.load(tmp_path / "c.pt", weights_only=True)["pupil"])
     views = random_views(halves().float() / 255, generator=torch.Generator().manual_seed(5))

@@ -8,7 +8,7 @@ import torch
 
 from prismkd.distillation import TrainingSet, open_images
 from prismkd.distillation.tar_images import TarImages
-from prismkd.shards import Encoding, Sample, load_arrays, write_shard
+from prismkd.shards import Encoding, Sample, read_samples, to_array, write_shard
 from tests.distillation.worlds import halves, mixture
 
 
@@ -29,8 +29,9 @@ def test_tars_and_memory_give_the_same_batches(tmp_path: Path, channels: int, en
     assert tars.image_shape == memory.image_shape == (channels, 16, 16)
     assert torch.equal(labels, same)
     places = list(torch.randint(30, (5, 8), generator=torch.Generator().manual_seed(1)))
-    arrays, expected, _ = load_arrays(tmp_path)
-    assert labels.tolist() == expected.tolist()
+    samples = list(read_samples(tmp_path))
+    arrays = np.stack([to_array(sample) for sample in samples])
+    assert labels.tolist() == [sample.label for sample in samples]
     for batch, first, second in zip(places, memory.batches(places), tars.batches(places), strict=True):
         assert first.dtype == torch.uint8
         assert torch.equal(first, second)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier
 from prismkd.data import EncodedImage, LabelledImages
 from prismkd.data.images import Form
-from prismkd.evaluation.images import View, compare_images, halves, labelled_batches, view
-from prismkd.evaluation.students import evaluate_student, logits_of, pack_hits, unpack_hits
+from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
+from prismkd.evaluation.students import evaluate_student, logits_of
+from prismkd.metrics.hits import pack_hits, unpack_hits
 
 NUM_CLASSES = 20
 
@@ -96,10 +97,10 @@ def test_hits_are_kept_image_by_image_in_a_byte_for_eight() -> None:
     assert unpack_hits(row["hits"], row["n"]).mean() == 1 / NUM_CLASSES
 
 
-def features(seed: int, n: int, scale: float = 1.0) -> View:
+def features(seed: int, n: int, scale: float = 1.0) -> JudgedImages:
     labels = np.arange(n) % 4
     drawn = scale * np.random.default_rng(seed).normal(size=(n, 8)) + 3 * np.eye(8)[labels]
-    return View(drawn, labels, np.ones(n), np.zeros(n))
+    return JudgedImages(drawn, labels, np.ones(n), np.zeros(n))
 
 
 def test_images_are_measured_with_intervals_and_shrunken_ones_lose_recall_not_coverage() -> None:
@@ -119,15 +120,15 @@ def test_images_are_measured_with_intervals_and_shrunken_ones_lose_recall_not_co
 
 def test_a_view_by_batches_is_the_view_of_all() -> None:
     images = images_of(EVERY, ["id"] * len(EVERY))
-    seen = view(labelled_batches(images), classifier(1), classifier())
+    seen = judge_images(labeled_batches(images), classifier(1), classifier())
     assert seen.judge_hits.all() and seen.teacher_hits.mean() == 1 / NUM_CLASSES
     assert seen.features[:, 0] == pytest.approx(EVERY)
-    again = view(zip(images.images.split(7), images.labels.split(7), strict=True), classifier(1), classifier())
+    again = judge_images(zip(images.images.split(7), images.labels.split(7), strict=True), classifier(1), classifier())
     assert all(np.allclose(one, other) for one, other in zip(seen, again, strict=True))
 
 
 def test_halves_share_no_image_and_every_class_is_in_both() -> None:
     labels = np.array([0, 0, 1, 1, 1, 1, 2, 2])
-    one, other = halves(labels)
+    one, other = split_halves(labels)
     assert sorted([*one, *other]) == list(range(8))
     assert set(labels[one]) == set(labels[other]) == {0, 1, 2}

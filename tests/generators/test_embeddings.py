@@ -33,7 +33,7 @@ def test_every_pipeline_with_a_text_encoder_is_known() -> None:
 @pytest.mark.parametrize("name", [name for name in KNOWN if not name.startswith("PixArt")])
 def test_images_are_those_of_the_pipelines_own_encoding(name: str, scale: float) -> None:
     found = generator(name, scale)
-    found._fast_matmul = nullcontext  # type: ignore[method-assign]  # rounds less where texts are encoded before it
+    found.precision = nullcontext  # type: ignore[method-assign]  # rounds less where texts are encoded before it
     cached = found.sample(PROMPTS, [0, 1, 2, 3])
     found.prompt_arguments = lambda prompts: {"prompt": prompts}  # type: ignore[method-assign]
     torch.testing.assert_close(cached, found.sample(PROMPTS, [0, 1, 2, 3]), atol=1e-5, rtol=0)

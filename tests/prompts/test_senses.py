@@ -11,12 +11,12 @@ from prismkd.prompts.senses import (
     Score,
     Sense,
     Wording,
-    candidates,
-    choose,
-    given_senses,
+    candidate_wordings,
+    choose_wordings,
     senses_from_rows,
     senses_to_rows,
     short_gloss,
+    unjudged_senses,
 )
 from prismkd.prompts.suggestions import SenseSuggestion
 
@@ -28,7 +28,7 @@ def score(value: float, error: float = 0.1, agreement: float = 0.5) -> Score:
 
 
 def test_a_bare_name_is_tried_in_its_wordnet_senses_and_a_language_models() -> None:
-    found = candidates(ClassName("crane"), [SenseSuggestion("an origami bird", ("a folded {}",))])
+    found = candidate_wordings(ClassName("crane"), [SenseSuggestion("an origami bird", ("a folded {}",))])
     assert found[0] == Wording("crane", "name")
     assert {BIRD, MACHINE} <= {w.synset for w in found}
     assert found[-1].source == "language model" and found[-1].contents == ("a folded {}",)
@@ -36,19 +36,19 @@ def test_a_bare_name_is_tried_in_its_wordnet_senses_and_a_language_models() -> N
 
 
 def test_what_the_user_says_is_meant_leaves_no_other_sense() -> None:
-    found = candidates(ClassName("crane", synset=MACHINE), [SenseSuggestion("a bird", ())])
+    found = candidate_wordings(ClassName("crane", synset=MACHINE), [SenseSuggestion("a bird", ())])
     assert [w.source for w in found] == ["name", "synset"] and found[1].synset == MACHINE
-    assert candidates(ClassName("crane", "a machine for lifting"))[1].text == "machine for lifting"
+    assert candidate_wordings(ClassName("crane", "a machine for lifting"))[1].text == "machine for lifting"
 
 
 def test_synonyms_bring_their_senses() -> None:
-    found = candidates(ClassName("GSD", synonyms=("German shepherd",)))
+    found = candidate_wordings(ClassName("GSD", synonyms=("German shepherd",)))
     assert "n02106662" in {w.synset for w in found}
 
 
 def test_the_teachers_best_wording_is_chosen() -> None:
-    senses = choose(
-        given_senses([ClassName("crane")], {}, 4), lambda label, text: score(-0.1 if "bird" in text else -3)
+    senses = choose_wordings(
+        unjudged_senses([ClassName("crane")], {}, 4), lambda label, text: score(-0.1 if "bird" in text else -3)
     )
     assert senses[0].wording.synset == BIRD and senses[0].synset == BIRD
     assert senses[0].margin == pytest.approx(2.9) and not senses[0].tie and not senses[0].lost
@@ -56,8 +56,8 @@ def test_the_teachers_best_wording_is_chosen() -> None:
 
 @pytest.mark.parametrize(("lead", "chosen"), [(0.2, "name"), (0.27, "name"), (0.3, "definition")])
 def test_the_name_alone_stays_unless_another_wording_wins_by_two_standard_errors(lead: float, chosen: str) -> None:
-    senses = given_senses([ClassName("bell", "a church bell")], {}, 4)
-    (found,) = choose(senses, lambda label, text: score(-1 + lead if "church" in text else -1, error=0.1))
+    senses = unjudged_senses([ClassName("bell", "a church bell")], {}, 4)
+    (found,) = choose_wordings(senses, lambda label, text: score(-1 + lead if "church" in text else -1, error=0.1))
     assert found.wording.source == chosen
 
 
@@ -83,25 +83,25 @@ def test_a_bare_name_means_its_best_sense() -> None:
     )
     assert Sense("crane", wordings).synset == BIRD
     assert Sense("crane", tuple(Wording(w.text, w.source, w.synset) for w in wordings)).synset == ""  # who knows
-    assert given_senses([ClassName("tench")], {}, 4)[0].synset == "n01440764"  # there is but one
+    assert unjudged_senses([ClassName("tench")], {}, 4)[0].synset == "n01440764"  # there is but one
 
 
 def test_without_a_judge_the_users_word_counts() -> None:
     classes = [ClassName("a"), ClassName("b", "a bee"), ClassName("crane", "a bird", synset=BIRD)]
-    assert [s.wording.source for s in given_senses(classes, {}, 4)] == ["name", "definition", "definition"]
+    assert [s.wording.source for s in unjudged_senses(classes, {}, 4)] == ["name", "definition", "definition"]
 
 
 def test_a_language_models_only_sense_lends_its_contents_to_the_users_definition() -> None:
     one = [SenseSuggestion("a bell", ("a cracked {}",))]
-    assert given_senses([ClassName("bell", "a church bell")], {"bell": one}, 4)[0].contents == ("a cracked {}",)
-    assert given_senses([ClassName("bell", "the church has it")], {"bell": one * 2}, 4)[0].contents == ()
+    assert unjudged_senses([ClassName("bell", "a church bell")], {"bell": one}, 4)[0].contents == ("a cracked {}",)
+    assert unjudged_senses([ClassName("bell", "the church has it")], {"bell": one * 2}, 4)[0].contents == ()
 
 
 def test_of_a_language_models_senses_the_one_that_shares_words_with_the_definition_lends_its_contents() -> None:
     both = [SenseSuggestion("a tall machine for lifting loads", ("a yellow {}",)),
             SenseSuggestion("a large bird with long legs", ("a {} in reeds",))]  # fmt: skip
-    assert given_senses([ClassName("crane", synset=BIRD)], {"crane": both}, 4)[0].contents == ("a {} in reeds",)
-    assert given_senses([ClassName("crane", "it lifts loads")], {"crane": both}, 4)[0].contents == ("a yellow {}",)
+    assert unjudged_senses([ClassName("crane", synset=BIRD)], {"crane": both}, 4)[0].contents == ("a {} in reeds",)
+    assert unjudged_senses([ClassName("crane", "it lifts loads")], {"crane": both}, 4)[0].contents == ("a yellow {}",)
 
 
 def test_a_bare_name_means_no_sense_that_the_teacher_refuses() -> None:
@@ -111,8 +111,8 @@ def test_a_bare_name_means_no_sense_that_the_teacher_refuses() -> None:
 
 
 def test_senses_survive_json() -> None:
-    senses = choose(
-        given_senses([ClassName("crane"), ClassName("tench")], {}, 4), lambda label, text: score(-len(text))
+    senses = choose_wordings(
+        unjudged_senses([ClassName("crane"), ClassName("tench")], {}, 4), lambda label, text: score(-len(text))
     )
     assert senses_from_rows(senses_to_rows(senses), Path()) == senses
 
@@ -129,11 +129,11 @@ def test_glosses_are_cut_to_their_first_clause() -> None:
 
 
 def test_a_class_of_none_of_wordnets_senses_has_no_such_candidates() -> None:
-    found = candidates(ClassName("beard", synset=NO_SYNSET))
+    found = candidate_wordings(ClassName("beard", synset=NO_SYNSET))
     assert [w.source for w in found] == ["name"]
     assert Sense("beard", tuple(found)).synset == "" and Sense("beard", tuple(found)).unlisted
 
 
 def test_slang_for_people_comes_last() -> None:
-    sources = [wordnet.kind(w.synset) for w in candidates(ClassName("beard")) if w.synset]
+    sources = [wordnet.kind(w.synset) for w in candidate_wordings(ClassName("beard")) if w.synset]
     assert "person" in sources and sources == sorted(sources, key="person".__eq__)

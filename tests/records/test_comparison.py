@@ -13,7 +13,7 @@ import pytest
 from prismkd.cli import main
 from prismkd.config import Config
 from prismkd.errors import UserError
-from prismkd.evaluation.students import pack_hits
+from prismkd.metrics.hits import pack_hits, unpack_hits
 from prismkd.records.comparison import compare
 
 NUM_IMAGES = 400
@@ -93,13 +93,60 @@ def test_other_test_images_classes_or_seeds_are_refused(tmp_path: Path) -> None:
     both = {"prism": {"id": 0.6, "sketch": 0.5}}
     run = make_run(tmp_path / "run", both)
     for other, message in (
-        (make_run(tmp_path / "images", both, images="new"), "others in id, sketch"),
-        (make_run(tmp_path / "domains", {"prism": {"id": 0.6}}), "others in sketch"),
+        (make_run(tmp_path / "images", both, images="new"), "others of id, sketch"),
+        (make_run(tmp_path / "domains", {"prism": {"id": 0.6}}), "others of sketch"),
         (make_run(tmp_path / "classes", both, classes=("a", "c")), "same classes"),
         (make_run(tmp_path / "seeds", both, (5,)), "a seed that"),
     ):
         with pytest.raises(UserError, match=message):
             compare([run, other])
+
+
+def test_the_mean_of_shifted_domains_weighs_each_domain_the_same(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run",
+        {"plain": {"id": 0.6, "sketch": 0.5, "cartoon": 0.5}, "prism": {"id": 0.6, "sketch": 0.53, "cartoon": 0.53}},
+    )
+    for method in ("plain", "prism"):  # half as many sketches
+        path = run / "seed-0" / method / "evaluation.json"
+        document = json.loads(path.read_text())
+        sketch = document["domains"]["sketch"]
+        sketch |= {"n": 200, "hits": pack_hits(unpack_hits(sketch["hits"], 400)[:200])}
+        path.write_text(json.dumps(document))
+    comparison = compare([run], ["plain", "prism"])
+    cartoon, sketch = comparison.domains[1:]
+    mean = comparison.shifted
+    assert mean is not None and mean.num_images == 600
+    assert mean.difference == pytest.approx((cartoon.difference + sketch.difference) / 2)
+    assert mean.top1_a == pytest.approx((cartoon.top1_a + sketch.top1_a) / 2)
+    assert mean.interval[1] - mean.interval[0] < sketch.interval[1] - sketch.interval[0]
+    assert mean.b_better == cartoon.b_better + sketch.b_better and mean.a_better == 0
+    assert mean.significant, "both domains together tell apart"
+    assert "prism is better than plain on the mean of shifted domains by" in comparison.sentence()
+    assert comparison.to_dict()["shifted"]["significant"] is True
+
+
+def test_with_one_shifted_domain_there_is_no_mean_of_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"plain": {"id": 0.6, "sketch": 0.5}, "prism": {"id": 0.7, "sketch": 0.5}})
+    comparison = compare([run], ["plain", "prism"])
+    assert comparison.shifted is None and len(comparison.rows) == 2
+
+
+def test_a_domain_of_one_image_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"plain": {"id": 0.6}, "prism": {"id": 0.7}})
+    for path in run.glob("seed-0/*/evaluation.json"):
+        document = json.loads(path.read_text())
+        document["domains"]["id"] |= {"n": 1}
+        path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"expected at least 2 test images.*got none of id"):
+        compare([run], ["plain", "prism"])
+
+
+def test_a_damaged_evaluation_is_one_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", {"plain": {"id": 0.6}, "prism": {"id": 0.7}})
+    (run / "seed-0" / "prism" / "evaluation.json").write_text('{"domains": {"id": {"hits": "AAAA"}}}')
+    with pytest.raises(UserError, match="expected JSON files as this version of prismkd writes them"):
+        compare([run], ["plain", "prism"])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -14,18 +14,22 @@ from PIL import Image
 
 from prismkd.cli import main
 from prismkd.errors import UserError
+from prismkd.metrics.hits import pack_hits
 from prismkd.records.results import load_run
-from prismkd.records.scores import Result, best, score, shifted_score
+from prismkd.records.scores import SHIFTED, Result, best, score, shifted_score
 from prismkd.report import write_report
 from prismkd.report.findings import reasons, shortfalls
-from prismkd.report.margins import Margin, margin
+from prismkd.report.margins import Margin, margins
 from prismkd.report.tables import timing_table
 from prismkd.report.thumbnails import picture_url
 from tests.report.made import CLASSES, HOSTILE, TOP1, Page, make_run, row, write_json
 
 
 def test_the_numbers_of_the_run_are_shown(tmp_path: Path) -> None:
-    text = Page(write_report(make_run(tmp_path))).text
+    run = make_run(tmp_path)
+    set_hits(run, "plain", [0] * 8)
+    set_hits(run, "prism", [1] * 8)
+    text = Page(write_report(run)).text
     assert (
         "The PRISM student reaches 73.4% on the original domain and 48.4% on shifted domains; "
         "its teacher reaches 86.9% and 61.9%."
@@ -203,26 +207,86 @@ def test_a_run_without_senses_has_no_such_section(tmp_path: Path) -> None:
     assert 'id="senses"' not in write_report(run).read_text()
 
 
-def test_an_interval_rests_on_the_images_that_two_students_share(tmp_path: Path) -> None:
-    run = load_run(make_run(tmp_path))
-    assert margin(run, "prism", "plain", "id") == Margin(pytest.approx(0.122), (0.0, 0.0))  # they hit the same images
-    path = tmp_path / "seed-0" / "plain" / "evaluation.json"
+def set_hits(run: Path, method: str, hits: list[int], seed: int = 0, **details: object) -> None:
+    """Another outcome on every domain."""
+    path = run / f"seed-{seed}" / method / "evaluation.json"
     document = json.loads(path.read_text())
-    document["domains"]["id"]["hits"] = base64.b64encode(bytes([0b00001111])).decode()
+    for domain in document["domains"].values():
+        domain |= {"n": len(hits), "hits": pack_hits(np.array(hits)), **details}
     write_json(path, document)
-    found = margin(load_run(tmp_path), "prism", "plain", "id")
-    assert found is not None and found.interval is not None and not found.sure  # four better, four worse
-    document["domains"]["id"]["images"] = "others"
-    write_json(path, document)
-    assert margin(load_run(tmp_path), "prism", "plain", "id") == Margin(pytest.approx(0.122), None)
+
+
+def of(margin: Margin) -> tuple[float, tuple[float, float] | None]:
+    return margin.mean, margin.interval
+
+
+def test_an_interval_rests_on_the_images_that_two_students_share(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert of(margins(load_run(run), "prism", "plain")["id"]) == (pytest.approx(0.122), (0.0, 0.0))  # the same hits
+    set_hits(run, "plain", [0, 0, 0, 0, 1, 1, 1, 1])
+    found = margins(load_run(run), "prism", "plain")["id"]
+    assert found.interval is not None and not found.significant  # four better, four worse
+    set_hits(run, "plain", [0, 0, 0, 0, 1, 1, 1, 1], images="others")
+    assert of(margins(load_run(run), "prism", "plain")["id"]) == (pytest.approx(0.122), None)
 
 
 def test_the_teacher_is_paired_with_the_students_of_every_seed(tmp_path: Path) -> None:
     run = make_run(tmp_path, seeds=(0, 1))
-    assert margin(load_run(run), "prism", "teacher", "id") == Margin(pytest.approx(-0.135), None)
+    assert of(margins(load_run(run), "prism", "teacher")["id"]) == (pytest.approx(-0.135), None)
     document = json.loads((run / "seed-0" / "prism" / "evaluation.json").read_text())
     write_json(run / "references.json", {"results": [], "domains": document["domains"]})
-    assert margin(load_run(run), "prism", "teacher", "id") == Margin(pytest.approx(-0.135), (0.0, 0.0))
+    assert of(margins(load_run(run), "prism", "teacher")["id"]) == (pytest.approx(-0.135), (0.0, 0.0))
+
+
+def badges(page: Page) -> list[str]:
+    return [attributes["class"] for attributes in page.all("p") if attributes.get("class", "").startswith("change")]
+
+
+@pytest.mark.parametrize(
+    ("plain", "prism", "badge", "said"),
+    [
+        (4, 5, "change", True),  # +8.3 points, of which the interval leaves nothing sure
+        (2, 11, "change ahead", False),
+        (11, 2, "change behind", False),
+    ],
+)
+def test_the_badge_and_the_headline_follow_the_verdict(
+    plain: int, prism: int, badge: str, said: bool, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path)
+    for method, count in (("plain", plain), ("prism", prism), ("real", prism)):
+        set_hits(run, method, [1] * count + [0] * (12 - count))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for result in metrics["results"]:
+        if result["metric"] == "top1" and result["method"] != "teacher":
+            result["value"] = {"plain": plain, "prism": prism, "real": 12}[result["method"]] / 12
+    write_json(run / "metrics.json", metrics)
+    page, above = Page(write_report(run)), margins(load_run(run), "prism", "plain")
+    assert ("Closes" in page.text) == (badge == "change ahead")
+    assert badges(page)[:2] == [badge, badge]  # on the original domain, and on the mean of the shifted ones
+    places = "from plain prompts on the original domain and on shifted domains"
+    assert (f"No significant difference {places}" in page.text) == said
+    assert above["id"].significant == above[SHIFTED].significant == (not said)
+
+
+def test_an_agreement_that_nobody_tested_for_chance_is_not_colored(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["results"] += [row(method, 0, "id", "agreement", TOP1[method]) for method in ("plain", "prism")]
+    write_json(run / "metrics.json", metrics)
+    page = Page(write_report(run))
+    assert "+12.2 vs plain" in page.text and badges(page)[-1] == "change"
+
+
+def test_a_leader_who_may_lead_by_chance_is_named_as_such(tmp_path: Path) -> None:
+    run = make_run(tmp_path, methods=("plain", "dpe", "prism"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for result in metrics["results"]:
+        if (result["method"], result["domain"], result["metric"]) == ("dpe", "id", "top1"):
+            result["value"] = 0.75
+    write_json(run / "metrics.json", metrics)
+    said = "The best without real data: DPE only with 75.0% on the original domain, no significant difference."
+    assert said in Page(write_report(run)).text  # they hit the same images
 
 
 def test_the_worst_and_the_vanished_classes_are_named(tmp_path: Path) -> None:

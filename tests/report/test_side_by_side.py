@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from prismkd.cli import main
+from prismkd.config import Config
 from prismkd.errors import UserError
+from prismkd.metrics.hits import pack_hits
+from prismkd.records.comparison import compare
 from prismkd.report import write_comparison
 from tests.report.made import Page, make_run, write_json
 
 
 def change(run: Path, name: str, **values: object) -> None:
     write_json(run / name, json.loads((run / name).read_text()) | values)
+
+
+def set_hits(run: Path, hits: list[int]) -> None:
+    """Which test images the run's students get right, on every domain."""
+    for path in run.glob("seed-*/*/evaluation.json"):
+        document = json.loads(path.read_text())
+        for domain in document["domains"].values():
+            domain |= {"n": len(hits), "hits": pack_hits(np.array(hits))}
+        write_json(path, document)
 
 
 @pytest.fixture
@@ -24,6 +38,8 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     change(two, "run.json", config={"guidance": {"strength": 0.3}}, command="prismkd run --out strong")
     results = json.loads((two / "metrics.json").read_text())["results"]
     change(two, "metrics.json", results=[r | {"value": r["value"] + 0.01 * (r["metric"] == "top1")} for r in results])
+    set_hits(one, [0] * 8)
+    set_hits(two, [1] * 8)
     return one, two
 
 
@@ -34,6 +50,35 @@ def test_the_runs_stand_side_by_side_under_their_names(runs: tuple[Path, Path], 
     assert "guidance.strength 0.15 0.3" in text  # the only setting that differs
     assert "prismkd run --out strong" in text
     assert "One seed in A, B: a point or two may be chance." in text
+
+
+def test_no_winner_is_crowned_whom_compare_calls_no_different(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    """The means differ by a point; image by image it could be chance."""
+    set_hits(runs[0], [1, 1, 1, 0, 0, 0, 0, 0])
+    set_hits(runs[1], [0, 1, 1, 1, 1, 0, 0, 0])
+    for run in runs:  # as far as `compare` reads it
+        classes = [{"name": name} for name in json.loads((run / "metrics.json").read_text())["classes"]]
+        change(run, "run.json", classes=classes, config={**asdict(Config()), "methods": ["prism"], "seeds": [0]})
+    assert not any(row.significant for row in compare(runs).rows)
+    text = Page(write_comparison(runs, tmp_path / "both.html")).text
+    level = "o significant difference {} between strong (B, {}%) and weak (A, {}%)"
+    assert "N" + level.format("on the original domain", 74.4, 73.4) in text
+    assert "n" + level.format("on shifted domains", 49.4, 48.4) in text
+    assert "reaches the most" not in text and "ahead" not in text
+
+
+def test_a_lead_that_cannot_be_tested_says_so(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for path in runs[0].glob("seed-0/*/evaluation.json"):
+        write_json(path, {"results": []})  # as of a version that kept no hits
+    text = Page(write_comparison(runs, tmp_path / "both.html")).text
+    assert "(74.4%, 1.0 points ahead, not tested for chance)" in text
+
+
+def test_a_leader_of_three_must_be_better_than_both(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    third = make_run(tmp_path / "third")
+    set_hits(third, [1] * 7 + [0])
+    text = Page(write_comparison([*runs, third], tmp_path / "all.html")).text
+    assert "No significant difference on the original domain between strong (B, 74.4%) and third (C, 73.4%)" in text
 
 
 def test_only_settings_that_differ_are_listed(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prismkd.classifiers import Preprocessing
+from prismkd.classifiers import Preprocessing, load_teacher
 from prismkd.cli import main
 from prismkd.config import (
     Config,
@@ -24,7 +24,8 @@ from prismkd.config import (
     SynthesisConfig,
 )
 from prismkd.errors import UserError
-from prismkd.runs.run import run
+from prismkd.runs.api import run
+from prismkd.shards import read_samples, to_array
 
 TINY = Config(
     methods=("plain", "eda"),
@@ -38,13 +39,19 @@ TINY = Config(
 OTHERS = {"vit": ("test_vit", {"img_size": 32, "patch_size": 8}), "convnext": ("test_convnext", {})}
 
 
+@pytest.fixture
+def tiny(few_icons: Path) -> Config:
+    """The same with few test images."""
+    return replace(TINY, evaluation=replace(TINY.evaluation, source=str(few_icons / "test.parquet"), real=""))
+
+
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
+def test_a_module_guides_and_distils(kind: str, tiny: Config, tmp_path: Path) -> None:
     torch.manual_seed(0)
     name, arguments = OTHERS[kind]
     network = timm.create_model(name, num_classes=24, **arguments).eval()
     wanted = Preprocessing(3, (32, 32), mean=(0.5,), std=(0.5,))
-    result = run(TINY, tmp_path / "run", teacher=network, preprocessing=wanted)
+    result = run(tiny, tmp_path / "run", teacher=network, preprocessing=wanted)
     assert result.report.is_file() and set(result.top1) == {"teacher", "plain", "eda"}
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["teacher"].startswith("module ")
@@ -52,7 +59,17 @@ def test_a_module_guides_and_distils(kind: str, tmp_path: Path) -> None:
     assert len(energies["before"]) == len(energies["after"]) == 24
     other = timm.create_model(name, num_classes=24, **arguments).eval()
     with pytest.raises(UserError, match=r"got another .*teacher"):
-        run(TINY, tmp_path / "run", teacher=other, preprocessing=wanted)
+        run(tiny, tmp_path / "run", teacher=other, preprocessing=wanted)
+
+
+def test_the_fast_mode_keeps_the_teachers_logits_with_the_images(tiny: Config, tmp_path: Path) -> None:
+    fast = replace(tiny, methods=("plain",), distillation=replace(tiny.distillation, stored_logits=True))
+    run(fast, tmp_path / "run")
+    samples = list(read_samples(tmp_path / "run" / "seed-0" / "plain" / "images"))
+    images = torch.stack([torch.from_numpy(to_array(sample)) for sample in samples])
+    expected = load_teacher("pictograms", "pictograms")(images)
+    kept = torch.stack([torch.from_numpy(sample.logits) for sample in samples])
+    torch.testing.assert_close(kept.float(), expected, atol=0.02, rtol=0.002)
 
 
 class OwnNetwork(nn.Module):
@@ -66,8 +83,8 @@ class OwnNetwork(nn.Module):
         return self.layers(images)
 
 
-def test_a_student_of_the_users_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = replace(TINY, methods=("plain",))
+def test_a_student_of_the_users_own(tiny: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(tiny, methods=("plain",))
     assert run(config, tmp_path / "run", student=OwnNetwork).report.is_file()
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["config"]["distillation"]["architecture"].startswith("module OwnNetwork ")
@@ -100,8 +117,8 @@ def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
         run(config, tmp_path / "run", teacher=nn.Identity().eval())
 
 
-def test_memory_holds_the_images_of_one_process(tmp_path: Path) -> None:
-    config = replace(TINY, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
+def test_memory_holds_the_images_of_one_process(tiny: Config, tmp_path: Path) -> None:
+    config = replace(tiny, synthesis=replace(TINY.synthesis, storage=f"memory://{tmp_path.name}", num_workers=1))
     with pytest.raises(UserError, match=r"expected synthesis\.storage that worker processes share, got memory://"):
         run(config, tmp_path / "run")
     config = replace(config, synthesis=replace(config.synthesis, num_workers=0))

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,7 @@ from prismkd.records.status import status_of
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.drawing import planned_images
 from prismkd.runs.run import Run
-from prismkd.shards import Storage, inspect, read_samples, scan
-from prismkd.shards.ledger import _checksum
+from prismkd.shards import Storage, drop_shard, inspect, read_manifest, read_samples, scan, write_shard
 
 TINY = """
 methods = ["plain"]
@@ -30,6 +30,9 @@ num_probes = 0
 num_content_probes = 0
 [generator]
 num_inference_steps = 2
+[guidance]
+num_calibration_images = 24
+num_views = 1
 [synthesis]
 images_per_class = 2
 shard_size = 12
@@ -42,10 +45,16 @@ judge = ""
 """
 
 
-def start(folder: Path, *, text: str = TINY, name: str = "out") -> list[str]:
+@pytest.fixture(scope="session")
+def settings(few_icons: Path) -> str:
+    """A run of one method, as small as it gets."""
+    return f'{TINY}source = "{few_icons / "test.parquet"}"\nreal = ""\n'
+
+
+def start(folder: Path, settings: str) -> list[str]:
     """A run with its prompts; returns the arguments that go on with it."""
-    (folder / "tiny.toml").write_text(text)
-    arguments = ["--config", str(folder / "tiny.toml"), "--out", str(folder / name)]
+    (folder / "tiny.toml").write_text(settings)
+    arguments = ["--config", str(folder / "tiny.toml"), "--out", str(folder / "out")]
     assert main(["prompts", *arguments]) == 0
     return arguments
 
@@ -58,11 +67,21 @@ def tars(folder: Path, method: str = "plain") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(images(folder, method).glob("*.tar"))}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, settings: str) -> Iterator[Path]:
+    """A run whose images are drawn; to be read only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert main(["synthesize", *start(folder)]) == 0
-    return folder / "out"
+    assert main(["synthesize", *start(folder, settings)]) == 0
+    before = tars(folder / "out")
+    yield folder / "out"
+    assert tars(folder / "out") == before, "a test has changed the run that all of them share"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> list[str]:
+    """The arguments that go on with a copy of it, ``out`` in the test's own folder."""
+    shutil.copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    return ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
 
 
 def test_a_data_set_is_whole_and_described(finished: Path) -> None:
@@ -97,15 +116,15 @@ def test_other_tools_load_the_runs_data_set_as_it_is(
         assert sorted((picture.convert("L").tobytes(), label) for picture, label in rows) == expected, tool
 
 
-def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    assert main(["synthesize", *start(tmp_path), "--synthesis.num-workers", "2"]) == 0
+def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path, settings: str) -> None:
+    assert main(["synthesize", *start(tmp_path, settings), "--synthesis.num-workers", "2"]) == 0
     assert tars(tmp_path / "out") == tars(finished)
 
 
 def test_ranks_of_an_array_job_give_the_same_bytes(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = start(tmp_path)
+    arguments = start(tmp_path, settings)
     assert main(["synthesize", *arguments, "--rank", "1", "--world", "2"]) == 0
     assert sorted(scan(images(tmp_path / "out")).records) == [1, 3]
     assert "2 of 4 shards of" in capsys.readouterr().err
@@ -116,22 +135,23 @@ def test_ranks_of_an_array_job_give_the_same_bytes(
     assert (tmp_path / "out" / "seed-0" / "plain" / "synthesis.json").is_file()
 
 
-def test_a_ray_cluster_gives_the_same_bytes(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_cluster_gives_the_same_bytes(
+    finished: Path, tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray", reason="needs ray: pip install 'prismkd[ray]'")
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    on_ray = ["--synthesis.executor", "ray", "--synthesis.num-workers", "1"]
     try:
-        assert (
-            main(["synthesize", *start(tmp_path), "--synthesis.executor", "ray", "--synthesis.num-workers", "1"]) == 0
-        )
+        assert main(["synthesize", *start(tmp_path, settings), *on_ray]) == 0
     finally:
         ray.shutdown()
     assert tars(tmp_path / "out") == tars(finished)
 
 
 def test_images_are_appended_and_a_new_student_is_trained(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, copied: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = start(tmp_path)
+    arguments = copied
     assert main(["run", *arguments]) == 0
     folder = tmp_path / "out" / "seed-0" / "plain"
     write_json(folder / "student-48-images" / "notes.json", "of the user's own")
@@ -146,20 +166,17 @@ def test_images_are_appended_and_a_new_student_is_trained(
     assert "another synthesis.images_per_class" in capsys.readouterr().err
 
 
-def test_images_can_be_stored_elsewhere(finished: Path, tmp_path: Path) -> None:
-    text = TINY.replace("shard_size = 12", f'shard_size = 12\nstorage = "file://{tmp_path}/elsewhere"')
-    arguments = start(tmp_path, text=text)
-    assert main(["run", *arguments]) == 0
+def test_images_can_be_stored_elsewhere(finished: Path, tmp_path: Path, settings: str) -> None:
+    settings = settings.replace("shard_size = 12", f'shard_size = 12\nstorage = "file://{tmp_path}/elsewhere"')
+    assert main(["run", *start(tmp_path, settings)]) == 0
     found = sorted((tmp_path / "elsewhere" / "seed-0" / "plain").glob("*.tar"))
     assert [path.read_bytes() for path in found] == list(tars(finished).values())
     assert not images(tmp_path / "out").exists()
 
 
 def test_a_damaged_run_is_verified_and_repaired(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, copied: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = start(tmp_path)
-    assert main(["synthesize", *arguments]) == 0
     out = tmp_path / "out"
     assert main(["verify", "--out", str(out)]) == 0
     assert "48 images read and right; whole" in capsys.readouterr().out.replace("\n", " ")
@@ -167,7 +184,7 @@ def test_a_damaged_run_is_verified_and_repaired(
     data = bytearray(tar.read_bytes())
     data[3000] ^= 1
     tar.write_bytes(data)
-    assert main(["distill", *arguments]) == 2
+    assert main(["distill", *copied]) == 2
     assert "`prismkd repair` draws it again" in capsys.readouterr().err
     assert main(["verify", "--out", str(out)]) == 2
     shown = capsys.readouterr()
@@ -178,10 +195,9 @@ def test_a_damaged_run_is_verified_and_repaired(
 
 
 def test_a_run_whose_manifest_is_lost_is_verified_and_repaired(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, copied: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    shutil.copytree(finished, out)
     manifest = images(out) / "dataset.json"
     before = manifest.read_bytes()
     manifest.unlink()
@@ -204,7 +220,7 @@ def test_a_folder_without_a_run_is_verified_but_not_repaired(
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"config": 3, "classes": [], "command": "", "started": ""}'])
 @pytest.mark.parametrize("command", ["status", "verify", "repair", "synthesize", "report"])
 def test_a_damaged_record_of_the_run_is_one_line(
-    finished: Path, tmp_path: Path, text: str, command: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, text: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -236,11 +252,13 @@ def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_command(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    finished: Path, copied: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     from prismkd.runs import workers
 
-    arguments, draw = start(tmp_path), workers.run_shard
+    arguments, draw = copied, workers.run_shard
+    drop_shard(images(tmp_path / "out"), 1)
 
     def cursed(folder: Storage, shard: int, *rest: object) -> None:
         if shard == 1:
@@ -252,7 +270,7 @@ def test_a_shard_that_fails_every_time_is_given_up_and_tried_again_by_the_next_c
     assert main(["synthesize", *arguments, "--synthesis.max-tries", "2"]) == 2
     shown = capsys.readouterr().err
     assert "shard 1 is given up after 2 tries: ValueError: cursed" in shown
-    assert "got 1 of 4 given up (shard 1: ValueError: cursed); give the same command again" in shown
+    assert "got 1 of 1 given up (shard 1: ValueError: cursed); give the same command again" in shown
     assert main(["status", "--out", str(tmp_path / "out")]) == 0
     assert "1 given up" in capsys.readouterr().out
 
@@ -278,15 +296,12 @@ def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureF
     assert found["jobs"][0]["images"] == 48 and found["workers"] == [] and found["seconds_left"] == 0
 
 
-def test_a_shard_beyond_the_plan_stands_for_none_of_it(finished: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy)
-    for name in ("shard-000000.tar", "ledger/shard-000000.json"):
-        (images(copy) / name).rename(images(copy) / name.replace("000000", "000099"))
-    path = images(copy) / "ledger" / "shard-000099.json"
-    record = {**json.loads(path.read_text()), "shard": 99}
-    record.pop("checksum")
-    path.write_text(json.dumps({**record, "checksum": _checksum(record)}))
+def test_a_shard_beyond_the_plan_stands_for_none_of_it(copied: list[str], tmp_path: Path) -> None:
+    folder, copy = images(tmp_path / "out"), tmp_path / "out"
+    manifest, samples = read_manifest(folder), list(read_samples(folder, [0]))
+    assert manifest is not None
+    write_shard(folder, 99, samples, manifest.plan_hash)
+    drop_shard(folder, 0)
     found = status_of(copy)
     assert not found.finished and min(job.shards for job in found.jobs) == 3
 
@@ -306,10 +321,13 @@ def test_a_second_command_on_a_run_says_who_is_at_work(finished: Path, capsys: p
     assert "for this command alone, got one that is in use by process" in error and error.count("\n") == 1
 
 
-def test_a_plan_is_measured_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "tiny.toml").write_text(
-        TINY.replace('"plain"', '"plain", "eda"').replace("steps = 2\n[syn", "steps = 4\n[syn")
+def test_a_plan_is_measured_and_nothing_is_written(
+    tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings.replace('"plain"', '"plain", "eda"').replace(
+        "steps = 2\n[gui", "steps = 4\nbatch_size = 12\n[gui"
     )
+    (tmp_path / "tiny.toml").write_text(settings)
     before = sorted(tmp_path.rglob("*"))
     out = ["--out", str(tmp_path / "out")]
     assert main(["plan", "--config", str(tmp_path / "tiny.toml"), *out, "--dry-run", "--price", "3.50", "--json"]) == 0
@@ -323,8 +341,8 @@ def test_a_plan_is_measured_and_nothing_is_written(tmp_path: Path, capsys: pytes
     assert "expected a number for --price, got 'dear'" in capsys.readouterr().err
 
 
-def test_a_plan_decides_everything_before_the_images(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
+def test_a_plan_decides_everything_before_the_images(finished: Path, tmp_path: Path, settings: str) -> None:
+    (tmp_path / "tiny.toml").write_text(settings)
     arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
     assert main(["plan", *arguments]) == 0
     assert (images(tmp_path / "out") / "dataset.json").read_bytes() == (images(finished) / "dataset.json").read_bytes()

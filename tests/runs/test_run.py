@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ TINY = """
 methods = ["real", "plain", "more", "eda", "dpe", "prism"]
 [prompts]
 num_probes = 1
+num_content_probes = 0
 [generator]
 num_inference_steps = 4
 [guidance]
@@ -36,12 +38,22 @@ cas = true
 """
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path) -> Iterator[Path]:
+    """A run of every method, with its settings beside it; to be read only."""
     folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.toml").write_text(TINY)
+    icons = f'source = "{few_icons / "test.parquet"}"\nreal = "{few_icons / "real.parquet"}"\n'
+    (folder / "tiny.toml").write_text(TINY + icons)
     assert main(["run", "--config", str(folder / "tiny.toml"), "--out", str(folder / "out")]) == 0
-    return folder / "out"
+    before = digests(folder / "out")
+    yield folder / "out"
+    assert digests(folder / "out") == before, "a test has changed the run that all of them share"
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copied")
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -86,79 +98,72 @@ def test_guided_images_differ_from_plain_ones_with_the_same_seeds(finished: Path
     assert tars[0] != tars[1]
 
 
-def test_the_same_command_again_changes_nothing(finished: Path) -> None:
-    before = digests(finished)
-    assert main(["run", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 0
-    assert digests(finished) == before
+def test_the_same_command_again_changes_nothing(finished: Path, copied: Path) -> None:
+    before = digests(copied)
+    assert main(["run", "--config", str(finished.parent / "tiny.toml"), "--out", str(copied)]) == 0
+    assert digests(copied) == before
 
 
-def test_the_folder_alone_goes_on_with_its_own_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = digests(finished)
-    assert main(["run", "--out", str(finished)]) == 0
-    assert digests(finished) == before
+def test_the_folder_alone_goes_on_with_its_own_settings(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digests(copied)
+    assert main(["run", "--out", str(copied)]) == 0
+    assert digests(copied) == before
     capsys.readouterr()
-    assert main(["distill", "--out", str(finished), "--distillation.num-steps", "5"]) == 2
+    assert main(["distill", "--out", str(copied), "--distillation.num-steps", "5"]) == 2
     assert "another distillation.num_steps;" in capsys.readouterr().err
 
 
-def test_two_processes_train_one_student_also_without_a_gpu(finished: Path, tmp_path: Path) -> None:
-    out = shutil.copytree(finished, tmp_path / "copy")
-    (out / "seed-0" / "plain" / "student" / "log.json").unlink()
+def test_two_processes_train_one_student_also_without_a_gpu(copied: Path) -> None:
+    (copied / "seed-0" / "plain" / "student" / "log.json").unlink()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([*launcher, "-m", "prismkd", "distill", "--out", str(out)], env=environment,
+    done = subprocess.run([*launcher, "-m", "prismkd", "distill", "--out", str(copied)], env=environment,
                           capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert (done.stdout + done.stderr).count("student plain (seed 0): 4") == 1
-    assert (out / "seed-0" / "plain" / "student" / "log.json").is_file()
+    assert (copied / "seed-0" / "plain" / "student" / "log.json").is_file()
 
 
 @pytest.mark.parametrize("command", ["distill", "repair"])
 def test_a_run_that_trusted_a_program_does_not_make_the_next_user_trust_it(
-    command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = shutil.copytree(finished, tmp_path / "received")
-    record = json.loads((out / "run.json").read_text())
+    record = json.loads((copied / "run.json").read_text())
     record["config"] |= {"teacher": f"torchscript:{tmp_path / 'program.pt'}", "trust": True}
-    (out / "run.json").write_text(json.dumps(record))
-    (out / "seed-0" / "plain" / "student" / "log.json").unlink()
+    (copied / "run.json").write_text(json.dumps(record))
+    (copied / "seed-0" / "plain" / "student" / "log.json").unlink()
     for name in ("shard-000001.tar", "ledger/shard-000001.json"):
-        (out / "seed-0" / "eda" / "images" / name).unlink()
-    assert main([command, "--out", str(out)]) == 2
+        (copied / "seed-0" / "eda" / "images" / name).unlink()
+    assert main([command, "--out", str(copied)]) == 2
     assert "expected --trust for" in capsys.readouterr().err
-    assert main([command, "--out", str(out), "--trust"]) == 2
+    assert main([command, "--out", str(copied), "--trust"]) == 2
     assert "got no program" in capsys.readouterr().err
 
 
-def test_a_lost_shard_is_drawn_again_bit_for_bit(finished: Path) -> None:
-    images = finished / "seed-0" / "prism" / "images"
+def test_a_lost_shard_is_drawn_again_bit_for_bit(finished: Path, copied: Path) -> None:
+    images = copied / "seed-0" / "prism" / "images"
     before = digests(images)
     for name in ("shard-000001.tar", "ledger/shard-000001.json"):
         (images / name).unlink()
-    assert main(["synthesize", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 0
+    assert main(["synthesize", "--config", str(finished.parent / "tiny.toml"), "--out", str(copied)]) == 0
     assert digests(images) == before
 
 
-def test_another_configuration_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = finished.parent / "other.toml"
-    config.write_text(TINY.replace("num_steps = 4", "num_steps = 5"))
-    assert main(["run", "--config", str(config), "--out", str(finished)]) == 2
+def test_another_configuration_is_refused(
+    finished: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "other.toml"
+    config.write_text((finished.parent / "tiny.toml").read_text().replace("num_steps = 4", "num_steps = 5"))
+    assert main(["run", "--config", str(config), "--out", str(copied)]) == 2
     assert "another distillation.num_steps" in capsys.readouterr().err
 
 
-def test_a_damaged_shard_stops_the_training(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tar = finished / "seed-0" / "plain" / "images" / "shard-000000.tar"
-    whole = tar.read_bytes()
-    log = finished / "seed-0" / "plain" / "student" / "log.json"
-    kept = log.read_bytes()
-    log.unlink()
-    tar.write_bytes(whole[:-2000])
-    try:
-        assert main(["distill", "--config", str(finished.parent / "tiny.toml"), "--out", str(finished)]) == 2
-        assert "shard-000000.tar" in capsys.readouterr().err
-    finally:
-        tar.write_bytes(whole)
-        log.write_bytes(kept)
+def test_a_damaged_shard_stops_the_training(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tar = copied / "seed-0" / "plain" / "images" / "shard-000000.tar"
+    (copied / "seed-0" / "plain" / "student" / "log.json").unlink()
+    tar.write_bytes(tar.read_bytes()[:-2000])
+    assert main(["distill", "--out", str(copied)]) == 2
+    assert "shard-000000.tar" in capsys.readouterr().err
 
 
 def test_stages_in_the_wrong_order_say_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +205,7 @@ def test_senses_are_a_command_with_a_table_and_probes(tmp_path: Path, capsys: py
 
 
 def test_after_a_pilot_coverage_decides_and_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
-    prompts = "num_probes = 0\nnum_content_probes = 0\npilot_share = 0.5"
+    prompts = "num_probes = 0\npilot_share = 0.5"
     config = TINY.replace("num_probes = 1", prompts).replace("images_per_class = 1", "images_per_class = 2")
     (tmp_path / "tiny.toml").write_text(config)
     out = tmp_path / "out"
@@ -230,7 +235,7 @@ def test_after_a_pilot_coverage_decides_and_a_resumed_run_equals_the_uninterrupt
 def test_a_dead_language_model_is_a_warning_and_the_built_in_contents_serve(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TINY.replace("num_probes = 1", "num_probes = 0\nnum_content_probes = 0")
+    config = TINY.replace("num_probes = 1", "num_probes = 0")
     config += '[prompts.language_model]\nurl = "http://127.0.0.1:9/v1"\nmodel = "none"\nmax_tries = 1\n'
     (tmp_path / "tiny.toml").write_text(config)
     arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out"), "--methods", "dpe"]
@@ -255,11 +260,17 @@ def test_a_changed_class_list_does_not_meet_old_senses(tmp_path: Path, capsys: p
 
 
 def test_a_run_killed_between_the_probes_goes_on_with_the_same_candidates(tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY)
-    command = ["senses", "--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
+    config = TINY.replace("num_content_probes = 0", "num_content_probes = 1")
+    config = config.replace("num_inference_steps = 4", "num_inference_steps = 2")
+    (tmp_path / "tiny.toml").write_text(config)
+    out = tmp_path / "out"
+    command = ["prompts", "--config", str(tmp_path / "tiny.toml"), "--out", str(out), "--methods", "dpe"]
     assert main(command) == 0
-    before = digests(tmp_path / "out" / "probes")
-    for name in ("senses.json", "probes/senses/shard-000001.tar", "probes/senses/ledger/shard-000001.json"):
-        (tmp_path / "out" / name).unlink()
+    assert verify(out / "probes" / "contents") == json.loads((out / "contents.json").read_text())["images"] > 24
+    before = digests(out / "probes") | digests(out / "seed-0")
+    for name in ("senses.json", "probes/senses/shard-000001.tar", "probes/senses/ledger/shard-000001.json",
+                 "contents.json", "probes/contents/shard-000001.tar", "probes/contents/ledger/shard-000001.json",
+                 "seed-0/dpe/prompts.json"):  # fmt: skip
+        (out / name).unlink()
     assert main(command) == 0
-    assert digests(tmp_path / "out" / "probes") == before
+    assert digests(out / "probes") | digests(out / "seed-0") == before

@@ -2,6 +2,5 @@
 
 from prismkd.classes.files import ClassName
 from prismkd.classes.lists import load_classes
-from prismkd.classes.matching import ClassLabels
 
-__all__ = ["ClassLabels", "ClassName", "load_classes"]
+__all__ = ["ClassName", "load_classes"]

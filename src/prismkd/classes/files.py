@@ -16,24 +16,26 @@ from typing import Any
 from prismkd.errors import UserError
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".toml", ".json")
-TRUTH = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
-
-
-NO_SYNSET = "none"  # what is meant is none of WordNet's senses of the name
+# A table has only texts, and what a spreadsheet exports for a check box differs by program and by hand.
+TRUTH_VALUES = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
+# The class has a meaning that WordNet doesn't list. An empty synset says less: that nobody has looked.
+NO_SYNSET = "none"
 
 
 @dataclass(frozen=True)
 class ClassName:
     """One class, by the name that files and reports have.
 
+    The checks are in ``lists.load_classes``; the class itself holds whatever it is given.
+
     Attributes:
-        name: 1 to 200 characters, no other class's.
+        name: 1 to 200 characters, unique in its list.
         definition: what is meant, in the user's words; at most 1,000 characters, may be empty.
-        polysemous: the name has other meanings that a generator may draw.
-        synset: WordNet id of what is meant, such as n02012849; ``none`` where WordNet's senses of the name are other
-            things; may be empty.
+        polysemous: whether the name has other meanings that a generator may draw.
+        synset: WordNet id of what is meant, such as n02012849; ``none`` where WordNet lists only other meanings of the
+            name; empty where it isn't known.
         synonyms: other names of the class.
-        styles: the only style domains that suit the class; none: all do.
+        styles: the only style domains that suit the class; empty: all do.
     """
 
     name: str
@@ -48,27 +50,34 @@ COLUMNS = tuple(field.name for field in fields(ClassName))
 
 
 def read_text(path: Path, expected: str, advice: str) -> str:
-    """The file's text, without a byte order mark.
+    """The text of a UTF-8 file, without a byte order mark.
+
+    Args:
+        path: the file.
+        expected: what the file should be, for the error: "expected ``expected``, got ...".
+        advice: what the user can do, for the error's end.
 
     Raises:
-        UserError: it can't be read; the error says what was ``expected``, and gives the ``advice``.
+        UserError: the file can't be read, or isn't UTF-8.
     """
     try:
+        # Excel saves "CSV UTF-8" with a byte order mark, which would become a part of the first column's name
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # a ValueError for what isn't UTF-8, and for paths with a null
+    except (OSError, ValueError) as error:  # ValueError: text that isn't UTF-8, or a path with a null character
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"expected {expected}, got {path}: {reason}; {advice}") from None
 
 
 def parse_rows(text: str, path: Path) -> Any:
-    """What a class list file says of each class, unchecked: names, or dictionaries of columns.
+    """The rows of a class list file, not yet checked: a name or a dictionary by column for each class.
 
-    A .json file may hold anything: it is parsed, and no more.
+    A .json file gives whatever JSON value it holds, since it may also be a model's configuration.
 
     Raises:
         UserError: an unknown suffix, or a broken file.
     """
     suffix = path.suffix.lower()
+    # Every line is a name, one that begins with "#" too: without comments none can swallow a class
     if suffix in ("", ".txt"):
         return [line.strip() for line in text.splitlines() if line.strip()]
     if suffix in (".csv", ".tsv"):
@@ -91,7 +100,7 @@ def parse_table(text: str, path: Path) -> list[Any]:
         lines = [[cell.strip() for cell in line] for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
         raise UserError(f"expected a table in {path}, got in line {reader.line_num}: {error}; mend the file") from None
-    header, *rows = lines or [["name"]]
+    header, *rows = lines or [["name"]]  # an empty file is an empty list, which is refused later with a better error
     columns = [cell.lower() for cell in header]
     _check_columns(columns, f"the first line of {path}")
     if len(set(columns)) < len(columns) or not {"name", "synset"} & set(columns):
@@ -102,14 +111,14 @@ def parse_table(text: str, path: Path) -> list[Any]:
                 f"expected {len(columns)} columns in class {number} of {path}, got {len(row)}; "
                 "put quotes around texts that hold the separator"
             )
-    return [dict(zip(columns, row, strict=False)) for row in rows]
+    return [dict(zip(columns, row, strict=False)) for row in rows]  # a row may end early: its last cells are empty
 
 
 def _parse_toml(text: str, path: Path) -> list[Any]:
-    """Rows of ``[[classes]]`` tables."""
+    """The rows of a .toml file, which has one ``[[classes]]`` table per class."""
     try:
         data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
         raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
     if list(data) != ["classes"] or not isinstance(data["classes"], list):
         raise UserError(
@@ -119,28 +128,28 @@ def _parse_toml(text: str, path: Path) -> list[Any]:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """The data of a .json file.
+    """The value of a .json file.
 
     Raises:
-        UserError: it is no JSON.
+        UserError: the text isn't JSON; the error names ``path``.
     """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
         raise UserError(f"expected JSON in {path}, got: {error}; mend the file") from None
 
 
 def rows_to_classes(rows: Iterable[Any], path: Path) -> list[ClassName]:
-    """Rows as classes, each checked on its own.
+    """Rows as classes. Each row is checked by itself; ``lists.load_classes`` checks the list as a whole.
 
     Raises:
         UserError: a row without a name, with an unknown column, or with a value of the wrong type.
     """
-    return [_class(row, f"class {number} of {path}") for number, row in enumerate(rows, 1)]
+    return [_row_to_class(row, f"class {number} of {path}") for number, row in enumerate(rows, 1)]
 
 
-def _class(row: Any, place: str) -> ClassName:
-    """One row as a class; a synset without a name stands for it."""
+def _row_to_class(row: Any, place: str) -> ClassName:
+    """One row as a class. Where there is a synset and no name, its id is the name until ``lists`` looks it up."""
     row = {"name": row} if isinstance(row, str) else row
     if not isinstance(row, dict) or not (row.get("name") or row.get("synset")):
         raise UserError(f"expected a name in {place}, got {str(row)[:60]!r}; give each class a name")
@@ -148,7 +157,7 @@ def _class(row: Any, place: str) -> ClassName:
     synset = _text(row, "synset", place)
     return ClassName(
         name=_text(row, "name", place) or synset,
-        definition=" ".join(_text(row, "definition", place).split()),
+        definition=" ".join(_text(row, "definition", place).split()),  # it becomes a part of one-line prompts
         polysemous=_truth(row, "polysemous", place),
         synset=synset,
         synonyms=_texts(row, "synonyms", place),
@@ -157,6 +166,7 @@ def _class(row: Any, place: str) -> ClassName:
 
 
 def _check_columns(columns: Iterable[str], place: str) -> None:
+    """Refuse unknown columns: a misspelled "synsets" would otherwise be ignored, and the classes drawn as they come."""
     for column in columns:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
@@ -165,6 +175,7 @@ def _check_columns(columns: Iterable[str], place: str) -> None:
 
 
 def _text(row: dict[str, Any], column: str, place: str) -> str:
+    """A column's text; empty where the row lacks it or has null."""
     value = row.get(column)
     if not isinstance(value, str | None):
         raise UserError(f"expected text as {column} in {place}, got {str(value)[:60]}; put it in quotes")
@@ -172,6 +183,7 @@ def _text(row: dict[str, Any], column: str, place: str) -> str:
 
 
 def _texts(row: dict[str, Any], column: str, place: str) -> tuple[str, ...]:
+    """A column's list of texts; in a table, where a cell is one text, they are separated by ``|`` or ``;``."""
     value = row.get(column) or []
     texts = re.split(r"[|;]", value) if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -180,8 +192,9 @@ def _texts(row: dict[str, Any], column: str, place: str) -> tuple[str, ...]:
 
 
 def _truth(row: dict[str, Any], column: str, place: str) -> bool:
+    """A column's truth value; false where the row lacks it."""
     value = row.get(column) or False
-    value = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
+    value = TRUTH_VALUES.get(value.strip().lower()) if isinstance(value, str) else value
     if not isinstance(value, bool):
         raise UserError(f"expected true or false as {column} in {place}, got {str(row[column])[:60]}; mend it")
     return value

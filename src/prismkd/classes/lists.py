@@ -16,8 +16,8 @@ from prismkd.classes.wordnet import Synset, find_synset
 from prismkd.config import Config
 from prismkd.errors import UserError
 
-MAX_NAME = 200
-MAX_DEFINITION = 1000
+MAX_NAME = 200  # characters; a name stands in prompts, tables and folder names
+MAX_DEFINITION = 1000  # characters; text encoders cut a prompt at 77 to 512 tokens anyway
 BUILT_IN = (
     "pictograms", "imagenet-1k", "imagenet-100", "imagenette", "imagewoof", "pacs", "office-home", "domainnet",
 )  # fmt: skip
@@ -28,8 +28,9 @@ def load_classes(source: str) -> list[ClassName]:
 
     Args:
         source: one of ``BUILT_IN``, or a file: .txt (a name per line), .csv or .tsv (a header with fields of
-            ``ClassName``; synonyms and styles are parted by ``|`` or ``;``), .toml (``[[classes]]`` tables), or .json
-            (a list of names or rows, or a model's config.json). A WordNet id as a name is replaced by its first lemma.
+            ``ClassName``; synonyms and styles are separated by ``|`` or ``;``), .toml (``[[classes]]`` tables), or
+            .json (a list of names or rows, or a model's config.json). A WordNet id as a name is replaced by its first
+            lemma.
 
     Raises:
         UserError: no such file or list, a broken file, fewer than two classes, duplicates, unknown columns or synset
@@ -42,22 +43,35 @@ def load_classes(source: str) -> list[ClassName]:
     return _resolve(rows_to_classes(rows, path), path)
 
 
+def as_classes(classes: str | Sequence[str | ClassName]) -> list[ClassName]:
+    """A class list as ``load_classes`` reads it, or names and ``ClassName`` from Python, in the order of the labels.
+
+    Raises:
+        UserError: as ``load_classes``.
+    """
+    if isinstance(classes, str):
+        return load_classes(classes)
+    listed = [item if isinstance(item, ClassName) else ClassName(item) for item in classes]
+    return _resolve(listed, Path("the given list"))
+
+
 def classes_of(config: Config) -> list[ClassName]:
-    """The class list that a run names, which may be what the teacher carries."""
+    """The class list of a run: the one that the setting ``classes`` names, or the teacher's own for ``teacher``."""
     return classes_of_teacher(config.teacher) if config.classes == "teacher" else load_classes(config.classes)
 
 
 def classes_of_teacher(folder: str | Path) -> list[ClassName]:
-    """The classes whose names a teacher carries in its ``config.json``, in the order of its outputs.
+    """The classes that a teacher's ``config.json`` names, in the order of its outputs.
 
-    These are timm's ``label_names`` (with ``label_descriptions``), transformers' ``id2label``, or timm's lists for
+    The names are timm's ``label_names`` (with ``label_descriptions``), transformers' ``id2label``, or timm's lists for
     models whose tag says which ImageNet they were trained on (``in1k``, ``in12k``, ``in21k``, ``in22k``).
 
     Args:
         folder: the teacher's, or ``pictograms`` for the embedded one.
 
     Raises:
-        UserError: no config, no names in it, or not one per output. The number of outputs alone names no classes.
+        UserError: no config, no names in it, or not one per output. The number of outputs alone says nothing: a model
+            of 1,000 outputs need not be ImageNet's.
     """
     if str(folder) == "pictograms":
         return _built_in("pictograms")
@@ -73,24 +87,24 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
 
 
 def _built_in(name: str) -> list[ClassName]:
-    """A list of ``BUILT_IN``; the first line of its table says where it comes from."""
+    """A list of ``BUILT_IN``, unchecked, since the tests check them all."""
     if name == "pictograms":
         path = asset("classes.json")
         return rows_to_classes(parse_rows(_read(path), path), path)
     path = PICTOGRAMS.parent / "classes" / f"{name}.tsv"
-    _, _, table = _read(path).partition("\n")
+    _, _, table = _read(path).partition("\n")  # the first line says where the list comes from
     return rows_to_classes(parse_table(table, path), path)
 
 
 def _read(path: Path) -> str:
-    """The text of a class list; an unknown name gets an offer."""
+    """The text of a class list. The error for a file that isn't there offers the built-in list of a similar name."""
     near = difflib.get_close_matches(str(path).lower(), BUILT_IN, n=1)
     advice = f"perhaps {near[0]}" if near else f"name a file or one of {', '.join(BUILT_IN)}"
     return read_text(path, "a readable class list", advice)
 
 
 def _rows(data: Any, path: Path) -> list[Any]:
-    """The rows of a class list file, which may be a model's configuration."""
+    """The rows in a file's data: a list as it is; a dictionary is taken for a model's configuration."""
     is_config = isinstance(data, dict)
     rows = label_rows(data, path, _built_in("imagenet-1k")) if is_config else data
     if not isinstance(rows, list) or (is_config and not rows):
@@ -102,45 +116,62 @@ def _rows(data: Any, path: Path) -> list[Any]:
 
 
 def _resolve(classes: list[ClassName], path: Path) -> list[ClassName]:
-    """Look up the synsets, give the classes that are called by an id a name, and check the list."""
-    found = [_synset(item, path) for item in classes]
-    names = _names([synset for item, synset in zip(classes, found, strict=True) if synset and item.name == synset.id])
+    """Look up the synsets, name the classes that have only an id, and check the list."""
+    synsets = [_synset(item, path) for item in classes]
+    unnamed = [synset for item, synset in zip(classes, synsets, strict=True) if synset and item.name == synset.id]
+    names = _names(unnamed)
     resolved = [
         replace(item, name=names.get(item.name, item.name), synset=synset.id) if synset else item
-        for item, synset in zip(classes, found, strict=True)
+        for item, synset in zip(classes, synsets, strict=True)
     ]
     _check(resolved, path)
     return resolved
 
 
 def _synset(item: ClassName, path: Path) -> Synset | None:
-    """The synset that a class has, or is called by."""
+    """The synset in a class's own column, or else the one whose id is the class's name; None where there is neither."""
     if item.synset == NO_SYNSET:
         return None
-    key = item.synset or (item.name if WORDNET_ID.fullmatch(item.name) else "")
+    synset_id = item.synset or (item.name if WORDNET_ID.fullmatch(item.name) else "")
     try:
-        return find_synset(key) if key else None
+        return find_synset(synset_id) if synset_id else None
     except UserError as error:
         raise UserError(f"{error} (the class {item.name[:40]!r} of {path})") from None
 
 
 def _names(synsets: Sequence[Synset]) -> dict[str, str]:
-    """Different names of the synsets, by id: ImageNet-1k's, the first lemma, or else one that no other of them has."""
-    usual = {item.synset: item.name for item in _built_in("imagenet-1k")}
-    words = {
-        item.id: [usual[item.id]] if item.id in usual else [word for word in item.lemmas if "/" not in word]
+    """A different name for each of the synsets, by id: ImageNet-1k's name, or the first lemma.
+
+    Where several share their first lemma, each gets a lemma that none of the others has, or else its id behind it.
+    """
+    # People know the classes of ImageNet-1k by torchvision's names, of which no two are equal, though two synsets'
+    # first lemmas are: "crane bird" and "crane".
+    imagenet = {item.synset: item.name for item in _built_in("imagenet-1k")}
+    lemmas = {
+        item.id: [imagenet[item.id]] if item.id in imagenet else [word for word in item.lemmas if "/" not in word]
         for item in synsets
     }
-    firsts = Counter(first for first, *_ in words.values())
-    total = Counter(word for own in words.values() for word in own)
+    num_first = Counter(first for first, *_ in lemmas.values())
+    num_owners = Counter(word for words in lemmas.values() for word in words)
     names = {}
-    for key, own in words.items():
-        alone = own if key in usual or firsts[own[0]] == 1 else [word for word in own if total[word] == 1]
-        names[key] = alone[0] if alone else f"{own[0]} ({key})"
+    for synset_id, words in lemmas.items():
+        is_clear = synset_id in imagenet or num_first[words[0]] == 1
+        candidates = words if is_clear else [word for word in words if num_owners[word] == 1]
+        names[synset_id] = candidates[0] if candidates else f"{words[0]} ({synset_id})"
     return names
 
 
+def names_of(classes: Sequence[ClassName]) -> list[tuple[str, ...]]:
+    """All names of each class, for ``matching.ClassLabels``: its own, its synset id, synonyms and WordNet's lemmas."""
+    return [(item.name, *filter(None, (item.synset, *item.synonyms, *_lemmas(item.synset)))) for item in classes]
+
+
+def _lemmas(synset_id: str) -> tuple[str, ...]:
+    return find_synset(synset_id).lemmas if synset_id and synset_id != NO_SYNSET else ()
+
+
 def _check(classes: list[ClassName], path: Path) -> None:
+    """Refuse lists that no classifier can have: fewer than two classes, repeats, or unusable names and definitions."""
     if not classes:
         raise UserError(f"expected at least two classes in {path}, got none; write one name per line")
     if len(classes) == 1:
@@ -155,6 +186,7 @@ def _check(classes: list[ClassName], path: Path) -> None:
 
 
 def _check_name(name: str, path: Path) -> None:
+    """Refuse a name that can't be a folder's, or that has brackets: {} mark places in prompts, and <> tags in HTML."""
     problem = "the character '.' in it" if name in (".", "..") else _problem(name, "/\\<>{}", range(1, MAX_NAME + 1))
     if problem:
         raise UserError(
@@ -164,6 +196,7 @@ def _check_name(name: str, path: Path) -> None:
 
 
 def _check_definition(item: ClassName, path: Path) -> None:
+    """As ``_check_name``, but with slashes: a definition is a part of prompts only."""
     problem = _problem(item.definition, "<>{}", range(MAX_DEFINITION + 1))
     if problem:
         raise UserError(
@@ -173,8 +206,8 @@ def _check_definition(item: ClassName, path: Path) -> None:
 
 
 def _problem(text: str, forbidden: str, lengths: range) -> str:
-    """What keeps a text from being used, if anything: a character, or its length."""
-    bad = next((c for c in text if c in forbidden or not c.isprintable()), None)
+    """Why a text can't be used: a forbidden character, or its length; empty where it can."""
+    bad = next((character for character in text if character in forbidden or not character.isprintable()), None)
     if bad:
         return f"the character {bad!r} in it"
     return "" if len(text) in lengths else f"{len(text)} characters"

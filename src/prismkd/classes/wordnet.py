@@ -1,8 +1,9 @@
-"""Words' senses and what lies below them: timm's list of 21,844 WordNet noun synsets with WordNet's hierarchy.
+"""The senses of words, and what is a kind of what: timm's list of 21,844 noun synsets with WordNet's hierarchy.
 
-Names and definitions come with timm, read from its files, as ``import timm`` would load torch. Parents, kinds and the
-order of a word's senses come with prismkd (``benchmarks/wordnet_parents.py`` made them). Ids are WordNet 3.0's, the
-ones that ImageNet's folders have. The list holds what can be pictured: it has no abstract senses, and few names of
+A synset is one sense with all words (lemmas) that have it; its hyponyms are the synsets of its kinds (Fellbaum 1998).
+Lemmas and definitions come with timm; its files are read directly, since ``import timm`` loads torch. Parents, kinds
+and the order of a word's senses come with prismkd (``benchmarks/wordnet_parents.py`` made them). Ids are WordNet 3.0's,
+the ones that ImageNet's folders have. The list holds what can be pictured: it has no abstract senses, and few names of
 people and places.
 """
 
@@ -18,14 +19,17 @@ from functools import cache
 from math import inf
 from pathlib import Path
 
+from prismkd.classes.matching import normalize
 from prismkd.errors import UserError
 
 KINDS = ("animal", "person", "plant", "food", "vehicle", "building", "clothing", "instrument", "place", "object")
 SYNSETS = Path(__file__).parents[1] / "assets" / "wordnet" / "synsets.tsv.gz"
 TIMM_FILES = ("imagenet_synset_to_lemma.txt", "imagenet_synset_to_definition.txt")
 
-# Plural endings and the singular's, as in WordNet's own rules with a few irregular words; the first that gives a word.
-PLURALS = (
+# A plural's ending and its singular's, in the order in which they are tried: WordNet's own rules of detachment for
+# nouns (morphy(7WN)), with the irregular plurals of things that are often pictured. An ending such as "ves" has several
+# singulars; the first that is a word counts.
+PLURAL_ENDINGS = (
     ("mice", "mouse"),
     ("geese", "goose"),
     ("teeth", "tooth"),
@@ -47,7 +51,7 @@ PLURALS = (
 
 @dataclass(frozen=True, slots=True)
 class Synset:
-    """One sense: its id (``n`` and eight digits), the words that have it, and what they mean by it."""
+    """One sense: its id (``n`` and eight digits), its lemmas (the words that have it) and its definition."""
 
     id: str
     lemmas: tuple[str, ...]
@@ -56,7 +60,14 @@ class Synset:
 
 @dataclass(frozen=True, slots=True)
 class _Net:
-    """Everything, by id; ``words`` has each word's ids, the likely senses first."""
+    """All of WordNet that is known here.
+
+    Attributes:
+        synsets: by id.
+        children: the ids of a synset's direct hyponyms, by its id.
+        kinds: one of ``KINDS`` by id.
+        words: the ids of a word's senses, the likely ones first, by the word as ``normalize`` writes it.
+    """
 
     synsets: dict[str, Synset]
     children: dict[str, list[str]]
@@ -64,25 +75,28 @@ class _Net:
     words: dict[str, list[str]]
 
 
-def find_synset(id: str) -> Synset:
+def find_synset(synset_id: str) -> Synset:
     """The synset of an id such as ``n02012849``.
 
     Raises:
-        UserError: the id is unknown or no id; the error offers those that may be meant.
+        UserError: an unknown id, or a text of another form; the error offers synsets that may be meant.
     """
     net = _load()
-    if id in net.synsets:
-        return net.synsets[id]
-    if re.fullmatch(r"n\d{8}", id):
-        count = len(net.synsets)
-        raise UserError(f"expected one of ImageNet's {count} synsets, got {id!r}; near it are {_near(id, net)}")
+    if synset_id in net.synsets:
+        return net.synsets[synset_id]
+    if re.fullmatch(r"n\d{8}", synset_id):
+        raise UserError(
+            f"expected one of ImageNet's {len(net.synsets)} synsets, got {synset_id!r}; "
+            f"near it are {_nearest(synset_id, net)}"
+        )
     raise UserError(
-        f"expected a synset id, which is n and eight digits (n02012849), got {id[:40]!r}; {_advice(id, net)}"
+        f"expected a synset id, which is n and eight digits (n02012849), got {synset_id[:40]!r}; "
+        f"{_advice(synset_id, net)}"
     )
 
 
 def senses_of(name: str) -> list[Synset]:
-    """The senses of a noun, the likely ones first, or none where the word is unknown.
+    """The senses of a noun, the likely ones first; an empty list where the word is unknown.
 
     First come the senses that WordNet has counted in texts, by frequency: a ``mouse`` is a rodent before it is a
     device. It has counts for one ambiguous word in four, and small ones: a ``peacock`` is a butterfly first. The others
@@ -92,33 +106,33 @@ def senses_of(name: str) -> list[Synset]:
     Case doesn't matter, underscores and hyphens are blanks, and a plural that is no word of its own is taken for its
     singular: ``mice`` has the senses of ``mouse``, but ``glasses`` are spectacles.
     """
-    net, word = _load(), _normal(name)
-    keys = next((net.words[form] for form in (word, *_singulars(word)) if form in net.words), [])
-    return [net.synsets[key] for key in keys]
+    net, word = _load(), normalize(name)
+    synset_ids = next((net.words[form] for form in (word, *_singulars(word)) if form in net.words), [])
+    return [net.synsets[synset_id] for synset_id in synset_ids]
 
 
 def is_word(text: str) -> bool:
-    """Whether a text is a lemma as it stands, case and hyphens aside; a regular plural is none."""
-    return _normal(text) in _load().words
+    """Whether a text is a lemma in the form of ``normalize``. A plural is one only if WordNet lists it: ``glasses``."""
+    return normalize(text) in _load().words
 
 
-def hyponyms(id: str) -> list[Synset]:
-    """All that lie below a synset, breadth first, siblings in the order of their ids; each is there once.
+def hyponyms(synset_id: str) -> list[Synset]:
+    """All synsets below one, at any depth: breadth first, siblings in the order of their ids, each once.
 
     Raises:
         UserError: the id is unknown.
     """
-    net, top = _load(), find_synset(id).id
-    found, queue = {top: None}, deque([top])
+    net, root = _load(), find_synset(synset_id).id
+    visited, queue = {root: None}, deque([root])  # a dictionary keeps the order; a synset may have several parents
     while queue:
         for child in net.children.get(queue.popleft(), ()):
-            if child not in found:
-                found[child] = None
+            if child not in visited:
+                visited[child] = None
                 queue.append(child)
-    return [net.synsets[key] for key in list(found)[1:]]
+    return [net.synsets[below] for below in list(visited)[1:]]
 
 
-def kind(id: str) -> str:
+def kind(synset_id: str) -> str:
     """Which of ``KINDS`` a synset is, for prompts that fit it (an animal can sleep, a building can't).
 
     A place is a landscape, a room or a road, but also weather and sports, which are seen as scenes; whatever has no
@@ -127,7 +141,7 @@ def kind(id: str) -> str:
     Raises:
         UserError: the id is unknown.
     """
-    return _load().kinds.get(find_synset(id).id, "object")
+    return _load().kinds.get(find_synset(synset_id).id, "object")
 
 
 @cache
@@ -138,11 +152,12 @@ def read_names() -> dict[str, tuple[tuple[str, ...], str]]:
         UserError: timm isn't installed, or is a version without these files.
     """
     lemmas, definitions = (_read_table(name) for name in TIMM_FILES)
-    return {key: (tuple(lemmas[key].split(", ")), definitions.get(key, "")) for key in sorted(lemmas)}
+    return {synset_id: (tuple(lemmas[synset_id].split(", ")), definitions.get(synset_id, ""))
+            for synset_id in sorted(lemmas)}  # fmt: skip
 
 
 def _read_table(name: str) -> dict[str, str]:
-    """Ids and what stands beside them in one of timm's files."""
+    """The text of each id in one of timm's files, whose lines are an id, a tab and a text."""
     spec = importlib.util.find_spec("timm")  # finds the folder, and imports nothing
     folders = list(spec.submodule_search_locations or ()) if spec else []
     path = next((p for p in (Path(f, "data", "_info", name) for f in folders) if p.is_file()), None)
@@ -151,11 +166,15 @@ def _read_table(name: str) -> dict[str, str]:
         raise UserError(f"expected timm's file data/_info/{name}, {where}; install timm >= 1.0.20")
     with path.open(encoding="utf-8") as file:
         rows = (line.rstrip("\n").partition("\t") for line in file)
-        return {key: text for key, _, text in rows if text}
+        return {synset_id: text for synset_id, _, text in rows if text}
 
 
 def _read_rows() -> list[list[str]]:
-    """The rows of prismkd's file: id, kind, parents, and its place among the senses of each of its lemmas."""
+    """The rows of prismkd's file, each of four texts.
+
+    These are: id; kind; parents' ids, separated by commas; and, also separated by commas, the rank of this sense among
+    the senses of each of its lemmas (1 is the most frequent one; empty where WordNet has no counts).
+    """
     try:
         text = gzip.decompress(SYNSETS.read_bytes()).decode()
     except (OSError, EOFError, zlib.error) as error:
@@ -165,59 +184,58 @@ def _read_rows() -> list[list[str]]:
 
 @cache
 def _load() -> _Net:
-    """Everything, read once: about 0.2 s and 40 MB."""
-    synsets = {key: Synset(key, *rest) for key, rest in read_names().items()}
-    rows = [row for row in _read_rows() if row[0] in synsets]
+    """The whole net, read once per process: about 0.2 s and 40 MB."""
+    synsets = {synset_id: Synset(synset_id, *rest) for synset_id, rest in read_names().items()}
+    rows = [row for row in _read_rows() if row[0] in synsets]  # another timm might have dropped some
     children: dict[str, list[str]] = {}
-    for key, _, parents, _ in rows:
+    for synset_id, _, parents, _ in rows:
         for parent in filter(None, parents.split(",")):
-            children.setdefault(parent, []).append(key)
-    kinds = {key: kind for key, kind, _, _ in rows}
-    return _Net(synsets, children, kinds, _words(synsets, {key: places for key, _, _, places in rows}))
+            children.setdefault(parent, []).append(synset_id)
+    kinds = {synset_id: kind for synset_id, kind, _, _ in rows}
+    return _Net(synsets, children, kinds, _words(synsets, {synset_id: ranks for synset_id, _, _, ranks in rows}))
 
 
-def _words(synsets: dict[str, Synset], places: dict[str, str]) -> dict[str, list[str]]:
-    """Each word's synsets: counted ones by their place, others by where the word stands among their lemmas, then id."""
+def _words(synsets: dict[str, Synset], ranks: dict[str, str]) -> dict[str, list[str]]:
+    """The ids of each word's senses.
+
+    Senses with a rank come first, by rank; the others by where the word stands among their lemmas, then by id.
+    """
     words: dict[str, list[tuple[float, int, str]]] = {}
-    for key, synset in synsets.items():
-        numbers = [float(number or "inf") for number in places.get(key, "").split(",")]
-        if len(numbers) != len(synset.lemmas):
-            numbers = [inf] * len(synset.lemmas)
-        for index, lemma in enumerate(synset.lemmas):
-            words.setdefault(_normal(lemma), []).append((numbers[index], index, key))
-    return {word: list(dict.fromkeys(key for *_, key in sorted(senses))) for word, senses in words.items()}
-
-
-def _normal(name: str) -> str:
-    """Lower case, with single blanks for underscores, hyphens and runs of blanks."""
-    return " ".join(re.split(r"[\s_-]+", name.lower())).strip()
+    for synset_id, synset in synsets.items():
+        rank_of_lemma = [float(rank or "inf") for rank in ranks.get(synset_id, "").split(",")]
+        if len(rank_of_lemma) != len(synset.lemmas):  # a synset without any rank has an empty column
+            rank_of_lemma = [inf] * len(synset.lemmas)
+        for place, lemma in enumerate(synset.lemmas):
+            words.setdefault(normalize(lemma), []).append((rank_of_lemma[place], place, synset_id))
+    # Lemmas of one synset may be the same word, such as "wood-frog" and "wood frog": fromkeys drops the repeats
+    return {word: list(dict.fromkeys(synset_id for *_, synset_id in sorted(senses))) for word, senses in words.items()}
 
 
 def _singulars(word: str) -> list[str]:
-    """What ``word`` may be the plural of; never less than three letters."""
-    if word.endswith("ss"):
+    """What ``word`` may be the plural of, by its ending: candidates, not all of them words."""
+    if word.endswith("ss"):  # moss, dress
         return []
-    forms = [word.removesuffix(plural) + singular for plural, singular in PLURALS if word.endswith(plural)]
-    return [form for form in forms if len(form) > 2]
+    forms = [word.removesuffix(plural) + singular for plural, singular in PLURAL_ENDINGS if word.endswith(plural)]
+    return [form for form in forms if len(form) > 2]  # "as" is not two times "a"
 
 
-def _near(id: str, net: _Net) -> str:
-    """The four synsets whose ids are nearest, which are often relatives."""
-    near = sorted(net.synsets, key=lambda key: (abs(int(key[1:]) - int(id[1:])), key))[:4]
-    return _offer([net.synsets[key] for key in sorted(near)])
+def _nearest(synset_id: str, net: _Net) -> str:
+    """The four synsets whose ids are numerically nearest. WordNet numbers relatives together, so one may be meant."""
+    near = sorted(net.synsets, key=lambda known: (abs(int(known[1:]) - int(synset_id[1:])), known))[:4]
+    return _listed([net.synsets[known] for known in sorted(near)])
 
 
 def _advice(text: str, net: _Net) -> str:
-    """What to write for something that is no id: a word, digits alone, or the ``crane.n.01`` of other tools."""
+    """What to write instead of a text that isn't an id: a word, digits alone, or the ``crane.n.01`` of NLTK."""
     digits = f"n{re.sub(r'[^0-9]', '', text)}"
     if digits in net.synsets:
-        return f"give {_offer([net.synsets[digits]])}"
+        return f"give {_listed([net.synsets[digits]])}"
     senses = senses_of(re.sub(r"\.n\.\d+$", "", text))
     if senses:
-        return f"give one of {_offer(senses[:6])}"
+        return f"give one of {_listed(senses[:6])}"
     return "take the name of the class's ImageNet folder, or an id that senses_of finds for its name"
 
 
-def _offer(synsets: list[Synset]) -> str:
+def _listed(synsets: list[Synset]) -> str:
     """Ids with what they mean, for an error's one line."""
     return ", ".join(f"{item.id} ({', '.join(item.lemmas[:2])}: {item.definition[:50]})" for item in synsets)

@@ -1,8 +1,22 @@
-"""Teachers: any classifier as a differentiable function of images in [0, 1]."""
+"""Classifiers: teacher, judge and student alike are one differentiable function of images in [0, 1] to logits.
 
-from prismkd.classifiers.classifier import Classifier, as_teacher
+classifier.py     that function: preprocessing and network; a user's own network as one; the logits of many images
+preprocessing.py  what a network wants of an image, as data, and from the descriptions of other libraries
+sources.py        what the settings ``teacher`` and ``evaluation.judge`` may say, and the classifier that it names
+folders.py        classifiers in folders, written and read
+libraries.py      classifiers of timm, torchvision and transformers by name, and programs
+checkpoint.py     which files with weights open
+ensemble.py       several teachers as one; teacher_list.py is the file that lists them
+networks.py       the small residual network, and new networks by name
+views.py          the augmented views that guidance and students show to the teacher
+precision.py      where products in bfloat16 are faster
+smooth.py         a teacher with smoother gradients
+"""
+
+from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
+from prismkd.classifiers.modules import as_classifier
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
 from prismkd.classifiers.sources import load_judge, load_source, load_teacher, needs_the_web, weights_digest
@@ -11,12 +25,15 @@ __all__ = [
     "Classifier",
     "Ensemble",
     "Preprocessing",
+    "as_classifier",
     "as_teacher",
+    "count_parameters",
     "load_classifier",
     "load_judge",
     "load_source",
     "load_teacher",
     "needs_the_web",
+    "predict",
     "save_classifier",
     "smooth_backward",
     "weights_digest",

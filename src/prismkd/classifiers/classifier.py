@@ -1,4 +1,4 @@
-"""Preprocessing and network as one differentiable function of images in [0, 1]."""
+"""Preprocessing and network as one differentiable function of images in [0, 1]: teacher, judge and student are this."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from prismkd.classifiers.preprocessing import Preprocessing, from_config, to_config
 from prismkd.errors import UserError
 
+PREDICT_BATCH = 512  # images that pass a network together in ``predict``, which bounds the memory
+
 
 class Classifier(nn.Module):
     """Images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
@@ -17,6 +19,8 @@ class Classifier(nn.Module):
     Attributes:
         network: of preprocessed images, to logits or to an object with ``logits`` (as in transformers).
         config: ``num_classes``, and the preprocessing in the words of ``preprocessing.from_config``.
+        preprocess: from such images to the network's input, differentiable: guidance needs the gradient by the image,
+            and whoever loads a classifier can't forget its normalization.
     """
 
     def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
@@ -28,12 +32,12 @@ class Classifier(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        """Channels that the network takes: 1 (grey) or 3 (color)."""
+        """Channels that the network takes: 1 (gray) or 3 (color)."""
         return self.preprocess.in_channels
 
     @property
     def input_size(self) -> int | None:
-        """The side that images should have at least; None: the network takes any."""
+        """The side in pixels that images should have at least; None: the network takes any size."""
         resize = self.preprocess.resize or self.preprocess.crop
         return resize if resize is None or isinstance(resize, int) else max(resize)
 
@@ -43,35 +47,38 @@ class Classifier(nn.Module):
         Args:
             images: (batch, channels, height, width) in [0, 1].
             labels: what the images were drawn to show, where that is known: classes (batch,), or shares of them
-                (batch, num_classes). One teacher answers the same without; of several, those who know the class answer.
+                (batch, num_classes). One classifier answers the same without; of several (``Ensemble``), those who
+                know the class answer.
         """
-        found = self.network(self.preprocess(images))
-        return getattr(found, "logits", found)
+        output = self.network(self.preprocess(images))
+        return getattr(output, "logits", output)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (batch, width): what the last layer sees."""
+        """Penultimate features (batch, width): what the last layer gets as input."""
         network = cast(Any, self.network)
-        if hasattr(network, "forward_head"):
+        if hasattr(network, "forward_head"):  # timm's interface
             return network.forward_head(network.forward_features(self.preprocess(images)), pre_logits=True)
-        return self._seen_by_head(images)
+        return self._inputs_of_head(images)
 
-    def _seen_by_head(self, images: Tensor) -> Tensor:
-        seen = list[Tensor]()
-        handle = self.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    def _inputs_of_head(self, images: Tensor) -> Tensor:
+        """For networks of any interface: run the whole network, and record what its last layer gets."""
+        recorded = list[Tensor]()
+        handle = self.head.register_forward_pre_hook(lambda module, inputs: recorded.append(inputs[0]))
         try:
             self(images)
         finally:
             handle.remove()
-        return seen[-1].flatten(1)
+        return recorded[-1].flatten(1)
 
     @property
     def head(self) -> nn.Linear:
-        """The last layer, features (batch, width) to logits (batch, classes).
+        """The last layer, features (batch, width) to logits (batch, num_classes).
 
         Raises:
             UserError: the network doesn't end in a linear layer.
         """
         network = cast(Any, self.network)
+        # Without timm's interface it is taken to be the linear layer that is defined last, as in torchvision.
         heads = [network.get_classifier()] if hasattr(network, "get_classifier") else list(network.modules())[::-1]
         head = next((module for module in heads if isinstance(module, nn.Linear)), heads[0])
         if not isinstance(head, nn.Linear) or head.out_features != self.num_classes:
@@ -93,8 +100,10 @@ def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessin
     Raises:
         UserError: it is in training mode, in half precision on a CPU, or has another number of outputs.
     """
+    # In training mode batch norm would take its statistics from the images that are being guided, and learn from them.
     if any(module.training for module in network.modules()):
         raise UserError("expected a teacher in evaluation mode, got one in training mode; call teacher.eval()")
+    # float16 isn't cast here: the network is the user's, who may be using it elsewhere.
     half = next((p for p in network.parameters() if p.device.type == "cpu" and p.dtype == torch.float16), None)
     if half is not None:
         raise UserError("expected a teacher in float32 on a CPU, got float16; call teacher.float()")
@@ -106,15 +115,19 @@ def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessin
 
 @torch.no_grad()
 def check_outputs(classifier: Classifier, what: str) -> None:
-    """Show it one grey image.
+    """Show a classifier one gray image, so that what doesn't fit is found before anything is drawn.
+
+    Args:
+        classifier: any.
+        what: names it in errors.
 
     Raises:
-        UserError: it fails on it, or its answer isn't (1, num_classes) finite logits.
+        UserError: it fails on the image, or its answer isn't (1, num_classes) finite logits.
     """
     size = classifier.preprocess.crop or (32, 32)
     parameter = next(classifier.parameters(), torch.empty(0))
     image = torch.full((1, classifier.in_channels, *size), 0.5, device=parameter.device)
-    wanted = (1, classifier.num_classes)
+    expected = (1, classifier.num_classes)
     try:
         logits = classifier(image)
     except UserError:
@@ -125,7 +138,25 @@ def check_outputs(classifier: Classifier, what: str) -> None:
             f"expected {what} to take images {tuple(image.shape)}, got {type(error).__name__}: {reason}; check its "
             "preprocessing"
         ) from None
-    if not isinstance(logits, Tensor) or logits.shape != wanted or not bool(logits.isfinite().all()):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        finite = " with values that aren't finite" if found == wanted else ""
-        raise UserError(f"expected logits {wanted} of {what}, got {found}{finite}; check its head and the class list")
+    if not isinstance(logits, Tensor) or logits.shape != expected or not bool(logits.isfinite().all()):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        finite = " with values that aren't finite" if got == expected else ""
+        raise UserError(f"expected logits {expected} of {what}, got {got}{finite}; check its head and the class list")
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits (n, num_classes) of any number of images (n, channels, height, width) on the network's device.
+
+    The network is in evaluation mode for it, and afterwards in the mode that it was in.
+    """
+    training = network.training
+    network.eval()
+    logits = torch.cat([network(batch) for batch in images.split(PREDICT_BATCH)])
+    network.train(training)
+    return logits
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of values in all parameters, frozen ones included; buffers such as running statistics aren't."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -11,14 +11,22 @@ from torch import nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
 from prismkd.classifiers.classifier import Classifier
+from prismkd.classifiers.libraries import load_transformers
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.preprocessing import from_timm, to_config
 from prismkd.errors import UserError
 
 
 def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
-    """Write ``config.json`` and ``model.safetensors`` (fp16) so that ``load_classifier`` finds them."""
+    """Write ``config.json`` and ``model.safetensors`` (fp16) so that ``load_classifier`` finds them.
+
+    Args:
+        folder: made where it doesn't exist.
+        network: its weights are stored.
+        config: ``architecture`` and ``num_classes``, and what ``preprocessing.from_config`` reads.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    # Half precision halves the files; logits change by less than 0.01 (tests/classifiers/test_classifier.py).
     state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -27,31 +35,31 @@ def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) ->
 def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifier:
     """Load a classifier folder, in evaluation mode and without gradients for its weights.
 
-    A ``network`` gets the weights in place of one of the architecture that the folder names.
+    Args:
+        folder: with ``config.json`` and ``model.safetensors``.
+        network: gets the weights in place of a new one of the architecture that the folder names.
 
     Raises:
         UserError: a file is missing, isn't what its name says, or the weights don't fit the architecture.
     """
-    config = read_folder_config(folder)
-    if "model_type" in config:
-        from prismkd.classifiers.libraries import of_transformers
-
-        return of_transformers(str(folder), local=True).classifier
+    config = _read_config(folder)
+    if "model_type" in config:  # only transformers writes that
+        return load_transformers(str(folder), local=True).classifier
     if not {"architecture", "num_classes"} <= config.keys():
         raise UserError(
             f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
             "; add them"
         )
-    config = {**_from_timm(config), **config}
+    config = {**_preprocessing_of_timm(config), **config}  # what a folder says in our words counts more
     if network is None:
-        network = _new_network(config, folder)
+        network = _network_of(config, folder)
     path = folder / "model.safetensors"
     load_weights(network, read_state_dict(path), f"{config['architecture']} in {path}")
     return Classifier(network, config).eval().requires_grad_(False)
 
 
-def _new_network(config: dict[str, Any], folder: Path) -> nn.Module:
-    """Of the architecture that a folder names."""
+def _network_of(config: dict[str, Any], folder: Path) -> nn.Module:
+    """A new network of the architecture that a folder names."""
     if config["architecture"].startswith("module "):
         raise UserError(
             f"expected a network that prismkd can build, got {folder} of {config['architecture']!r}, which was given "
@@ -61,7 +69,7 @@ def _new_network(config: dict[str, Any], folder: Path) -> nn.Module:
     return new_network(config["architecture"], config["num_classes"], **arguments)
 
 
-def read_folder_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     """A classifier folder's ``config.json``. Raises UserError where there is none, or no weights beside it."""
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
@@ -69,14 +77,14 @@ def read_folder_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:
-        raise UserError(f"expected JSON in {folder / 'config.json'}, got: {error}; mend it") from None
+        raise UserError(f"expected JSON in {folder / 'config.json'}, got: {error}; correct it") from None
     if not isinstance(config, dict):
-        raise UserError(f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; mend it")
+        raise UserError(f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; correct it")
     return config
 
 
-def _from_timm(config: dict[str, Any]) -> dict[str, Any]:
-    """Preprocessing and arguments of a folder that timm's ``save_for_hf`` wrote, in our words."""
+def _preprocessing_of_timm(config: dict[str, Any]) -> dict[str, Any]:
+    """In a folder that timm's ``save_for_hf`` wrote: preprocessing and constructor's arguments, in our words."""
     given = config.get("pretrained_cfg")
     if not isinstance(given, dict):
         return {}

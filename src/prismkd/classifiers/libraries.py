@@ -25,14 +25,14 @@ Transform = Callable[[Any], Tensor]  # a PIL image to the network's input (chann
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedClassifier:
     """A classifier and, where it comes from a library, the library's own transform."""
 
     classifier: Classifier
     stock_transform: Transform | None = None
 
 
-def of_timm(name: str, checkpoint: Path | None) -> Loaded:
+def load_timm(name: str, checkpoint: Path | None) -> LoadedClassifier:
     """A timm model with the weights in ``checkpoint``, else timm's own from the hub.
 
     Raises:
@@ -40,19 +40,19 @@ def of_timm(name: str, checkpoint: Path | None) -> Loaded:
     """
     import timm
 
-    known = timm.list_models() + timm.list_pretrained()
-    _check_name("a timm model", name, known)
+    _check_name("a timm model", name, timm.list_models() + timm.list_pretrained())
     state = read_state_dict(checkpoint) if checkpoint else None
     network: Any = _from_hub(name, lambda: timm.create_model(name, pretrained=state is None))
     if state is not None:
-        outputs = _num_outputs(state, network.pretrained_cfg.get("classifier"))
-        network = timm.create_model(name, num_classes=outputs) if outputs else network
+        # Built once to learn the last layer's name, and again with as many outputs as the checkpoint has.
+        num_outputs = _num_outputs(state, network.pretrained_cfg.get("classifier"))
+        network = timm.create_model(name, num_classes=num_outputs) if num_outputs else network
         load_weights(network, state, f"timm's {name} in {checkpoint}")
     transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
-    return Loaded(_classifier(network, network.num_classes, from_timm(network.pretrained_cfg)), transform)
+    return LoadedClassifier(_classifier(network, network.num_classes, from_timm(network.pretrained_cfg)), transform)
 
 
-def of_torchvision(name: str, checkpoint: Path | None) -> Loaded:
+def load_torchvision(name: str, checkpoint: Path | None) -> LoadedClassifier:
     """A torchvision model with the weights in ``checkpoint``, else its default ones from the web.
 
     Raises:
@@ -66,16 +66,18 @@ def of_torchvision(name: str, checkpoint: Path | None) -> Loaded:
     if state is None:
         network = _from_hub(name, lambda: models.get_model(name, weights=weights))
     else:
-        head = [key for key, module in models.get_model(name).named_modules() if isinstance(module, nn.Linear)]
-        outputs = _num_outputs(state, head[-1] if head else None)
-        network = models.get_model(name, **({"num_classes": outputs} if outputs else {}))
+        linear = [key for key, module in models.get_model(name).named_modules() if isinstance(module, nn.Linear)]
+        num_outputs = _num_outputs(state, linear[-1] if linear else None)
+        network = models.get_model(name, **({"num_classes": num_outputs} if num_outputs else {}))
         load_weights(network, state, f"torchvision's {name} in {checkpoint}")
+    # A model by name has one default preprocessing, whatever weights are put in: torchvision stores none with them.
     transform = weights.transforms()
-    sizes = [module.out_features for module in network.modules() if isinstance(module, nn.Linear)]
-    return Loaded(_classifier(network, sizes[-1] if sizes else 1000, from_torchvision(transform)), transform)
+    widths = [module.out_features for module in network.modules() if isinstance(module, nn.Linear)]
+    num_classes = widths[-1] if widths else 1000  # SqueezeNet ends in a convolution
+    return LoadedClassifier(_classifier(network, num_classes, from_torchvision(transform)), transform)
 
 
-def of_transformers(source: str, *, local: bool) -> Loaded:
+def load_transformers(source: str, *, local: bool) -> LoadedClassifier:
     """An image classifier of transformers from a folder, or from the hub (org/name).
 
     Raises:
@@ -84,6 +86,7 @@ def of_transformers(source: str, *, local: bool) -> Loaded:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     try:
+        # Safetensors only, and no trust_remote_code: neither weights nor configuration can run code.
         network = AutoModelForImageClassification.from_pretrained(
             source, local_files_only=local, use_safetensors=True, dtype=torch.float32
         )
@@ -98,38 +101,39 @@ def of_transformers(source: str, *, local: bool) -> Loaded:
         return processor(images=picture.convert("RGB"), return_tensors="pt")["pixel_values"][0]
 
     preprocessing = from_transformers(processor.to_dict())
-    return Loaded(_classifier(network, network.config.num_labels, preprocessing), transform)
+    return LoadedClassifier(_classifier(network, network.config.num_labels, preprocessing), transform)
 
 
-def of_program(kind: str, path: Path, *, trust: bool) -> Loaded:
+def load_program(kind: str, path: Path, *, trust: bool) -> LoadedClassifier:
     """A whole program, ``exported`` (.pt2 of torch.export) or ``torchscript``; a .json beside it describes its input.
 
     Raises:
-        UserError: without ``trust``, since opening such a file runs code.
+        UserError: without ``trust``, since opening such a file runs code; or the program or its description isn't
+            there or can't be opened.
     """
     if not trust:
         raise UserError(
             f"expected --trust for {path}, since a program may run any code when it is opened; give it only for files "
             "whose maker you trust, or save the weights as safetensors"
         )
-    described = path.with_suffix(".json")
-    if not path.is_file() or not described.is_file():
+    description = path.with_suffix(".json")
+    if not path.is_file() or not description.is_file():
         raise UserError(
-            f"expected {path} and {described} (num_classes, in_channels, input_size, mean, std), got "
+            f"expected {path} and {description} (num_classes, in_channels, input_size, mean, std), got "
             f"{'no program' if not path.is_file() else 'no description'}; check the path"
         )
-    config = json.loads(described.read_text())
+    config = json.loads(description.read_text())
     try:
-        found = torch.export.load(path).module() if kind == "exported" else torch.jit.load(path, map_location="cpu")
+        program = torch.export.load(path).module() if kind == "exported" else torch.jit.load(path, map_location="cpu")
     except Exception as error:  # these loaders raise many kinds
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"expected a program ({kind}) in {path}, got: {reason}; check the file") from None
     digest = hashlib.sha256(path.read_bytes()).digest()
-    return Loaded(Classifier(_Program(found, digest), config).eval().requires_grad_(False))
+    return LoadedClassifier(Classifier(_Program(program, digest), config).eval().requires_grad_(False))
 
 
 class _Program(nn.Module):
-    """An exported program refuses ``train`` and ``eval``; what it does was decided when it was exported."""
+    """An exported program as a module. It refuses ``train`` and ``eval``: what it does was decided at its export."""
 
     def __init__(self, program: Any, digest: bytes) -> None:
         super().__init__()
@@ -142,15 +146,20 @@ class _Program(nn.Module):
 
 
 def _classifier(network: nn.Module, num_classes: int, preprocessing: Preprocessing) -> Classifier:
+    """A library's network ready for use: float32, evaluation mode, and no gradients for its weights."""
     config = {"num_classes": num_classes, **to_config(preprocessing)}
     return Classifier(network.float(), config).eval().requires_grad_(False)
 
 
 def _num_outputs(state: dict[str, Tensor], head: Any) -> int | None:
-    """How many outputs the weights of a model's last layer have; None where they aren't found."""
+    """How many outputs the weights of a model's last layer have; None where they aren't in ``state``.
+
+    ``head`` is the layer's name, or several of distilled models, as timm's ``pretrained_cfg`` has it. A checkpoint of
+    a fine-tuned model has another number of classes than the model's default.
+    """
     names = [head] if isinstance(head, str) else list(head or [])
-    found = [state[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in state]
-    return found[0] if found else None
+    counts = [state[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in state]
+    return counts[0] if counts else None
 
 
 def _check_name(what: str, name: str, known: list[str]) -> None:
@@ -160,6 +169,7 @@ def _check_name(what: str, name: str, known: list[str]) -> None:
 
 
 def _from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
+    """What ``create`` makes, which may fetch weights. Raises UserError where it can't."""
     try:
         return create()
     except Exception as error:  # no network, no such file, a hub's own errors

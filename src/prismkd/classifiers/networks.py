@@ -1,4 +1,4 @@
-"""Student networks: small residual networks for small images, and timm models by name."""
+"""New, untrained networks: small residual networks for small images, and timm models by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 import re
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from prismkd.errors import UserError
@@ -35,11 +34,14 @@ class ResidualBlock(nn.Module):
 class SmallResNet(nn.Module):
     """A residual network for images of 32 pixels: three stages of ``width``, 2 and 4 times ``width`` channels.
 
-    Takes images (batch, channels, height, width) in [0, 1] and returns logits (batch, num_classes).
+    Takes images (batch, channels, height, width) in [0, 1] and returns logits (batch, num_classes). It has the methods
+    of timm's models (``forward_features``, ``forward_head``, ``get_classifier``), so that whoever needs features or
+    the last layer finds them in the same way.
     """
 
     def __init__(self, num_classes: int, width: int, in_channels: int = 1, blocks_per_stage: int = 1) -> None:
         super().__init__()
+        # The stem halves the side (32 to 16) as ImageNet's does, for speed; stages 2 and 3 halve it again, to 4.
         stages: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
         for stage in range(3):
@@ -51,11 +53,11 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last feature map (batch, 4 * width, height, width)."""
-        return self.features(x * 2 - 1)
+        """The last feature map (batch, 4 * width, height / 8, width / 8)."""
+        return self.features(x * 2 - 1)  # centered here, so that images are in [0, 1] for everyone outside
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Feature map to logits, or to the penultimate features (batch, 4 * width): timm's interface."""
+        """A feature map to logits (batch, num_classes), or to the penultimate features (batch, 4 * width)."""
         pooled = x.mean(dim=(2, 3))
         return pooled if pre_logits else self.head(pooled)
 
@@ -70,9 +72,16 @@ class SmallResNet(nn.Module):
 def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arguments: Any) -> nn.Module:
     """Build an untrained network: ``small-resnet-WIDTH[xBLOCKS]``, or timm's model ``NAME`` or ``timm:NAME``.
 
+    Args:
+        architecture: the name.
+        num_classes: number of logits.
+        in_channels: of the images.
+        arguments: more, for timm's constructor.
+
     Raises:
         UserError: no such architecture; names of close ones are offered.
     """
+    # Ours is for images of 32 pixels, where the networks of timm have pooled everything away.
     small = re.fullmatch(r"small-resnet-(\d+)(?:x(\d+))?", architecture)
     if small:
         return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))
@@ -86,18 +95,3 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
             f"perhaps {', '.join(close) or 'see timm.list_models()'}"
         )
     return timm.create_model(architecture, num_classes=num_classes, in_chans=in_channels, **arguments)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
-    """Logits (n, num_classes) of images (n, channels, height, width), in evaluation mode."""
-    training = model.training
-    model.eval()
-    logits = torch.cat([model(batch) for batch in images.split(batch_size)])
-    model.train(training)
-    return logits

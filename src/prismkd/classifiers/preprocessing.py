@@ -1,7 +1,8 @@
 """What a network wants of an image, as data, applied with differentiable tensor operations.
 
-Stock transforms work on 8-bit pictures; here the same happens on tensors, so that guidance has a gradient. After a
-resize the values are rounded to 8 bits as theirs are, and the gradient passes as if they weren't.
+Stock transforms work on 8-bit pictures of Pillow; here the same happens on tensors, so that guidance has a gradient and
+teacher and student see what the teacher's own library would show them. ``tests/classifiers/test_preprocessing.py``
+holds the logits to those after the stock transform, and ``prismkd doctor`` compares them for any teacher.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from prismkd.errors import UserError
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # as transformers' ``resample`` numbers them
 Size = tuple[int, int]  # height, width
 
 
@@ -27,7 +29,7 @@ class Preprocessing:
     """From images (batch, channels, height, width) in [0, 1] to a network's input.
 
     Attributes:
-        in_channels: 1 (grey) or 3 (color); images of the other kind are converted.
+        in_channels: 1 (gray) or 3 (color); images of the other kind are converted.
         resize: what the shorter side becomes, or exact height and width; None: images stay as large as they are.
         crop: height and width of what is then cut from the center; None: nothing is cut.
         interpolation: bilinear, bicubic (both with antialiasing) or nearest.
@@ -51,11 +53,12 @@ class Preprocessing:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.in_channels):
                 raise UserError(
-                    f"expected {name} with a value for each of {self.in_channels} channels, got {len(values)}; mend it"
+                    f"expected {name} with a value for each of {self.in_channels} channels, got {len(values)}; "
+                    "correct it"
                 )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Differentiable with respect to ``images``."""
+        """The network's input (batch, in_channels, height, width); differentiable with respect to ``images``."""
         images = _with_channels(images, self.in_channels)
         size = self.resized(images.shape[-2], images.shape[-1])
         if size != images.shape[-2:]:
@@ -66,7 +69,7 @@ class Preprocessing:
         return (images - mean) / std
 
     def resized(self, height: int, width: int) -> Size:
-        """The size that an image has after resizing."""
+        """The size that an image has after resizing; the longer side is rounded down, as torchvision does."""
         if self.resize is None:
             return height, width
         if not isinstance(self.resize, int):
@@ -76,7 +79,7 @@ class Preprocessing:
         return int(self.resize * height / width), self.resize
 
     def describe(self) -> str:
-        """In words."""
+        """One line for people, such as ``3 channels, shorter side to 256 (bicubic), center 224 x 224, mean ...``."""
         resize, crop = self.resize, self.crop
         if isinstance(resize, int):
             steps = [f"shorter side to {resize} ({self.interpolation})"]
@@ -84,44 +87,51 @@ class Preprocessing:
             steps = [f"to {resize[0]} x {resize[1]} ({self.interpolation})"] if resize else ["any size"]
         steps += [f"center {crop[0]} x {crop[1]}"] if crop else []
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
-        kind = "grey" if self.in_channels == 1 else f"{self.in_channels} channels"
-        return ", ".join([kind, *steps, f"mean {mean}", f"std {std}"])
+        channels = "gray" if self.in_channels == 1 else f"{self.in_channels} channels"
+        return ", ".join([channels, *steps, f"mean {mean}", f"std {std}"])
 
 
 def _with_channels(images: Tensor, in_channels: int) -> Tensor:
     if images.shape[1] == in_channels:
         return images
+    # To gray with Pillow's weights of red, green and blue, as in stock transforms; to color with three equal values.
     return rgb_to_grayscale(images) if in_channels == 1 else images[:, :1].repeat(1, in_channels, 1, 1)
 
 
 def _resize(images: Tensor, size: Size, interpolation: str) -> Tensor:
-    """Width, then height, each rounded to 8 bits: so do Pillow and torchvision."""
+    """Width, then height, each rounded to 8 bits, as Pillow and torchvision do."""
     if interpolation == "nearest":
-        return F.interpolate(images, size, mode="nearest-exact")
-    for step in ((images.shape[-2], size[1]), size):
-        if step != images.shape[-2:]:
-            images = F.interpolate(images, step, mode=interpolation, antialias=True, align_corners=False).clamp(0, 1)
+        return F.interpolate(images, size, mode="nearest-exact")  # torch's plain "nearest" has an old offset
+    for one_side in ((images.shape[-2], size[1]), size):
+        if one_side != images.shape[-2:]:
+            images = F.interpolate(images, one_side, mode=interpolation, antialias=True, align_corners=False)
+            images = images.clamp(0, 1)  # bicubic overshoots
+            # Rounded in value, but the gradient passes as if it weren't: that of rounding itself is zero.
             images = images + (images.detach().mul(255).add(0.5).floor().div(255) - images.detach())
     return images
 
 
 def _crop(images: Tensor, size: Size, *, floor: bool) -> Tensor:
-    """The center; where a side is shorter than that, zeros around it."""
-    short = [max(0, wanted - found) for wanted, found in zip(size, images.shape[-2:], strict=True)]
-    if any(short):
-        images = F.pad(images, [short[1] // 2, (short[1] + 1) // 2, short[0] // 2, (short[0] + 1) // 2])
-    spare = [found - wanted for wanted, found in zip(size, images.shape[-2:], strict=True)]
-    top, left = (number // 2 if floor else round(number / 2) for number in spare)
+    """The center; where a side is shorter than that, zeros around it, as torchvision does."""
+    missing = [max(0, side - actual) for side, actual in zip(size, images.shape[-2:], strict=True)]
+    if any(missing):
+        top, left = missing[0] // 2, missing[1] // 2
+        images = F.pad(images, [left, missing[1] - left, top, missing[0] - top])
+    spare = [actual - side for side, actual in zip(size, images.shape[-2:], strict=True)]
+    top, left = (pixels // 2 if floor else round(pixels / 2) for pixels in spare)
     return images[..., top : top + size[0], left : left + size[1]]
 
 
-# --- from other libraries' descriptions --------------------------------------------------------------------------
+# --- from the descriptions of other libraries --------------------------------------------------------------------
 
 
 def from_config(config: Mapping[str, Any]) -> Preprocessing:
-    """Our own words, as in a classifier folder's ``config.json``; ``input_size`` alone means an exact square."""
-    size = config.get("input_size")
-    resize, crop = config.get("resize", (size, size) if size else None), config.get("crop")
+    """From the keys of a classifier folder's ``config.json``, which are the attributes' names.
+
+    ``input_size`` alone means an exact square of so many pixels; what is left out has the default.
+    """
+    side = config.get("input_size")
+    resize, crop = config.get("resize", (side, side) if side else None), config.get("crop")
     return Preprocessing(
         in_channels=config.get("in_channels", 3),
         resize=resize if resize is None or isinstance(resize, int) else (int(resize[0]), int(resize[1])),
@@ -134,13 +144,13 @@ def from_config(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def to_config(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The inverse of ``from_config``."""
+    """Plain data for a ``config.json``, which ``from_config`` reads back."""
     resize, crop = preprocessing.resize, preprocessing.crop
-    found: dict[str, Any] = {"in_channels": preprocessing.in_channels, "interpolation": preprocessing.interpolation,
-                             "mean": list(preprocessing.mean), "std": list(preprocessing.std)}  # fmt: skip
-    found |= {"floor_crop": True} if preprocessing.floor_crop else {}
-    found |= {} if resize is None else {"resize": resize if isinstance(resize, int) else list(resize)}
-    return found | ({} if crop is None else {"crop": list(crop)})
+    config: dict[str, Any] = {"in_channels": preprocessing.in_channels, "interpolation": preprocessing.interpolation,
+                              "mean": list(preprocessing.mean), "std": list(preprocessing.std)}  # fmt: skip
+    config |= {"floor_crop": True} if preprocessing.floor_crop else {}
+    config |= {} if resize is None else {"resize": resize if isinstance(resize, int) else list(resize)}
+    return config | ({} if crop is None else {"crop": list(crop)})
 
 
 def from_timm(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
@@ -151,14 +161,15 @@ def from_timm(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """
     from timm.data import resolve_data_config
 
-    found = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
-    channels, height, width = found["input_size"]
-    if found["crop_mode"] == "border":
+    config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
+    channels, height, width = config["input_size"]
+    if config["crop_mode"] == "border":
         raise UserError("expected timm's crop mode center or squash, got border; describe the teacher in a config.json")
-    scaled = (math.floor(height / found["crop_pct"]), math.floor(width / found["crop_pct"]))
-    exact = found["crop_mode"] == "squash" or height != width
-    return Preprocessing(channels, scaled if exact else scaled[0], (height, width), found["interpolation"],
-                         tuple(found["mean"]), tuple(found["std"]))  # fmt: skip
+    # The crop's share of the resized image: resize to 224 / 0.875 = 256 and cut 224.
+    scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
+    exact = config["crop_mode"] == "squash" or height != width
+    return Preprocessing(channels, scaled if exact else scaled[0], (height, width), config["interpolation"],
+                         tuple(config["mean"]), tuple(config["std"]))  # fmt: skip
 
 
 def from_torchvision(preset: Any) -> Preprocessing:
@@ -173,9 +184,7 @@ def from_transformers(processor: Mapping[str, Any]) -> Preprocessing:
     Raises:
         UserError: it does what isn't known here, such as padding.
     """
-    size, crop = processor.get("size") or {}, processor.get("crop_size") or {}
-    size = {"height": size, "width": size} if isinstance(size, int) else size
-    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    size, crop = _as_size(processor.get("size")), _as_size(processor.get("crop_size"))
     if processor.get("do_pad"):
         raise UserError("expected an image processor that resizes, crops and normalizes, got one that pads; write a "
                         "config.json with resize, crop, mean and std")  # fmt: skip
@@ -184,13 +193,20 @@ def from_transformers(processor: Mapping[str, Any]) -> Preprocessing:
         resize, crop_to = _resize_of_transformers(size, processor.get("crop_pct"))
     if processor.get("do_center_crop") and crop:
         crop_to = (crop["height"], crop["width"])
-    normalized, names = processor.get("do_normalize", True), {0: "nearest", 2: "bilinear", 3: "bicubic"}
+    # Theirs is (255 factor x - mean) / std of our x in [0, 1], so both are divided by 255 factor, which is mostly 1.
     scale = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255.0
+    normalized = processor.get("do_normalize", True)
     mean, std = (processor.get(name) if normalized else None for name in ("image_mean", "image_std"))
     return Preprocessing(
-        3, resize, crop_to, names.get(int(processor.get("resample", 2)), "bilinear"),
+        3, resize, crop_to, PILLOW_FILTERS.get(int(processor.get("resample", 2)), "bilinear"),
         tuple(value / scale for value in mean or [0.0]), tuple(value / scale for value in std or [1.0]), True,
     )  # fmt: skip
+
+
+def _as_size(size: Any) -> Mapping[str, Any]:
+    """transformers' ``size`` as a dictionary; old configurations have one number for a square."""
+    size = size or {}
+    return {"height": size, "width": size} if isinstance(size, int) else size
 
 
 def _resize_of_transformers(size: Mapping[str, Any], crop_pct: float | None) -> tuple[int | Size, Size | None]:
@@ -203,11 +219,16 @@ def _resize_of_transformers(size: Mapping[str, Any], crop_pct: float | None) -> 
     return (int(edge / crop_pct), (edge, edge)) if edge < 384 else ((edge, edge), None)
 
 
+# --- to compare transforms ---------------------------------------------------------------------------------------
+
+
 def probe_images(num: int = 8, size: Size = (288, 352)) -> Tensor:
     """Images (num, 3, height, width) in [0, 1], in 8 bits, with edges and texture, to compare transforms on."""
     generator = torch.Generator().manual_seed(0)
+    # Coarse colors made smooth, as photographs are: on plain noise every resize averages to gray, and transforms that
+    # differ in filter or crop would look alike. A little grain and a hard edge on top show what antialiasing does.
     coarse = torch.rand(num, 3, 9, 11, generator=generator)
     images = F.interpolate(coarse, size, mode="bicubic", align_corners=False)
     images = images + 0.1 * torch.randn(num, 1, *size, generator=generator)
     images[:, :, size[0] // 3 : size[0] // 2, size[1] // 4 :] = coarse[:, :, :1, :1]
-    return images.clamp(0, 1).mul(255).round().div(255)
+    return images.clamp(0, 1).mul(255).round().div(255)  # a picture file holds 8 bits

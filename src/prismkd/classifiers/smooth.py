@@ -1,4 +1,4 @@
-"""A teacher whose gradients are smoother than its outputs: against adversarial guidance."""
+"""A teacher whose gradients are smoother than its outputs, against adversarial guidance."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from prismkd.errors import UserError
 
-BETA = 10.0  # softplus_beta(x) = log(1 + exp(beta x)) / beta
+BETA = 10.0  # softplus_beta(x) = log(1 + exp(beta x)) / beta; 10 is smooth over about 0.3 around zero
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class _SoftReLU(torch.autograd.Function):
-    """relu forward; backward the derivative of softplus, ``sigmoid(beta x)``."""
+    """Forward ``relu(x)``; backward the derivative of softplus, ``sigmoid(beta x)``, in place of relu's step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -38,8 +38,11 @@ class SoftReLU(nn.Module):
 def smooth_backward(network: Network) -> Network:
     """A copy of ``network`` with the same outputs, whose ``nn.ReLU`` modules pass gradients as softplus does.
 
+    A ReLU network is piecewise linear and its gradient jumps from piece to piece; the hope is that adversarial
+    directions live on such jumps. The forward pass stays, so energies and targets keep their meaning.
+
     Raises:
-        UserError: there are none.
+        UserError: the network has no such modules, for example because it uses GELU, which is smooth already.
     """
     if not any(isinstance(module, nn.ReLU) for module in network.modules()):
         raise UserError("expected a teacher with nn.ReLU modules for guidance.smooth_backward, got none; switch it off")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,34 +33,78 @@ def random_views(
         contrast: the contrast factor lies in [1 - contrast, 1 + contrast].
         noise: standard deviation of additive noise.
         shared: draw one view for the whole batch, so that no image's view depends on its place in it.
-        generator: on the CPU, or on the images' device.
+        generator: on the CPU, or on the images' device; None: torch's global one.
         rows: places of the images (batch,) in a batch of ``batch_size`` that several processes share: each image gets
             the view that it would get in the whole batch.
 
     Returns:
-        Views of the same shape; differentiable with respect to ``images``.
+        Views of the same shape, in [0, 1]; differentiable with respect to ``images``.
     """
-    drawn = 1 if shared else len(images) if rows is None else batch_size
-    place = torch.device("cpu") if generator is None else generator.device
+    draws = _Draws(images, shared, generator, rows, batch_size)
+    # Which view a seed gives is decided by the order of these draws.
+    zoom = 1.0 / draws.uniform(min_scale, max_scale)
+    angle = draws.uniform(-max_rotation, max_rotation)
+    flip = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
+    farthest = 2 * max_shift  # in coordinates from -1 to 1, where a side is 2 long
+    shift = torch.stack([draws.uniform(-farthest, farthest), draws.uniform(-farthest, farthest)], dim=1)
+    views = _warped(images, zoom, angle, flip, shift)
+    views = _with_contrast(views, draws.uniform(1 - contrast, 1 + contrast))
+    # What is fainter than this noise can't be what the teacher goes by.
+    return (views + noise * draws.normal()).clamp(0, 1)
 
-    def own(values: Tensor) -> Tensor:
-        return (values if rows is None or shared else values[rows.to(place)]).to(images)
 
-    def uniform(low: float, high: float) -> Tensor:
-        values = own(torch.rand(drawn, generator=generator, device=place))
-        return (low + (high - low) * values).expand(len(images))
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers for the images of a batch. They are drawn for the whole batch, of which each image takes its own.
 
-    zoom = 1.0 / uniform(min_scale, max_scale)
-    angle = uniform(-max_rotation, max_rotation)
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    Attributes:
+        images, shared, generator, rows, batch_size: of ``random_views``.
+    """
+
+    images: Tensor
+    shared: bool
+    generator: torch.Generator | None
+    rows: Tensor | None
+    batch_size: int
+
+    @property
+    def _count(self) -> int:
+        return 1 if self.shared else len(self.images) if self.rows is None else self.batch_size
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.generator is None else self.generator.device
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        """(batch,) from [low, high)."""
+        values = self._of_images(torch.rand(self._count, generator=self.generator, device=self._device))
+        return (low + (high - low) * values).expand(len(self.images))
+
+    def normal(self) -> Tensor:
+        """(batch or 1, channels, height, width) from N(0, 1)."""
+        shape = self.images.shape[1:]
+        return self._of_images(torch.randn(self._count, *shape, generator=self.generator, device=self._device))
+
+    def _of_images(self, values: Tensor) -> Tensor:
+        own = values if self.rows is None or self.shared else values[self.rows.to(self._device)]
+        return own.to(self.images)
+
+
+def _warped(images: Tensor, zoom: Tensor, angle: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
+    """Images seen through an affine map each; all (batch,), and ``shift`` (batch, 2).
+
+    The map takes a view's coordinates in [-1, 1]^2 to the image's, ``x' = flip zoom R(angle) x + shift``.
+    """
     theta = torch.zeros(len(images), 2, 3, device=images.device, dtype=images.dtype)
     theta[:, 0, 0], theta[:, 0, 1] = flip * zoom * angle.cos(), -zoom * angle.sin()
     theta[:, 1, 0], theta[:, 1, 1] = flip * zoom * angle.sin(), zoom * angle.cos()
-    theta[:, 0, 2], theta[:, 1, 2] = uniform(-2 * max_shift, 2 * max_shift), uniform(-2 * max_shift, 2 * max_shift)
+    theta[:, :, 2] = shift
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    views = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    middle = views.mean(dim=(1, 2, 3), keepdim=True)
-    factor = uniform(1 - contrast, 1 + contrast).view(-1, 1, 1, 1)
-    views = middle + factor * (views - middle)
-    eps = own(torch.randn(drawn, *images.shape[1:], generator=generator, device=place))
-    return (views + noise * eps).clamp(0, 1)
+    # The border continues beyond the edge: black bars would be something that no training image has.
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _with_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Each image's distance from its own mean, times its ``factor`` (batch,)."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + factor.view(-1, 1, 1, 1) * (images - mean)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.classes.lists import classes_of
-from prismkd.config import Config
+from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.dpe import check_styles, contents_from_rows, contents_of_classes, with_defaults
 from prismkd.prompts.plan import check_budget
-from prismkd.prompts.senses import Sense, given_senses, senses_from_rows
+from prismkd.prompts.senses import Sense, senses_from_rows, unjudged_senses
 
 NUM_TIMED = 1000  # prompts, spread over the whole plan
 NUM_SHOWN = 3  # prompts per class
@@ -117,7 +117,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
     check_budget(num_images, len(classes))
     check_styles(classes, prompts)
     decided = _decided(directory)
-    senses = decided["senses"] if decided else given_senses(classes, {}, prompts.max_senses)
+    senses = decided["senses"] if decided else unjudged_senses(classes, {}, prompts.max_senses)
     if [sense.class_name for sense in senses] != [item.name for item in classes]:
         raise UserError(f"expected the classes of the run in {directory}, got others; give that run's --config")
     contents = decided.get("contents") if prompts.content else None
@@ -129,7 +129,7 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         sense_probes=0 if decided else prompts.num_probes * sum(len(sense.wordings) for sense in senses),
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
-        plans=len(config.seeds) * sum(method != "real" for method in config.methods),
+        plans=len(config.seeds) * sum(METHODS[method].draws_images for method in config.methods),
         pilot=round(prompts.pilot_share * num_images),
     )
     return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))

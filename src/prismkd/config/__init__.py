@@ -1,14 +1,7 @@
 """What a run is told: settings with their defaults and ranges, and how they are read. Imports no torch."""
 
+from prismkd.config.methods import METHODS, Method
 from prismkd.config.settings import (
-    DIVERSIFIED_METHODS,
-    ENERGIES,
-    EXECUTORS,
-    GUIDED_METHODS,
-    IMAGE_FORMATS,
-    METHODS,
-    OPTIMIZERS,
-    PRECISIONS,
     Config,
     DistillationConfig,
     EvaluationConfig,
@@ -20,20 +13,14 @@ from prismkd.config.settings import (
 )
 
 __all__ = [
-    "DIVERSIFIED_METHODS",
-    "ENERGIES",
-    "EXECUTORS",
-    "GUIDED_METHODS",
-    "IMAGE_FORMATS",
     "METHODS",
-    "OPTIMIZERS",
-    "PRECISIONS",
     "Config",
     "DistillationConfig",
     "EvaluationConfig",
     "GeneratorConfig",
     "GuidanceConfig",
     "LanguageModelConfig",
+    "Method",
     "PromptsConfig",
     "SynthesisConfig",
 ]

@@ -1,20 +1,22 @@
 """The configuration: frozen dataclasses, one per stage, and the only place where defaults stand.
 
-Each field's docstring is its ``--help``. Nothing here imports torch.
+Each field's docstring is its ``--help``, and its range stands in its type. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-METHODS = ("real", "plain", "more", "eda", "dpe", "prism")
-GUIDED_METHODS = ("eda", "prism")
-DIVERSIFIED_METHODS = ("dpe", "prism")
+from prismkd.config.methods import METHODS
+from prismkd.config.ranges import AtLeast, Between, OneOf, Positive
+
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
+MAX_SEED = (2**64 - 10**15) // 1_000_003 - 1  # a training step draws from 1_000_003 * seed + step, below torch's 2**64
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class LanguageModelConfig:
     """The server's name of the model."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key, which is never printed or stored."""
-    timeout: float = 120.0
+    timeout: Annotated[float, Positive()] = 120.0
     """Seconds for one whole answer."""
-    max_tries: int = 3
+    max_tries: Annotated[int, Positive()] = 3
     """Requests per class name before the deterministic contents serve instead."""
-    num_phrases: int = 12
+    num_phrases: Annotated[int, Positive()] = 12
     """Content phrases asked for per sense."""
 
 
@@ -41,19 +43,19 @@ class PromptsConfig:
 
     template: str = ""
     """The plain prompt of the methods without DPE; empty: "an icon of a {name}" or "a photo of a {name}"."""
-    num_probes: int = 8
+    num_probes: Annotated[int, AtLeast(0)] = 8
     """Images per wording by which the teacher chooses each class's sense; 0 takes what the class list gives."""
-    max_senses: int = 4
+    max_senses: Annotated[int, AtLeast(0)] = 4
     """Senses of a bare class name, the most frequent ones first, that are tried beside the name alone."""
     content: bool = True
     """Vary what is drawn: sub-kinds, attributes, surroundings."""
-    num_content_probes: int = 2
+    num_content_probes: Annotated[int, AtLeast(0)] = 2
     """Images per content by which the teacher drops contents that lose the class; 0 keeps them all."""
     domains: tuple[str, ...] = ()
     """How it is drawn, the teacher's own domain first; or "name: a phrase with {}"; empty: as suits the generator."""
-    id_share: float = 0.25
+    id_share: Annotated[float, Between(0, 1, "it is a share")] = 0.25
     """Share of images in the teacher's own domain; the rest is spread over the others."""
-    pilot_share: float = 0.0
+    pilot_share: Annotated[float, Between(0, 1, "0 allocates evenly", open_high=True)] = 0.0
     """Share of the images after which coverage decides which classes and styles get the rest; 0 is off."""
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
 
@@ -76,13 +78,13 @@ class GeneratorConfig:
     """Name of another diffusers scheduler, made from the pipeline's own settings; empty keeps the pipeline's."""
     tiny_decoder: str = "auto"
     """auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder or hub model."""
-    image_size: int = 0
+    image_size: Annotated[int, AtLeast(0)] = 0
     """Pixels per side; 0 is the pipeline's own."""
-    num_inference_steps: int = 16
+    num_inference_steps: Annotated[int, Positive()] = 16
     """Denoising steps per image."""
     guidance_scale: float = 3.0
     """Classifier-free guidance in diffusers' meaning; 1 is off."""
-    batch_size: int = 48
+    batch_size: Annotated[int, Positive()] = 48
     """Images sampled together; image i does not depend on it."""
     offload: bool = False
     """Keep on the accelerator only the part of the pipeline that is at work."""
@@ -94,47 +96,47 @@ class GeneratorConfig:
 class GuidanceConfig:
     """Energy-guided Distribution Alignment: the x0 edit inside the scheduler's step."""
 
-    strength: float = 0.8
+    strength: Annotated[float, AtLeast(0)] = 0.8
     """Length of one edit relative to the root mean square of the x0 prediction; 0 is off."""
-    energy: str = "hinge"
+    energy: Annotated[str, OneOf(ENERGIES)] = "hinge"
     """What is descended: hinge (free energy down to its target, and the label), free, joint, conditional or elucd."""
     log_snr_min: float = -1.2
     """Guide only where log(alpha / sigma) is above this."""
     log_snr_max: float = 0.2
     """Guide only where log(alpha / sigma) is below this."""
-    every: int = 1
+    every: Annotated[int, Positive()] = 1
     """Guide every k-th step of the band."""
-    num_views: int = 2
+    num_views: Annotated[int, Positive()] = 2
     """Differentiable augmented views averaged per gradient."""
     augment: bool = True
     """Whether the views are augmented; off is the adversarial regime."""
-    margin_weight: float = 1.0
+    margin_weight: Annotated[float, AtLeast(0)] = 1.0
     """Weight of the hinge on the free energy."""
-    label_weight: float = 0.5
+    label_weight: Annotated[float, AtLeast(0)] = 0.5
     """Weight of the cross-entropy with the prompted class."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Positive()] = 1.0
     """Temperature of the free energy."""
     skip_satisfied: bool = True
     """Spend no gradient on an image that is under its target energy and of its class (hinge only)."""
-    batch_norm_weight: float = 0.0
+    batch_norm_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the distance to the teacher's batch norm statistics; couples the images of a batch."""
-    prototype_weight: float = 0.0
+    prototype_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the angle to the class's row of the last layer, for teachers without batch norm."""
-    diversity_weight: float = 0.0
+    diversity_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the repulsion between images of one class; couples the images of a batch."""
-    react_quantile: float = 1.0
+    react_quantile: Annotated[float, Between(0, 1, "1 is off", open_low=True)] = 1.0
     """Clip the teacher's features at this quantile of unguided ones while guiding (ReAct); 1 is off."""
     smooth_backward: bool = False
     """Let gradients pass the teacher's ReLUs as if they were softplus."""
     adam: bool = False
     """Steer by Adam's moments of the gradient over the steps."""
-    x0_noise: float = 0.0
+    x0_noise: Annotated[float, AtLeast(0)] = 0.0
     """Noise on x0 per view, relative to its root mean square (LGD); each view is then decoded on its own."""
     full_decoder: bool = False
     """Take gradients through the full decoder even where there is a tiny one."""
     ascend: bool = False
     """The negative control: raise the energy."""
-    num_calibration_images: int = 192
+    num_calibration_images: Annotated[int, Positive()] = 192
     """Unguided images that set the target energies."""
 
 
@@ -142,25 +144,25 @@ class GuidanceConfig:
 class SynthesisConfig:
     """How many images, and how they are stored."""
 
-    images_per_class: int = 80
+    images_per_class: Annotated[int, Positive()] = 80
     """Images per class for every method but ``more``."""
-    shard_size: int = 480
+    shard_size: Annotated[int, Positive()] = 480
     """Images per shard, the unit that a crash can lose; best a multiple of the batch size."""
-    image_format: str = "png"
+    image_format: Annotated[str, OneOf(IMAGE_FORMATS)] = "png"
     """png, webp or jpeg."""
-    image_quality: int = 95
+    image_quality: Annotated[int, Between(1, 100)] = 95
     """Quality of webp and jpeg, 1 to 100; webp at 100 loses nothing."""
     storage: str = ""
     """Folder or URL (such as s3://bucket/folder) that gets the images; empty: the run's folder."""
-    executor: str = "local"
+    executor: Annotated[str, OneOf(EXECUTORS)] = "local"
     """local (this machine) or ray (a cluster)."""
-    num_workers: int = 0
+    num_workers: Annotated[int, AtLeast(0)] = 0
     """Worker processes; 0: this process where there is one device, else one per GPU."""
     ray_address: str = ""
     """Address of a running Ray cluster, or auto; empty starts Ray on this machine."""
-    max_tries: int = 3
+    max_tries: Annotated[int, Positive()] = 3
     """Tries of a shard before it is given up with the reason."""
-    timeout: float = 900.0
+    timeout: Annotated[float, Positive()] = 900.0
     """Seconds without an image after which a worker process counts as hung; while it starts, twice that."""
 
 
@@ -172,45 +174,45 @@ class DistillationConfig:
     """``small-resnet-WIDTH`` or a timm model name (also as ``timm:NAME``)."""
     initial: str = ""
     """Weights to start from: safetensors, a state dict, or a student's folder; empty: untrained."""
-    num_steps: int = 1500
+    num_steps: Annotated[int, Positive()] = 1500
     """Optimizer steps, the same for every method."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Positive()] = 128
     """Images per step, over all processes."""
-    optimizer: str = "adamw"
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
     """adamw or sgd (with Nesterov's momentum)."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Positive()] = 2e-3
     """Peak learning rate; cosine to zero."""
-    weight_decay: float = 0.05
+    weight_decay: Annotated[float, AtLeast(0)] = 0.05
     """The optimizer's weight decay."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Between(0, 1, "0.9 is usual", open_high=True)] = 0.9
     """SGD's momentum."""
-    temperature: float = 4.0
+    temperature: Annotated[float, Positive()] = 4.0
     """Temperature of the softened distributions (Hinton et al. 2015)."""
-    ema_decay: float = 0.99
+    ema_decay: Annotated[float, Between(0, 1, "0 is no average", open_high=True)] = 0.99
     """Decay of the moving average of the weights, which is the student."""
-    hard_label_weight: float = 0.0
+    hard_label_weight: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of the loss that is cross-entropy with the images' labels; at 1 the teacher's logits aren't used."""
-    feature_weight: float = 0.0
+    feature_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the distance between the teacher's features and the student's, mapped linearly; 0 is off."""
-    mixup: float = 0.0
+    mixup: Annotated[float, AtLeast(0)] = 0.0
     """MixUp: parameter of the beta distribution of shares, such as 0.2; 0 is off. The teacher sees the mixture too."""
-    cutmix: float = 0.0
+    cutmix: Annotated[float, AtLeast(0)] = 0.0
     """CutMix, in the same way; with both, a coin decides for every batch."""
-    rand_augment: int = 0
+    rand_augment: Annotated[int, Between(0, 30, "9 is usual")] = 0
     """Magnitude of two random operations on each image (RandAugment), 1 to 30; 0 is off."""
-    mixed_precision: str = "auto"
+    mixed_precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
     """no, bf16, fp16, or auto: bf16 on a GPU, and on a CPU that computes it natively."""
     stored_logits: bool = False
     """Fast mode: the teacher sees every image once, without augmentation, instead of every view."""
-    stored_top_k: int = 4000
+    stored_top_k: Annotated[int, Positive()] = 4000
     """Stored logits keep at most this many classes per image; the others share the rest of the mass evenly."""
     real: str = ""
     """Labelled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
-    real_share: float = 0.0
+    real_share: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
-    memory_gigabytes: float = 4.0
+    memory_gigabytes: Annotated[float, AtLeast(0)] = 4.0
     """Images up to this size are kept in memory, 1 byte per value; others are read from the shards again and again."""
-    num_workers: int = 2
+    num_workers: Annotated[int, AtLeast(0)] = 2
     """Processes that decode images which aren't kept in memory."""
 
 
@@ -224,19 +226,19 @@ class EvaluationConfig:
     """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
     id_domain: str = "id"
     """Which of the source's domains is the teacher's own; it is reported as ``id``."""
-    image_size: int = 0
+    image_size: Annotated[int, AtLeast(0)] = 0
     """Pixels per side that images are cut to; 0 leaves them, or takes the teacher's size where they differ in size."""
     cas: bool = False
     """Train another student per method, on images and labels alone; its top-1 is the classification accuracy score."""
-    restrict_below: float = 0.5
+    restrict_below: Annotated[float, AtLeast(0)] = 0.5
     """Domains with less than this share of the classes, as ImageNet-R and -A, are judged among their own; 0 is off."""
     real: str = "pictograms"
     """The real reference images, in one of these layouts; an empty string when there are none."""
     judge: str = "pictograms"
     """``pictograms`` or a classifier folder that guides nothing: its features measure the images; empty: no measure."""
-    nearest_k: int = 5
+    nearest_k: Annotated[int, Positive()] = 5
     """Neighbors in precision, recall, density and coverage."""
-    max_images: int = 10_000
+    max_images: Annotated[int, Positive()] = 10_000
     """At most so many images of a set, and so many real ones, that are compared in the judge's features."""
 
 
@@ -251,11 +253,11 @@ class Config:
     transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""
     trust: bool = False
     """Open teachers that are programs (exported, torchscript), which may run any code."""
-    methods: tuple[str, ...] = ("plain", "prism")
-    """What to run, side by side: real, plain, more, eda, dpe, prism."""
-    seeds: tuple[int, ...] = (0,)
+    methods: tuple[Annotated[str, OneOf(tuple(METHODS))], ...] = ("plain", "prism")
+    """What to run, side by side: plain, more, eda, dpe, prism, real."""
+    seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)
     """Every method runs once per seed."""
-    num_threads: int = 0
+    num_threads: Annotated[int, AtLeast(0)] = 0
     """CPU threads; 0 leaves torch's own choice."""
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)

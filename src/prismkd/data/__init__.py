@@ -1,13 +1,34 @@
-"""Labelled images on disk, in the layouts that test sets come in, decoded a batch at a time."""
+"""Labeled images on disk, in the layouts that test sets come in, decoded a batch at a time.
 
-from prismkd.classes.matching import ClassLabels
-from prismkd.data.images import EncodedImage, LabelledImages
-from prismkd.data.sources import load_domains, load_labelled_images
+The names are imported when they are first used: the reader of image files needs no torch, and torch takes seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prismkd.data.decode import EncodedImage
+    from prismkd.data.images import LabelledImages
+    from prismkd.data.sources import load_domains, load_labelled_images
 
 __all__ = [
-    "ClassLabels",
     "EncodedImage",
     "LabelledImages",
     "load_domains",
     "load_labelled_images",
 ]
+
+_HOMES = {
+    "EncodedImage": "prismkd.data.decode",
+    "LabelledImages": "prismkd.data.images",
+    "load_domains": "prismkd.data.sources",
+    "load_labelled_images": "prismkd.data.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -6,17 +6,16 @@ import os
 from pathlib import Path
 
 from prismkd.classes.matching import ClassLabels
-from prismkd.data.found import Found, file_at
+from prismkd.data.listing import Listing, file_opener
 from prismkd.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def find_images(folder: Path, classes: ClassLabels) -> Found:
+def list_class_folders(folder: Path, classes: ClassLabels) -> Listing:
     """The images of ``folder/class`` (domain ``id``) or ``folder/domain/class``, at any depth below the class.
 
     Folders are classes where images lie in one of them, or where all are called like classes; else they are domains.
-    Hidden files and folders, and files without a suffix of an image, are none.
 
     Raises:
         UserError: folders that stand for no class, or that hold no image.
@@ -24,25 +23,36 @@ def find_images(folder: Path, classes: ClassLabels) -> Found:
     children = _folders(folder)
     if not children:
         raise UserError(f"expected class folders or domain folders in {folder}, got none; check the path")
-    found = Found()
+    listing = Listing()
     if any(map(_holds_images, children)) or classes.know([child.name for child in children]):
-        _add_classes(found, children, classes, "id", folder)
-        return found
+        _add_classes(listing, children, classes, "id", folder)
+        return listing
     for child in children:
-        _add_classes(found, _folders(child), classes, child.name, child)
-    return found
+        _add_classes(listing, _folders(child), classes, child.name, child)
+    return listing
 
 
-def _add_classes(found: Found, folders: list[Path], classes: ClassLabels, domain: str, parent: Path) -> None:
+def images_below(folder: Path) -> list[Path]:
+    """The image files at any depth below a folder, by name; not what is hidden, such as ``.ipynb_checkpoints``."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if _is_image(path.name)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+
+
+def _add_classes(listing: Listing, folders: list[Path], classes: ClassLabels, domain: str, parent: Path) -> None:
     if not folders:
         raise UserError(f"expected class folders in {parent}, got none; check the path")
     labels = classes.of([folder.name for folder in folders], str(parent))
     for label, folder in sorted(zip(labels, folders, strict=True)):
-        paths = _images(folder)
+        paths = images_below(folder)
         if not paths:
             raise UserError(f"expected images in {folder}, got none; remove the folder, or check its files' suffixes")
         for path in paths:
-            found.add(str(path), file_at(path), label, domain)
+            listing.add(str(path), file_opener(path), label, domain)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -50,12 +60,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
+    with os.scandir(folder) as entries:  # stops at the first: a class folder may hold thousands
         return any(_is_image(entry.name) for entry in entries if entry.is_file())
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if _is_image(path.name) and path.is_file())
 
 
 def _is_image(name: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from prismkd.classes.matching import ClassLabels
-from prismkd.data.found import Found, expand, file_at
-from prismkd.data.numbers import check_labels
+from prismkd.data.labels import check_labels
+from prismkd.data.listing import Listing, expand_pattern, file_opener
 from prismkd.errors import UserError
 
 
-def find_in_lists(pattern: str, classes: ClassLabels) -> Found:
+def list_split_lists(pattern: str, classes: ClassLabels) -> Listing:
     """The images of all lists of a pattern such as ``domainnet/*_test.txt``.
 
     A path is relative to its list, and reads ``domain/class/file``, ``class/file`` or ``file``; what has no domain is
@@ -19,17 +19,17 @@ def find_in_lists(pattern: str, classes: ClassLabels) -> Found:
     Raises:
         UserError: no such list, a line that isn't as above, an image that isn't there, or unknown classes.
     """
-    rows = [row for path in expand(pattern) for row in _rows(path)]
+    rows = [row for path in expand_pattern(pattern) for row in _rows(path)]
     missing = [path for path, _, _ in rows if not path.is_file()]
     if missing:
         raise UserError(
             f"expected the {len(rows)} images of {pattern}, found no {missing[0]} ({len(missing)} in all); "
             "put the images beside the list, in the folders that it names"
         )
-    found = Found()
+    listing = Listing()
     for (path, parts, _), label in zip(rows, _labels(rows, classes, pattern), strict=True):
-        found.add(str(path), file_at(path), label, parts[-3] if len(parts) > 2 else "id")
-    return found
+        listing.add(str(path), file_opener(path), label, parts[-3] if len(parts) > 2 else "id")
+    return listing
 
 
 Row = tuple[Path, tuple[str, ...], int]  # a file, its path's parts in the list, and its label
@@ -43,7 +43,7 @@ def _rows(path: Path) -> list[Row]:
     rows = list[Row]()
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            name, _, label = line.strip().rpartition(" ")
+            name, _, label = line.strip().rpartition(" ")  # from the right: paths may have blanks
             if not name or not label.isdecimal():
                 raise UserError(
                     f"expected an image's path and its label in line {number} of {path}, such as real/dog/1.jpg 3, got "
@@ -56,6 +56,7 @@ def _rows(path: Path) -> list[Row]:
 
 def _labels(rows: list[Row], classes: ClassLabels, source: str) -> list[int]:
     folders = sorted({parts[-2] if len(parts) > 1 else "" for _, parts, _ in rows})
+    # Folders are surer than numbers: PACS counts its classes from 1
     if not classes.know(folders):
         return check_labels([label for _, _, label in rows], len(classes), source)
     labels = dict(zip(folders, classes.of(folders, source), strict=True))

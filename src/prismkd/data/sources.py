@@ -1,4 +1,4 @@
-"""Where labelled images come from: which layout a path has, and what is in it."""
+"""Where labeled images come from: which layout a path has, and what is in it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from prismkd.classes.matching import ClassLabels
-from prismkd.data.folders import find_images
-from prismkd.data.found import Found
-from prismkd.data.images import LabelledImages, common_form
-from prismkd.data.lists import find_in_lists
-from prismkd.data.tables import find_in_parquet, find_in_saved_dataset
-from prismkd.data.tars import find_in_tars
+from prismkd.data.decode import common_form
+from prismkd.data.folders import list_class_folders
+from prismkd.data.images import LabelledImages
+from prismkd.data.listing import Listing
+from prismkd.data.lists import list_split_lists
+from prismkd.data.tables import list_parquet, list_saved_dataset
+from prismkd.data.tars import list_tars
 from prismkd.errors import UserError
 
-ID = "id"
+ID = "id"  # the teacher's own domain
 LAYOUTS = (
     "class folders, domain folders with class folders, shards of webdataset (*.tar), Parquet files, a data set that "
     "Hugging Face saved, or split lists (*.txt)"
@@ -28,7 +29,7 @@ LAYOUTS = (
 def load_labelled_images(
     source: str | Path, classes: ClassLabels | int, image_size: int = 0, usual_size: int | None = None
 ) -> LabelledImages:
-    """Find labelled images; they are decoded when they are needed.
+    """Find labeled images; they are decoded when they are needed.
 
     Args:
         source: a folder of class folders, of domain folders with class folders (PACS, Office-Home, DomainNet), of
@@ -42,13 +43,14 @@ def load_labelled_images(
     Raises:
         UserError: nothing there, another layout, classes that aren't the run's, or images without a readable header.
     """
-    classes = ClassLabels([[str(label)] for label in range(classes)]) if isinstance(classes, int) else classes
-    found = _find(str(source), classes)
-    if not found.encoded:
+    if isinstance(classes, int):
+        classes = ClassLabels([[str(label)] for label in range(classes)])
+    listing = _list(str(source), classes)
+    if not listing.encoded:
         raise UserError(f"expected images in {source}, got none; check the path")
-    form = common_form(found.encoded, str(source), image_size, usual_size)
-    labels = torch.tensor(found.labels, dtype=torch.int64)
-    return LabelledImages(found.encoded, labels, np.array(found.domains), form, str(source))
+    form = common_form(listing.encoded, str(source), image_size, usual_size)
+    labels = torch.tensor(listing.labels, dtype=torch.int64)
+    return LabelledImages(listing.encoded, labels, np.array(listing.domains), form, str(source))
 
 
 def load_domains(
@@ -72,7 +74,7 @@ def load_domains(
     Raises:
         UserError: as ``load_labelled_images``; no such ``id_domain``; or entries that aren't NAME=PATH with new names.
     """
-    parts = [_own_domain(load_labelled_images(source, classes, image_size, usual_size), id_domain)]
+    parts = [_with_id_domain(load_labelled_images(source, classes, image_size, usual_size), id_domain)]
     for entry in shifted:
         name, separator, path = entry.partition("=")
         taken = {str(domain) for part in parts for domain in part.domains}
@@ -82,12 +84,13 @@ def load_domains(
                 f"the domains so far are {', '.join(sorted(taken))}"
             )
         part = load_labelled_images(path, classes, image_size, usual_size)
+        # Whatever domains the set has of its own: the user's name is for all of it
         parts.append(replace(part, domains=np.full(len(part), name)))
     return _joined(parts, image_size, usual_size) if len(parts) > 1 else parts[0]
 
 
-def _own_domain(images: LabelledImages, id_domain: str) -> LabelledImages:
-    """The teacher's own domain under the name ``id``."""
+def _with_id_domain(images: LabelledImages, id_domain: str) -> LabelledImages:
+    """The images, with the teacher's own domain under the name ``id``."""
     present = sorted(set(images.domains.tolist()))
     if id_domain not in present or (id_domain != ID and ID in present):
         raise UserError(
@@ -104,26 +107,27 @@ def _joined(parts: Sequence[LabelledImages], image_size: int, usual_size: int | 
         encoded,
         torch.cat([part.labels for part in parts]),
         np.concatenate([part.domains for part in parts]),
-        common_form(encoded, source, image_size, usual_size),
+        common_form(encoded, source, image_size, usual_size),  # anew: each part may have had another size
         source,
     )
 
 
-def _find(source: str, classes: ClassLabels) -> Found:
-    """What is at a path, by what the path holds."""
+def _list(source: str, classes: ClassLabels) -> Listing:
+    """The images at a path, in whichever layout they are."""
     path = Path(source)
     if source.endswith(".tar"):
-        return find_in_tars(source, classes)
+        return list_tars(source, classes)
     if source.endswith(".txt"):
-        return find_in_lists(source, classes)
+        return list_split_lists(source, classes)
     if source.endswith(".parquet"):
-        return find_in_parquet(source, classes)
+        return list_parquet(source, classes)
     if path.is_dir():
+        # Before the others: a folder that Hugging Face saved may hold Parquet files too
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            return find_in_saved_dataset(path, classes)
+            return list_saved_dataset(path, classes)
         if any(path.glob("*.tar")):
-            return find_in_tars(str(path / "*.tar"), classes)
+            return list_tars(str(path / "*.tar"), classes)
         if any(path.glob("*.parquet")):
-            return find_in_parquet(str(path / "*.parquet"), classes)
-        return find_images(path, classes)
+            return list_parquet(str(path / "*.parquet"), classes)
+        return list_class_folders(path, classes)
     raise UserError(f"expected {LAYOUTS}, got {source}; check the path")

@@ -6,14 +6,14 @@ import tarfile
 from pathlib import Path
 
 from prismkd.classes.matching import ClassLabels
-from prismkd.data.found import Found, expand, part_of
-from prismkd.data.numbers import check_labels
+from prismkd.data.labels import check_labels
+from prismkd.data.listing import Listing, expand_pattern, part_opener
 from prismkd.errors import UserError
 
 SUFFIXES = ("png", "jpg", "jpeg", "webp")
 
 
-def find_in_tars(pattern: str, classes: ClassLabels) -> Found:
+def list_tars(pattern: str, classes: ClassLabels) -> Listing:
     """The images of all shards of a pattern, of the domain ``id``; they stay in the tars until they are decoded.
 
     Members belong together whose names are equal up to the first dot of the file's name. The class (``cls``) is a
@@ -22,16 +22,17 @@ def find_in_tars(pattern: str, classes: ClassLabels) -> Found:
     Raises:
         UserError: no such shards, a damaged one, an image without a class or the other way round, or unknown classes.
     """
-    found, names = Found(), list[str]()
-    for path in expand(pattern):
+    listing, texts = Listing(), list[str]()
+    for path in expand_pattern(pattern):
         try:
             for key, suffix, member, text in _samples(path):
-                found.add(f"{path}/{key}.{suffix}", part_of(path, member.offset_data, member.size), 0, "id")
-                names.append(text)
+                # All labels are read together below: only then it shows whether they are numbers or names
+                listing.add(f"{path}/{key}.{suffix}", part_opener(path, member.offset_data, member.size), 0, "id")
+                texts.append(text)
         except (tarfile.TarError, EOFError) as error:
             raise UserError(f"expected a tar of samples, got {path}: {error}; fetch or make it again") from None
-    found.labels = _labels(names, classes, pattern)
-    return found
+    listing.labels = _labels(texts, classes, pattern)
+    return listing
 
 
 def _samples(path: Path) -> list[tuple[str, str, tarfile.TarInfo, str]]:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def export_student(
         check_packages()
     source, seed = student_of(directory, method, seed)
     classifier = load_classifier(source)
+    # Before anything is written: the graph takes images of one size, and the card names every output
     names, side = class_names(directory), image_side(directory, classifier.config)
     if len(names) != classifier.num_classes:
         raise UserError(
@@ -67,6 +69,7 @@ def export_student(
             f"student, got {len(names)}; check the run's folder"
         )
     destination.absolute().parent.mkdir(parents=True, exist_ok=True)
+    # On the destination's own disk, so that the finished folder is renamed and not copied
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=destination.absolute().parent) as temporary:
         folder = Path(temporary, "student")
         folder.mkdir()
@@ -75,13 +78,13 @@ def export_student(
             progress(1)
             parity = None
             if GRAPH in LAYOUTS[layout]:
-                images, kind = _parity_images(directory, classifier, side)
-                parity = check_parity(folder / GRAPH, classifier, images, side, kind)
+                batches, kind = _parity_images(directory, classifier, side)
+                parity = check_parity(folder / GRAPH, classifier, batches, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
         (folder / CARD).write_text(card, encoding="utf-8")
         if destination.is_dir():
-            destination.rmdir()
+            destination.rmdir()  # it was empty; a folder can't be renamed onto one
         os.replace(folder, destination)
     return parity
 
@@ -118,12 +121,13 @@ def image_side(directory: Path, config: dict[str, Any]) -> int:
     return int(height)
 
 
-def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Tensor, str]:
-    """The ID test images, or noise where the run has no test."""
+def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Iterable[Tensor], str]:
+    """Batches of the ID test images, or noise where the run has no test; all of the student's size."""
     if recorded_config(directory).evaluation.source:
-        return _run(directory).test.domain("id").images, "ID test images"
+        images = _run(directory).test.domain("id")
+        return replace(images, form=replace(images.form, side=side)).batches(), "ID test images"
     shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)), "random images"
+    return [torch.rand(shape, generator=torch.Generator().manual_seed(0))], "random images"
 
 
 def _run(directory: Path) -> Run:

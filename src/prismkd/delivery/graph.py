@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
-from prismkd.delivery.image_files import fit
+from prismkd.classifiers import Classifier, predict
+from prismkd.delivery.image_files import with_channels
 from prismkd.errors import UserError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ by about 1e-6 of it
-BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,13 @@ def write_graph(path: Path, classifier: Classifier, side: int) -> None:
         ) from None
 
 
-def check_parity(path: Path, classifier: Classifier, images: Tensor, side: int, name: str) -> Parity:
+def check_parity(path: Path, classifier: Classifier, batches: Iterable[Tensor], name: str) -> Parity:
     """Compare the graph with the classifier.
 
     Args:
         path: the graph.
         classifier: what it was made from.
-        images: (n, channels, height, width) in [0, 1], of any size: the graph gets them as ``fit`` makes them.
-        side: the graph's size of images.
+        batches: images (batch, channels, side, side) in [0, 1], of the graph's side, in gray or color.
         name: what the images are, for people.
 
     Raises:
@@ -97,22 +95,26 @@ def check_parity(path: Path, classifier: Classifier, images: Tensor, side: int, 
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected, found = [], []
-    for batch in images.split(BATCH_SIZE):
-        expected.append(predict(classifier, batch).numpy())
-        ready = np.stack([fit(image, classifier.in_channels, side) for image in batch.numpy()])
-        found.append(session.run(None, {"images": ready})[0])
-    return compare(np.concatenate(expected), np.concatenate(found), name, onnxruntime.__version__)
+    of_torch, of_graph = [], []
+    for images in batches:
+        of_torch.append(predict(classifier, images).numpy())
+        converted = np.stack([with_channels(image, classifier.in_channels) for image in images.numpy()])
+        of_graph.append(session.run(None, {"images": converted})[0])
+    return parity_of(np.concatenate(of_torch), np.concatenate(of_graph), name, onnxruntime.__version__)
 
 
-def compare(expected: np.ndarray, found: np.ndarray, name: str, version: str) -> Parity:
-    """Two networks' logits (n, classes) of the same images."""
+def parity_of(of_torch: np.ndarray, of_graph: np.ndarray, name: str, version: str) -> Parity:
+    """Both networks' logits (n, classes) of the same images, side by side.
+
+    Raises:
+        UserError: they differ by more than the tolerance, or aren't finite.
+    """
     parity = Parity(
         images=name,
-        num_images=len(expected),
-        num_same_top1=int((expected.argmax(1) == found.argmax(1)).sum()),
-        max_difference=float(np.abs(expected - found).max()),
-        max_logit=float(np.abs(expected).max()),
+        num_images=len(of_torch),
+        num_same_top1=int((of_torch.argmax(1) == of_graph.argmax(1)).sum()),
+        max_difference=float(np.abs(of_torch - of_graph).max()),
+        max_logit=float(np.abs(of_torch).max()),
         version=version,
     )
     if not parity.max_difference <= parity.tolerance:  # NaN isn't either

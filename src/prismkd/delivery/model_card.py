@@ -12,17 +12,16 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from prismkd import __version__
-from prismkd.config import DIVERSIFIED_METHODS, GUIDED_METHODS, Config
+from prismkd.config import METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
 from prismkd.records.directory import STUDENT, job_folder, read_json, recorded_config
-from prismkd.records.results import load_run
+from prismkd.records.results import EVALUATION, load_run
 from prismkd.records.scores import Result, score
 from prismkd.report.names import method_label, method_note
 from prismkd.shards.card import escaped
 
 NUM_PROMPTS = 3
-Row = dict[str, Any]
 
 
 def model_card(
@@ -63,16 +62,16 @@ def model_card(
 # --- figures -----------------------------------------------------------------------------------------------------
 
 
-def figures(directory: Path, method: str, seed: int) -> list[Row]:
+def figures(directory: Path, method: str, seed: int) -> list[Result]:
     """The rows of ``metrics.json`` on this student; none where it isn't evaluated, or was trained again since."""
-    evaluated = (job_folder(directory, seed, method) / "evaluation.json").is_file()
+    evaluated = (job_folder(directory, seed, method) / EVALUATION).is_file()
     if not evaluated or not (directory / "metrics.json").is_file():
         return []
-    rows = read_json(directory / "metrics.json")["results"]
-    return [row for row in rows if (row["method"], row["seed"]) == (method, seed) and row["domain"] != "images"]
+    rows = load_run(directory).results
+    return [row for row in rows if (row.method, row.seed) == (method, seed) and row.domain != "images"]
 
 
-def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Row]) -> str:
+def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Result]) -> str:
     if not rows:
         return "Not measured: the student was exported before `prismkd evaluate`."
     run = load_run(directory)
@@ -83,10 +82,10 @@ def _figures(directory: Path, config: Config, method: str, seed: int, rows: list
     header += ["teacher's top-1", "agreement with the teacher", "calibration error"]
     lines = []
     for row in rows:
-        if row["metric"] == "top1":
-            domain = row["domain"]
-            interval = " to ".join(f"{bound:.3f}" for bound in row["ci95"] or ())
-            line = [domain, f"{row['n']:,}", f"{row['value']:.3f}", interval]
+        if row.metric == "top1":
+            domain = row.domain
+            interval = " to ".join(f"{bound:.3f}" for bound in row.ci95 or ())
+            line = [domain, f"{row.n:,}", f"{row.value:.3f}", interval]
             line += [_mean(run.results, method, domain)] * several
             line += [_mean(run.results, "teacher", domain)]
             line += [_value(rows, domain, "agreement"), _value(rows, domain, "ece")]
@@ -100,27 +99,27 @@ def _figures(directory: Path, config: Config, method: str, seed: int, rows: list
 
 
 def _mean(results: list[Result], method: str, domain: str) -> str:
-    found = score(results, method, domain)
-    if found is None:
+    top1 = score(results, method, domain)
+    if top1 is None:
         return ""
-    return f"{found.mean:.3f}" + ("" if found.spread is None else f" ± {found.spread:.3f}")
+    return f"{top1.mean:.3f}" + ("" if top1.spread is None else f" ± {top1.spread:.3f}")
 
 
-def _value(rows: list[Row], domain: str, metric: str) -> str:
-    return next((f"{row['value']:.3f}" for row in rows if (row["domain"], row["metric"]) == (domain, metric)), "")
+def _value(rows: list[Result], domain: str, metric: str) -> str:
+    return next((f"{row.value:.3f}" for row in rows if (row.domain, row.metric) == (domain, metric)), "")
 
 
 # --- text --------------------------------------------------------------------------------------------------------
 
 
-def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Row]) -> ModelCardData:
+def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Result]) -> ModelCardData:
     """What the hub reads. No license: that is for the owner to say."""
     source = Path(config.evaluation.source).name
     results = [
-        EvalResult(task_type="image-classification", dataset_type=source, dataset_name=f"{source}, {row['domain']}",
-                   dataset_config=row["domain"], dataset_split="test", metric_type="accuracy",
-                   metric_value=row["value"])
-        for row in rows if row["metric"] == "top1"
+        EvalResult(task_type="image-classification", dataset_type=source, dataset_name=f"{source}, {row.domain}",
+                   dataset_config=row.domain, dataset_split="test", metric_type="accuracy",
+                   metric_value=row.value)
+        for row in rows if row.metric == "top1"
     ]  # fmt: skip
     return ModelCardData(
         library_name="timm" if "pretrained_cfg" in delivered else "prismkd",
@@ -132,7 +131,7 @@ def _head(config: Config, method: str, delivered: dict[str, Any], rows: list[Row
 
 
 def _introduction(method: str, delivered: dict[str, Any]) -> str:
-    side, color = delivered["input_size"], "grey" if delivered["in_channels"] == 1 else "color"
+    side, color = delivered["input_size"], "gray" if delivered["in_channels"] == 1 else "color"
     learned = "the real training images, as a reference" if method == "real" else "synthetic images alone"
     return (
         f"A classifier of {color} images of {side} x {side} pixels, distilled from a teacher by prismkd {__version__} "
@@ -155,7 +154,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
         rows["generator"] = f"{_public(generator.source)} {generator.revision}".strip()
         rows["sampling"] = f"{generator.num_inference_steps} steps, guidance scale {generator.guidance_scale:g}"
         rows["prompts"] = _prompts(config, method)
-    if method in GUIDED_METHODS:
+    if METHODS[method].guided:
         rows["energy guidance"] = (
             f"{energy.energy}, strength {energy.strength:g}, log SNR {energy.log_snr_min:g} to {energy.log_snr_max:g}"
         )
@@ -167,7 +166,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
 
 
 def _prompts(config: Config, method: str) -> str:
-    if method not in DIVERSIFIED_METHODS:
+    if not METHODS[method].diversified:
         return f'"{config.prompts.template}"'
     return f"diversified over {', '.join(config.prompts.domains)}; {config.prompts.id_share:.0%} in the first"
 
@@ -193,15 +192,18 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def _use(delivered: dict[str, Any], files: Sequence[str]) -> str:
     """Programs for each of the tools that can open the folder, to be run in it."""
-    grey, side = delivered["in_channels"] == 1, delivered["input_size"]
+    is_gray, side = delivered["in_channels"] == 1, delivered["input_size"]
+    mode = "L" if is_gray else "RGB"
     parts = ["```bash\nprismkd predict . image.png\n```"]
     if GRAPH in files:
-        parts.append(f"```python\n{ONNX.format(mode='L' if grey else 'RGB', axes=AXES[grey])}```")
+        parts.append(f"```python\n{ONNX.format(mode=mode, axes=AXES[is_gray])}```")
     if WEIGHTS in files and "pretrained_cfg" in delivered:
-        parts.append(f"```python\n{TIMM.format(mode='L' if grey else 'RGB')}```")
+        parts.append(f"```python\n{TIMM.format(mode=mode)}```")
     normalized = {"mean": delivered["mean"], "std": delivered["std"]}
     parts.append(
-        f"Images are squashed to {side} x {side} (bilinear, antialiased), values in [0, 1]. "
+        f"Images of {side} x {side} pixels are taken as they are. Of others the shorter side is resized to {side} "
+        f"(bicubic, antialiased) and the middle {side} x {side} cut out, after photographs are turned upright by their "
+        "EXIF orientation; `prismkd predict` also shows on white what is transparent. Values are in [0, 1]. "
         f"The graph normalizes by itself; the weights alone expect {json.dumps(normalized)} to be applied."
     )
     return "\n\n".join(parts)
@@ -213,12 +215,15 @@ import json
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 with open("config.json") as file:
     config = json.load(file)
 side = config["input_size"]
-image = Image.open("image.png").convert("{mode}").resize((side, side), Image.Resampling.BILINEAR)
+image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+width, height = (side * length // min(image.size) for length in image.size)
+left, top = round((width - side) / 2), round((height - side) / 2)
+image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
 images = np.asarray(image, np.float32){axes} / 255
 logits = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})[0]
 print(config["id2label"][str(logits[0].argmax())])
@@ -226,11 +231,12 @@ print(config["id2label"][str(logits[0].argmax())])
 TIMM = """\
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = timm.create_model("local-dir:.", pretrained=True).eval()  # on the hub: "hf-hub:org/name"
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 with torch.no_grad():
-    logits = model(transform(Image.open("image.png").convert("{mode}")).unsqueeze(0))
+    image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+    logits = model(transform(image).unsqueeze(0))
 print(model.pretrained_cfg["label_names"][logits.argmax()])
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.delivery.image_files import UnreadableImageError, fit, read_image
+from prismkd.delivery.image_files import UnreadableImageError, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
 from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
@@ -48,7 +48,7 @@ def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iter
         images, problems = list[np.ndarray](), dict[Path, str]()
         for file in part:
             try:
-                images.append(fit(read_image(file), student.about.channels, student.about.side))
+                images.append(read_image(file, student.about.channels, student.about.side))
             except UnreadableImageError as error:
                 problems[file] = str(error)
         probabilities = iter(_probabilities(student, images)) if images else iter(())
@@ -68,12 +68,12 @@ def _probabilities(student: Student, images: list[np.ndarray]) -> np.ndarray:
             f"expected {logits.shape[1]} class names, one per output of the student, got {len(student.about.names)} in "
             f"its {CONFIG}; export it again"
         )
-    powers = np.exp(logits - logits.max(1, keepdims=True))
+    powers = np.exp(logits - logits.max(1, keepdims=True))  # softmax; the largest logit is taken off against overflow
     return powers / powers.sum(1, keepdims=True)
 
 
 def _top(probabilities: np.ndarray, count: int) -> list[tuple[int, float]]:
-    order = np.argsort(-probabilities, kind="stable")[:count]
+    order = np.argsort(-probabilities, kind="stable")[:count]  # of equal classes the first, on every machine
     return [(int(label), float(probabilities[label])) for label in order]
 
 
@@ -89,6 +89,7 @@ def load_student(folder: Path, method: str, seed: int | None) -> Student:
     if is_run(folder):
         return _student_of_run(folder, method, seed)
     about = read_delivered(folder)
+    # Weights first: they are what was evaluated, and the graph is a copy of them
     logits = _load_weights(folder) if (folder / WEIGHTS).is_file() else _load_graph(folder, about)
     return Student(logits, about)
 
@@ -105,8 +106,7 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
 def _load_weights(folder: Path) -> Logits:
     import torch
 
-    from prismkd.classifiers import load_classifier
-    from prismkd.classifiers.networks import predict
+    from prismkd.classifiers import load_classifier, predict
 
     classifier = load_classifier(folder)
     return lambda images: predict(classifier, torch.from_numpy(images)).numpy()

@@ -49,28 +49,31 @@ def delivered_config(config: dict[str, Any], names: list[str], side: int, traits
     """
     channels = config.get("in_channels", 3)
     mean, std = config.get("mean", [0.0]), config.get("std", [1.0])
-    found = {
+    delivered = {
         **config,
         "in_channels": channels,
         "input_size": side,
+        "resize": side,  # the shorter side, then the middle: what evaluation shows the student
+        "crop": [side, side],
+        "interpolation": "bicubic",
         "mean": mean,
         "std": std,
         "id2label": {str(label): name for label, name in enumerate(names)},
     }
     if traits is None:
-        return found
+        return delivered
     pretrained = {
         **{name: traits[name] for name in TIMM_TRAITS if name in traits},
         "num_classes": len(names),
         "input_size": [channels, side, side],
         "mean": mean * (channels // len(mean)),
         "std": std * (channels // len(std)),
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "squash",  # the whole image, square
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,  # the crop reaches from edge to edge of the shorter side
+        "crop_mode": "center",
     }
     arguments = {"model_args": config["arguments"]} if config.get("arguments") else {}
-    return {**found, "label_names": names, **arguments, "pretrained_cfg": pretrained}
+    return {**delivered, "label_names": names, **arguments, "pretrained_cfg": pretrained}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -24,19 +23,20 @@ from prismkd.distillation.state import Pupil, State, memory_format_of, teacher_w
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.errors import UserError
+from prismkd.progress import Progress, ignore
 
 CHECKPOINT_EVERY = 250
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def distill(
+def train(
     student: nn.Module,
     teacher: Classifier | None,
     images: TrainingSet | Tensor,
     config: DistillationConfig,
     seed: int,
-    checkpoint: Path | None,
-    progress: Callable[[int], None],
+    checkpoint: Path | None = None,
+    progress: Progress = ignore,
 ) -> TrainingLog:
     """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
 
@@ -50,7 +50,8 @@ def distill(
         images: a training set, or images alone, (n, channels, height, width) as uint8 or as float in [0, 1].
         config: recipe.
         seed: of batches and views.
-        checkpoint: where progress is kept until the training is complete; only the first process writes it.
+        checkpoint: where progress is kept until the training is complete; only the first process writes it. None: a
+            training that is interrupted begins anew.
         progress: called with the number of steps just finished.
 
     Returns:
@@ -95,7 +96,7 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
-    def run(self, checkpoint: Path | None, progress: Callable[[int], None]) -> None:
+    def run(self, checkpoint: Path | None, progress: Progress) -> None:
         """All steps that are left."""
         state, config = self.state, self.config
         model = self.accelerator.prepare(state.pupil) if self.accelerator.num_processes > 1 else state.pupil
@@ -109,7 +110,9 @@ class _Training:
                 state.step += 1
                 progress(1)
                 if state.step % CHECKPOINT_EVERY == 0 or state.step == config.num_steps:
-                    self._keep(checkpoint, loss, rate)
+                    self._check_and_log(loss, rate, keeps=checkpoint is not None)
+                    if checkpoint is not None and self.accelerator.is_main_process:
+                        state.save(checkpoint)
 
     def step(self, model: nn.Module, images: Tensor, rate: float) -> Tensor:
         """One optimizer step on a batch; returns its loss."""
@@ -212,19 +215,18 @@ class _Training:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def _keep(self, checkpoint: Path | None, loss: Tensor, rate: float) -> None:
-        """Check the losses since the last checkpoint, and replace it."""
+    def _check_and_log(self, loss: Tensor, rate: float, *, keeps: bool) -> None:
+        """Check the losses since the last row of the log, and add one."""
         state = self.state
         every = self.accelerator.gather(torch.stack([loss, state.bad_step])[None])
         bad = every[every[:, 1] >= 0, 1]
         if len(bad):
-            kept = f"the checkpoint of step {state.rows[-1]['step']:.0f} is kept" if state.rows else "nothing is kept"
+            last = state.rows[-1]["step"] if state.rows and keeps else None
+            kept = "nothing is kept" if last is None else f"the checkpoint of step {last:.0f} is kept"
             raise UserError(
                 f"expected a finite loss, got another at step {bad.min():.0f}; {kept}; lower the learning rate"
             )
         state.rows.append({"step": state.step, "loss": round(every[:, 0].mean().item(), 5), "lr": round(rate, 8)})
-        if checkpoint is not None and self.accelerator.is_main_process:
-            state.save(checkpoint)
 
     def finish(self) -> TrainingLog:
         """Give the student its averaged weights, and look back."""

@@ -52,7 +52,7 @@ def store(
     teacher: Callable[[Tensor, Tensor | None], Tensor], data: TrainingSet, top_k: int, device: torch.device,
     share: tuple[int, int] = (0, 1), gather: Callable[[Tensor], Tensor] = lambda found: found,
 ) -> StoredLogits:  # fmt: skip
-    """Ask the teacher about every image.
+    """The teacher's logits of every image: those that were kept with the images, and for the others it is asked.
 
     Args:
         teacher: images (batch, channels, height, width) in [0, 1], and their labels where known, to logits.
@@ -61,8 +61,11 @@ def store(
         gather: puts the parts of all processes, of equal length, behind each other.
     """
     rank, world = share
-    size = math.ceil(len(data) / world)
-    places = torch.arange(rank * size, (rank + 1) * size).clamp_max(len(data) - 1)
+    num_known = 0 if data.logits is None else len(data.logits)
+    if data.logits is not None and num_known == len(data):
+        return compress(data.logits.float(), top_k)
+    size = math.ceil((len(data) - num_known) / world)
+    places = (num_known + torch.arange(rank * size, (rank + 1) * size)).clamp_max(len(data) - 1)
     looks = places.split(LOOK_SIZE)
     asked = [None if data.labels is None else data.labels[own].to(device) for own in looks]
     with torch.no_grad():
@@ -71,12 +74,16 @@ def store(
             for images, labels in zip(data.batches(looks), asked, strict=True)
         ]
 
-    def whole(tensors: list[Tensor | None]) -> Tensor | None:
-        found = [tensor for tensor in tensors if tensor is not None]
-        return gather(torch.cat(found).to(device)).cpu()[: len(data)] if found else None
+    known = None if data.logits is None else compress(data.logits.float(), top_k)
 
-    values = whole([part.values for part in parts])
+    def joined(name: str) -> Tensor | None:
+        """One of the tensors of ``StoredLogits`` over all images: the known ones come first."""
+        tensors = [tensor for part in parts if (tensor := getattr(part, name)) is not None]
+        if not tensors:
+            return None
+        found = gather(torch.cat(tensors).to(device)).cpu()[: len(data) - num_known]
+        return found if known is None else torch.cat([getattr(known, name), found])
+
+    values = joined("values")
     assert values is not None
-    return StoredLogits(
-        values, parts[0].num_classes, whole([part.classes for part in parts]), whole([part.rest for part in parts])
-    )
+    return StoredLogits(values, parts[0].num_classes, joined("classes"), joined("rest"))

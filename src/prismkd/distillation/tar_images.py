@@ -15,9 +15,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from prismkd.distillation.training_set import Images, TensorImages
 from prismkd.errors import UserError
-from prismkd.shards import FORMATS, Encoded, Folder, Storage, channels_first, read_samples, scan, storage_of
+from prismkd.shards import (
+    FORMATS,
+    Encoded,
+    Folder,
+    Storage,
+    channels_first,
+    read_encoded,
+    read_samples,
+    scan,
+    storage_of,
+)
 from prismkd.shards.ledger import tar_name
-from prismkd.shards.samples import decode
+from prismkd.shards.samples import LOGITS, decode
 
 PREFETCH = 4  # batches per worker
 
@@ -41,6 +51,16 @@ def open_images(folder: Folder, max_bytes: float, num_workers: int) -> tuple[Ima
         return _in_memory(storage, count, sample.image.shape)
     index = TarIndex.of(storage)
     return TarImages(storage, index, channels_first(sample.image).shape, num_workers), torch.from_numpy(index.labels)
+
+
+def read_logits(folder: Folder) -> Tensor | None:
+    """The teacher's logits (n, classes) float16 that were kept with a data set's images, in its order; or None."""
+    logits = []
+    for sample in read_encoded(folder):
+        if sample.logits is None:
+            return None
+        logits.append(sample.logits)
+    return torch.from_numpy(np.stack(logits)) if logits else None
 
 
 def _in_memory(storage: Storage, count: int, shape: tuple[int, ...]) -> tuple[Images, Tensor]:
@@ -80,7 +100,8 @@ def _members(storage: Storage, shard: int) -> Iterator[tuple[int, int, int, str]
         members = tar.getmembers()
         for at, member in enumerate(members):
             if member.name.endswith(extensions):
-                label, metadata = (tar.extractfile(members[at + turn]).read() for turn in (1, 2))  # type: ignore[union-attr]
+                behind = at + 2 if members[at + 1].name.endswith(LOGITS) else at + 1
+                label, metadata = (tar.extractfile(members[place]).read() for place in (behind, behind + 1))  # type: ignore[union-attr]
                 yield member.offset_data, member.size, int(label), json.loads(metadata).get("mode", "")
 
 

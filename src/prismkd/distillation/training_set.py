@@ -52,6 +52,7 @@ class TrainingSet:
         labels: (n,) intended labels.
         real: further images and their labels.
         real_share: share of each batch that is drawn from ``real``.
+        logits: (n, classes) the teacher's, where they were kept when the images were drawn; for the fast mode.
 
     Raises:
         UserError: no images, or real ones of another shape.
@@ -59,10 +60,10 @@ class TrainingSet:
 
     def __init__(
         self, images: Tensor | Images, labels: Tensor | None = None, real: tuple[Tensor, Tensor] | None = None,
-        real_share: float = 0.0,
+        real_share: float = 0.0, logits: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.images: Images = TensorImages(images) if isinstance(images, Tensor) else images
-        self.labels, self.real_share = labels, real_share
+        self.labels, self.real_share, self.logits = labels, real_share, logits
         self.real: TensorImages | None = None
         if len(self.images) == 0:
             raise UserError("expected images to distil from, got none; run `prismkd synthesize` first")

@@ -1,4 +1,8 @@
-"""A set of images against held-out real ones, in the features of a judge that never guided it."""
+"""A set of images against held-out real ones, in the features of a judge that never guided it.
+
+The judge is another network than the teacher. In the guiding teacher's own features guided images look good by
+construction, whatever they show.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.data import LabelledImages
 from prismkd.evaluation.rows import BATCH, Batches, Row, device_of, mean_row
 from prismkd.metrics import (
@@ -24,17 +27,19 @@ from prismkd.metrics import (
     vendi_score,
 )
 
-VENDI_IMAGES_PER_CLASS = 20  # the Vendi score grows with the count, so every set is cut to the same
+# The Vendi score grows with the number of images, so every class is cut to the same number; those with fewer images are
+# left out.
+VENDI_IMAGES_PER_CLASS = 20
 
 
-class View(NamedTuple):
-    """What judge and teacher see in labelled images.
+class JudgedImages(NamedTuple):
+    """What judge and teacher say of labeled images, which need not be kept.
 
     Attributes:
         features: the judge's (n, width).
         labels: intended classes (n,).
-        judge_hits: 1.0 where the judge sees the intended class (n,).
-        teacher_hits: 1.0 where the teacher does (n,).
+        judge_hits: (n,), 1.0 where the judge predicts the intended class, else 0.0.
+        teacher_hits: (n,), the same of the teacher.
     """
 
     features: np.ndarray
@@ -42,25 +47,31 @@ class View(NamedTuple):
     judge_hits: np.ndarray
     teacher_hits: np.ndarray
 
-    def subset(self, indices: np.ndarray) -> View:
-        """Some of the images."""
-        return View(*(values[indices] for values in self))
+    def subset(self, indices: np.ndarray) -> JudgedImages:
+        """The images at ``indices``, in their order."""
+        return JudgedImages(*(values[indices] for values in self))
 
 
 @torch.no_grad()
-def view(batches: Batches, teacher: Classifier, judge: Classifier) -> View:
-    """Look at images batch by batch."""
+def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> JudgedImages:
+    """Let judge and teacher look at images, one batch in memory at a time.
+
+    Args:
+        batches: images in [0, 1] with their intended labels.
+        teacher: the teacher, on any device.
+        judge: another network with the same classes, on any device.
+    """
     parts = []
     for images, labels in batches:
         features = judge.features(images.to(device_of(judge))).flatten(1).cpu().numpy()
         hits = [correct(predict(network, images.to(device_of(network))).cpu().numpy(), labels.numpy())
                 for network in (judge, teacher)]  # fmt: skip
         parts.append((features, labels.numpy(), *hits))
-    return View(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return JudgedImages(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def labelled_batches(images: LabelledImages) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images with their labels."""
+def labeled_batches(images: LabelledImages) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of images (batch, channels, height, width) in [0, 1] and their labels (batch,), decoded as they come."""
     yield from zip(images.batches(BATCH), images.labels.split(BATCH), strict=True)
 
 
@@ -71,30 +82,33 @@ def evaluate_images(
     """``compare_images`` of images that are in memory.
 
     Args:
-        images: (n, channels, height, width) in [0, 1], with their intended ``labels`` (n,).
-        labels: (n,).
+        images: (n, channels, height, width) in [0, 1].
+        labels: their intended classes (n,).
         teacher: the teacher, for its agreement with the intended labels.
         judge: another network that never guided anything; its features are the metric space.
         real: held-out real images.
-        k: neighbors.
+        k: neighbors, as in ``metrics.prdc``.
         method: name in the rows.
         seed: seed in the rows.
+
+    Raises:
+        UserError: k or fewer images in a set.
     """
-    seen = view(zip(images.split(BATCH), labels.split(BATCH), strict=True), teacher, judge)
-    return compare_images(seen, view(labelled_batches(real), teacher, judge), k, method, seed)
+    fake_judged = judge_images(zip(images.split(BATCH), labels.split(BATCH), strict=True), teacher, judge)
+    return compare_images(fake_judged, judge_images(labeled_batches(real), teacher, judge), k, method, seed)
 
 
-def compare_images(fake: View, real: View, k: int, method: str, seed: int) -> list[Row]:
+def compare_images(fake: JudgedImages, real: JudgedImages, k: int, method: str, seed: int) -> list[Row]:
     """Images against held-out real ones in the judge's features, and the verdicts of judge and teacher.
 
-    Precision, recall, density, coverage with their symmetric companions and class averages; Frechet and kernel
-    distance; Vendi score of the images alone. Intervals are over the samples that a value is the mean of, with the
-    neighborhoods held fixed.
+    The rows are precision, recall, density and coverage with their symmetric companions and class averages; Frechet and
+    kernel distance; the Vendi score of the images alone; and top-1 of judge and teacher against the intended labels.
+    Intervals are over the samples that a value is the mean of, with the neighborhoods held fixed.
 
     Args:
-        fake: the images, (n, ...).
+        fake: the images.
         real: held-out real images.
-        k: neighbors.
+        k: neighbors, as in ``metrics.prdc``.
         method: name in the rows.
         seed: seed in the rows.
 
@@ -106,25 +120,29 @@ def compare_images(fake: View, real: View, k: int, method: str, seed: int) -> li
     def row(metric: str, value: float, n: int = count, interval: tuple[float, float] | None = None) -> Row:
         return Row(method, seed, "images", metric, value, n, interval)
 
-    found = neighborhoods(real.features, fake.features, k)
+    # One pass over the distances serves all six; complement precision is only a step towards the symmetric one
+    per_sample = neighborhoods(real.features, fake.features, k)
     rows = [row(name, float(values.mean()), interval=bootstrap_interval(values, seed=0))
-            for name, values in found._asdict().items() if name != "complement_precision"]  # fmt: skip
-    rows += [row(name, value) for name, value in symmetric(found)._asdict().items()]
+            for name, values in per_sample._asdict().items() if name != "complement_precision"]  # fmt: skip
+    rows += [row(name, value) for name, value in symmetric(per_sample)._asdict().items()]
+    # Pooled values hide a class that lost its modes, since its fakes can lie among another class's reals
     averaged = class_averaged(real.features, real.labels, fake.features, fake.labels, k)
     if averaged:
         rows += [row(f"class_{name}", value, averaged[1]) for name, value in averaged[0]._asdict().items()]
     rows += [row("fd", frechet_distance(real.features, fake.features)),
              row("kid", kernel_distance(real.features, fake.features))]  # fmt: skip
-    classes = [own for label in np.unique(fake.labels)
-               if len(own := fake.features[fake.labels == label]) >= VENDI_IMAGES_PER_CLASS]  # fmt: skip
-    if classes:
-        scores = [vendi_score(own[:VENDI_IMAGES_PER_CLASS]) for own in classes]
-        rows.append(row("vendi", float(np.mean(scores)), VENDI_IMAGES_PER_CLASS * len(classes)))
+    # Diversity within each class: of all images together the score would mostly count the classes
+    by_class = [features for label in np.unique(fake.labels)
+                if len(features := fake.features[fake.labels == label]) >= VENDI_IMAGES_PER_CLASS]  # fmt: skip
+    if by_class:
+        scores = [vendi_score(features[:VENDI_IMAGES_PER_CLASS]) for features in by_class]
+        rows.append(row("vendi", float(np.mean(scores)), VENDI_IMAGES_PER_CLASS * len(by_class)))
     return [*rows, mean_row(method, seed, "images", "judge_top1", fake.judge_hits),
             mean_row(method, seed, "images", "teacher_agreement", fake.teacher_hits)]  # fmt: skip
 
 
-def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves with every class's images dealt out in turn."""
+def split_halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two halves of a set with labels (n,), ascending, with each class divided evenly between them."""
+    # In the order of the labels every second image goes to the other half, so classes differ by one image at most
     order = np.argsort(labels, kind="stable")
     return np.sort(order[0::2]), np.sort(order[1::2])

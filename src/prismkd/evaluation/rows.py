@@ -12,14 +12,24 @@ from torch import Tensor
 
 from prismkd.metrics import bootstrap_interval
 
-BATCH = 128
+BATCH = 128  # images per forward pass; results don't depend on it
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (batch, channels, height, width) in [0, 1] and labels (batch,)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured value, as it stands in ``metrics.json``."""
+    """One measured value, as it stands in ``metrics.json``.
+
+    Attributes:
+        method: that made the student or the images; ``teacher`` and ``real-vs-real`` for the references.
+        seed: of the run.
+        domain: of the test images, or ``images`` where the method's own images are measured.
+        metric: such as top1, ece, precision.
+        value: of the metric, a fraction where the metric is one (not a percentage).
+        n: images that the value is of.
+        ci95: bootstrap interval over these images; None for values that aren't a mean over images.
+    """
 
     method: str
     seed: int
@@ -30,16 +40,19 @@ class Row:
     ci95: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON, rounded to five digits, which is finer than one in 50,000 test images."""
         interval = None if self.ci95 is None else [round(bound, 5) for bound in self.ci95]
         return {"method": self.method, "seed": self.seed, "domain": self.domain, "metric": self.metric,
                 "value": round(self.value, 5), "n": self.n, "ci95": interval}  # fmt: skip
 
 
 def mean_row(method: str, seed: int, domain: str, metric: str, values: np.ndarray) -> Row:
+    """The mean of one value per image (n,), with its interval where there are two images or more."""
+    # The bootstrap's seed is fixed, so that a run evaluated twice gives the same file
     interval = bootstrap_interval(values, seed=0) if len(values) > 1 else None
     return Row(method, seed, domain, metric, float(values.mean()), len(values), interval)
 
 
 def device_of(network: torch.nn.Module) -> torch.device:
-    return next(network.parameters()).device
+    """Where a network's weights are, and its inputs have to be."""
+    return next(network.parameters(), torch.empty(0)).device

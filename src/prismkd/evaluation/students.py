@@ -1,17 +1,16 @@
-"""A student on labelled test images: accuracy, agreement with its teacher, calibration error, per domain."""
+"""A student on labeled test images: accuracy, agreement with its teacher, calibration error, per domain."""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
-from prismkd.data import LabelledImages
+from prismkd.classifiers import Classifier, predict
 from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
 from prismkd.metrics import (
     correct,
@@ -20,18 +19,34 @@ from prismkd.metrics import (
     per_class,
     vanished,
 )
+from prismkd.metrics.hits import domain_order, pack_hits
 
-TOP = 5  # top-5, where there are more classes than that
+TOP = 5  # top-5 is reported of domains with more classes than that
+
+
+class TestImages(Protocol):
+    """Labeled images of one or more domains, such as ``prismkd.data.LabelledImages``."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+
+    @property
+    def domains(self) -> np.ndarray:
+        """(n,) names."""
+
+    def batches(self, batch_size: int, /) -> Iterable[Tensor]:
+        """The images in order, float32 (batch, channels, height, width) in [0, 1]."""
 
 
 class StudentEvaluation(NamedTuple):
-    """What a student does on the test images.
+    """A student's results on the test images.
 
     Attributes:
-        rows: of ``metrics.json``.
-        confusion: counts [true class][predicted class] on ``id``.
-        confusion_teacher: counts [the teacher's class][the student's class] on ``id``.
-        domains: of each domain, ``details`` of its images.
+        rows: the values for ``metrics.json``.
+        confusion: counts [true class][predicted class] on the domain ``id``.
+        confusion_teacher: counts [class that the teacher predicts][class that the student predicts] on ``id``.
+        domains: by domain, what is known per class and per image (n, hits, class_top1, vanished).
     """
 
     rows: list[Row]
@@ -42,111 +57,120 @@ class StudentEvaluation(NamedTuple):
 
 def evaluate_student(
     student: torch.nn.Module,
-    teacher: Classifier,
-    test: LabelledImages,
+    teacher: Classifier | None,
+    test: TestImages,
     method: str,
     seed: int,
     teacher_logits: np.ndarray | None = None,
     restrict_below: float = 0.0,
 ) -> StudentEvaluation:
-    """Accuracy, agreement with the teacher, calibration error and lost classes per domain.
+    """Accuracy, agreement with the teacher, calibration error and vanished classes per domain.
 
-    A domain with few of the classes, as ImageNet-R and -A, is judged among those that it has: the logits of the others
-    are left out (the protocol of Hendrycks et al. 2021), and the row ``present_classes`` says how many remain.
+    A domain with few of the classes, such as ImageNet-R and -A, is evaluated among those that it has: the logits of the
+    others are left out (the protocol of Hendrycks et al. 2021), and the row ``present_classes`` says how many remain.
 
     Args:
-        student: from images to logits.
-        teacher: as the student.
-        test: labelled images of any number.
+        student: images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
+        teacher: as the student; None: there is no agreement to measure.
+        test: labeled images; they are decoded a batch at a time.
         method: name in the rows.
         seed: seed in the rows.
-        teacher_logits: the teacher's (n, num_classes) where they are known.
-        restrict_below: share of the classes, in [0, 1]; domains with a smaller one are judged among their own.
+        teacher_logits: (n, num_classes) where they are known, which saves the teacher's pass over the images.
+        restrict_below: share of the classes, in [0, 1]; a domain with a smaller share is evaluated among its own.
+
+    Raises:
+        UserError: logits that are not finite.
     """
     logits = logits_of(student, test)
-    teacher_logits = logits_of(teacher, test) if teacher_logits is None else teacher_logits
-    labels, rows, domains = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
+    if teacher_logits is None and teacher is not None:
+        teacher_logits = logits_of(teacher, test)
+    labels, rows, details = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
     confusion, confusion_teacher = np.zeros((2, logits.shape[1], logits.shape[1]), dtype=int)
     for domain in domain_order(test.domains):
         mask = test.domains == domain
-        found = _Domain.of(logits[mask], teacher_logits[mask], labels[mask], restrict_below)
-        rows += found.rows(method, seed, domain)
-        domains[domain] = found.details()
+        taught = None if teacher_logits is None else teacher_logits[mask]
+        results = _Domain.of(logits[mask], taught, labels[mask], restrict_below)
+        rows += results.rows(method, seed, domain)
+        details[domain] = results.details()
         if domain == "id":
-            said, taught = (found.judged[own.argmax(1)] for own in (found.logits, found.teacher_logits))
-            np.add.at(confusion, (labels[mask], said), 1)
-            np.add.at(confusion_teacher, (taught, said), 1)
-    return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), domains)
+            student_classes = results.competing[results.logits.argmax(1)]
+            # add.at and not +=, which counts a pair of classes once however often it occurs
+            np.add.at(confusion, (labels[mask], student_classes), 1)
+            if results.teacher_logits is not None:
+                teacher_classes = results.competing[results.teacher_logits.argmax(1)]
+                np.add.at(confusion_teacher, (teacher_classes, student_classes), 1)
+    return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), details)
 
 
-def logits_of(network: torch.nn.Module, images: LabelledImages) -> np.ndarray:
+def logits_of(network: torch.nn.Module, images: TestImages) -> np.ndarray:
     """Logits (n, num_classes), float32; one batch of images is in memory at a time."""
     device = device_of(network)
+    # Each batch's logits leave the device at once; 50,000 x 1,000 of them are 200 MB, the images 30 GB
     return torch.cat([predict(network, batch.to(device)).cpu() for batch in images.batches(BATCH)]).numpy()
 
 
 @dataclass(frozen=True)
 class _Domain:
-    """A domain's logits (n, num_judged), student's and teacher's, and labels (n,) as places among ``judged``."""
+    """One domain's images among the classes that compete there.
+
+    Attributes:
+        logits: the student's (n, num_competing).
+        teacher_logits: the teacher's, the same shape; None without a teacher.
+        labels: (n,) as places among ``competing``.
+        competing: (num_competing,) the classes, ascending.
+        num_classes: of the student.
+    """
 
     logits: np.ndarray
-    teacher_logits: np.ndarray
+    teacher_logits: np.ndarray | None
     labels: np.ndarray
-    judged: np.ndarray
+    competing: np.ndarray
     num_classes: int
 
     @staticmethod
-    def of(logits: np.ndarray, teacher_logits: np.ndarray, labels: np.ndarray, restrict_below: float) -> _Domain:
-        """Leave out the classes that no image has, where there are many of them."""
+    def of(logits: np.ndarray, teacher_logits: np.ndarray | None, labels: np.ndarray, restrict_below: float) -> _Domain:
+        """Leave out the classes that no image has, where fewer than ``restrict_below`` of all classes are present."""
         num_classes = logits.shape[1]
         present = np.unique(labels)
-        judged = present if len(present) < restrict_below * num_classes else np.arange(num_classes)
-        places = np.searchsorted(judged, labels)
-        return _Domain(logits[:, judged], teacher_logits[:, judged], places, judged, num_classes)
+        competing = present if len(present) < restrict_below * num_classes else np.arange(num_classes)
+        places = np.searchsorted(competing, labels)
+        taught = None if teacher_logits is None else teacher_logits[:, competing]
+        return _Domain(logits[:, competing], taught, places, competing, num_classes)
 
     def rows(self, method: str, seed: int, domain: str) -> list[Row]:
-        """All values of the domain."""
+        """The domain's values for ``metrics.json``."""
 
         def mean(metric: str, values: np.ndarray) -> Row:
             return mean_row(method, seed, domain, metric, values)
 
-        count, num_judged = len(self.labels), len(self.judged)
-        error = expected_calibration_error(self.logits, self.labels)
-        lost = len(vanished(self.logits, self.labels))
-        rows = [
-            mean("top1", correct(self.logits, self.labels)),
-            mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))),
-            Row(method, seed, domain, "ece", error, count),
-            Row(method, seed, domain, "vanished_classes", lost, len(np.unique(self.labels))),
+        count, num_competing = len(self.labels), len(self.competing)
+        calibration_error = expected_calibration_error(self.logits, self.labels)
+        num_vanished = len(vanished(self.logits, self.labels))
+        rows = [mean("top1", correct(self.logits, self.labels))]
+        if num_competing > TOP:
+            rows.append(mean("top5", correct_in_top(self.logits, self.labels, TOP)))
+        if self.teacher_logits is not None:
+            # Among the competing classes too: the teacher is restricted as the student is
+            rows.append(mean("agreement", correct(self.logits, self.teacher_logits.argmax(1))))
+        rows += [
+            Row(method, seed, domain, "ece", calibration_error, count),
+            Row(method, seed, domain, "vanished_classes", num_vanished, len(np.unique(self.labels))),
         ]
-        if num_judged > TOP:
-            rows.insert(1, mean("top5", correct_in_top(self.logits, self.labels, TOP)))
-        if num_judged < self.num_classes:
-            rows.append(Row(method, seed, domain, "present_classes", num_judged, count))
+        if num_competing < self.num_classes:
+            rows.append(Row(method, seed, domain, "present_classes", num_competing, count))
         return rows
 
     def details(self) -> dict[str, Any]:
-        """What no row has: top-1 of each class (None where the domain lacks it), lost classes, each image's hit."""
+        """Top-1 of each class (None where the domain lacks it), vanished classes, and whether each image was right.
+
+        The hits of every image make paired comparisons of two runs possible (``metrics.paired``).
+        """
         hits = correct(self.logits, self.labels)
-        top1 = per_class(hits, self.judged[self.labels], self.num_classes)
+        # By the classes' own numbers: a domain with few classes gets None for the others
+        top1 = per_class(hits, self.competing[self.labels], self.num_classes)
         return {
             "n": len(hits),
             "hits": pack_hits(hits),
             "class_top1": [None if value is None else round(value, 5) for value in top1],
-            "vanished": self.judged[vanished(self.logits, self.labels)].tolist(),
+            "vanished": self.competing[vanished(self.logits, self.labels)].tolist(),
         }
-
-
-def pack_hits(hits: np.ndarray) -> str:
-    """Zeros and ones (n,) as text, eight to a byte."""
-    return base64.b64encode(np.packbits(hits.astype(bool)).tobytes()).decode()
-
-
-def unpack_hits(text: str, n: int) -> np.ndarray:
-    """The inverse of ``pack_hits``: int8 (n,)."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n).astype(np.int8)
-
-
-def domain_order(domains: np.ndarray) -> list[str]:
-    """``id`` first, then the shifted domains by name."""
-    return sorted(set(domains.tolist()), key=lambda name: (name != "id", name))

@@ -49,25 +49,44 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
             source = TINY_DECODERS.get(type(pipeline).__name__)
         if source is None:
             return None
-    dtype = torch.bfloat16 if pipeline.dtype == torch.bfloat16 else torch.float32
     try:
-        tiny = AutoencoderTiny.from_pretrained(source, dtype=dtype, use_safetensors=True)
+        tiny = AutoencoderTiny.from_pretrained(source, dtype=_dtype_beside(pipeline), use_safetensors=True)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"expected an AutoencoderTiny at {source}, got: {str(error).splitlines()[0]}; set generator.tiny_decoder "
-            "to its folder, or to none to guide through the full decoder"
+            f"expected an AutoencoderTiny at {source}, got: {str(error).splitlines()[0]}; give its folder "
+            "(generator.tiny_decoder), or none to guide through the full decoder"
         ) from None
-    expected, got = pipeline.vae.config.latent_channels, tiny.config.latent_channels
-    if expected != got:
-        raise UserError(f"expected a tiny decoder of {expected} latent channels, got {got} in {source}; take another")
+    check_latents(tiny, pipeline, str(source))
     return tiny.to(device).eval().requires_grad_(False)
+
+
+def copied_decoder(decoder: Any, pipeline: Any, device: torch.device) -> Any:
+    """A copy of a user's decoder, an ``AutoencoderTiny`` or another of the same latents, in the form for guidance.
+
+    Raises:
+        UserError: it decodes other latents.
+    """
+    check_latents(decoder, pipeline, type(decoder).__name__)
+    return copy.deepcopy(decoder).to(device, _dtype_beside(pipeline)).eval().requires_grad_(False)
+
+
+def check_latents(decoder: Any, pipeline: Any, name: str) -> None:
+    """Raises UserError where ``decoder`` takes latents of another number of channels than ``pipeline`` makes."""
+    expected, got = pipeline.vae.config.latent_channels, decoder.config.latent_channels
+    if expected != got:
+        raise UserError(f"expected a tiny decoder of {expected} latent channels, got {got} in {name}; take another")
+
+
+def _dtype_beside(pipeline: Any) -> torch.dtype:
+    """float16 overflows, so only bfloat16 is taken over from the pipeline."""
+    return torch.bfloat16 if pipeline.dtype == torch.bfloat16 else torch.float32
 
 
 def full_decoder(pipeline: Any) -> Any:
     """The pipeline's decoder for gradients: itself, or a float32 copy where it runs in float16, which overflows.
 
     Raises:
-        UserError: the pipeline has none.
+        UserError: the pipeline has none, or one whose weights are offloaded layer by layer, which can't be copied.
     """
     vae = getattr(pipeline, "vae", None)
     if vae is None or not hasattr(vae, "decode"):
@@ -75,8 +94,17 @@ def full_decoder(pipeline: Any) -> Any:
             f"expected a latent diffusion pipeline with a vae, got {type(pipeline).__name__} without; guidance and "
             "distillation need a decoder: take another pipeline"
         )
-    vae.requires_grad_(False)
-    return copy.deepcopy(vae).float() if vae.dtype == torch.float16 else vae
+    if vae.dtype != torch.float16:
+        return vae
+    weights = vae.state_dict()
+    if any(tensor.is_meta for tensor in weights.values()):
+        raise UserError(
+            f"expected a vae whose weights can be copied to float32, got one in float16 of {type(pipeline).__name__} "
+            "that is offloaded layer by layer; use bfloat16, or pass a tiny decoder"
+        )
+    copied = type(vae).from_config(vae.config)  # not a deep copy: the hooks of an offloaded part hold the other parts
+    copied.load_state_dict(weights)
+    return copied.to(vae.device).eval().requires_grad_(False)
 
 
 def decode_with(vae: Any, *, tiny: bool) -> Callable[[Tensor], Tensor]:

@@ -43,12 +43,21 @@ def generator_folder(config: GeneratorConfig) -> Path | None:
     return folder
 
 
-def load_generator(config: GeneratorConfig) -> TextToImage:
-    """Load the pipeline, its scheduler and its tiny decoder onto the device.
+def load_generator(config: GeneratorConfig | str) -> TextToImage:
+    """Load a pipeline with its scheduler and its tiny decoder onto the device.
+
+    Args:
+        config: the settings, or the source alone: ``pictograms`` (the embedded generator), the folder of a diffusers
+            pipeline, or a model on the Hugging Face hub (org/name).
+
+    Returns:
+        The generator: ``generator.sample(prompts, seeds)`` are images (n, channels, height, width) in [0, 1], and
+        ``generator.pipeline`` is the pipeline itself, for ``prismkd.EDA``.
 
     Raises:
         UserError: no such model, device or scheduler, or weights that aren't safetensors.
     """
+    config = GeneratorConfig(source=config) if isinstance(config, str) else config
     folder = generator_folder(config)
     device = resolve_device(config.device)
     pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))

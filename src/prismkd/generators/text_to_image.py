@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
 from prismkd.generators.embeddings import TextEmbeddings
-from prismkd.generators.layouts import layout_of
+from prismkd.generators.layouts import Edit, layout_of
 from prismkd.guidance import EnergyGuidance, edit_x0, seeded_steps
 from prismkd.guidance.schedulers import EXPLODING
 
@@ -33,12 +33,15 @@ class TextToImage:
         layout: how the scheduler's latents relate to the decoder's.
     """
 
+    place_of_settings = "the section [generator]"  # for errors
+
     def __init__(self, pipeline: Any, tiny_decoder: Any, config: GeneratorConfig) -> None:
         self.pipeline = pipeline
         self.tiny_decoder = tiny_decoder
         self.config, self.batch_size = config, config.batch_size
-        self.layout = layout_of(pipeline, config.image_size, config.guidance_scale)
+        self.layout = layout_of(pipeline)
         self._full_decoder = full_decoder(pipeline)
+        pipeline.vae.requires_grad_(False)
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
         self._embeddings = TextEmbeddings(pipeline, config.guidance_scale)
         _check_pipeline(pipeline, config)
@@ -72,27 +75,37 @@ class TextToImage:
             UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, or the pipeline
                 refuses the settings.
         """
-        config, generators = self.config, [torch.Generator().manual_seed(seed) for seed in seeds]
-        arguments = {
-            "num_inference_steps": config.num_inference_steps,
-            "guidance_scale": config.guidance_scale,
-            "generator": generators,
-            "output_type": "pt",
-            **self.prompt_arguments(prompts),
-        }
-        if "use_resolution_binning" in self._accepted:
-            arguments["use_resolution_binning"] = False
-        if config.image_size and "height" in self._accepted:
-            arguments |= {"height": config.image_size, "width": config.image_size}
-        with seeded_steps(self.pipeline.scheduler, generators), self._guided(guidance), self._fast_matmul():
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        arguments = {**self.settings(), **self.prompt_arguments(prompts), "generator": generators, "output_type": "pt"}
+        guided = nullcontext() if guidance is None else self.guided(guidance, len(prompts))
+        with seeded_steps(self.pipeline.scheduler, generators), guided, self.precision():
             drawn = self._call_pipeline(arguments)
         if guidance is not None:
-            _check_band(guidance, config.num_inference_steps)
+            check_band(guidance)
         images = drawn.images.float().clamp(0, 1).cpu()
         flagged = getattr(drawn, "nsfw_content_detected", None)
         if flagged is not None:  # a safety checker blackens these: not a number, so that they are drawn again
             images[torch.tensor(flagged)] = torch.nan
         return images
+
+    def settings(self) -> dict[str, Any]:
+        """What each call of the pipeline is given beside prompts and generators."""
+        config = self.config
+        given: dict[str, Any] = {
+            "num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale
+        }  # fmt: skip
+        if "use_resolution_binning" in self._accepted:
+            given["use_resolution_binning"] = False
+        if config.image_size and "height" in self._accepted:
+            given |= {"height": config.image_size, "width": config.image_size}
+        return given
+
+    @contextmanager
+    def guided(self, edit: Edit, num_images: int) -> Iterator[None]:
+        """While active, ``edit`` changes every x0 prediction of the pipeline, which draws ``num_images`` at a time."""
+        wrapped = self.layout.wrap(edit, num_images)
+        with self.layout.following_calls(), edit_x0(self.pipeline.scheduler, wrapped):
+            yield
 
     @torch.no_grad()
     def text_features(self, texts: list[str]) -> Tensor | None:
@@ -128,9 +141,12 @@ class TextToImage:
 
     @cached_property
     def _decode_tiny(self) -> Callable[[Tensor], Tensor]:
-        return self._decode_full if self.tiny_decoder is None else decode_with(self.tiny_decoder, tiny=True)
+        if self.tiny_decoder is None:
+            return self._decode_full
+        return decode_with(self.tiny_decoder, tiny=type(self.tiny_decoder).__name__ == "AutoencoderTiny")
 
-    def _fast_matmul(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[Any]:
+        """What the pipeline's call runs under."""
         return fast_matmul(self.device) if self.pipeline.dtype == torch.float32 else nullcontext()
 
     def _call_pipeline(self, arguments: dict[str, Any]) -> Any:
@@ -139,13 +155,8 @@ class TextToImage:
         except ValueError as error:
             raise UserError(
                 f"expected settings that {type(self.pipeline).__name__} takes, got: {str(error).splitlines()[0]}; "
-                "correct the section [generator]"
+                f"correct {self.place_of_settings}"
             ) from None
-
-    def _guided(self, guidance: EnergyGuidance | None) -> AbstractContextManager[None]:
-        if guidance is None:
-            return nullcontext()
-        return edit_x0(self.pipeline.scheduler, self.layout.wrap(guidance))
 
     def prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
         """Prompts for the pipeline's call; the text encoders run once per distinct text."""
@@ -179,13 +190,18 @@ def _check_pipeline(pipeline: Any, config: GeneratorConfig) -> None:
         raise UserError(f"expected DiT's own image size, got {config.image_size}; set generator.image_size = 0")
 
 
-def _check_band(guidance: EnergyGuidance, num_steps: int) -> None:
-    """Guidance that never acts is a mistake, not a result."""
+def check_band(guidance: EnergyGuidance) -> None:
+    """Guidance that never acts is a mistake, not a result.
+
+    Raises:
+        UserError: none of the steps that it saw lies in its band.
+    """
     if guidance.config.strength == 0 or guidance.num_band_steps:
         return
-    seen = f"{min(guidance.log_snrs):.2f} to {max(guidance.log_snrs):.2f}" if guidance.log_snrs else "none"
+    levels = guidance.log_snrs
+    seen = f"{min(levels):.2f} to {max(levels):.2f}" if levels else "none"
     raise UserError(
         f"expected a denoising step with log(alpha / sigma) in [{guidance.config.log_snr_min}, "
-        f"{guidance.config.log_snr_max}], got {num_steps} steps at {seen}; widen guidance.log_snr_min and log_snr_max "
-        "or raise generator.num_inference_steps (the last step is never guided)"
+        f"{guidance.config.log_snr_max}], got {len(levels)} steps at {seen}; widen guidance.log_snr_min and "
+        "log_snr_max or raise num_inference_steps (the last step is never guided)"
     )

@@ -1,7 +1,15 @@
 """The edit of one batch: descend the teacher's energy of every x0 prediction that needs it, inside a noise band.
 
-The gradient runs from x0 through the decoder, the augmented views and the teacher to the energy; never through the
-denoiser. Our design, not the paper's.
+The gradient g = dE/dx0 runs from x0 through the decoder, the augmented views and the teacher to the energy, never
+through the denoiser, which would cost a backward pass of the largest network at every step:
+
+    delta = -strength rms(x0) g / max(rms(g), g_floor)      all root mean squares per sample
+
+That a classifier's energy guides the sampling is the paper's idea; where, when and how far is our design.
+
+A plain classifier's gradient easily makes adversarial noise in place of better images. Against it stand, in this
+order, the band, the augmented views, the tiny decoder and the hinge. ``prismkd survival`` measures whether they hold:
+a gain that vanishes under resizing and JPEG, or that another classifier doesn't see, is an attack.
 """
 
 from __future__ import annotations
@@ -21,6 +29,7 @@ from prismkd.guidance.teacher_energy import TeacherEnergy
 
 ADAM_BETAS = (0.9, 0.99)
 LATENTS_AT_ONCE = 2**18  # values of x0 whose decoded images are differentiated together
+TINY = 1e-12  # in place of a root mean square of zero
 
 
 @dataclass
@@ -31,7 +40,7 @@ class EnergyGuidance:
         teacher: differentiable classifier of images in [0, 1].
         decode: latents (batch, ...) to images in [0, 1], differentiable; the tiny decoder where there is one.
         labels: (batch,) the class of each image.
-        calibration: target energies.
+        calibration: the targets, the floor of the gradient and the usual size of latents.
         config: strength, band, views and weights.
         energy_before: (batch,) the free energy at the band's first step, filled while sampling.
         num_edits: (batch,) how many steps needed a gradient.
@@ -60,22 +69,33 @@ class EnergyGuidance:
         self.energy = TeacherEnergy(self.teacher, self.calibration, self.config)
 
     def __call__(self, x0: Tensor, mapping: X0Map) -> Tensor | None:
-        """delta for x0 (batch, ...), or None outside the band and where no sample needs one."""
+        """delta for x0 (batch, ...), or None outside the band and where no image needs one."""
         if self.config.strength == 0 or not self._in_band(mapping):
             return None
         self.num_band_steps += 1
         if (self.num_band_steps - 1) % self.config.every:
             return None
-        with torch.inference_mode(False), torch.no_grad():  # leaving inference mode switches gradients on
+        # Pipelines run under no_grad, which enable_grad undoes; some users run them under inference_mode, whose
+        # tensors autograd refuses: hence the switch and the clone. Leaving inference mode switches gradients on.
+        with torch.inference_mode(False), torch.no_grad():
             x0 = x0.detach().clone().float()
             if self.energy_before is None or self.num_edits is None:
                 self.energy_before, self.num_edits = x0.new_zeros(len(x0)), torch.zeros_like(self.labels)
-            places = torch.arange(len(x0), device=x0.device).split(self._num_at_once(x0))
-            delta = torch.cat([self._delta(x0[own], own) for own in places])
-            self._watch(x0, delta)
+            parts = torch.arange(len(x0), device=x0.device).split(self._images_at_once(x0))
+            delta = torch.cat([self._delta(x0[places], places) for places in parts])
+            self._record_latent_sizes(x0, delta)
             return delta if delta.any() else None
 
-    def _num_at_once(self, x0: Tensor) -> int:
+    def _in_band(self, mapping: X0Map) -> bool:
+        """Whether guidance acts at this noise level, which is noted in ``log_snrs``."""
+        # A band in the middle of the schedule, t / T in about [0.3, 0.7] for Stable Diffusion. Before it x0 is a blur
+        # that the teacher can't judge. After it only texture is left to change, which is where adversarial patterns
+        # live; those steps, the last one always among them, are unguided and purify what guidance did. On Pictograms
+        # late guidance did no harm (docs/eda.md): where the reason should matter, on large latents, it is untested.
+        self.log_snrs.append(mapping.log_snr)
+        return not mapping.is_last and self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max
+
+    def _images_at_once(self, x0: Tensor) -> int:
         """Images whose gradients fit into memory together: 16 of Stable Diffusion at 512, 4 of SDXL at 1024."""
         return len(x0) if self.energy.couples_the_batch else max(1, LATENTS_AT_ONCE // x0[0].numel())
 
@@ -84,71 +104,76 @@ class EnergyGuidance:
         x0.requires_grad_(True)
         with torch.enable_grad():
             images = self.decode(x0)
-        needy = self._needy(images.detach(), places)
+        above = self._above_target(images.detach(), places)
         delta = torch.zeros_like(x0)
-        if needy.any():
-            delta[needy] = self._edit(x0, images, needy, places[needy])
+        if above.any():
+            delta[above] = self._descent(x0, images, above, places[above])
         return delta
 
-    def _in_band(self, mapping: X0Map) -> bool:
-        """The final step is never guided: the unguided rest of the schedule purifies what guidance did."""
-        self.log_snrs.append(mapping.log_snr)
-        return not mapping.is_last and self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max
-
-    def _needy(self, images: Tensor, places: Tensor) -> Tensor:
-        """One look of the teacher: is the image above its target energy, or of another class?"""
+    def _above_target(self, images: Tensor, places: Tensor) -> Tensor:
+        """Which images (batch,) need a gradient: above their target energy, or not of their class by the teacher."""
+        # One forward pass decides, since the hinge would give the others no gradient but a little of the label's, and
+        # the views and the way back are most of what guidance costs. Other energies have no target at which an image
+        # is done, the negative control is to raise the energy of all, and where images act on each other, one that is
+        # done still acts.
         assert self.energy_before is not None and self.num_edits is not None
         energy, satisfied = self.energy.satisfied(images, self.labels[places])
         if self.num_band_steps == 1:
             self.energy_before[places] = energy.float()
-        skip = self.config.skip_satisfied and not self.config.ascend and not self.energy.couples_the_batch
-        needy = ~satisfied if skip and self.config.energy == "hinge" else torch.ones_like(satisfied)
-        self.num_edits[places] += needy
-        return needy
+        may_skip = self.config.skip_satisfied and not self.config.ascend and not self.energy.couples_the_batch
+        above = ~satisfied if may_skip and self.config.energy == "hinge" else torch.ones_like(satisfied)
+        self.num_edits[places] += above
+        return above
 
-    def _edit(self, x0: Tensor, images: Tensor, needy: Tensor, places: Tensor) -> Tensor:
-        """``-strength rms(x0) g / max(rms(g), g_floor)`` with g the energy's gradient, each rms per sample."""
-        g = self._gradient(x0, images, needy, self.labels[places])[needy]
+    def _descent(self, x0: Tensor, images: Tensor, above: Tensor, places: Tensor) -> Tensor:
+        """``-strength rms(x0) g / max(rms(g), g_floor)`` of the images ``above`` their target."""
+        g = self._gradient(x0, images, above, self.labels[places])[above]
         size = rms(g)
         self.gradient_sizes.append(size.flatten())
-        g = g / size.clamp_min(max(self.calibration.g_floor, 1e-12))
+        # Every edit has the same length relative to x0, whatever the scale of the energy and of the latents. But a
+        # saturated teacher's gradient is small and mostly noise: below the floor it stays small.
+        g = g / size.clamp_min(max(self.calibration.g_floor, TINY))
         if self.config.adam:
-            g = self._with_moments(g, places)
-        return (1 if self.config.ascend else -1) * self.config.strength * rms(x0[needy]) * g
+            g = self._adam_direction(g, places)
+        sign = 1 if self.config.ascend else -1
+        return sign * self.config.strength * rms(x0[above]) * g
 
-    def _gradient(self, x0: Tensor, images: Tensor, needy: Tensor, labels: Tensor) -> Tensor:
-        """Gradient by x0 of the energy's mean over views, which a step's images share: no image depends on its batch.
+    def _gradient(self, x0: Tensor, images: Tensor, above: Tensor, labels: Tensor) -> Tensor:
+        """dE/dx0 (batch, ...), E the mean energy over augmented views of the images ``above`` their target.
 
-        ``images`` are the decoded ``x0`` with their graph, which the check has paid for already.
+        ``images`` are the decoded ``x0`` with their graph, which the check of the targets has paid for already.
         """
         count = self.config.num_views
         with torch.enable_grad():
             total = torch.zeros((), device=x0.device)
             for view in range(count):
+                # All images of a step share the view, and steps differ: an image's view must not depend on its place
+                # in the batch, or it would be another image where memory halves the batch or a run is resumed.
                 generator = torch.Generator().manual_seed(1000 * self.num_band_steps + view)
                 if self.config.x0_noise:  # LGD: the expectation over a neighborhood of x0 (Song et al. 2023)
                     noise = torch.randn(x0.shape[1:], generator=generator).to(x0)
                     images = self.decode(x0 + self.config.x0_noise * rms(x0.detach()) * noise)
-                seen = images[needy]
+                seen = images[above]
                 if self.config.augment:
                     seen = random_views(seen, shared=True, generator=generator)
                 total = total + self.energy(seen, labels) / count
             (gradient,) = torch.autograd.grad(total, x0)
-        return torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
+        return torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)  # a value that isn't finite moves nothing
 
-    def _with_moments(self, g: Tensor, places: Tensor) -> Tensor:
-        """Adam's direction (Kingma & Ba 2015), with moments per sample over the band's steps, at the length of g."""
+    def _adam_direction(self, g: Tensor, places: Tensor) -> Tensor:
+        """Adam's direction (Kingma and Ba 2015), with moments per sample over the band's steps, at the length of g."""
+        # Without the correction of the moments' bias: it is a factor, and the length is set here.
         if self._moments is None:
-            empty = torch.zeros(len(self.labels), *g.shape[1:], device=g.device)
-            self._moments = (empty, empty.clone())
+            zeros = torch.zeros(len(self.labels), *g.shape[1:], device=g.device)
+            self._moments = (zeros, zeros.clone())
         first, second = self._moments
         first[places] = ADAM_BETAS[0] * first[places] + (1 - ADAM_BETAS[0]) * g
         second[places] = ADAM_BETAS[1] * second[places] + (1 - ADAM_BETAS[1]) * g**2
         direction = first[places] / (second[places].sqrt() + 1e-8)
-        return direction * rms(g) / rms(direction).clamp_min(1e-12)
+        return direction * rms(g) / rms(direction).clamp_min(TINY)
 
-    def _watch(self, x0: Tensor, delta: Tensor) -> None:
-        """Remember how far the edited latents lie outside what unguided sampling shows."""
+    def _record_latent_sizes(self, x0: Tensor, delta: Tensor) -> None:
+        """Note how large x0 is, and how far the edited x0 lies beyond what unguided sampling shows."""
         self.latent_sizes.append(rms(x0).flatten())
         if self.calibration.latent_rms > 0:
             ratio = rms(x0 + delta).flatten() / self.calibration.latent_rms

@@ -1,7 +1,12 @@
-"""Energies of images under a classifier f, low where an image is in-distribution: (batch,) values.
+"""Every energy that can guide, each one low where an image is in-distribution.
 
-Pure functions of logits (batch, classes), of penultimate features (batch, width) or of batch statistics. Which one
-guides is ``guidance.energy``; METHOD's default is the hinge. The sign is everywhere "lower is more in-distribution".
+Pure functions of a classifier's logits f (batch, classes), of its penultimate features (batch, width), or of the
+statistics of a batch. Most give one value per image, (batch,); the batch norm energy and the repulsion are statements
+about a whole batch and give a scalar. ``guidance.energy`` chooses one of the first kind, and ``teacher_energy.py`` adds
+the others to it with their weights.
+
+The paper says that a pre-trained classifier gives each sample an energy, not which: where no other source is named,
+the energy is our design.
 """
 
 from __future__ import annotations
@@ -10,11 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-RIDGE = 0.1  # keeps the determinant away from zero, and bounds the repulsion of two equal images
+RIDGE = 0.1  # keeps the determinant away from zero, and so bounds the repulsion of two equal images
+
+
+# --- of the logits, per image ------------------------------------------------------------------------------------
 
 
 def free_energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """``E(x) = -T logsumexp(f(x) / T)``: low where the classifier has seen data (Liu et al. 2020, eq. 4)."""
+    """``E_free(x) = -T logsumexp(f(x) / T)``: low where the classifier has seen data (Liu et al. 2020, eq. 4).
+
+    It knows no classes, and no lower bound: cross-entropy leaves the logits a free offset, so the free energies of two
+    teachers can't be compared, and whoever only descends it overshoots (``hinge_energy``).
+    """
     return -temperature * torch.logsumexp(logits / temperature, dim=1)
 
 
@@ -24,12 +36,12 @@ def joint_energy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def conditional_energy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``-log p(y | x) = logsumexp(f) - f_y``, the cross-entropy of each image with its own label."""
+    """``-log p(y | x) = logsumexp(f) - f_y``: the cross-entropy of each image with its own label, in nats."""
     return torch.logsumexp(logits, dim=1) + joint_energy(logits, labels)
 
 
 def elucd_energy(logits: Tensor, labels: Tensor, weight: float = 0.5) -> Tensor:
-    """``-(f_y - logsumexp(weight f))``: between joint and conditional (EluCD: Ma et al. 2024)."""
+    """``-(f_y - logsumexp(weight f))``: between joint (weight 0) and conditional (1) (EluCD: Ma et al. 2024)."""
     return torch.logsumexp(weight * logits, dim=1) + joint_energy(logits, labels)
 
 
@@ -42,48 +54,68 @@ def hinge_energy(
     label_weight: float = 0.5,
     temperature: float = 1.0,
 ) -> Tensor:
-    """The default energy: ``w_margin relu(E_free(x) - E_target[y]) + w_label (-log p(y | x))``.
+    """The default: ``E(x, y) = w_margin relu(E_free(x) - E_target[y]) + w_label (logsumexp(f) - f_y)``.
 
-    Descending the free energy alone overshoots, since it has no lower bound; the hinge stops where the
-    image is as in-distribution as ``target`` (classes,) asks. Our design, not the paper's.
+    Args:
+        logits: (batch, classes).
+        labels: (batch,), the class y that each image was drawn for.
+        target: (classes,), the free energy of usual unguided images of each class (``targets.py``).
+        margin_weight: w_margin.
+        label_weight: w_label.
+        temperature: of the free energy.
     """
+    # The free energy has no lower bound. Descending it alone sent samples of toy teachers far outside of the data and
+    # lost their label; on Pictograms its energies fall below everything else and the shifted domains suffer
+    # (docs/eda.md). The hinge stops where the image is as in-distribution as ``target`` asks, and the label term keeps
+    # the class, on which the free energy has no opinion.
     excess = free_energy(logits, temperature) - target[labels]
     return margin_weight * torch.relu(excess) + label_weight * conditional_energy(logits, labels)
 
 
-def prototype_energy(features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
-    """``1 - cos(h(x), w_y - mean w)``: the angle to the last layer's own centered weight row (classes, width).
+# --- of the penultimate features ---------------------------------------------------------------------------------
 
-    The term for teachers without batch normalization: it needs nothing but the head. Our design.
+
+def prototype_energy(features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
+    """``1 - cos(h(x), w_y - mean w)``, in [0, 2]: how far the features h point away from their class's prototype.
+
+    The prototypes are the rows w (classes, width) of the last layer, centered, since what all rows share tells no
+    class from another. For teachers without batch normalization (ViT, ConvNeXt): it needs nothing but the head.
     """
     centered = prototypes - prototypes.mean(dim=0)
     return 1 - F.cosine_similarity(features, centered[labels], dim=1)
 
 
-def batch_norm_energy(mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
-    """``||mu - mu_run||_2 + ||var - var_run||_2`` of one layer, all (channels,) (DeepInversion: Yin et al. 2020).
-
-    A statement about a batch, so a scalar: give the statistics of many classes mixed.
-    """
-    return (mean - running_mean).norm() + (variance - running_variance).norm()
-
-
 def react(features: Tensor, threshold: float) -> Tensor:
-    """Penultimate features clipped from above, which takes the overconfidence of outliers (ReAct: Sun et al. 2021)."""
+    """Features clipped from above, which takes the overconfidence of outliers (ReAct: Sun et al. 2021)."""
     return features.clamp(max=threshold)
 
 
 def repulsion_energy(features: Tensor, labels: Tensor) -> Tensor:
-    """Minus the log-determinant of each class's kernel ``K + ridge I`` of cosines, summed over classes: a scalar.
+    """The diversity term: ``-sum over classes c of logdet(K_c + ridge I)``, a scalar.
 
-    The features (batch, width) are centered over the batch first. Lowest where the images of a class are orthogonal,
-    as the Vendi score of the same kernel is highest there. Our design, not the paper's.
+    K_c holds the cosines between the features of the class's images, after the mean of the batch was subtracted. It is
+    lowest where they are orthogonal to each other, where the Vendi score of the same kernel is highest. A class with
+    one image in the batch adds nothing.
     """
+    # The counterweight to the other energies: guidance buys precision with recall (EluCD on ImageNet at 128 pixels:
+    # precision .70 to .79, recall .65 to .58), and this term and diverse prompts are to pay it back.
     directions = F.normalize(features - features.mean(dim=0), dim=1)
     total = features.new_zeros(())
     for label in labels.unique():
-        own = directions[labels == label]
-        if len(own) > 1:
-            kernel = own @ own.T + RIDGE * torch.eye(len(own), device=own.device)
-            total = total - torch.logdet(kernel.float())
+        of_class = directions[labels == label]
+        if len(of_class) > 1:
+            kernel = of_class @ of_class.T + RIDGE * torch.eye(len(of_class), device=of_class.device)
+            total = total - torch.logdet(kernel.float())  # there is no logdet in half precision
     return total
+
+
+# --- of the statistics of a batch --------------------------------------------------------------------------------
+
+
+def batch_norm_energy(mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
+    """``||mu - mu_run||_2 + ||var - var_run||_2`` of one layer, a scalar (DeepInversion: Yin et al. 2020).
+
+    Means and variances are (channels,). The running ones are those of the teacher's training images, of all classes
+    mixed: so should the batch be.
+    """
+    return (mean - running_mean).norm() + (variance - running_variance).norm()

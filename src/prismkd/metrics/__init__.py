@@ -1,4 +1,8 @@
-"""Metrics: pure functions of numpy arrays."""
+"""Metrics: pure functions of numpy arrays, or of torch tensors on any device.
+
+Each is written here, in a few lines with its formula, and tested against the library that has it where that library is
+right (prdc, torch-fidelity). Of those that were tried, piq's recall and vendi-score's ``score_X`` with q were not.
+"""
 
 from prismkd.metrics.accuracy import agreement, correct, correct_in_top, per_class, top1, vanished
 from prismkd.metrics.bootstrap import bootstrap_interval

@@ -1,15 +1,14 @@
-"""Bootstrap confidence interval."""
+"""Bootstrap confidence interval of a mean."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int, num_resamples: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
+def bootstrap_interval(values: Array, seed: int, num_resamples: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron 1979) of the mean of ``values``.
 
     It covers the choice of the test samples only, not the randomness of training: that needs several seeds.
@@ -23,12 +22,16 @@ def bootstrap_interval(
     Raises:
         UserError: fewer than 2 values, from which no spread can be seen.
     """
+    values = to_numpy(values)
     if values.ndim != 1 or len(values) < 2:
         raise UserError(
             f"expected at least 2 values in one dimension, got shape {values.shape}; "
             "do measure more samples, or report the value without an interval"
         )
     generator = np.random.default_rng(seed)
+    # mean*_b = 1/n sum_i x*_i with each x*_i drawn from the values with replacement (Efron 1979). A list, one resample
+    # at a time: a matrix (num_resamples, n) of 50,000 test images would take 400 MB.
     means = [generator.choice(values, size=len(values)).mean() for _ in range(num_resamples)]
+    # The percentile interval: the (1 -+ level) / 2 quantiles of the resampled means (Efron & Tibshirani 1993, ch. 13)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

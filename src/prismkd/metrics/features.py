@@ -1,4 +1,4 @@
-"""What all metrics of two sets of features ask of them."""
+"""The check of two sets of features that all metrics of such sets share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from prismkd.errors import UserError
 
 def check_features(real: np.ndarray, fake: np.ndarray, at_least: int = 1) -> None:
     """Refuse features that can't be compared.
+
+    Args:
+        real: features (num_real, num_features).
+        fake: features (num_fake, num_features).
+        at_least: samples that each set needs.
 
     Raises:
         UserError: not two matrices of one width, fewer than ``at_least`` samples in one, or values not finite.

@@ -1,15 +1,16 @@
-"""Kernel distance of two sets of features."""
+"""Kernel distance of two sets of features, known as KID where the features are InceptionV3's."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
-MAX_SUBSET = 1000
+MAX_SUBSET = 1000  # torch-fidelity's, so that values compare
 
 
-def kernel_distance(real: np.ndarray, fake: np.ndarray, num_subsets: int = 100, seed: int = 2020) -> float:
+def kernel_distance(real: Array, fake: Array, num_subsets: int = 100, seed: int = 2020) -> float:
     """Squared maximum mean discrepancy with the kernel (x.y / num_features + 1)^3 (Binkowski et al. 2018: KID).
 
     The unbiased estimate, averaged over random subsets, with the same draws and defaults as torch-fidelity: 100 subsets
@@ -25,6 +26,7 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray, num_subsets: int = 100, 
     Raises:
         UserError: fewer than 2 samples in a set, features that are not finite, or other widths.
     """
+    real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake, at_least=2)
     size = min(MAX_SUBSET, len(real), len(fake))
     random = np.random.RandomState(seed)  # torch-fidelity's generator
@@ -37,11 +39,16 @@ def kernel_distance(real: np.ndarray, fake: np.ndarray, num_subsets: int = 100, 
 
 
 def _unbiased_mmd2(one: np.ndarray, other: np.ndarray) -> float:
-    """Gretton et al. 2012, lemma 6: a sample is not compared with itself."""
+    """The unbiased estimate of the squared MMD (Gretton et al. 2012, lemma 6), for two sets of equal size n.
+
+    MMD^2 = 1/(n (n - 1)) sum_{i != j} [k(x_i, x_j) + k(y_i, y_j)] - 2/n^2 sum_{i, j} k(x_i, y_j)
+    """
     n = len(one)
+    # The traces go since i != j: a sample compared with itself would bias the estimate upwards
     within = sum(kernel.sum() - np.trace(kernel) for kernel in (_kernel(one, one), _kernel(other, other)))
     return float(within / (n * (n - 1)) - 2 * _kernel(one, other).mean())
 
 
 def _kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The cubic polynomial kernel k(x, y) = (x.y / num_features + 1)^3 of all pairs (Binkowski et al. 2018)."""
     return (one @ other.T / one.shape[1] + 1) ** 3

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prismkd.errors import UserError
+from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
-CHUNK = 1024  # rows of the distance matrix held at once
-RELATIVE_ROUNDING = 1e-12  # of a squared distance computed from float64 products, with margin
+if TYPE_CHECKING:  # torch takes seconds to import, and is only needed where distances are computed
+    from torch import Tensor
+
+CHUNK = 1024  # rows of the distance matrix held at once: 50,000 x 50,000 float64 would take 20 GB
+RELATIVE_ROUNDING = 1e-12  # of a squared distance computed from float64 products; a wide margin over 1.1e-16 = 2^-53
 
 
 class Prdc(NamedTuple):
-    """Fractions in [0, 1], but density: it is 1 in expectation for equal distributions, and may exceed 1."""
+    """Precision, recall and coverage in [0, 1]; density, at least 0, is 1 in expectation for equal distributions."""
 
     precision: float
     recall: float
@@ -25,7 +27,7 @@ class Prdc(NamedTuple):
 
 
 class Neighborhoods(NamedTuple):
-    """What ``prdc`` and its companions are means of, float64: one value per fake (num_fake,) or real (num_real,).
+    """The values whose means are ``prdc`` and its companions, float64: one per fake (num_fake,) or real (num_real,).
 
     Attributes:
         precision: 1 where a fake is in any real ball.
@@ -42,12 +44,14 @@ class Neighborhoods(NamedTuple):
     complement_precision: np.ndarray
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Prdc:
+def prdc(real: Array, fake: Array, k: int) -> Prdc:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     A ball around each sample reaches to its k-th neighbor in its own set; the surface does not belong to it. Precision:
     the fakes in any real ball. Recall: the reals in any fake ball. Density: real balls around a fake, over k. Coverage:
     the real balls with any fake inside. All depend on n and k: report them with both and with a real-vs-real ceiling.
+    Coverage is blind to contraction, which is what guidance causes: fakes drawn together by a tenth keep a coverage of
+    1 while recall halves. So read the four together.
 
     Args:
         real: features (num_real, num_features), any float type.
@@ -62,7 +66,7 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> Prdc:
 
 
 class Symmetric(NamedTuple):
-    """Fractions in [0, 1]."""
+    """Symmetric precision and symmetric recall, both in [0, 1]."""
 
     sym_precision: float
     sym_recall: float
@@ -76,14 +80,16 @@ def symmetric(found: Neighborhoods) -> Symmetric:
     smaller one of itself and its complement, with the ball around the other of the two samples: precision and the fake
     balls with any real inside, recall and the real balls with any fake inside (which is coverage). With the sets
     swapped one becomes the other.
+
+    Args:
+        found: of the two sets.
     """
     precision, recall, _, coverage, complement = (float(values.mean()) for values in found)
+    # SymPrecision = min(precision, cPrecision), SymRecall = min(recall, cRecall); cRecall is coverage
     return Symmetric(min(precision, complement), min(recall, coverage))
 
 
-def class_averaged(
-    real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray, fake_labels: np.ndarray, k: int
-) -> tuple[Prdc, int] | None:
+def class_averaged(real: Array, real_labels: Array, fake: Array, fake_labels: Array, k: int) -> tuple[Prdc, int] | None:
     """The mean over classes of ``prdc`` within each class, and the number of its fakes.
 
     Pooled values hide a class that lost its modes: its fakes can lie in the balls of another class.
@@ -98,8 +104,9 @@ def class_averaged(
     Returns:
         None where no class has more than k samples in both sets; such classes are left out.
     """
+    real, real_labels, fake, fake_labels = map(to_numpy, (real, real_labels, fake, fake_labels))
     values, count = [], 0
-    for label in np.unique(real_labels):
+    for label in np.unique(real_labels):  # every class weighs the same, however many images it has
         reals, fakes = real[real_labels == label], fake[fake_labels == label]
         if min(len(reals), len(fakes)) > k:
             values.append(prdc(reals, fakes, k))
@@ -107,15 +114,25 @@ def class_averaged(
     return (Prdc(*map(float, np.mean(values, axis=0))), count) if values else None
 
 
-def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
-    """Who is in whose ball; arguments and errors as ``prdc``."""
+def neighborhoods(real: Array, fake: Array, k: int) -> Neighborhoods:
+    """For each sample, what ``prdc`` counts of it; arguments and errors as there.
+
+    With B(x) the open ball around x that reaches to its k-th neighbor in its own set, X the reals and Y the fakes:
+
+    precision_j = 1[y_j in some B(x_i)], density_j = 1/k sum_i 1[y_j in B(x_i)],
+    recall_i = 1[x_i in some B(y_j)], coverage_i = 1[some y_j in B(x_i)], complement_j = 1[some x_i in B(y_j)].
+    """
+    import torch
+
+    real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake)
     if k < 1 or min(len(real), len(fake)) <= k:
         raise UserError(
             f"expected more than k samples in each set and k >= 1, got k = {k}, {len(real)} real and {len(fake)} fake; "
             "do lower k or make more images"
         )
-    # Distances do not change, but the products that they come from get smaller, and so do their rounding errors
+    # Distances don't change with the origin, but the products that they are computed from get smaller, and so do their
+    # rounding errors. Both sets move by the same vector.
     center = real.astype(np.float64).mean(axis=0)
     reals, fakes = torch.from_numpy(real - center), torch.from_numpy(fake - center)
     real_radii, fake_radii = _squared_radii(reals, k), _squared_radii(fakes, k)
@@ -125,6 +142,8 @@ def neighborhoods(real: np.ndarray, fake: np.ndarray, k: int) -> Neighborhoods:
     covered, recalled = [], []
     for rows, radii in zip(torch.split(reals, CHUNK), torch.split(real_radii, CHUNK), strict=True):
         squared, rounding = _squared_distances(rows, fakes)
+        # [i, j]: y_j in B(x_i), and x_i in B(y_j). Adding the rounding makes a tie fall outside, as the ball is open:
+        # duplicates across the sets would otherwise be inside or outside by the last bit
         inside_real_ball = squared + rounding < radii[:, None]
         inside_fake_ball = squared + rounding < fake_radii
         num_around_fake += inside_real_ball.sum(dim=0)
@@ -152,5 +171,7 @@ def _squared_distances(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
 
 def _squared_radii(features: Tensor, k: int) -> Tensor:
     """Squared distance of each sample to its k-th neighbor: the (k + 1)-th smallest, as its own 0 is the first."""
+    import torch
+
     chunks = torch.split(features, CHUNK)
     return torch.cat([_squared_distances(rows, features)[0].kthvalue(k + 1).values for rows in chunks])

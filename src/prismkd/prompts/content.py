@@ -1,5 +1,8 @@
-"""Content diversification: what varies inside a class. A content is a phrase with ``{}`` for the class in its sense,
-or ``{s}`` for its plural."""
+"""Content diversification: what varies inside a class, such as pose, number, surroundings and sub-kinds.
+
+A content is a phrase with ``{}`` for the class in its sense, or ``{s}`` for its plural. Contents come from a language
+model, or from the lists here and WordNet's sub-kinds, which need no network and are the same every time.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from prismkd.prompts.grammar import DETERMINED, head_noun, with_article
 from prismkd.prompts.senses import Sense
 from prismkd.prompts.styles import ICON_DOMAINS
 
-MAX_SUBKINDS = 8
+MAX_SUBKINDS = 8  # beside the 10 to 16 phrases of a list; ImageNet-1k alone has 118 kinds of dog
 PLAIN = "a {}"
 
-# An icon can show little more than the thing; its plain form comes often, since it is what most icons show.
+# An icon can show little more than the thing itself, so the plain form is there three times: a plan gives every entry
+# an equal share, and most of the icons that teachers are trained on are plain.
 ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a {} with details", "a {}", "a big {}", "a modern {}")
+# By wordnet.KINDS, and "thing" where the kind isn't known. What fits one kind is odd with another: no building sleeps.
 KIND_CONTENTS: dict[str, tuple[str, ...]] = {
     "animal": (
         "a {}", "a {} seen from the side", "the face of a {}", "a young {}", "an old {}", "a {} at rest",
@@ -59,7 +64,7 @@ KIND_CONTENTS: dict[str, tuple[str, ...]] = {
         "a {}", "a {} at sunrise", "a {} from the air", "a {} in winter", "a {} with people", "a {} under dark clouds",
         "a {} in summer", "a {} far away", "a {} in close-up", "a {} in fog",
     ),
-    "thing": (  # of unknown kind
+    "thing": (
         "a {}", "a {} in close-up", "a {} from above", "a {} from the side", "several {s}", "a small {}", "a large {}",
         "a {} outdoors", "a {} indoors", "a {} on a plain background", "a {} far away", "part of a {}",
     ),
@@ -72,13 +77,14 @@ KIND_CONTENTS: dict[str, tuple[str, ...]] = {
 
 
 def contents_of(domain: str, sense: Sense, others: Container[str] = ()) -> list[str]:
-    """The contents of one class, the plain form first.
+    """The contents of one class, the plain form first, without near duplicates.
 
     Args:
-        domain: the teacher's own style domain; icons have a grammar of their own.
-        sense: its WordNet id gives sub-kinds and the right grammar, and a language model's contents take the latter's
-            place.
-        others: synsets of the other classes, whose sub-kinds are none of this one.
+        domain: the teacher's own style domain; icons have a list of their own.
+        sense: the class's. Its WordNet id gives the sub-kinds and the list for its kind; a language model's contents
+            take that list's place.
+        others: synset ids of all classes. What lies below another class is no sub-kind of this one: a shark is a fish,
+            but where sharks are a class too, no fish should be drawn as one.
     """
     if domain.partition(":")[0].strip() in ICON_DOMAINS and not sense.contents:
         return list(ICON_CONTENTS)
@@ -89,7 +95,11 @@ def contents_of(domain: str, sense: Sense, others: Container[str] = ()) -> list[
 
 
 def kind_of(sense: Sense) -> str:
-    """The kind of thing: the synset's, else that of all senses of the name, or of the definition's noun, or unknown."""
+    """The key of ``KIND_CONTENTS`` for a class, "thing" where nothing tells.
+
+    It is the synset's kind; without a synset that of the name, if all its senses agree; or that of the noun in a
+    definition that the user gives.
+    """
     if sense.synset:
         return wordnet.kind(sense.synset)
     kinds = set() if sense.unlisted else {wordnet.kind(item.id) for item in wordnet.senses_of(sense.class_name)}
@@ -99,33 +109,41 @@ def kind_of(sense: Sense) -> str:
 
 
 def subkinds(synset: str, others: Container[str]) -> list[str]:
-    """Names of what lies below a synset, evenly from all over it, and only what is a class of ImageNet-1k.
+    """Phrases for at most ``MAX_SUBKINDS`` kinds of a class that are themselves classes of ImageNet-1k.
 
-    WordNet's other words include slang, Latin, things that no picture shows, and insults.
+    Only these, since WordNet's other words include slang, Latin, things that no picture shows, and insults.
+
+    Args:
+        synset: id of the class; empty: no sub-kinds.
+        others: synset ids of all classes; what lies below them is left out.
     """
     if not synset:
         return []
-    every = wordnet.hyponyms(synset)
-    taken = {below.id for item in every if item.id in others for below in (item, *wordnet.hyponyms(item.id))}
-    below = [item for item in every if item.id in _usual() and item.id not in taken]
-    count = min(MAX_SUBKINDS, len(below))
-    return [_subkind(below[i * len(below) // count], synset) for i in range(count)]
+    hyponyms = wordnet.hyponyms(synset)
+    taken = {below.id for item in hyponyms if item.id in others for below in (item, *wordnet.hyponyms(item.id))}
+    usable = [item for item in hyponyms if item.id in _imagenet_synsets() and item.id not in taken]
+    count = min(MAX_SUBKINDS, len(usable))
+    # Evenly over the list, which is breadth first: the first eight dogs have no terrier among them
+    return [_subkind(usable[i * len(usable) // count], synset) for i in range(count)]
 
 
 @cache
-def _usual() -> frozenset[str]:
+def _imagenet_synsets() -> frozenset[str]:
     return frozenset(item.synset for item in load_classes("imagenet-1k"))
 
 
 def _subkind(item: wordnet.Synset, synset: str) -> str:
-    """The sub-kind's name, and of what it is a kind, since names are ambiguous: a boxer, a kind of dog."""
+    """A sub-kind with its article, and with what it is a kind of unless the name says so.
+
+    "a boxer, a kind of dog" but "a grand piano": many names of sub-kinds have other meanings.
+    """
     general = wordnet.find_synset(synset).lemmas[0]
     name = with_article(item.lemmas[0])
     return name if f" {general.lower()} " in f" {item.lemmas[0].lower()} " else f"{name}, a kind of {general}"
 
 
 def without_near_duplicates(phrases: Sequence[str]) -> list[str]:
-    """The phrases whose words aren't those of an earlier one, articles and order aside."""
+    """The phrases without those whose words an earlier one has, disregarding order, articles and small prepositions."""
     kept: dict[frozenset[str], str] = {}
     for phrase in phrases:
         words = re.findall(r"\{s?\}|\w+", phrase.lower())

@@ -1,4 +1,4 @@
-"""DPE put together: classes, senses, contents and styles to the plan of a method."""
+"""DPE put together: from classes, senses, contents and styles to a method's plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prismkd.classes.lists import ClassName
+from prismkd.classes import ClassName
 from prismkd.config import PromptsConfig
 from prismkd.errors import UserError
 from prismkd.prompts.content import PLAIN, contents_of
@@ -17,14 +17,18 @@ from prismkd.prompts.styles import ICON_DOMAINS, PHOTO_DOMAINS, Style, class_wei
 
 
 def with_defaults(config: PromptsConfig, generator: str) -> PromptsConfig:
-    """Template and domains filled in: icons for the embedded generator, photos first for the others."""
-    icons = generator == "pictograms"
-    template = config.template or ("an icon of a {name}" if icons else "a photo of a {name}")
-    return replace(config, template=template, domains=config.domains or (ICON_DOMAINS if icons else PHOTO_DOMAINS))
+    """The configuration with template and domains filled in where they are empty.
+
+    The embedded generator ``pictograms`` gets icons; any other gets photos first, the domain of most teachers.
+    """
+    is_pictograms = generator == "pictograms"
+    template = config.template or ("an icon of a {name}" if is_pictograms else "a photo of a {name}")
+    domains = config.domains or (ICON_DOMAINS if is_pictograms else PHOTO_DOMAINS)
+    return replace(config, template=template, domains=domains)
 
 
 def check_styles(classes: Sequence[ClassName], config: PromptsConfig) -> None:
-    """Every class has a style.
+    """Refuse classes without a style, before anything is drawn.
 
     Raises:
         UserError: an unknown domain, or a class that allows none of the configured ones.
@@ -35,12 +39,20 @@ def check_styles(classes: Sequence[ClassName], config: PromptsConfig) -> None:
 
 
 def plain_plan(classes: Sequence[ClassName], seed: int, template: str) -> PromptPlan:
-    """The plan of class names in one template: what calibration, tests of guidance and plain methods draw."""
+    """The plan of class names in one template, such as "a photo of a {name}".
+
+    The methods without DPE draw it (DM-KD's "off-the-shelf" prompts), and so do calibration and the cost estimate.
+
+    Args:
+        classes: in the order of the labels.
+        seed: the run's.
+        template: with ``{name}``.
+    """
     return template_plan(names_alone(classes), seed, template)
 
 
 def template_plan(senses: Sequence[Sense], seed: int, template: str) -> PromptPlan:
-    """The plan of senses in one template."""
+    """As ``plain_plan``, with each class in its chosen sense instead of its bare name."""
     style = Style("plain", "plain", template.replace("{name}", "{}"), 1.0)
     subjects = tuple(Subject(sense.class_name, sense.text, ("{}",), (1.0,)) for sense in senses)
     return PromptPlan(subjects, (style,), seed)
@@ -50,31 +62,42 @@ def diversified_plan(
     classes: Sequence[ClassName], senses: Sequence[Sense], contents: Sequence[Sequence[str]], config: PromptsConfig,
     seed: int,
 ) -> PromptPlan:  # fmt: skip
-    """The plan of DPE.
+    """The plan of DPE: every class in its sense, with its contents, in the styles of the configured domains.
 
     Args:
-        classes: whose styles may be restricted.
+        classes: in the order of the labels; some may allow only some styles.
         senses: chosen, one per class.
-        contents: of every class.
-        config: domains and the share of the teacher's own.
+        contents: of every class, at least one each.
+        config: the domains, and the share of the teacher's own.
         seed: the run's.
+
+    Raises:
+        UserError: an unknown domain, or a class that allows none of the configured ones.
     """
     bank = style_bank(config.domains, config.id_share)
     subjects = [
-        Subject(item.name, sense.text, tuple(own), class_weights(bank, item.styles, item.name))
-        for item, sense, own in zip(classes, senses, contents, strict=True)
+        Subject(item.name, sense.text, tuple(class_contents), class_weights(bank, item.styles, item.name))
+        for item, sense, class_contents in zip(classes, senses, contents, strict=True)
     ]
     return PromptPlan(tuple(subjects), tuple(bank), seed)
 
 
 def contents_from_rows(rows: Any, num_classes: int, place: Path) -> list[list[str]]:
-    """Stored contents, checked.
+    """The contents in a run's ``contents.json``, which users may edit, checked.
+
+    Args:
+        rows: as read from JSON.
+        num_classes: of the run.
+        place: the file, for the error.
 
     Raises:
-        UserError: not a list of phrases for every class.
+        UserError: the rows aren't a list of phrases for every class.
     """
     lists: list[Any] = rows if isinstance(rows, list) and len(rows) == num_classes else [None]
-    if not all(isinstance(own, list) and own and all(isinstance(c, str) for c in own) for own in lists):
+    if not all(
+        isinstance(phrases, list) and phrases and all(isinstance(phrase, str) for phrase in phrases)
+        for phrases in lists
+    ):
         raise UserError(
             f"expected a list of contents for each of {num_classes} classes in {place}, got another; delete the file"
         )
@@ -82,8 +105,9 @@ def contents_from_rows(rows: Any, num_classes: int, place: Path) -> list[list[st
 
 
 def contents_of_classes(senses: Sequence[Sense], config: PromptsConfig) -> list[list[str]]:
-    """Every class's contents before any is dropped; only the plain form where content is off."""
+    """Every class's contents before the teacher judges them; only the plain form where content is off."""
     if not config.content:
         return [[PLAIN] for _ in senses]
-    synsets = {sense.synset for sense in senses}  # none is below itself
+    # Every class's synset, its own too: a synset is none of its own hyponyms, so that it excludes nothing of itself
+    synsets = {sense.synset for sense in senses}
     return [contents_of(config.domains[0], sense, synsets) for sense in senses]

@@ -1,7 +1,7 @@
-"""The teacher as judge of prompts: which sense of a class name it means, which contents keep the class, and what a
-pilot leaves unseen. Nothing here looks at a real image.
+"""The teacher as judge of prompts: which sense of a class name it means, and which contents keep the class.
 
-``draw`` stands for whatever makes images of probe prompts: a name for the set, and prompts, to samples.
+A probe is an unguided image that is drawn only to be judged. The teacher is the only authority on what its classes
+mean, since nothing here may look at a real image. The judge of the evaluation is another network and sees no probe.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from prismkd.prompts.allocation import Allocation, allocate
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.plan import PROBE_SEED, image_seed
-from prismkd.prompts.senses import Score, Sense, choose
-from prismkd.prompts.styles import own_phrase
+from prismkd.prompts.senses import Score, Sense, choose_wordings
+from prismkd.prompts.styles import probe_phrase
 from prismkd.shards import Sample, to_array
 
 CONTENT_MARGIN = 1.0  # nats of log probability that a content may lose against the plain form
-UNSEEN = Score(-100.0, 0.0, 0.0, 0.0)  # of probes that are all broken
-FEATURE_BATCH = 64
+UNSEEN = Score(-100.0, 0.0, 0.0, 0.0)  # where every probe was broken (not finite): worse than any that was seen
+FEATURE_BATCH = 64  # images of a pilot in memory at once
 
-Draw = Callable[[str, list[Prompt]], Iterable[Sample]]
+Draw = Callable[[str, list[Prompt]], Iterable[Sample]]  # draws probe prompts; the text names the set, for storing it
 TextFeatures = Callable[[list[str]], Tensor | None]  # (n, width) of n texts; None where there is no text encoder
 Scores = Mapping[tuple[int, str], Score]  # by label and prompt
 
@@ -40,39 +40,50 @@ Scores = Mapping[tuple[int, str], Score]  # by label and prompt
 
 
 def judge_senses(senses: Sequence[Sense], config: PromptsConfig, draw: Draw, seed: int = PROBE_SEED) -> list[Sense]:
-    """Let the teacher choose each class's wording from probes of every candidate."""
-    phrase = own_phrase(config.domains)
+    """Let the teacher choose each class's wording from probes of every candidate.
+
+    Args:
+        senses: with candidate wordings.
+        config: the domains, and the number of probes of each wording.
+        draw: draws the probes.
+        seed: of the probes.
+    """
+    phrase = probe_phrase(config.domains)
     scores = scores_of(draw("senses", sense_prompts(senses, config.num_probes, phrase, seed)))
-    return choose(senses, lambda label, text: scores.get((label, compose(phrase, PLAIN, text)), UNSEEN))
+    return choose_wordings(senses, lambda label, text: scores.get((label, compose(phrase, PLAIN, text)), UNSEEN))
 
 
 def sense_prompts(senses: Sequence[Sense], num_probes: int, phrase: str, seed: int = PROBE_SEED) -> list[Prompt]:
-    """Probes of every wording, in a style's ``phrase``; probe i has the same noise for all of them."""
-    texts = [[compose(phrase, PLAIN, w.text) for w in sense.wordings] for sense in senses]
+    """The prompts of ``num_probes`` probes of every wording of every class, in a style's ``phrase``."""
+    texts = [[compose(phrase, PLAIN, wording.text) for wording in sense.wordings] for sense in senses]
     return _probes(senses, texts, num_probes, seed)
 
 
 def _probes(senses: Sequence[Sense], texts: Iterable[list[str]], num_probes: int, seed: int) -> list[Prompt]:
-    wanted = [(label, text, probe) for label, own in enumerate(texts) for text in own for probe in range(num_probes)]
+    """``num_probes`` prompts of every text; ``texts`` has the texts of each class."""
+    # Probe i has the same noise for all texts, so that their scores differ by the text and less by luck
+    jobs = [(label, text, probe) for label, class_texts in enumerate(texts) for text in class_texts
+            for probe in range(num_probes)]  # fmt: skip
     return [
         Prompt(index, label, senses[label].class_name, text, "probe", image_seed(seed, probe))
-        for index, (label, text, probe) in enumerate(wanted)
+        for index, (label, text, probe) in enumerate(jobs)
     ]
 
 
 def scores_of(samples: Iterable[Sample]) -> dict[tuple[int, str], Score]:
-    """What the teacher says of each prompt's probes, by label and prompt."""
-    groups: dict[tuple[int, str], list[tuple[float, float, bool]]] = {}
+    """The teacher's score of each prompt, over its probes, by label and prompt."""
+    verdicts: dict[tuple[int, str], list[tuple[float, float, bool]]] = {}
     for sample in samples:
         row = sample.metadata
-        said = (row["log_probability"], row["energy_after"], row["teacher_top1"] == sample.label)
-        groups.setdefault((sample.label, row["prompt"]), []).append(said)
-    return {key: _score(torch.tensor(rows, dtype=torch.float64)) for key, rows in groups.items()}
+        verdict = (row["log_probability"], row["energy_after"], row["teacher_top1"] == sample.label)
+        verdicts.setdefault((sample.label, row["prompt"]), []).append(verdict)
+    return {key: _score(torch.tensor(rows, dtype=torch.float64)) for key, rows in verdicts.items()}
 
 
 def _score(rows: Tensor) -> Score:
-    """The means over probes, (n, 3) of log probability, energy and agreement."""
+    """The score of one prompt from its probes' log probability, energy and agreement (num_probes, 3)."""
     mean = rows.mean(0).tolist()
+    # The standard error of the mean, s / sqrt(n). A single probe has none that could be known; 0 lets its mean decide.
     error = float(rows[:, 0].std() / math.sqrt(len(rows))) if len(rows) > 1 else 0.0
     return Score(mean[0], error, mean[1], mean[2])
 
@@ -81,8 +92,8 @@ def _score(rows: Tensor) -> Score:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A content that is not used, and why."""
+class DroppedContent:
+    """A content that isn't used, and the reason, for ``contents.json`` and the report."""
 
     class_name: str
     content: str
@@ -95,103 +106,139 @@ def judge_contents(
     config: PromptsConfig,
     text_features: TextFeatures,
     draw: Draw,
-) -> tuple[list[list[str]], list[Dropped]]:
-    """The contents that neither the generator's text encoder nor the teacher finds to lose their class."""
-    phrase = own_phrase(config.domains)
-    near, strayed = keep_near_contents(senses, contents, text_features)
+) -> tuple[list[list[str]], list[DroppedContent]]:
+    """Drop the contents that lose their class: those that the text encoder, then the teacher, takes for something else.
+
+    Args:
+        senses: chosen, one per class.
+        contents: of every class.
+        config: the domains, and the number of probes of each content.
+        text_features: of the generator's text encoder.
+        draw: draws the probes.
+
+    Returns:
+        Every class's remaining contents, at least one each, and what was dropped.
+    """
+    phrase = probe_phrase(config.domains)
+    # The text encoder first: it costs no images
+    near, far_dropped = keep_near_contents(senses, contents, text_features)
     scores = scores_of(draw("contents", content_prompts(senses, near, config.num_content_probes, phrase)))
-    kept, lost = keep_contents(senses, near, scores, phrase)
-    return kept, strayed + lost
+    kept, lost_dropped = keep_contents(senses, near, scores, phrase)
+    return kept, far_dropped + lost_dropped
 
 
 def content_prompts(
     senses: Sequence[Sense], contents: Sequence[Sequence[str]], num_probes: int, phrase: str
 ) -> list[Prompt]:
-    """Probes of every content of every class, the plain form among them."""
+    """Probes of every content of every class, and of the plain form, with which the others are compared."""
     texts = [
-        [compose(phrase, content, sense.text) for content in dict.fromkeys((PLAIN, *own))]
-        for sense, own in zip(senses, contents, strict=True)
+        [compose(phrase, content, sense.text) for content in dict.fromkeys((PLAIN, *class_contents))]
+        for sense, class_contents in zip(senses, contents, strict=True)
     ]
     return _probes(senses, texts, num_probes, PROBE_SEED)
 
 
 def keep_contents(
     senses: Sequence[Sense], contents: Sequence[Sequence[str]], scores: Scores, phrase: str
-) -> tuple[list[list[str]], list[Dropped]]:
-    """Drop the contents whose probes the teacher takes for the class less surely than the plain form's, and than even.
+) -> tuple[list[list[str]], list[DroppedContent]]:
+    """Drop the contents in whose probes the teacher doesn't find the class.
 
-    What could be chance, by the standard error of the difference, is kept.
+    With L the mean log probability of the class and s its standard error, a content is dropped where
+
+    L + sqrt(s^2 + s_plain^2) < min(L_plain - CONTENT_MARGIN, log 1/2):
+
+    clearly below the plain form, and below even odds. The first alone would drop harmless variation of a class that the
+    teacher is sure of, the second alone everything of a class that it is never sure of.
 
     Args:
         senses: chosen, one per class.
         contents: of every class.
         scores: of ``content_prompts``; a content without one had no finite image, and is dropped.
         phrase: the style that the probes had.
+
+    Returns:
+        Every class's remaining contents, at least the plain form, and what was dropped.
     """
     kept: list[list[str]] = []
     dropped = []
-    for label, (sense, own) in enumerate(zip(senses, contents, strict=True)):
-        score = {c: scores.get((label, compose(phrase, c, sense.text)), UNSEEN) for c in (PLAIN, *own)}
+    for label, (sense, class_contents) in enumerate(zip(senses, contents, strict=True)):
+        score = {content: scores.get((label, compose(phrase, content, sense.text)), UNSEEN)
+                 for content in (PLAIN, *class_contents)}  # fmt: skip
         plain = score[PLAIN]
-        least = min(plain.log_probability - CONTENT_MARGIN, math.log(0.5))
-        lost = {c: s.log_probability for c, s in score.items()
-                if c != PLAIN and s.log_probability + math.hypot(s.error, plain.error) < least}  # fmt: skip
-        kept.append([c for c in own if c not in lost] or [PLAIN])
-        for content, found in lost.items():
-            reason = f"the teacher's log probability is {found:.2f}, clearly below {least:.2f}"
-            dropped.append(Dropped(sense.class_name, content, reason))
+        bound = min(plain.log_probability - CONTENT_MARGIN, math.log(0.5))
+        lost = {content: s.log_probability for content, s in score.items()
+                if content != PLAIN and s.log_probability + math.hypot(s.error, plain.error) < bound}  # fmt: skip
+        kept.append([content for content in class_contents if content not in lost] or [PLAIN])
+        for content, log_probability in lost.items():
+            reason = f"the teacher's log probability is {log_probability:.2f}, clearly below {bound:.2f}"
+            dropped.append(DroppedContent(sense.class_name, content, reason))
     return kept, dropped
 
 
 def keep_near_contents(
     senses: Sequence[Sense], contents: Sequence[Sequence[str]], text_features: TextFeatures
-) -> tuple[list[list[str]], list[Dropped]]:
-    """Drop the contents that the generator's text encoder takes for another class."""
-    names = text_features([compose("{}", PLAIN, sense.text) for sense in senses])
-    if names is None:
-        return [list(own) for own in contents], []
-    center = names.mean(0)
-    names = F.normalize(names - center, dim=1)
+) -> tuple[list[list[str]], list[DroppedContent]]:
+    """Drop the contents that the generator's text encoder finds nearer to another class's plain form than to its own's.
+
+    Args:
+        senses: chosen, one per class.
+        contents: of every class.
+        text_features: of the text encoder; where there is none, all contents are kept.
+
+    Returns:
+        Every class's remaining contents, at least the plain form, and what was dropped.
+    """
+    class_features = text_features([compose("{}", PLAIN, sense.text) for sense in senses])
+    if class_features is None:
+        return [list(class_contents) for class_contents in contents], []
+    # By the cosine after taking off the mean: text features lie in a narrow cone, where every cosine is near 1
+    center = class_features.mean(0)
+    class_features = F.normalize(class_features - center, dim=1)
     kept: list[list[str]] = []
     dropped = []
-    for label, (sense, own) in enumerate(zip(senses, contents, strict=True)):
-        features = text_features([compose("{}", content, sense.text) for content in own])
+    for label, (sense, class_contents) in enumerate(zip(senses, contents, strict=True)):
+        features = text_features([compose("{}", content, sense.text) for content in class_contents])
         assert features is not None
-        nearest = (F.normalize(features - center, dim=1) @ names.T).argmax(1).tolist()
-        strayed = {c: found for c, found in zip(own, nearest, strict=True) if found != label and c != PLAIN}
-        kept.append([c for c in own if c not in strayed] or [PLAIN])
-        for content, found in strayed.items():
-            reason = f"the text encoder finds it nearer to {senses[found].class_name}"
-            dropped.append(Dropped(sense.class_name, content, reason))
+        nearest = (F.normalize(features - center, dim=1) @ class_features.T).argmax(1).tolist()
+        far = {content: other for content, other in zip(class_contents, nearest, strict=True)
+               if other != label and content != PLAIN}  # fmt: skip
+        kept.append([content for content in class_contents if content not in far] or [PLAIN])
+        for content, other in far.items():
+            reason = f"the text encoder finds it nearer to {senses[other].class_name}"
+            dropped.append(DroppedContent(sense.class_name, content, reason))
     return kept, dropped
 
 
 # --- allocation ------------------------------------------------------------------------------------------------------
 
 
-def judge_pilot(viewer: Classifier, device: torch.device, plan: PromptPlan, pilot: Iterable[Sample]) -> Allocation:
-    """What a pilot leaves unseen, in the teacher's features; holds no more than a batch of images.
+def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pilot: Iterable[Sample]) -> Allocation:
+    """Divide the images after a pilot by what the pilot leaves unseen in the teacher's features.
+
+    Only the features of all images are in memory, and one batch of images.
 
     Args:
-        viewer: the teacher, on ``device``.
+        teacher: on ``device``.
         device: where it computes.
         plan: that the pilot was drawn from.
-        pilot: with the metadata that synthesis writes.
+        pilot: its samples, with the metadata that synthesis writes.
     """
     names = [style.name for style in plan.styles]
     features, labels, styles, accepted = [], [], [], []
     for batch in _batches(iter(pilot)):
         images = torch.stack([torch.from_numpy(to_array(sample)) for sample in batch]).to(device)
         with torch.no_grad():
-            features.append(viewer.features(images).flatten(1).double().cpu().numpy())
+            features.append(teacher.features(images).flatten(1).double().cpu().numpy())
         labels += [sample.label for sample in batch]
         styles += [names.index(sample.metadata["style"]) for sample in batch]
         accepted += [sample.metadata["teacher_top1"] == sample.label for sample in batch]
-    weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
+    # The mean over classes, since one class may allow fewer styles than another
+    style_weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
     return allocate(np.concatenate(features), np.array(labels), np.array(styles), np.array(accepted),
-                    len(plan.subjects), weights)  # fmt: skip
+                    len(plan.subjects), style_weights)  # fmt: skip
 
 
 def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    """Lists of ``FEATURE_BATCH`` samples; the last may have fewer."""
     while batch := list(islice(samples, FEATURE_BATCH)):
         yield batch

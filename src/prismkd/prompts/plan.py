@@ -1,4 +1,8 @@
-"""The plan: index -> (class, sense, content, style, seed), a pure function. Nothing of size N is held."""
+"""The plan: a pure function from an index to (class, sense, content, style, seed).
+
+Nothing of the length of the data set is held in memory: prompt ten million costs what prompt ten does, and workers
+agree on every prompt without talking to each other.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,33 @@ from prismkd.errors import UserError
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
 
-# The additive recurrence with low discrepancy in two dimensions: 1 / g and 1 / g^2 with g^3 = g + 1 (Roberts 2018).
+# The R2 sequence, an additive recurrence of low discrepancy in two dimensions (Roberts 2018, "The unreasonable
+# effectiveness of quasirandom sequences"): x_t = frac(t / g), y_t = frac(t / g^2), with the plastic number g = 1.3247,
+# g^3 = g + 1. Unlike two round robins it spreads pairs: every content soon meets every style, whatever their numbers,
+# and any prefix is spread evenly. Random draws would be uneven by the square root of their number.
 CONTENT_STEP, STYLE_STEP = 0.7548776662466927, 0.5698402909980532
-GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309515  # so that classes differ in what they have at one turn
-PROBE_SEED = 7_000_000  # of images that the teacher looks at before anything is decided: far from the runs' own
-CYCLE = 32  # prompts per class, on average, in one round of an uneven allocation
+# sqrt(2) - 1 and the golden ratio's 1 / phi shift each class's sequence, so that a batch of all classes isn't of one
+# style. Irrational and other numbers than the steps, so that no class repeats another one's turns.
+SILVER, GOLDEN = 0.41421356237309515, 0.6180339887498949
+PROBE_SEED = 7_000_000  # of probes and calibration images: far from the seeds that people give to runs
+CYCLE = (
+    32  # prompts per class, on average, in one round of an uneven allocation; shares are met to 1 / 32 of an even one
+)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Everything that determines one image."""
+    """Everything that determines one image, with the generator's settings.
+
+    Attributes:
+        index: in the data set.
+        label: of the class.
+        class_name: the label's name.
+        text: for the generator.
+        style: the name of the style.
+        seed: of the image's initial noise.
+        sense: what the class means, as the prompt's text says it.
+    """
 
     index: int
     label: int
@@ -36,12 +57,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn of one class.
+    """What is drawn of one class. A plan's hash is over these fields, so that renaming one makes all plans others.
 
     Attributes:
         class_name: the label's name.
-        text: the class in its sense.
-        contents: phrases with ``{}`` for the text.
+        text: the class in its sense: a noun, perhaps with an explanation behind a comma.
+        contents: phrases with ``{}`` for the text, or ``{s}`` for its plural.
         weights: of the plan's styles; they add up to 1.
     """
 
@@ -57,11 +78,11 @@ class PromptPlan:
 
     Attributes:
         subjects: one per class, in the order of the labels.
-        styles: what the subjects' weights are of.
-        seed: the run's seed; image i has the same noise in every method.
-        pilot: prompts, a multiple of the number of classes, that go to all classes alike.
-        shares: of the classes after the pilot; they add up to 1. Empty: all alike.
-        later: the subjects after the pilot. Empty: the same.
+        styles: the styles that the subjects' weights belong to.
+        seed: the run's; image i starts from the same noise in every method, so that methods are compared on it.
+        pilot: number of prompts at the beginning, a multiple of the number of classes, that go to all classes equally.
+        shares: of the classes after the pilot; they add up to 1. Empty: equal ones.
+        later: the subjects after the pilot, with other weights. Empty: the same ones.
     """
 
     subjects: tuple[Subject, ...]
@@ -72,7 +93,11 @@ class PromptPlan:
     later: tuple[Subject, ...] = ()
 
     def __getitem__(self, index: int) -> Prompt:
-        """Prompt ``index``: classes in turn, so that every prefix is balanced; contents and styles spread evenly."""
+        """Prompt ``index``, at least 0 and without an upper bound.
+
+        Classes take turns, so that every prefix is balanced. Turn t of class c has the content at frac(t / g + c (sqrt
+        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights.
+        """
         label, turn = self._turn(index)
         subject = (self.later or self.subjects)[label] if index >= self.pilot else self.subjects[label]
         content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
@@ -81,7 +106,10 @@ class PromptPlan:
         return Prompt(index, label, subject.class_name, text, style.name, image_seed(self.seed, index), subject.text)
 
     def _turn(self, index: int) -> tuple[int, int]:
-        """The label of a prompt, and how many prompts of that label came before."""
+        """The label of a prompt, and its turn: how many prompts of that label come before it.
+
+        After a pilot the turns go on, so that contents and styles keep their spread.
+        """
         num_classes = len(self.subjects)
         if index < self.pilot or not self.shares:
             return index % num_classes, index // num_classes
@@ -92,21 +120,33 @@ class PromptPlan:
 
     @cached_property
     def _round(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """One round of the uneven part: (label, earlier prompts of it) in an order that spreads every label evenly."""
+        """One round of the uneven part: its prompts as (label, earlier prompts of it in the round), and all quotas.
+
+        Prompt t of a label's quota q is put at (t + 1/2) / q of the round: each label is spread evenly, and every
+        prefix has nearly the labels' shares.
+        """
         total = CYCLE * len(self.shares)
         quotas = _rounded([share * total for share in self.shares], total)
         places = [((turn + 0.5) / quota, label, turn) for label, quota in enumerate(quotas) for turn in range(quota)]
         return [(label, turn) for _, label, turn in sorted(places)], quotas
 
     def _style(self, subject: Subject, position: float) -> Style:
-        """The style whose share of [0, 1) holds ``position``."""
+        """The style at ``position`` in [0, 1) of the cumulative weights, the inverse of their distribution function."""
         for style, end in zip(self.styles, accumulate(subject.weights), strict=True):
             if position < end:
                 return style
-        return max(zip(subject.weights, self.styles, strict=True), key=lambda pair: pair[0])[1]  # sums to 1 - 1e-16
+        # Reached only where rounding makes the weights add up to 1 - 1e-16. Not the last style, whose weight is 0 where
+        # the class doesn't allow it.
+        return max(zip(subject.weights, self.styles, strict=True), key=lambda pair: pair[0])[1]
 
     def allocated(self, pilot: int, shares: Sequence[float], factors: Sequence[float]) -> PromptPlan:
-        """This plan up to ``pilot``; after it ``shares`` of the classes, and style weights times ``factors``."""
+        """This plan up to ``pilot``; after it classes have ``shares``, and style weights are multiplied by ``factors``.
+
+        Args:
+            pilot: number of prompts, a multiple of the number of classes.
+            shares: one per class; they add up to 1.
+            factors: one per style, above 0.
+        """
         later = []
         for subject in self.subjects:
             weights = [weight * factor for weight, factor in zip(subject.weights, factors, strict=True)]
@@ -114,18 +154,22 @@ class PromptPlan:
         return replace(self, pilot=pilot, shares=tuple(shares), later=tuple(later))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """The plan as plain data for JSON; ``from_dict`` reads it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PromptPlan:
-        """The inverse of ``to_dict``."""
+        """The plan that ``to_dict`` wrote.
+
+        Raises:
+            KeyError, TypeError: other data.
+        """
         first, later = (tuple(map(_subject, data[name])) for name in ("subjects", "later"))
         styles = tuple(Style(**row) for row in data["styles"])
         return cls(first, styles, data["seed"], data["pilot"], tuple(data["shares"]), later)
 
     def hash(self) -> str:
-        """A digest of everything that determines the prompts and seeds."""
+        """A digest of everything that determines the prompts and seeds; a data set's identity holds it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -134,25 +178,29 @@ def _subject(row: dict[str, Any]) -> Subject:
 
 
 def _rounded(values: Sequence[float], total: int) -> list[int]:
-    """Whole numbers near ``values`` that add up to ``total``, each at least 1 (largest remainders)."""
-    whole = [max(1, int(value)) for value in values]
-    by_remainder = sorted(range(len(values)), key=lambda i: whole[i] - values[i])
-    while sum(whole) < total:
-        for i in by_remainder[: total - sum(whole)]:
-            whole[i] += 1
-    while sum(whole) > total:
-        whole[whole.index(max(whole))] -= 1
-    return whole
+    """Integers near ``values`` that add up to ``total``, by largest remainders; each at least 1: no class is lost."""
+    counts = [max(1, int(value)) for value in values]
+    by_remainder = sorted(range(len(values)), key=lambda i: counts[i] - values[i])
+    while sum(counts) < total:
+        for i in by_remainder[: total - sum(counts)]:
+            counts[i] += 1
+    while sum(counts) > total:  # where many were raised to 1; the largest can spare it
+        counts[counts.index(max(counts))] -= 1
+    return counts
 
 
 def image_seed(run_seed: int, index: int) -> int:
-    """A 63-bit seed of one image."""
+    """The seed of one image's noise, 63 bits, as torch's generators take.
+
+    Hashed from both, since a sum of the two would make image i of seed 1 image i + 1 of seed 0. The class is no part of
+    it: no two images of a run have one index, so no two classes get the same noise.
+    """
     digest = hashlib.sha256(f"{run_seed}:{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def check_budget(num_images: int, num_classes: int) -> None:
-    """Every class needs an image.
+    """Refuse a budget that leaves classes without an image, which no student could learn.
 
     Raises:
         UserError: there are fewer images than classes.

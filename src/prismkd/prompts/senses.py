@@ -1,7 +1,8 @@
 """Semantic disambiguation: which wording of a class makes the generator draw what the teacher means.
 
-The teacher is the judge (our design, beyond the paper): a few images of each candidate wording are drawn, and the
-wording whose images the teacher gives the class most surely is kept. No real image is looked at.
+Crane is a bird or a machine, and only the teacher knows which. So the teacher is the judge (our design, beyond the
+paper): a few images of each candidate wording are drawn, and the wording in whose images the teacher finds the class
+most surely is kept. No real image is looked at.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ from prismkd.classes.files import NO_SYNSET, ClassName
 from prismkd.errors import UserError
 from prismkd.prompts.suggestions import SenseSuggestion
 
-MAX_GLOSS_WORDS = 12
-MEANT = 0.25  # share of probes that agree, for a sense to be what a bare name means
-CLEAR = 2.0  # standard errors by which a wording has to beat the name alone
-SURE = 0.75  # a class with this probability is recognized, whichever of its wordings is used
-ANY_OF = re.compile(
+MAX_GLOSS_WORDS = 12  # of a definition in a prompt: CLIP reads 77 tokens, of which content and style need some
+MIN_AGREEMENT = 0.25  # share of a sense's probes that the teacher recognizes, for a bare name to mean this sense
+MIN_LEAD = 2.0  # standard errors by which a wording has to beat the name alone
+SURE_PROBABILITY = 0.75  # a class with this mean probability is recognized, whichever of its wordings is used
+# How WordNet's definitions begin: "any of various ..." says nothing that can be drawn
+TAXONOMIC_START = re.compile(
     r"^(?:any|either|one|kind|type|trade name) (?:of|for) "
     r"(?:(?:various|several|numerous|many|two|the|a variety of|a number of) )?(?:kinds of )?"
 )
-BREAKS = set("that which who whose when having consisting used with for to in by and resembling containing".split())
-OPEN_ENDS = set(
+# A long definition is cut before one of these, which begin a phrase
+PHRASE_STARTS = set(
+    "that which who whose when having consisting used with for to in by and resembling containing".split()
+)
+# Words that can't end a definition. They also say too little to tell two definitions apart
+FUNCTION_WORDS = set(
     "a an the of in on with to and or that which for by from as at having its used typically but not usually very is "
     "are be other whose can some more than between into resembling especially often one two any".split()
 )
@@ -35,13 +41,14 @@ OPEN_ENDS = set(
 
 @dataclass(frozen=True)
 class Score:
-    """What the teacher says of a wording's probe images: means over them.
+    """The teacher's verdict on a wording's or content's probes: means over the images.
 
     Attributes:
-        log_probability: of the class; what wordings are compared by.
-        error: its standard error.
-        energy: the free energy.
-        agreement: share of images that the teacher takes for the class.
+        log_probability: log p(class | image) in nats, at most 0. Wordings are compared by it. It falls with every image
+            that misses the class, unlike agreement, which has as few values as there are probes.
+        error: the standard error of that mean.
+        energy: free energy, -T logsumexp(logits / T); lower is more in-distribution.
+        agreement: share of images, in [0, 1], whose top-1 is the class.
     """
 
     log_probability: float
@@ -56,10 +63,10 @@ class Wording:
 
     Attributes:
         text: takes the place of the class name in prompts.
-        source: name, definition, synset (the user's), wordnet or language model.
-        synset: WordNet id of the sense, where known.
-        contents: a language model's contents of this sense.
-        score: the teacher's, where it was asked.
+        source: where it is from: name, definition or synset (from the class list), wordnet, or language model.
+        synset: WordNet id of the sense; empty where it isn't known.
+        contents: a language model's contents for this sense.
+        score: the teacher's; None where the wording wasn't judged.
     """
 
     text: str
@@ -71,7 +78,13 @@ class Wording:
 
 @dataclass(frozen=True)
 class Sense:
-    """The wordings of a class, and the place of the chosen one."""
+    """A class with its candidate wordings, of which one is chosen.
+
+    Attributes:
+        class_name: the label's name.
+        wordings: at least one; the name alone comes first.
+        chosen: the place of the chosen one among the wordings.
+    """
 
     class_name: str
     wordings: tuple[Wording, ...]
@@ -79,53 +92,63 @@ class Sense:
 
     @property
     def wording(self) -> Wording:
-        """The chosen one."""
+        """The chosen wording."""
         return self.wordings[self.chosen]
 
     @property
     def text(self) -> str:
-        """The chosen one's text."""
+        """The chosen wording's text."""
         return self.wording.text
 
     @property
     def meaning(self) -> tuple[Wording, ...]:
-        """The chosen wording; a bare name is followed by its only sense, or the one that the teacher knows best."""
+        """The chosen wording and, where that is a bare name, the wording of the sense that the name seems to have.
+
+        That sense is the only other wording; or, of judged ones, the best, if the teacher recognizes enough of its
+        probes. It gives the class a synset and contents, which a bare name lacks, and the prompt keeps the bare name.
+        """
         if self.wording.source != "name" or len(self.wordings) == 1:
             return (self.wording,)
-        others = [w for w in self.wordings if w is not self.wording]
+        others = [wording for wording in self.wordings if wording is not self.wording]
         if self.wording.score is None:
             return (self.wording, *(others if len(others) == 1 else ()))
-        best = max(others, key=lambda w: w.score.log_probability if w.score else -math.inf)
-        return (self.wording, best) if best.score and best.score.agreement >= MEANT else (self.wording,)
+        best = max(others, key=lambda wording: wording.score.log_probability if wording.score else -math.inf)
+        return (self.wording, best) if best.score and best.score.agreement >= MIN_AGREEMENT else (self.wording,)
 
     @property
     def synset(self) -> str:
-        """WordNet id of what is meant, where known."""
+        """WordNet id of what is meant; empty where it isn't known."""
         return next((w.synset for w in self.meaning if w.synset and w.synset != NO_SYNSET), "")
 
     @property
     def unlisted(self) -> bool:
-        """Whether what is meant is none of WordNet's senses of the name."""
+        """Whether the class list says that what is meant is none of WordNet's senses of the name."""
         return self.wording.synset == NO_SYNSET
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """A language model's contents of what is meant, if any."""
+        """A language model's contents for what is meant; empty where there are none."""
         return next((w.contents for w in self.meaning if w.contents), ())
 
     @property
     def margin(self) -> float | None:
-        """Nats of log probability between the chosen wording and the next one; None without a rival."""
+        """Nats of mean log probability between the chosen wording and its best rival; None without a judged rival.
+
+        It is negative where the name alone was kept although another wording led, but not clearly.
+        """
         rivals = [w.score.log_probability for i, w in enumerate(self.wordings) if w.score and i != self.chosen]
         return self.wording.score.log_probability - max(rivals) if self.wording.score and rivals else None
 
     @property
     def tie(self) -> bool:
-        """Whether the class isn't sure, and a rival is as good within one standard error of the difference."""
+        """Whether the user should look: the class isn't recognized surely, and a rival is as good within the error.
+
+        The error is one standard error of the difference of two means, sqrt(s_1^2 + s_2^2).
+        """
         best = self.wording.score
         return (
             best is not None
-            and best.log_probability < math.log(SURE)
+            and best.log_probability < math.log(SURE_PROBABILITY)
             and any(
                 best.log_probability - w.score.log_probability <= math.hypot(best.error, w.score.error)
                 for i, w in enumerate(self.wordings)
@@ -135,13 +158,18 @@ class Sense:
 
     @property
     def lost(self) -> bool:
-        """Whether the teacher takes no probe image of any wording for the class."""
+        """Whether the teacher recognizes no probe of any wording: no image of the class can be expected."""
         scores = [w.score for w in self.wordings if w.score]
         return bool(scores) and max(score.agreement for score in scores) == 0
 
 
-def candidates(item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max_senses: int = 4) -> list[Wording]:
-    """Wordings to try: the name alone, and what the user says is meant; else WordNet's and a language model's senses.
+def candidate_wordings(
+    item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max_senses: int = 4
+) -> list[Wording]:
+    """The wordings of a class to choose from, each text once.
+
+    The name alone comes first. Then what the class list says is meant, a synset or a definition; only where it says
+    nothing, WordNet's senses of the name and a language model's.
 
     Args:
         item: the class.
@@ -150,80 +178,98 @@ def candidates(item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max
     """
     listed = item.synset and item.synset != NO_SYNSET
     gloss = wordnet.find_synset(item.synset).definition if listed else ""
-    meant = _nearest(f"{item.definition} {gloss}", suggestions) if item.definition or gloss else ()
-    found = [Wording(item.name.replace("_", " "), "name", item.synset, meant)]
+    contents = _nearest_contents(f"{item.definition} {gloss}", suggestions) if item.definition or gloss else ()
+    wordings = [Wording(item.name.replace("_", " "), "name", item.synset, contents)]
     if gloss:
-        found.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, meant))
+        wordings.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, contents))
     if item.definition:
-        found.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, meant))
+        # Without the name: a user's definition such as "a shopping cart" is a noun of its own
+        wordings.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, contents))
     if not item.definition and not gloss:
         senses = [] if item.synset == NO_SYNSET else _senses_of_all(item)
         for sense in senses[:max_senses]:
-            found.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
+            wordings.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
         for suggestion in suggestions:
             text = f"{item.name}, {short_gloss(suggestion.gloss)}"
-            found.append(Wording(text, "language model", contents=suggestion.contents))
-    return list({wording.text: wording for wording in reversed(found)}.values())[::-1]
+            wordings.append(Wording(text, "language model", contents=suggestion.contents))
+    # Of equal texts the first stays; a dictionary keeps the last, hence the reversals
+    return list({wording.text: wording for wording in reversed(wordings)}.values())[::-1]
 
 
-def _nearest(meaning: str, suggestions: Sequence[SenseSuggestion]) -> tuple[str, ...]:
-    """The contents of the suggestion that shares most words with what is meant (Lesk 1986); none where none does."""
-    wanted = _words(meaning)
+def _nearest_contents(meaning: str, suggestions: Sequence[SenseSuggestion]) -> tuple[str, ...]:
+    """The contents of the suggestion whose gloss shares most words with what is meant (Lesk 1986); else none.
+
+    A model's only suggestion serves without a shared word: it knows no other meaning.
+    """
     if len(suggestions) == 1:
         return suggestions[0].contents
-    shared = [len(wanted & _words(suggestion.gloss)) for suggestion in suggestions]
-    return suggestions[shared.index(max(shared))].contents if any(shared) else ()
+    meaning_words = _content_words(meaning)
+    num_shared = [len(meaning_words & _content_words(suggestion.gloss)) for suggestion in suggestions]
+    return suggestions[num_shared.index(max(num_shared))].contents if any(num_shared) else ()
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower())) - OPEN_ENDS
+def _content_words(text: str) -> set[str]:
+    """The words of a text without those that carry no meaning of their own."""
+    return set(re.findall(r"\w+", text.lower())) - FUNCTION_WORDS
 
 
 def _senses_of_all(item: ClassName) -> list[wordnet.Synset]:
-    """WordNet's senses of the name, then those of its synonyms."""
-    found = [sense for name in (item.name, *item.synonyms) for sense in wordnet.senses_of(name)]
-    found.sort(key=lambda sense: wordnet.kind(sense.id) == "person")  # slang for people comes last
-    return list({sense.id: sense for sense in found}.values())
+    """WordNet's senses of the name, then those of its synonyms, each once."""
+    senses = [sense for name in (item.name, *item.synonyms) for sense in wordnet.senses_of(name)]
+    # Many names of things are slang for people too ("beard"), which hardly any classifier means. The sort is stable:
+    # the others keep their order by frequency.
+    senses.sort(key=lambda sense: wordnet.kind(sense.id) == "person")
+    return list({sense.id: sense for sense in senses}.values())
 
 
 def short_gloss(gloss: str) -> str:
-    """The first clause of a definition, without brackets and article, at most ``MAX_GLOSS_WORDS`` words.
+    """A definition short enough for a prompt: its first clause, without parentheses and article.
 
-    A longer clause ends before the last phrase that begins within that length.
+    It has at most ``MAX_GLOSS_WORDS`` words. A longer clause is cut before the last phrase that begins within them.
     """
     clause = re.split(r"[;:]", re.sub(r"\([^)]*\)", "", gloss))[0].strip()
-    words = re.sub(ANY_OF, "", clause).split()
+    words = re.sub(TAXONOMIC_START, "", clause).split()
     if len(words) > MAX_GLOSS_WORDS:
-        breaks = [i for i in range(3, MAX_GLOSS_WORDS + 1) if words[i] in BREAKS or words[i - 1].endswith(",")]
-        words = words[: breaks[-1] if breaks else MAX_GLOSS_WORDS]
-    while len(words) > 1 and words[-1].lower() in OPEN_ENDS:
+        # At least three words stay: one or two are mostly a "large animal", which says too little
+        starts = [i for i in range(3, MAX_GLOSS_WORDS + 1) if words[i] in PHRASE_STARTS or words[i - 1].endswith(",")]
+        words = words[: starts[-1] if starts else MAX_GLOSS_WORDS]
+    while len(words) > 1 and words[-1].lower() in FUNCTION_WORDS:
         words.pop()
     return _without_article(" ".join(words).strip(" ,."))
 
 
 def _without_article(text: str) -> str:
+    """A noun without its article, which a content brings: "a small {}" of "an open book"."""
     first, _, rest = text.partition(" ")
     return rest if first.lower() in ("a", "an", "the") and rest else text
 
 
-def given_senses(
+def unjudged_senses(
     classes: Sequence[ClassName], suggestions: Mapping[str, Sequence[SenseSuggestion]], max_senses: int
 ) -> list[Sense]:
-    """Every class's wordings, none judged; chosen is the user's definition, else the synset, else the name."""
+    """Every class with its candidate wordings; chosen is the user's definition, else the synset, else the name.
+
+    Nothing is chosen from WordNet's or a language model's senses, of which only a judge can say which is meant.
+
+    Args:
+        classes: in the order of the labels.
+        suggestions: a language model's senses by class name; classes may lack them.
+        max_senses: of WordNet, per class.
+    """
     senses = []
     for item in classes:
-        wordings = candidates(item, suggestions.get(item.name, ()), max_senses)
-        given = [i for i, wording in enumerate(wordings) if wording.source in ("name", "definition", "synset")]
-        senses.append(Sense(item.name, tuple(wordings), given[-1]))
+        wordings = candidate_wordings(item, suggestions.get(item.name, ()), max_senses)
+        by_user = [i for i, wording in enumerate(wordings) if wording.source in ("name", "definition", "synset")]
+        senses.append(Sense(item.name, tuple(wordings), by_user[-1]))
     return senses
 
 
-def choose(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[Sense]:
-    """Give every wording its score, and pick each class's best, or the name alone where none is clearly better.
+def choose_wordings(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[Sense]:
+    """Give every wording its score, and choose each class's best; the name alone where none is clearly better.
 
     Args:
-        senses: with candidates.
-        score: of a class index and a wording's text.
+        senses: with candidates, one per class.
+        score: the score of a label and a wording's text.
     """
     judged = []
     for label, sense in enumerate(senses):
@@ -233,35 +279,36 @@ def choose(senses: Sequence[Sense], score: Callable[[int, str], Score]) -> list[
 
 
 def _best(wordings: Sequence[Wording]) -> int:
-    """The place of the wording that the teacher knows best; the first, the name alone, unless another clearly wins.
+    """The place of the wording with the highest score L, if it clearly beats the first one, the name alone; else 0.
 
-    The best of several noisy means wins by chance too often: it has to lead by ``CLEAR`` standard errors.
+    L_best - L_name > MIN_LEAD sqrt(s_best^2 + s_name^2), with the standard errors s. The best of several noisy means
+    wins by chance too often: an earlier rule without the lead cost 1.3 points of top-1 on Pictograms (docs/dpe.md).
     """
     scores = [wording.score or Score(-math.inf, 0.0, 0.0, 0.0) for wording in wordings]
     best = max(range(len(scores)), key=lambda i: scores[i].log_probability)
     lead = scores[best].log_probability - scores[0].log_probability
-    return best if lead > CLEAR * math.hypot(scores[best].error, scores[0].error) else 0
+    return best if lead > MIN_LEAD * math.hypot(scores[best].error, scores[0].error) else 0
 
 
 def names_alone(classes: Sequence[ClassName]) -> list[Sense]:
-    """Names as they are."""
+    """Every class by its name and nothing else, as the plain methods draw it."""
     return [Sense(item.name, (Wording(item.name, "name", item.synset),)) for item in classes]
 
 
 def senses_to_rows(senses: Sequence[Sense]) -> list[dict[str, Any]]:
-    """For JSON and tables: the fields, and what follows from them."""
+    """Senses as plain data for JSON and the report: the fields of ``Sense``, and text, margin, tie and lost."""
     return [{**asdict(s), "text": s.text, "margin": s.margin, "tie": s.tie, "lost": s.lost} for s in senses]
 
 
 def senses_from_rows(rows: Any, place: Path) -> list[Sense]:
-    """The inverse of ``senses_to_rows``.
+    """The senses that ``senses_to_rows`` wrote.
 
     Args:
         rows: as read from JSON.
         place: the file, for the error.
 
     Raises:
-        UserError: the rows are none of this version's, or damaged.
+        UserError: the rows are damaged, or of another version of prismkd.
     """
     try:
         senses = [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
@@ -273,5 +320,6 @@ def senses_from_rows(rows: Any, place: Path) -> list[Sense]:
 
 
 def _wording(row: Mapping[str, Any]) -> Wording:
+    """A wording from its row; a field too many or too few raises TypeError or KeyError."""
     score = Score(**row["score"]) if row["score"] else None
     return Wording(**{**row, "contents": tuple(row["contents"]), "score": score})

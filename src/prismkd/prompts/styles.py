@@ -1,4 +1,9 @@
-"""Style diversification: how a thing is drawn. The first domain of a bank is the teacher's own."""
+"""Style diversification: how a thing is drawn.
+
+A domain is a way of drawing by which test sets are known (photo, sketch, art). It has one or more styles, which are
+phrases. The first domain of a bank is the teacher's own, in-distribution one; its share of the images is the knob
+between accuracy on the teacher's own domain and on others.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,8 @@ from dataclasses import dataclass
 from prismkd.errors import UserError
 
 # Phrases by domain; "{}" is the subject with its article. The icon domains have the words that the embedded generator
-# was trained with; the others are the domains of ImageNet, PACS and DomainNet.
+# was trained with; the others are the domains of ImageNet, PACS and DomainNet. No phrase asks for a bad picture ("a
+# blurry photo of"), as CLIP's templates for classifying do: it would be drawn.
 DOMAINS: dict[str, tuple[str, ...]] = {
     "filled": ("a solid icon of {}",),
     "icon": ("an icon of {}",),
@@ -60,7 +66,14 @@ PHOTO_DOMAINS = ("photo", "art", "sketch", "cartoon", "clip-art", "quickdraw", "
 
 @dataclass(frozen=True)
 class Style:
-    """A way of drawing: its name, its domain, the prompt it makes of a subject (``{}``), its share of the images."""
+    """A way of drawing. A plan's hash is over these fields.
+
+    Attributes:
+        name: unique in its bank: the domain's, with a number from the second style of the domain on.
+        domain: that it belongs to.
+        phrase: a prompt with ``{}`` for the subject and its article.
+        weight: its share of the images.
+    """
 
     name: str
     domain: str
@@ -69,11 +82,12 @@ class Style:
 
 
 def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
-    """The domains' styles with weights that add up to 1.
+    """The styles of some domains, with weights that add up to 1.
 
     Args:
-        domains: names of ``DOMAINS`` or "name: a phrase with {}"; the first is the teacher's own.
-        id_share: share of the first domain; the others have equal parts of the rest, and the styles of a domain too.
+        domains: names of ``DOMAINS``, or of the form "name: a phrase with {}"; the first is the teacher's own.
+        id_share: share of the first domain, in [0, 1]. The other domains have equal parts of the rest, and so have the
+            styles within a domain.
 
     Raises:
         UserError: an unknown domain, one twice, or a phrase without ``{}``.
@@ -83,20 +97,21 @@ def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
         raise UserError(f"expected prompts.domains, each name once, got {list(domains)}; give each another name")
     rest = (1.0 - id_share) / max(len(phrases) - 1, 1)
     bank = []
-    for place, (domain, own) in enumerate(phrases.items()):
+    for place, (domain, domain_phrases) in enumerate(phrases.items()):
         share = 1.0 if len(phrases) == 1 else rest if place else id_share
-        names = [domain, *[f"{domain} {number}" for number in range(2, len(own) + 1)]]
-        bank += [Style(name, domain, phrase, share / len(own)) for name, phrase in zip(names, own, strict=True)]
+        names = [domain, *[f"{domain} {number}" for number in range(2, len(domain_phrases) + 1)]]
+        bank += [Style(name, domain, phrase, share / len(domain_phrases))
+                 for name, phrase in zip(names, domain_phrases, strict=True)]  # fmt: skip
     return bank
 
 
-def own_phrase(domains: Sequence[str]) -> str:
-    """The first style of the teacher's own domain, in which probes are drawn."""
+def probe_phrase(domains: Sequence[str]) -> str:
+    """The first style of the teacher's own domain, in which probes are drawn: the teacher judges what it knows."""
     return style_bank(domains, 1.0)[0].phrase
 
 
 def _domain(text: str) -> tuple[str, tuple[str, ...]]:
-    """A domain's name and phrases."""
+    """The name and phrases of an entry of ``prompts.domains``: a known domain, or the user's own one of one phrase."""
     name, colon, phrase = text.partition(":")
     if not colon:
         return text, DOMAINS[known_domain(text)]
@@ -108,10 +123,10 @@ def _domain(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def known_domain(name: str) -> str:
-    """``name`` if it is a domain's.
+    """``name``, if it is one of ``DOMAINS``.
 
     Raises:
-        UserError: it is not; offers the nearest.
+        UserError: it isn't; the error offers the nearest.
     """
     if name not in DOMAINS:
         near = difflib.get_close_matches(name, DOMAINS, n=1, cutoff=0.4)
@@ -121,19 +136,25 @@ def known_domain(name: str) -> str:
 
 
 def class_weights(bank: Sequence[Style], allowed: Sequence[str], class_name: str) -> tuple[float, ...]:
-    """The weights of a bank's styles for a class that allows some of the domains only (empty: all).
+    """The weights of a bank's styles for one class; they add up to 1.
+
+    Args:
+        bank: of all styles.
+        allowed: the domains that suit the class; empty: all.
+        class_name: for the error.
 
     Raises:
-        UserError: the bank has none of them.
+        UserError: an unknown domain, or a bank with none of the allowed ones.
     """
+    # A domain that exists but isn't configured for this run is no mistake: class lists serve many runs
     for name in allowed:
         if name not in {style.domain for style in bank}:
             known_domain(name)
     weights = [style.weight if not allowed or style.domain in allowed else 0.0 for style in bank]
     if not sum(weights) > 0:
-        found = ", ".join(dict.fromkeys(style.domain for style in bank if style.weight > 0))
+        available = ", ".join(dict.fromkeys(style.domain for style in bank if style.weight > 0))
         raise UserError(
-            f"expected styles of the class {class_name!r} among {found}, got {', '.join(allowed)}; "
+            f"expected styles of the class {class_name!r} among {available}, got {', '.join(allowed)}; "
             "add one to prompts.domains or mend the class list"
         )
     return tuple(weight / sum(weights) for weight in weights)

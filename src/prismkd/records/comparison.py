@@ -1,4 +1,4 @@
-"""Two methods on the same test images, of one run or of two: which student is better, and could it be chance?"""
+"""Two methods, of one run or of two: who is compared, whether they can be, and the outcome in words."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from prismkd.config import Config
 from prismkd.errors import UserError
-from prismkd.evaluation.students import domain_order, unpack_hits
-from prismkd.metrics import holm, paired_interval, sign_test
-from prismkd.records.directory import job_folder, read_json, read_record, recorded_config
+from prismkd.records.directory import job_folder, read_json, recorded_config
+from prismkd.records.results import EVALUATION, Hits, RunResults, expected_shape, load_run
+from prismkd.records.verdict import DomainComparison, compare_hits
 
-LEVEL = 0.05  # of significance, after the correction for several domains
-PREFERRED = ("prism", "plain")  # what two runs are compared by where nothing is said
+PREFERRED = ("prism", "plain")  # what two runs are compared by where no method is named
 
 
 @dataclass(frozen=True)
-class Student:
+class Contender:
     """The students of a method of a run, one per seed."""
 
     run: Path
@@ -29,55 +25,35 @@ class Student:
 
 
 @dataclass(frozen=True)
-class DomainComparison:
-    """B against A on the images of a domain; accuracies and differences are fractions.
+class Comparison:
+    """B against A on every domain, over the seeds that both have.
 
     Attributes:
-        domain: its name.
-        num_images: test images.
-        top1_a: A's mean over images and seeds.
-        top1_b: B's.
-        difference: B's minus A's.
-        interval: 95 %, over images and seeds.
-        b_better: images that B gets right under more seeds than A.
-        a_better: images that A does.
-        p: of the exact sign test over images.
-        p_holm: corrected for the number of domains.
+        a: who.
+        b: against whom.
+        seeds: that both have.
+        domains: a comparison on each.
+        shifted: on the mean of the shifted domains, where there are several.
     """
 
-    domain: str
-    num_images: int
-    top1_a: float
-    top1_b: float
-    difference: float
-    interval: tuple[float, float]
-    b_better: int
-    a_better: int
-    p: float
-    p_holm: float
-
-    @property
-    def significant(self) -> bool:
-        """Both the test over images and the interval over images and seeds exclude that there is no difference."""
-        return self.p_holm < LEVEL and not self.interval[0] <= 0 <= self.interval[1]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """B against A on every domain, over the seeds that both have."""
-
-    a: Student
-    b: Student
+    a: Contender
+    b: Contender
     seeds: tuple[int, ...]
     domains: list[DomainComparison]
+    shifted: DomainComparison | None = None
+
+    @property
+    def rows(self) -> list[DomainComparison]:
+        """All that was compared."""
+        return self.domains + ([self.shifted] if self.shifted else [])
 
     def sentence(self) -> str:
-        """What is to be said, in one sentence."""
-        sure = [_statement(self.a.name, self.b.name, row) for row in self.domains if row.significant]
-        unsure = [row.domain for row in self.domains if not row.significant]
-        if unsure:
-            sure.append(f"no significant difference on {_listed(unsure)}")
-        text = "; ".join(sure) + "."
+        """The outcome in one sentence."""
+        statements = [_statement(self.a.name, self.b.name, row) for row in self.rows if row.significant]
+        level = [row.domain for row in self.rows if not row.significant]
+        if level:
+            statements.append(f"no significant difference on {listed(level)}")
+        text = "; ".join(statements) + "."
         return text[0].upper() + text[1:] if text.startswith("no ") else text
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +62,8 @@ class Comparison:
             "a": {"run": str(self.a.run), "method": self.a.method, "name": self.a.name},
             "b": {"run": str(self.b.run), "method": self.b.method, "name": self.b.name},
             "seeds": list(self.seeds),
-            "domains": [{**vars(row), "significant": row.significant} for row in self.domains],
+            "domains": [_row_to_dict(row) for row in self.domains],
+            "shifted": _row_to_dict(self.shifted) if self.shifted else None,
             "sentence": self.sentence(),
         }
 
@@ -94,37 +71,44 @@ class Comparison:
 def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
     """Compare two methods of a run, or a method of each of two runs, on the same test images.
 
-    The top-1 hits are paired by test image and seed. The interval is a bootstrap over images and seeds; the p-value is
-    of an exact sign test over images (with one seed McNemar's), corrected over domains (Holm). A difference is called
-    significant where both say so.
+    The top-1 hits are paired by test image and seed; ``records.verdict`` says what counts as a difference.
 
     Args:
-        runs: one or two run directories.
+        runs: one or two run directories, evaluated, finished or not.
         methods: two of a single run; for two runs none (the same of both), one for both, or one for each.
 
     Raises:
         UserError: no such runs or methods, not evaluated yet, no common seeds, or other test images.
     """
-    a, b = _students(runs, methods)
-    seeds = tuple(seed for seed in _config(a.run).seeds if seed in _config(b.run).seeds)
+    a, b = _contenders(runs, methods)
+    seeds = tuple(seed for seed in recorded_config(a.run).seeds if seed in recorded_config(b.run).seeds)
     if not seeds:
         raise UserError(f"expected a seed that {a.run} and {b.run} share, got none; run one of them with another seed")
-    _check_classes(a.run, b.run)
-    found_a, found_b = ([_domains(student, seed) for seed in seeds] for student in (a, b))
-    rows = [_compare(domain, [found[domain] for found in found_a], [found[domain] for found in found_b])
-            for domain in _same_domains(a, b, found_a + found_b)]  # fmt: skip
-    corrected = holm([row.p for row in rows])
-    rows = [DomainComparison(**{**vars(row), "p_holm": p}) for row, p in zip(rows, corrected, strict=True)]
-    return Comparison(a, b, seeds, rows)
+    with expected_shape(*runs):
+        results = [load_run(contender.run, finished=False) for contender in (a, b)]
+        hits = [_hits(run, contender.method, seeds) for run, contender in zip(results, (a, b), strict=True)]
+        check_comparable([
+            Basis(run.folder, run.classes, _known_images(of_seed))
+            for run, by_seed in zip(results, hits, strict=True) for of_seed in by_seed.values()
+        ])  # fmt: skip
+    verdicts = compare_hits(*hits)
+    untested = sorted(hits[0][seeds[0]].keys() - verdicts.domains.keys())
+    if untested:
+        raise UserError(
+            f"expected at least 2 test images, and their fingerprint, of each domain in {a.run} and {b.run}, got none "
+            f"of {', '.join(untested)}; evaluate both on more"
+        )
+    has_mean = len(verdicts.domains.keys() - {"id"}) > 1
+    return Comparison(a, b, seeds, list(verdicts.domains.values()), verdicts.shifted if has_mean else None)
 
 
 # --- who is compared ---------------------------------------------------------------------------------------------
 
 
-def _students(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Student, Student]:
+def _contenders(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Contender, Contender]:
     if len(runs) == 1:
         if len(methods) != 2 or methods[0] == methods[1]:
-            known = ", ".join(_config(runs[0]).methods)
+            known = ", ".join(recorded_config(runs[0]).methods)
             raise UserError(f"expected two runs, or --methods A B for one, got one and {list(methods)}; it has {known}")
         chosen = list(methods)
     elif len(runs) == 2 and len(methods) <= 2:
@@ -132,15 +116,17 @@ def _students(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Student, St
     else:
         raise UserError(f"expected one or two runs and at most two methods, got {len(runs)} and {list(methods)}")
     for run, method in zip((runs[0], runs[-1]), chosen, strict=True):
-        if method not in _config(run).methods:
-            raise UserError(f"expected a method of {run}, got {method!r}; it has {', '.join(_config(run).methods)}")
+        methods_of_run = recorded_config(run).methods
+        if method not in methods_of_run:
+            raise UserError(f"expected a method of {run}, got {method!r}; it has {', '.join(methods_of_run)}")
     names = _names(runs, chosen)
-    return Student(runs[0], chosen[0], names[0]), Student(runs[-1], chosen[1], names[1])
+    return Contender(runs[0], chosen[0], names[0]), Contender(runs[-1], chosen[1], names[1])
 
 
 def _common_method(runs: Sequence[Path]) -> str:
-    """The method that two runs are compared by where nothing is said."""
-    common = [method for method in _config(runs[0]).methods if method in _config(runs[1]).methods]
+    """The method that two runs are compared by where none is named."""
+    first, second = (recorded_config(run).methods for run in runs)
+    common = [method for method in first if method in second]
     preferred = [method for method in PREFERRED if method in common]
     if not preferred and len(common) != 1:
         named = ", ".join(common) or "none"
@@ -159,63 +145,91 @@ def _names(runs: Sequence[Path], methods: Sequence[str]) -> tuple[str, str]:
     return f"{methods[0]} of {one}", f"{methods[1]} of {other}"
 
 
-def _config(run: Path) -> Config:
-    return recorded_config(run)
+def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
+    """Those of the seeds, each of which must have some."""
+    hits = results.hits(method)
+    for seed in seeds:
+        if not hits.get(seed):
+            path = job_folder(results.folder, seed, method) / EVALUATION
+            read_json(path)  # says so where it is missing
+            raise UserError(
+                f"expected each test image's hit in {path}, got none, as of an older version; delete the file and run "
+                f"`prismkd evaluate --out {results.folder}` again"
+            )
+    return {seed: hits[seed] for seed in seeds}
 
 
-def _check_classes(one: Path, other: Path) -> None:
-    names = [[row["name"] for row in read_record(run)["classes"]] for run in (one, other)]
-    if names[0] != names[1]:
-        raise UserError(f"expected runs of the same classes, got {one} and {other}; compare runs of one class list")
+# --- whether they can be compared --------------------------------------------------------------------------------
 
 
-# --- what is compared --------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class KnownImages:
+    """The test images of a domain, as far as they are known: their number and fingerprint."""
+
+    num_images: int | None
+    fingerprint: str | None
+
+    def differs_from(self, other: KnownImages) -> bool:
+        """In what is known of both."""
+        pairs = ((self.num_images, other.num_images), (self.fingerprint, other.fingerprint))
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
-def _domains(student: Student, seed: int) -> dict[str, dict[str, Any]]:
-    path = job_folder(student.run, seed, student.method) / "evaluation.json"
-    found = read_json(path).get("domains")
-    if not found:
-        raise UserError(
-            f"expected each test image's hit in {path}, got none, as of an older version; delete the file and run "
-            f"`prismkd evaluate --out {student.run}` again"
-        )
-    return found
+@dataclass(frozen=True)
+class Basis:
+    """What a run's figures rest on: its classes, and the test images of each domain."""
+
+    run: Path
+    classes: Sequence[str]
+    domains: dict[str, KnownImages]
 
 
-def _same_domains(a: Student, b: Student, found: Sequence[dict[str, dict[str, Any]]]) -> list[str]:
-    """The domains, if all results are of the same images."""
-    images = [{name: row["images"] for name, row in domains.items()} for domains in found]
-    if any(other != images[0] for other in images):
-        differing = sorted({name for other in images for name in other.keys() | images[0].keys()
-                            if other.get(name) != images[0].get(name)})  # fmt: skip
-        raise UserError(
-            f"expected the same test images in {a.run} and {b.run}, got others in {', '.join(differing)}; "
-            "evaluate both on the same evaluation.source"
-        )
-    return domain_order(np.array(list(images[0])))
+def basis_of(run: RunResults) -> Basis:
+    """What all of a run's figures rest on: numbers from the table of results, fingerprints from the students'."""
+    counts = run.num_test_images()
+    of_students = [hits for method in run.folders for hits in run.hits(method).values()]
+    fingerprints = {domain: hit.images for hits in of_students for domain, hit in hits.items()}
+    return Basis(run.folder, run.classes, {
+        domain: KnownImages(counts.get(domain), fingerprints.get(domain)) for domain in counts | fingerprints
+    })  # fmt: skip
 
 
-def _compare(domain: str, found_a: Sequence[dict[str, Any]], found_b: Sequence[dict[str, Any]]) -> DomainComparison:
-    hits_a, hits_b = (np.stack([unpack_hits(row["hits"], row["n"]) for row in found]) for found in (found_a, found_b))
-    differences = hits_b - hits_a
-    sums = differences.sum(axis=0, dtype=np.int64)
-    p = sign_test(differences)
-    return DomainComparison(
-        domain=domain,
-        num_images=hits_a.shape[1],
-        top1_a=float(hits_a.mean()),
-        top1_b=float(hits_b.mean()),
-        difference=float(differences.mean()),
-        interval=paired_interval(differences, seed=0),
-        b_better=int((sums > 0).sum()),
-        a_better=int((sums < 0).sum()),
-        p=p,
-        p_holm=p,
-    )
+def check_comparable(bases: Sequence[Basis]) -> None:
+    """Refuse to hold figures against each other that rest on other classes or test images.
+
+    Raises:
+        UserError: one does; it names the runs and the domains.
+    """
+    first = bases[0]
+    for other in bases[1:]:
+        if other.classes != first.classes:
+            raise UserError(
+                f"expected runs of the same classes, got {len(first.classes)} in {first.run} and others, "
+                f"{len(other.classes)}, in {other.run}; make a page for each, or choose runs of one class list"
+            )
+        # The same number of images is not enough: the same test set in another order pairs strangers
+        differing = _differing(first.domains, other.domains)
+        if differing:
+            raise UserError(
+                f"expected runs with the same test images, got others of {', '.join(differing)} in {first.run} "
+                f"and {other.run}; evaluate both on the same evaluation.source, or make a page for each"
+            )
 
 
-# --- what is said ------------------------------------------------------------------------------------------------
+def _known_images(hits: dict[str, Any]) -> dict[str, KnownImages]:
+    return {domain: KnownImages(len(row.hits), row.images) for domain, row in hits.items()}
+
+
+def _differing(one: dict[str, KnownImages], other: dict[str, KnownImages]) -> list[str]:
+    """Domains that only one of them has, or that have other images."""
+    return [
+        domain
+        for domain in sorted(one.keys() | other.keys())
+        if domain not in one or domain not in other or one[domain].differs_from(other[domain])
+    ]
+
+
+# --- the outcome in words ----------------------------------------------------------------------------------------
 
 
 def _statement(a: str, b: str, row: DomainComparison) -> str:
@@ -227,10 +241,15 @@ def _statement(a: str, b: str, row: DomainComparison) -> str:
     )
 
 
+def _row_to_dict(row: DomainComparison) -> dict[str, Any]:
+    return {**vars(row), "significant": row.significant}
+
+
 def p_text(p: float) -> str:
     """``p = .012``, or ``p < .001``."""
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -9,16 +9,16 @@ from typing import Any
 
 from prismkd.config import Config
 from prismkd.config.load import config_from_dict
+from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
 from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
-LAST_METHOD = "more"  # needs the seconds of plain and prism
 
 
 def run_folder(out: str | Path) -> Path:
-    """The folder of a run, which has locks and is renamed in, and so is on a disk.
+    """The folder of a run. It must be on a disk, since object stores have neither locks nor renaming.
 
     Raises:
         UserError: it is a URL.
@@ -38,7 +38,7 @@ def lasting(url: str) -> Storage:
         UserError: it is this process's memory.
     """
     storage = Storage(url)
-    if storage.is_passing:
+    if storage.is_in_memory:
         raise UserError(
             f"expected a folder or a store for the images, got {url}, which ends with this command; name one"
         )
@@ -47,7 +47,7 @@ def lasting(url: str) -> Storage:
 
 def jobs_of(config: Config) -> list[tuple[int, str]]:
     """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
-    methods = sorted(config.methods, key=lambda method: method == LAST_METHOD)
+    methods = in_order_of_work(config.methods)
     return [(seed, method) for seed in config.seeds for method in methods]
 
 
@@ -58,9 +58,14 @@ def job_folder(directory: Path, seed: int, method: str) -> Path:
 
 def images_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
     """Where the images of one method of one seed are."""
-    if not config.synthesis.storage:
+    return images_at(config.synthesis.storage, directory, seed, method)
+
+
+def images_at(storage: str, directory: Path, seed: int, method: str) -> Storage:
+    """Where they are by ``synthesis.storage`` alone, for whoever has no more of a run's settings."""
+    if not storage:  # then they move with the run's folder
         return Storage(job_folder(directory, seed, method) / "images")
-    return Storage(f"{config.synthesis.storage.rstrip('/')}/seed-{seed}/{method}")
+    return Storage(f"{storage.rstrip('/')}/seed-{seed}/{method}")
 
 
 def is_run(directory: Path) -> bool:
@@ -88,6 +93,7 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
     try:
         record = json.loads(path.read_text())
+        # Only what every command relies on: other keys came with later versions
         kinds = {"config": dict, "classes": list, "command": str, "started": str}
         if all(isinstance(record[name], kind) for name, kind in kinds.items()):
             return record
@@ -101,17 +107,33 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of the run directory.
+    """The JSON object in a file of the run directory, of a shape that the caller knows.
 
     Raises:
         UserError: it is missing, because an earlier stage hasn't run, or damaged.
     """
+    document = read_json_if_any(path)
+    if document is None:
+        raise UserError(f"expected {path}, found none; run the earlier stage first")
+    return document
+
+
+def read_json_if_any(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file that not every run has; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
-        return json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"expected {path}, found none; run the earlier stage first") from None
-    except ValueError:
-        raise UserError(f"expected JSON in {path}, got something else; delete it and repeat the command") from None
+        return None
+    except ValueError as error:
+        raise UserError(f"expected JSON in {path}, got: {error}; do: delete the file and run again") from None
+    if not isinstance(document, dict):
+        got = type(document).__name__
+        raise UserError(f"expected a JSON object in {path}, got {got}; do: delete the file and run again")
+    return document
 
 
 def write_json(path: Path, data: Any) -> None:

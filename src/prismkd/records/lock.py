@@ -52,8 +52,8 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
 def holder(directory: Path, name: str = "run") -> str:
     """Who took the lock last."""
     try:
-        found = json.loads((directory / ".locks" / f"{name}.json").read_text())
-        return f"process {found['pid']} on {found['host']} (prismkd {found['command']}, since {found['since']})"
+        description = json.loads((directory / ".locks" / f"{name}.json").read_text())
+        return "process {pid} on {host} (prismkd {command}, since {since})".format(**description)
     except (OSError, ValueError, KeyError):
         return "another process"
 
@@ -94,7 +94,7 @@ def _in_use(directory: Path, name: str) -> UserError:
 
 
 def _describe(path: Path) -> None:
-    found = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:2]),
+    description = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:2]),
              "since": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     with suppress(OSError):  # a full disk: the work itself will say so, where it needs room
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(description))

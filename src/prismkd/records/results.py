@@ -1,8 +1,7 @@
-"""Reads what a run has written; whatever is optional and absent is None or empty."""
+"""What a run has measured, as it stands in its JSON files; whatever is optional and absent is None or empty."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +9,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
-from prismkd.records.scores import METHOD_ORDER, Result
+from prismkd.metrics.hits import unpack_hits
+from prismkd.records.directory import read_json_if_any
+from prismkd.records.scores import Result
 
 SCHEMA = 1
+EVALUATION, REFERENCES_FILE = "evaluation.json", "references.json"  # of a student; of the teacher
+EVERY_SEED = -1  # the teacher's: it is the same for the students of all seeds
+
+
+@dataclass(frozen=True, eq=False)
+class DomainHits:
+    """Which test images of a domain a student gets right.
+
+    Attributes:
+        hits: zeros and ones (num_images,), int8.
+        images: fingerprint of the test images; hits can be paired where it is the same.
+    """
+
+    hits: np.ndarray
+    images: str | None
+
+
+Hits = dict[int, dict[str, DomainHits]]  # seed -> domain -> hits
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run in memory. `folders` maps a method to its seed folders, lowest seed first."""
+class RunResults:
+    """What a run has measured.
+
+    Attributes:
+        folder: the run's.
+        results: the rows of metrics.json; none where the run isn't finished.
+        classes: names in the order of the labels.
+        metrics: all of metrics.json.
+        record: all of run.json.
+        calibration: all of calibration.json, or None.
+        folders: a method's folders, one per seed, lowest seed first.
+    """
 
     folder: Path
     results: list[Result]
@@ -27,51 +59,79 @@ class Run:
     record: dict[str, Any]
     calibration: dict[str, Any] | None
     folders: dict[str, list[Path]]
-    _read: dict[Path, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
+    _documents: dict[Path, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def document(self, path: Path) -> dict[str, Any] | None:
         """A JSON file of the run, read once; None where there is none."""
-        if path not in self._read:
-            self._read[path] = read_json(path)
-        return self._read[path]
+        # A page asks for a student's evaluation in five of its sections, and with 1,000 classes it has megabytes
+        if path not in self._documents:
+            self._documents[path] = read_json_if_any(path)
+        return self._documents[path]
 
     def documents(self, method: str, name: str) -> list[dict[str, Any]]:
-        """The JSON file `name` of every seed of `method` that has one, lowest seed first."""
+        """The JSON file ``name`` of every seed of ``method`` that has one, lowest seed first."""
         documents = [self.document(folder / name) for folder in self.folders.get(method, [])]
         return [document for document in documents if document is not None]
 
+    def hits(self, method: str) -> Hits:
+        """Each image's hit, for every seed and domain where it was kept; the teacher's stand under ``EVERY_SEED``."""
+        if method == "teacher":
+            paths = {EVERY_SEED: self.folder / REFERENCES_FILE}
+        else:
+            paths = {seed_of(folder): folder / EVALUATION for folder in self.folders.get(method, [])}
+        documents = {seed: self.document(path) or {} for seed, path in paths.items()}
+        return {
+            seed: {
+                domain: DomainHits(unpack_hits(details["hits"], details["n"]), details.get("images"))
+                for domain, details in (document.get("domains") or {}).items()
+                if details.get("hits")
+            }
+            for seed, document in documents.items()
+        }
 
-def load_run(folder: Path) -> Run:
+    def num_test_images(self) -> dict[str, int]:
+        """Each domain's number of test images, by the table of results."""
+        return {row.domain: row.n for row in self.results if row.metric == "top1" and row.n}
+
+
+def load_run(folder: Path, *, finished: bool = True) -> RunResults:
     """Read a run directory.
 
-    Raises UserError when metrics.json is missing, or any file is no JSON or of another schema.
+    Args:
+        folder: the run's.
+        finished: whether it must be; else the students that are evaluated so far are enough.
+
+    Raises:
+        UserError: metrics.json is missing from a finished run, or a file is no JSON or of another schema.
     """
     path = folder / "metrics.json"
-    metrics = read_json(path)
-    if metrics is None:
+    metrics = read_json_if_any(path)
+    if metrics is None and finished:
         raise UserError(
             f"expected a finished run with {path}, got no such file; "
             f"do: run `prismkd run --config FILE --out {folder}` again, it resumes where it stopped"
         )
-    if metrics.get("schema") != SCHEMA:
+    if metrics is not None and metrics.get("schema") != SCHEMA:
         raise UserError(
             f"expected schema {SCHEMA} in {path}, got {metrics.get('schema')!r}; "
             "do: make the report with the version of prismkd that made the run"
         )
-    return Run(
+    metrics, record = metrics or {}, read_json_if_any(folder / "run.json") or {}
+    classes = metrics.get("classes") or [row["name"] for row in record.get("classes") or []]
+    return RunResults(
         folder=folder,
-        results=_results(metrics, path),
-        classes=[str(name) for name in metrics.get("classes", [])],
+        results=_rows(metrics, path),
+        classes=[str(name) for name in classes],
         metrics=metrics,
-        record=read_json(folder / "run.json") or {},
-        calibration=read_json(folder / "calibration.json"),
+        record=record,
+        calibration=read_json_if_any(folder / "calibration.json"),
         folders=_method_folders(folder),
     )
 
 
 @contextmanager
 def expected_shape(*folders: Path) -> Iterator[None]:
-    """While pages are made: files that are JSON but not of the shape that this version writes are a UserError."""
+    """While a run is read: files that are JSON but not of the shape that this version writes are a UserError."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -82,32 +142,23 @@ def expected_shape(*folders: Path) -> Iterator[None]:
         ) from error
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file. Raises UserError for a damaged one."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"expected JSON in {path}, got: {error}; do: delete the file and run again") from error
-    if not isinstance(document, dict):
-        got = type(document).__name__
-        raise UserError(f"expected a JSON object in {path}, got {got}; do: delete the file and run again")
-    return document
+def seed_of(folder: Path) -> int:
+    """The seed of a method's folder, ``seed-3/prism``."""
+    return int(folder.parent.name.removeprefix("seed-"))
 
 
-def _results(metrics: dict[str, Any], path: Path) -> list[Result]:
-    results = []
+def _rows(metrics: dict[str, Any], path: Path) -> list[Result]:
+    rows = []
     for row in metrics.get("results", []):
         try:
-            interval = tuple(float(bound) for bound in row.get("ci95") or ())
+            bounds = tuple(float(bound) for bound in row.get("ci95") or ())
             result = Result(
                 method=str(row["method"]),
                 seed=int(row.get("seed") or 0),  # the teacher has no seed of its own
                 domain=str(row["domain"]),
                 metric=str(row["metric"]),
                 value=math.nan if row["value"] is None else float(row["value"]),
-                ci95=(interval[0], interval[1]) if len(interval) == 2 and all(map(math.isfinite, interval)) else None,
+                ci95=(bounds[0], bounds[1]) if len(bounds) == 2 and all(map(math.isfinite, bounds)) else None,
                 n=int(row.get("n") or 0),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -116,16 +167,16 @@ def _results(metrics: dict[str, Any], path: Path) -> list[Result]:
                 "do: delete the file and run again"
             ) from error
         if math.isfinite(result.value):
-            results.append(result)
-    return results
+            rows.append(result)
+    return rows
 
 
 def _method_folders(folder: Path) -> dict[str, list[Path]]:
     """seed-*/METHOD, seeds in numeric order, methods in the order of the tables."""
     seeds = [path for path in folder.glob("seed-*") if path.is_dir() and path.name[5:].isdigit()]
-    found: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):
-            found.setdefault(method.name, []).append(method)
-    known = [method for method in METHOD_ORDER if method in found]
-    return {method: found[method] for method in [*known, *(m for m in found if m not in known)]}
+            folders.setdefault(method.name, []).append(method)
+    known = [method for method in ROWS if method in folders]
+    return {method: folders[method] for method in [*known, *(m for m in folders if m not in known)]}

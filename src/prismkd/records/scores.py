@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
 
-REFERENCES = ("real", "teacher", "real-vs-real")  # they have seen real data, so they are never "best"
-METHOD_ORDER = ("plain", "more", "eda", "dpe", "prism", *REFERENCES)
-NOT_SHIFTED = ("id", "images")
+from prismkd.config.methods import REFERENCES, ROWS
+
+SHIFTED = "shifted"  # stands for the mean over the shifted domains where a domain is named
+NOT_SHIFTED = ("id", "images")  # the teacher's own domain; the image sets, which stand among the rows as a domain
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -31,8 +32,11 @@ class Result:
 class Score:
     """A mean over seeds.
 
-    `spread` is the sample standard deviation over seeds (None with one seed);
-    `interval` is what a whisker shows: mean -+ spread, or the 95% interval of the only seed where the row has one.
+    Attributes:
+        mean: over seeds.
+        spread: the sample standard deviation over seeds; None with one seed.
+        interval: for a whisker: mean -+ spread, or the 95% interval of the only seed where the row has one.
+        by_seed: the values.
     """
 
     mean: float
@@ -43,9 +47,9 @@ class Score:
 
 def methods(results: Iterable[Result]) -> list[str]:
     """Methods that occur: data-free ones first, then other names by alphabet, references last."""
-    found = {result.method for result in results}
-    own = [m for m in METHOD_ORDER if m in found and m not in REFERENCES]
-    return [*own, *sorted(found - set(METHOD_ORDER)), *(m for m in REFERENCES if m in found)]
+    present = {result.method for result in results}
+    data_free = [m for m in ROWS if m in present and m not in REFERENCES]
+    return [*data_free, *sorted(present - set(ROWS)), *(m for m in REFERENCES if m in present)]
 
 
 def subject(results: Iterable[Result], domain: str | None = None) -> tuple[str, str | None]:
@@ -55,9 +59,9 @@ def subject(results: Iterable[Result], domain: str | None = None) -> tuple[str, 
     `domain`, only methods that were measured there count.
     """
     everyone = methods(r for r in results if domain in (None, r.domain))
-    own = [method for method in everyone if method not in REFERENCES]
-    student = "prism" if "prism" in own else next(iter(own or everyone), "")
-    return student, "plain" if "plain" in own and student != "plain" else None
+    data_free = [method for method in everyone if method not in REFERENCES]
+    student = "prism" if "prism" in data_free else next(iter(data_free or everyone), "")
+    return student, "plain" if "plain" in data_free and student != "plain" else None
 
 
 def ceiling_of(results: list[Result]) -> str | None:
@@ -67,46 +71,47 @@ def ceiling_of(results: list[Result]) -> str | None:
 
 def image_methods(results: list[Result]) -> list[str]:
     """Methods with metrics of their images; real images are left out where they are the ceiling's very images."""
-    found = methods(r for r in results if r.domain == "images")
+    measured = methods(r for r in results if r.domain == "images")
     pair = [score(results, m, "images", "precision") for m in ("real", "real-vs-real")]
     same = pair[0] and pair[1] and abs(pair[0].mean - pair[1].mean) < 1e-9
-    return [m for m in found if m != "real" or not same]
+    return [m for m in measured if m != "real" or not same]
 
 
 def shifted_domains(results: Iterable[Result]) -> list[str]:
-    """Domains with a top-1 besides "id", in file order."""
+    """Domains with a top-1 besides ``id``, in the order of the file."""
     return list(dict.fromkeys(r.domain for r in results if r.metric == "top1" and r.domain not in NOT_SHIFTED))
 
 
 def score(results: Iterable[Result], method: str, domain: str, metric: str = "top1") -> Score | None:
     """Mean over seeds of one metric of one method on one domain; None where it was not measured."""
     rows = [r for r in results if (r.method, r.domain, r.metric) == (method, domain, metric)]
+    # A row's interval is over test images; with several seeds their spread says more, since it has the training in it
     interval = rows[0].ci95 if len(rows) == 1 else None
     return _over_seeds({r.seed: r.value for r in rows}, interval)
 
 
 def shifted_score(results: list[Result], method: str, metric: str = "top1") -> Score | None:
-    """Mean over seeds of the unweighted mean over shifted domains.
+    """Mean over seeds of the unweighted mean over shifted domains: the largest one would decide a weighted mean.
 
     A seed that lacks one of the domains is left out: its mean would not compare with the others'.
     """
     domains = shifted_domains(results)
-    found = [s for domain in domains if (s := score(results, method, domain, metric))]
-    if not domains or len(found) < len(domains):
+    scores = [s for domain in domains if (s := score(results, method, domain, metric))]
+    if not domains or len(scores) < len(domains):
         return None
-    complete = set.intersection(*(set(s.by_seed) for s in found))
-    means = {seed: fmean(s.by_seed[seed] for s in found) for seed in sorted(complete)}
-    return _over_seeds(means, _interval_of_mean(found) if len(means) == 1 else None)
+    complete = set.intersection(*(set(s.by_seed) for s in scores))
+    means = {seed: fmean(s.by_seed[seed] for s in scores) for seed in sorted(complete)}
+    return _over_seeds(means, _interval_of_mean(scores) if len(means) == 1 else None)
 
 
-def _interval_of_mean(found: list[Score]) -> tuple[float, float] | None:
+def _interval_of_mean(scores: list[Score]) -> tuple[float, float] | None:
     """95% interval of an unweighted mean; its parts rest on other test images, so half-widths add in squares."""
-    intervals = [(s.mean, s.interval) for s in found if s.interval]
-    if len(intervals) < len(found):
+    intervals = [(s.mean, s.interval) for s in scores if s.interval]
+    if len(intervals) < len(scores):
         return None
     mean = fmean(value for value, _ in intervals)
     below, above = (math.hypot(*(value - bounds[side] for value, bounds in intervals)) for side in (0, 1))
-    return mean - below / len(found), mean + above / len(found)
+    return mean - below / len(scores), mean + above / len(scores)
 
 
 def difference(student: Score, rival: Score) -> Score:
@@ -139,5 +144,5 @@ def _mean_over_seeds(by_seed: dict[int, float], interval: tuple[float, float] | 
     mean = fmean(by_seed.values())
     if len(by_seed) == 1:
         return Score(mean, None, interval, by_seed)
-    spread = stdev(by_seed.values())
+    spread = stdev(by_seed.values())  # divided by n - 1: the seeds are a sample of all trainings
     return Score(mean, spread, (mean - spread, mean + spread), by_seed)

@@ -46,20 +46,21 @@ class Status:
 
     @property
     def finished(self) -> bool:
-        """Whether every data set is whole."""
+        """Whether every data set is complete."""
         return all(job.shards == job.shards_in_all for job in self.jobs)
 
     @property
     def seconds_left(self) -> float | None:
         """At the measured speed, with one worker; None before there is one."""
         speeds = [job.images_per_second for job in self.jobs if job.images_per_second]
-        left = 0.0
+        seconds = 0.0
         for job in self.jobs:
             missing = (job.images_in_all or 0) - job.images
             if missing > 0 and not speeds:
                 return None
-            left += missing / (job.images_per_second or sum(speeds) / len(speeds)) if missing > 0 else 0.0
-        return left
+            # A method without a committed shard is taken to be as fast as the others are on average
+            seconds += missing / (job.images_per_second or sum(speeds) / len(speeds)) if missing > 0 else 0.0
+        return seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -79,29 +80,32 @@ def status_of(directory: Path) -> Status:
         folder = job_folder(directory, seed, method)
         student = (folder / STUDENT / "log.json").is_file()
         evaluated = (folder / "evaluation.json").is_file()
-        if method == "real":
+        if method == "real":  # draws nothing: its data set is complete from the start
             rows.append(JobStatus(seed, method, 0, 0, 0, 0, 0.0, None, 0, 0, student, evaluated))
             continue
         images = images_of(config, directory, seed, method)
-        manifest, found = read_manifest(images), scan(images)
-        records = found.records.values()
-        count, seconds = found.num_images, sum(record.seconds for record in records)
+        manifest, ledger = read_manifest(images), scan(images)
+        records = ledger.records.values()
+        count, seconds = ledger.num_images, sum(record.seconds for record in records)
+        # How many images PRISM's seconds buy for `more` nobody knows before
         expected = None if method == "more" else config.synthesis.images_per_class * num_classes
         row = JobStatus(
             seed=seed,
             method=method,
-            shards=len(found.records.keys() & range(len(manifest.ranges))) if manifest else len(found.records),
+            # A shard that the manifest doesn't have brings the data set no nearer to its end
+            shards=len(ledger.records.keys() & range(len(manifest.ranges))) if manifest else len(ledger.records),
             shards_in_all=len(manifest.ranges) if manifest else None,
             images=count,
             images_in_all=manifest.num_images if manifest else expected,
             gigabytes=sum(record.bytes for record in records) / 1e9,
             images_per_second=count / seconds if seconds else None,
-            damaged=len(found.damaged),
-            failed=len(found.failed),
+            damaged=len(ledger.damaged),
+            failed=len(ledger.failed),
             student=student,
             evaluated=evaluated,
         )
         rows.append(row)
+    # What has no shard yet may be at work all the same: the locks say so
     names = ["run"] if is_locked(directory) else []
     names += [name for name in rank_locks(directory) if is_locked(directory, name)]
     return Status(rows, [f"{name}: {holder(directory, name)}" for name in names])

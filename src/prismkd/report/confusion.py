@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import subject
 
 Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
@@ -44,29 +44,29 @@ class Confusion:
         order = np.argsort(shares, kind="stable")  # NaN last
         return [int(label) for label in order[:count] if np.isfinite(shares[label])]
 
-    def mostly(self, label: int) -> tuple[int, float] | None:
-        """The wrong class that is given most for ``label``, and its share of the row; None where none is."""
+    def most_mistaken_for(self, label: int) -> tuple[int, float] | None:
+        """The wrong class that ``label`` is taken for most, and its share of the row; None where all are right."""
         row = self.counts[label].copy()
         total, row[label] = row.sum(), 0
-        said = int(row.argmax())
-        return (said, float(row[said] / total)) if row[said] > 0 else None
+        answer = int(row.argmax())
+        return (answer, float(row[answer] / total)) if row[answer] > 0 else None
 
-    def unnamed(self) -> dict[int, int]:
-        """Classes with test images that the student never gives, and in how many seeds."""
-        silent = [(counts.sum(axis=0) == 0) & (counts.sum(axis=1) > 0) for counts in self.by_seed]
-        seeds = np.sum(silent, axis=0)
-        return {int(label): int(seeds[label]) for label in np.flatnonzero(seeds)}
+    def vanished(self) -> dict[int, int]:
+        """Classes with test images that the student never answers with, and in how many seeds."""
+        vanished = [(counts.sum(axis=0) == 0) & (counts.sum(axis=1) > 0) for counts in self.by_seed]
+        num_seeds = np.sum(vanished, axis=0)
+        return {int(label): int(num_seeds[label]) for label in np.flatnonzero(num_seeds)}
 
 
-def confusion_of(run: Run, method: str, against: str = "truth") -> Confusion | None:
+def confusion_of(run: RunResults, method: str, against: str = "truth") -> Confusion | None:
     """Counts of one method's students; None where the run has none."""
     documents = run.documents(method, "evaluation.json")
-    found = [np.asarray(d[KEYS[against]], dtype=np.float64) for d in documents if d.get(KEYS[against])]
-    return Confusion(method, against, found) if found else None
+    by_seed = [np.asarray(d[KEYS[against]], dtype=np.float64) for d in documents if d.get(KEYS[against])]
+    return Confusion(method, against, by_seed) if by_seed else None
 
 
-def main_confusion(run: Run, against: str = "truth") -> Confusion | None:
+def main_confusion(run: RunResults, against: str = "truth") -> Confusion | None:
     """Counts of the student that the page is about, or else of the first one that has them."""
     student, _ = subject(run.results)
     candidates = (confusion_of(run, method, against) for method in dict.fromkeys((student, *run.folders)))
-    return next((found for found in candidates if found), None)
+    return next(filter(None, candidates), None)

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from prismkd.report.names import number, percent
+from prismkd.report.formats import number, percent
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Mark:
 
 def dot_figure(title: str, marks: Sequence[Mark], low: float, high: float) -> Markup:
     """One labeled lane per mark, accuracies in [0, 1] on an axis from `low` to `high`; the whisker is `interval`."""
-    left, right, lane, top = 88.0, 300.0, 21.0, 4.0
+    left, right, lane, top = 88.0, 300.0, 21.0, 4.0  # units of the view box, which is 340 wide
     bottom = top + lane * len(marks)
 
     def x(value: float) -> float:
@@ -74,6 +74,7 @@ def histogram_figure(
     """
     width, top, bottom = 340.0, 12.0, 132.0
     edges = np.linspace(low, high, num_bins + 1)
+    # Shares and not counts: the two sets differ in size where only some images have a value before guidance
     shares = [np.histogram(np.clip(values, low, high), edges)[0] / max(len(values), 1) for values in (before, after)]
     peak = max(float(max(share.max() for share in shares)), 1e-12)
     step = width / num_bins
@@ -129,10 +130,10 @@ def heat_map(classes: Sequence[str], confusion: NDArray[np.float64], rows: str) 
                 class_="name",
             )
         )
-        for column, said in enumerate(classes):
+        for column, answer in enumerate(classes):
             share = float(shares[row, column])
             if share > 0:
-                hint = f"{name} seen as {said}: {percent(share)}% ({confusion[row, column]:.0f})"
+                hint = f"{name} seen as {answer}: {percent(share)}% ({confusion[row, column]:.0f})"
                 x, y = left + cell * column, top + cell * row
                 parts.append(_heat_cell(hint, share, x, y, cell, "hit" if row == column else "miss"))
     diagonal = percent(float(np.trace(confusion) / max(confusion.sum(), 1)))
@@ -152,6 +153,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = min((power * factor for factor in (1, 2, 5, 10)), key=lambda step: abs(step - rough))
+    # The tolerance keeps a tick that rounding put a hair outside of the range
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(index * step, 10) for index in range(first, last + 1)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import ceiling_of, score, shifted_domains, subject
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, main_confusion
-from prismkd.report.margins import Margin, margin
+from prismkd.report.margins import Margin, margins
 from prismkd.report.names import IMAGE_METRICS
-from prismkd.report.tables import Cell, Column, Row, Table, class_name
+from prismkd.report.table import Cell, Column, Row, Table
+from prismkd.report.tables import class_name
 
 MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12
 REASONS = ("precision", "recall", "coverage", "teacher_agreement", "judge_top1")
@@ -33,32 +34,33 @@ class Reasons:
     furthest: str
 
 
-def shortfalls(run: Run) -> Shortfalls | None:
+def shortfalls(run: RunResults) -> Shortfalls | None:
     """Where the page's student is not good; None where nothing of it was tested."""
-    found = main_confusion(run)
-    domains = _domain_table(run)
-    if found is None:
+    domains, confusion = _domain_table(run), main_confusion(run)
+    if confusion is None:
         return Shortfalls(domains, None, "") if domains else None
-    return Shortfalls(domains, _class_table(run, found), _vanished(run, found))
+    return Shortfalls(domains, _class_table(run, confusion), _vanished(run, confusion))
 
 
-def _domain_table(run: Run) -> Table | None:
+def _domain_table(run: RunResults) -> Table | None:
     """Domains, those furthest behind the teacher first; without a teacher those with the lowest accuracy."""
     student, rival = subject(run.results)
-    tested = {d: found for d in ["id", *shifted_domains(run.results)] if (found := score(run.results, student, d))}
+    tested = {d: s for d in ["id", *shifted_domains(run.results)] if (s := score(run.results, student, d))}
     others = [
         method
         for method in ("teacher", rival, "real")
         if method and method != student and any(score(run.results, method, domain) for domain in tested)
     ]
+    above = [margins(run, student, method) for method in others]
     rows: list[tuple[float, Row]] = []
     interval = ""
     for domain, ours in tested.items():
-        changes = [margin(run, student, method, domain) for method in others]
+        changes = [by_domain.get(domain) for by_domain in above]
         interval = " with its 95% interval" if any(change and change.interval for change in changes) else interval
-        cells = [Cell(names.percent(ours.mean), ours.mean)]
+        cells = [Cell(formats.percent(ours.mean), ours.mean)]
         row = Row(names.domain_label(domain), [*cells, *map(_change_cell, changes)])
         rows.append((changes[0].mean if "teacher" in others and changes[0] else ours.mean, row))
+    # The teacher is what the student could reach: the gap to it says more than a domain's own difficulty
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
     compared = f" and the difference in points{interval}" if others else ""
     caption = f"Top-1 in percent{compared}, {order} first."
@@ -70,15 +72,14 @@ def _domain_table(run: Run) -> Table | None:
 
 
 def _change_cell(change: Margin | None) -> Cell:
-    """Colored where the interval leaves no doubt about the side."""
+    """Colored where one of the two is better."""
     if change is None:
         return Cell("\u2013")
-    tone = "" if not change.sure else "ahead" if change.mean > 0 else "behind"
-    note = names.range_text(change.interval, lambda value: names.signed(100 * value, 1)) if change.interval else ""
-    return Cell(names.signed(100 * change.mean, 1), change.mean, note, tone=tone)
+    note = formats.range_text(change.interval, lambda value: formats.signed(100 * value, 1)) if change.interval else ""
+    return Cell(formats.signed(100 * change.mean, 1), change.mean, note, tone=change.tone)
 
 
-def _class_table(run: Run, found: Confusion) -> Table | None:
+def _class_table(run: RunResults, confusion: Confusion) -> Table | None:
     """The classes that the student gets right least often, and what it takes them for."""
     table = Table(
         "The classes it gets right least often, original domain.",
@@ -89,27 +90,27 @@ def _class_table(run: Run, found: Confusion) -> Table | None:
             Column("Mostly taken for", numeric=False),
         ],
     )
-    for label in found.worst(MAX_CLASSES):
-        share, images, wrong = found.shares[label], found.images[label], found.mostly(label)
+    for label in confusion.worst(MAX_CLASSES):
+        share, images, wrong = confusion.shares[label], confusion.images[label], confusion.most_mistaken_for(label)
         taken = f"{class_name(run, wrong[0])}, {100 * wrong[1]:.0f}%" if wrong else "\u2013"
         cells = [Cell(f"{100 * share:.0f}", float(share)), Cell(f"{images:.0f}", float(images)), Cell(taken)]
         table.rows.append(Row(class_name(run, label), cells))
     return table if table.rows else None
 
 
-def _vanished(run: Run, found: Confusion) -> str:
-    silent, seeds = found.unnamed(), len(found.by_seed)
-    if not silent:
+def _vanished(run: RunResults, confusion: Confusion) -> str:
+    vanished, seeds = confusion.vanished(), len(confusion.by_seed)
+    if not vanished:
         return "No class has vanished: each is given to some test image" + (" in every seed." if seeds > 1 else ".")
     shown = [
         class_name(run, label) + (f" (in {count} of {seeds} seeds)" if seeds > 1 else "")
-        for label, count in list(silent.items())[:MAX_NAMED]
+        for label, count in list(vanished.items())[:MAX_NAMED]
     ]
-    more = f" and {len(silent) - MAX_NAMED} more" if len(silent) > MAX_NAMED else ""
+    more = f" and {len(vanished) - MAX_NAMED} more" if len(vanished) > MAX_NAMED else ""
     return f"Vanished, never given to any test image of the original domain: {', '.join(shown)}{more}."
 
 
-def reasons(run: Run) -> Reasons | None:
+def reasons(run: RunResults) -> Reasons | None:
     """What was measured of the images that the student learned from; None where nothing was."""
     student, rival = subject(run.results, "images")
     measures = [m for m in REASONS if score(run.results, student, "images", m)]
@@ -125,24 +126,24 @@ def reasons(run: Run) -> Reasons | None:
     for measure in measures:
         metric, cells = IMAGE_METRICS[measure], []
         for method in shown:
-            found = score(run.results, method, "images", measure)
-            note = names.uncertainty(found, metric.write) if found and method == student else ""
-            cells.append(Cell(metric.write(found.mean), found.mean, note) if found else Cell("\u2013"))
+            value = score(run.results, method, "images", measure)
+            note = formats.uncertainty(value, metric.write) if value and method == student else ""
+            cells.append(Cell(metric.write(value.mean), value.mean, note) if value else Cell("\u2013"))
         table.rows.append(Row(metric.label, cells, metric.hint))
     return Reasons(table, _furthest(run, student, ceiling))
 
 
-def _furthest(run: Run, student: str, ceiling: str | None) -> str:
+def _furthest(run: RunResults, student: str, ceiling: str | None) -> str:
     """Whether precision or recall stands further below the ceiling, in proportion to it."""
     gaps = {}
     for measure in ("precision", "recall"):
-        ours = score(run.results, student, "images", measure)
+        value = score(run.results, student, "images", measure)
         most = score(run.results, ceiling, "images", measure) if ceiling else None
-        if ours and most and most.mean > 0:
-            gaps[measure] = 100 * (1 - ours.mean / most.mean)
+        if value and most and most.mean > 0:
+            gaps[measure] = 100 * (1 - value.mean / most.mean)
     if not gaps:
         return ""
     measure = max(gaps, key=gaps.__getitem__)
-    if gaps[measure] < 0.5:
+    if gaps[measure] < 0.5:  # would be shown as 0 %
         return f"{' and '.join(gaps).capitalize()} are not below those of real images."
     return f"Furthest below real images: {measure}, by {gaps[measure]:.0f}%."

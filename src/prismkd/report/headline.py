@@ -1,11 +1,12 @@
-"""The first sentence and the key figures: how the student stands, computed and without flattery."""
+"""The first sentences of the page: how the student stands, computed and without flattery."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import (
+    SHIFTED,
     Result,
     Score,
     best,
@@ -16,25 +17,12 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.report import names
-from prismkd.report.margins import margin
+from prismkd.report import formats, names
+from prismkd.report.key_figures import KeyFigure, Margins, accuracy_figure, agreement_figure, image_figures
+from prismkd.report.margins import margins
+from prismkd.report.names import PLACES, RIVALS
 
-PLACES = {"original": "on the original domain", "shifted": "on shifted domains"}
-RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
-Fields = dict[str, dict[str, Score | None]]  # "original", "shifted" -> method -> score
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """A large number with its spread, its difference to the rival, and what to compare it with."""
-
-    label: str
-    value: str
-    unit: str
-    spread: str = ""
-    change: str = ""
-    ahead: bool = False
-    notes: tuple[str, ...] = ()
+Fields = dict[str, dict[str, Score | None]]  # a key of PLACES -> method -> score
 
 
 @dataclass(frozen=True)
@@ -46,28 +34,34 @@ class Headline:
     figures: list[KeyFigure]
 
 
-def headline(run: Run) -> Headline:
+def headline(run: RunResults) -> Headline:
     """PRISM against its teacher, plain prompts and real images where the run has them, else the method that it has."""
     fields = accuracy_fields(run)
     if not fields:
-        return Headline("Images are ready; no student has been tested yet.", [], _image_figures(run))
+        return Headline("Images are ready; no student has been tested yet.", [], image_figures(run))
     student, rival = subject(_tested(run))
-    details = [*_comparisons(fields, student), *_leaders(fields, student), _reliability(fields, student, rival)]
-    figures = [_accuracy_figure(run, where, scores, student, rival) for where, scores in fields.items()]
-    return Headline(_sentence(fields, student), details, [*figures, *_agreement_figure(run, student, rival)])
+    above = {method: margins(run, student, method) for method in methods(run.results) if method != student}
+    details = [
+        *_comparisons(fields, student),
+        *_chance(fields, above),
+        *_leaders(fields, above, student),
+        _reliability(fields, student, rival),
+    ]
+    figures = [accuracy_figure(run, where, scores, above, student, rival) for where, scores in fields.items()]
+    return Headline(_sentence(fields, student), details, [*figures, *agreement_figure(run, student, rival)])
 
 
-def accuracy_fields(run: Run) -> Fields:
+def accuracy_fields(run: RunResults) -> Fields:
     """Top-1 of every method on the original domain and over the shifted ones, where the page's student was tested."""
     tested = methods(_tested(run))
     student, _ = subject(_tested(run))
-    fields: Fields = {"original": {m: score(run.results, m, "id") for m in tested}}
+    fields: Fields = {"id": {m: score(run.results, m, "id") for m in tested}}
     if shifted_domains(run.results):
-        fields["shifted"] = {m: shifted_score(run.results, m) for m in tested}
+        fields[SHIFTED] = {m: shifted_score(run.results, m) for m in tested}
     return {where: scores for where, scores in fields.items() if scores.get(student)}
 
 
-def _tested(run: Run) -> list[Result]:
+def _tested(run: RunResults) -> list[Result]:
     """Rows of methods with an accuracy."""
     measured = {m for m in methods(run.results) if score(run.results, m, "id") or shifted_score(run.results, m)}
     return [result for result in run.results if result.method in measured]
@@ -75,10 +69,10 @@ def _tested(run: Run) -> list[Result]:
 
 def _sentence(fields: Fields, student: str) -> str:
     """What the student reaches, and what its teacher does."""
-    reached = [f"{names.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
+    reached = [f"{formats.percent(s.mean)}% {PLACES[where]}" for where in fields if (s := fields[where][student])]
     name = {"teacher": "The teacher", "real": "The student of real images"}
     sentence = f"{name.get(student, f'The {names.method_label(student)} student')} reaches {' and '.join(reached)}"
-    teacher = [f"{names.percent(s.mean)}%" for scores in fields.values() if (s := scores.get("teacher"))]
+    teacher = [f"{formats.percent(s.mean)}%" for scores in fields.values() if (s := scores.get("teacher"))]
     if student == "teacher" or not teacher:
         return sentence + "."
     return f"{sentence}; its teacher reaches {' and '.join(teacher)}."
@@ -91,7 +85,7 @@ def _comparisons(fields: Fields, student: str) -> list[str]:
         changes = [d for scores in fields.values() if (d := _change(scores, student, rival))]
         if not changes:
             continue
-        sizes = [names.percent(abs(change.mean)) for change in changes]
+        sizes = [formats.percent(abs(change.mean)) for change in changes]
         sides = ["above" if change.mean >= 0 else "below" for change in changes]
         if len(set(sides)) == 1:
             parts.append(f"{' and '.join(sizes)} points {sides[0]} {called}")
@@ -100,19 +94,32 @@ def _comparisons(fields: Fields, student: str) -> list[str]:
     return [f"That is {'; '.join(parts)}."] if parts else []
 
 
-def _leaders(fields: Fields, student: str) -> list[str]:
-    """Which other data-free student is the best one, where the headline's is not."""
+def _chance(fields: Fields, above: Margins) -> list[str]:
+    """Where the student can't be told apart from a rival: one sentence."""
+    parts = []
+    for rival, called in RIVALS.items():
+        by_place = above.get(rival, {})
+        level = [PLACES[where] for where in fields if where in by_place and by_place[where].may_be_chance]
+        parts += [f"from {called} {' and '.join(level)}"] if level else []
+    return [f"No significant difference {'; '.join(parts)}."] if parts else []
+
+
+def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
+    """Which other data-free student has the highest mean, where the headline's has not."""
     leaders = []
     for where, scores in fields.items():
+        # Of several with the same mean the page's own student
         winner = min(best(scores), default=student, key=lambda method: (method != student, method))
         if winner != student and (leading := scores[winner]):
-            leaders.append(f"{names.method_label(winner)} with {names.percent(leading.mean)}% {PLACES[where]}")
+            margin = above[winner].get(where)
+            level = ", no significant difference" if margin and margin.may_be_chance else ""
+            leaders.append(f"{names.method_label(winner)} with {formats.percent(leading.mean)}% {PLACES[where]}{level}")
     return [f"The best without real data: {' and '.join(leaders)}."] if leaders else []
 
 
 def _reliability(fields: Fields, student: str, rival: str | None) -> str:
     seeds = next(len(s.by_seed) for scores in fields.values() if (s := scores[student]))
-    if seeds == 1:
+    if seeds == 1:  # the interval is over images then, and knows nothing of other trainings
         return "One seed: differences of a point or two may be chance. Ranges are 95% intervals."
     text = f"Means over {seeds} seeds, \u00b1 is their standard deviation, ranges are 95% intervals"
     changes = {where: d for where, scores in fields.items() if (d := _change(scores, student, rival))}
@@ -126,98 +133,3 @@ def _reliability(fields: Fields, student: str, rival: str | None) -> str:
 def _change(scores: dict[str, Score | None], student: str, rival: str | None) -> Score | None:
     ours, theirs = scores.get(student), scores.get(rival or "")
     return difference(ours, theirs) if ours and theirs and student != rival else None
-
-
-def _accuracy_figure(
-    run: Run, where: str, scores: dict[str, Score | None], student: str, rival: str | None
-) -> KeyFigure:
-    ours, change = scores[student], _change(scores, student, rival)
-    assert ours is not None  # accuracy_fields() keeps only fields where the student was measured
-    shifted = shifted_domains(run.results)
-    label = "Original domain" if where == "original" else f"Mean of {len(shifted)} shifted domains"
-    others = [m for m in ("teacher", "real") if m != student and scores.get(m)]
-    notes = [_rival_note(run, where, student, m, scores) for m in others]
-    if change and rival and (theirs := scores[rival]):
-        notes.append(f"{names.percent(theirs.mean)}% with {RIVALS[rival]}")
-    if share := _gap_closed(scores, student, rival):
-        notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images" if share < 1 else "")
-    return KeyFigure(
-        label if len(shifted) != 1 or where == "original" else names.domain_label(shifted[0]),
-        names.percent(ours.mean),
-        "%",
-        names.uncertainty(ours, names.percent),
-        f"{names.signed(100 * change.mean, 1)} vs plain" if change else "",
-        bool(change and change.mean > 0),
-        tuple(filter(None, notes)),
-    )
-
-
-def _rival_note(run: Run, where: str, student: str, rival: str, scores: dict[str, Score | None]) -> str:
-    """As "5.6 below its teacher (3.3 to 7.9), 88.7%"; the range is of the difference."""
-    ours, theirs = scores[student], scores[rival]
-    assert ours is not None and theirs is not None  # asked for only where both were measured
-    mean = difference(ours, theirs).mean
-    known = margin(run, student, rival, "id") if where == "original" else None
-    called = {"teacher": "its teacher", "real": "real images"}[rival]
-    if abs(mean) < 0.0005:
-        return f"Level with {called}, {names.percent(theirs.mean)}%"
-    text = f"{names.percent(abs(mean))} {'above' if mean > 0 else 'below'} {called}"
-    if known and known.interval:
-        low, high = sorted(bound if mean > 0 else -bound for bound in known.interval)
-        text += f" ({names.range_text((low, high), names.percent)})"
-    return f"{text}, {names.percent(theirs.mean)}%"
-
-
-def _change_text(change: Score | None, factor: float, decimals: int) -> str:
-    if change is None:
-        return ""
-    text = names.signed(factor * change.mean, decimals)
-    if change.spread is not None:
-        text += f" \u00b1\u2009{names.number(factor * change.spread, decimals)}"
-    return f"{text} vs plain"
-
-
-def _gap_closed(scores: dict[str, Score | None], student: str, rival: str | None) -> float | None:
-    """(student - rival) / (real - rival), where real is ahead of the rival by more than a point."""
-    ours, theirs, real = scores.get(student), scores.get(rival or ""), scores.get("real")
-    if not (ours and theirs and real) or real.mean - theirs.mean < 0.01 or ours.mean <= theirs.mean:
-        return None
-    return (ours.mean - theirs.mean) / (real.mean - theirs.mean)
-
-
-def _agreement_figure(run: Run, student: str, rival: str | None) -> list[KeyFigure]:
-    """How often the student says what its teacher says."""
-    ours = score(run.results, student, "id", "agreement")
-    if ours is None or student == "teacher":
-        return []
-    theirs = score(run.results, rival, "id", "agreement") if rival else None
-    change = difference(ours, theirs) if theirs else None
-    shifted = shifted_score(run.results, student, "agreement")
-    return [
-        KeyFigure(
-            "Says what its teacher says",
-            names.percent(ours.mean),
-            "%",
-            names.uncertainty(ours, names.percent),
-            _change_text(change, 100, 1),
-            bool(change and change.mean > 0),
-            ("of the original domain's test images",)
-            + ((f"{names.percent(shifted.mean)}% on shifted domains",) if shifted else ()),
-        )
-    ]
-
-
-def _image_figures(run: Run) -> list[KeyFigure]:
-    """Precision and recall, where there is no student to speak of."""
-    method, rival = subject(run.results, "images")
-    figures = []
-    for metric in ("precision", "recall"):
-        ours = score(run.results, method, "images", metric)
-        theirs = score(run.results, rival, "images", metric) if rival else None
-        if ours is not None:
-            change = difference(ours, theirs) if theirs else None
-            spread = names.uncertainty(ours, lambda value: names.number(value, 2))
-            label, ahead = f"{metric.capitalize()} of the images", bool(change and change.mean > 0)
-            value = names.number(ours.mean, 2)
-            figures.append(KeyFigure(label, value, "", spread, _change_text(change, 1, 2), ahead))
-    return figures

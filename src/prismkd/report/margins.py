@@ -1,57 +1,61 @@
-"""By how much one student stands above another on the same test images, with an interval where each hit is known."""
+"""By how much one student stands above another on the same test images, and whether that could be chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from prismkd.evaluation.students import unpack_hits
-from prismkd.metrics import paired_interval
-from prismkd.records.results import Run
-from prismkd.records.scores import difference, score
-
-ALL_SEEDS = -1  # the teacher's: it is the same for every student
+from prismkd.records.results import EVERY_SEED, RunResults
+from prismkd.records.scores import SHIFTED, Score, difference, score, shifted_domains, shifted_score
+from prismkd.records.verdict import DomainComparison, compare_hits
 
 
 @dataclass(frozen=True)
 class Margin:
-    """A difference of accuracies, as a fraction; ``interval`` is its 95% one over images and seeds, or None."""
+    """A difference of accuracies, as a fraction; ``verdict`` is None where the hits of both aren't known."""
 
     mean: float
-    interval: tuple[float, float] | None = None
+    verdict: DomainComparison | None = None
 
     @property
-    def sure(self) -> bool:
-        """Whether an interval is known and leaves no doubt about the side."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+    def interval(self) -> tuple[float, float] | None:
+        """95 %, over images and seeds."""
+        return self.verdict.interval if self.verdict else None
+
+    @property
+    def significant(self) -> bool:
+        """Whether one of the two is better, as ``prismkd compare`` would say."""
+        return self.verdict is not None and self.verdict.significant
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether both were compared image by image, and neither is better."""
+        return self.verdict is not None and not self.verdict.significant
+
+    @property
+    def tone(self) -> str:
+        """The CSS class that colors it: none where it may be chance."""
+        return ("ahead" if self.mean > 0 else "behind") if self.significant else ""
 
 
-def margin(run: Run, student: str, rival: str, domain: str) -> Margin | None:
-    """Top-1 of ``student`` minus that of ``rival``, paired by image and seed; None where either was not tested."""
-    ours, theirs = (score(run.results, method, domain) for method in (student, rival))
-    if ours is None or theirs is None:
-        return None
-    mean = difference(ours, theirs).mean
-    pairs = _paired(_details(run, student, domain), _details(run, rival, domain))
-    return Margin(mean, paired_interval(np.stack(pairs), seed=0) if pairs and pairs[0].size > 1 else None)
+def margins(run: RunResults, student: str, rival: str) -> dict[str, Margin]:
+    """Top-1 of ``student`` minus that of ``rival``, on every domain where both were tested and under ``SHIFTED``."""
+    verdicts = _verdicts(run, student, rival)
+    means: dict[str, tuple[Score | None, Score | None]] = {
+        domain: (score(run.results, student, domain), score(run.results, rival, domain))
+        for domain in ["id", *shifted_domains(run.results)]
+    }
+    means[SHIFTED] = shifted_score(run.results, student), shifted_score(run.results, rival)
+    return {
+        domain: Margin(difference(ours, theirs).mean, verdicts.get(domain))
+        for domain, (ours, theirs) in means.items()
+        if ours and theirs
+    }
 
 
-def _paired(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]]) -> list[np.ndarray]:
-    """Differences of hits (num_images,) of every seed that both have; the teacher is the same for all seeds."""
-    if theirs.keys() == {ALL_SEEDS}:
-        theirs = dict.fromkeys(ours, theirs[ALL_SEEDS])
-    shared = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-    if len(shared) < len(ours) or any(a["images"] != b["images"] for a, b in shared):
-        return []
-    return [unpack_hits(a["hits"], a["n"]) - unpack_hits(b["hits"], b["n"]) for a, b in shared]
-
-
-def _details(run: Run, method: str, domain: str) -> dict[int, dict[str, Any]]:
-    """What evaluation.json says of each seed's hits on a domain; the teacher's stand in references.json."""
-    paths = {int(folder.parent.name[5:]): folder / "evaluation.json" for folder in run.folders.get(method, [])}
-    if method == "teacher":
-        paths = {ALL_SEEDS: run.folder / "references.json"}
-    found = {seed: ((run.document(path) or {}).get("domains") or {}).get(domain) for seed, path in paths.items()}
-    return {seed: details for seed, details in found.items() if details and details.get("hits")}
+def _verdicts(run: RunResults, student: str, rival: str) -> dict[str, DomainComparison]:
+    """None where the student has seeds that the rival lacks: the means then rest on more than can be paired."""
+    ours, theirs = run.hits(student), run.hits(rival)
+    if theirs.keys() != {EVERY_SEED} and not ours.keys() <= theirs.keys():
+        return {}
+    verdicts = compare_hits(theirs, ours)
+    return verdicts.domains | ({SHIFTED: verdicts.shifted} if verdicts.shifted else {})

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from prismkd.records.results import Run
-from prismkd.records.scores import REFERENCES, Score, ceiling_of, image_methods, score
-from prismkd.report import names
+from prismkd.config.methods import REFERENCES
+from prismkd.records.results import RunResults
+from prismkd.records.scores import Score, ceiling_of, image_methods, score
+from prismkd.report import formats, names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
 
 STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"))
@@ -34,15 +35,15 @@ class Point:
     ceiling: bool = False
 
 
-def points_of(run: Run, prefix: str = "", style: str = "") -> list[Point]:
+def points_of(run: RunResults, prefix: str = "", style: str = "") -> list[Point]:
     """Every image set with precision and recall; keys and labels begin with ``prefix``."""
     ceiling, points = ceiling_of(run.results), []
     for method in image_methods(run.results):
         precision, recall = (score(run.results, method, "images", metric) for metric in ("precision", "recall"))
         if precision and recall:
             label = f"{prefix}{names.method_label(method)}"
-            own = style if style and method not in REFERENCES else names.method_class(method)
-            points.append(Point(f"{prefix}{method}", label, recall, precision, own, method == ceiling))
+            color = style if style and method not in REFERENCES else names.method_class(method)
+            points.append(Point(f"{prefix}{method}", label, recall, precision, color, method == ceiling))
     return points
 
 
@@ -85,7 +86,7 @@ def _through(place: Place) -> list[Line]:
 
 def _mark(point: Point, place: Place, spot: tuple[float, float, str]) -> list[Markup]:
     """A dot and its name."""
-    values = [names.number(s.mean, 3) for s in (point.precision, point.recall)]
+    values = [formats.number(s.mean, 3) for s in (point.precision, point.recall)]
     hint = tag("title", f"{point.label}: precision {values[0]}, recall {values[1]}")
     x, y, anchor = spot
     return [
@@ -187,7 +188,7 @@ def _outside(box: Box) -> float:
 def _alternative(points: Sequence[Point], steps: Sequence[tuple[str, str]]) -> str:
     """The figure in words."""
     values = "; ".join(
-        f"{p.label} {names.number(p.precision.mean, 3)} and {names.number(p.recall.mean, 3)}" for p in points
+        f"{p.label} {formats.number(p.precision.mean, 3)} and {formats.number(p.recall.mean, 3)}" for p in points
     )
     label = {p.key: p.label for p in points}
     joined = ", ".join(f"{label[a]} to {label[b]}" for a, b in steps)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from prismkd import shards
-from prismkd.records.results import Run, read_json
-from prismkd.records.scores import REFERENCES
-from prismkd.report import names, thumbnails
+from prismkd.config.methods import REFERENCES
+from prismkd.records.results import RunResults
+from prismkd.report import formats, names, thumbnails
+from prismkd.report.stored_images import DataSet, StoredImages
 from prismkd.report.thumbnails import Thumbnail
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6
@@ -61,9 +61,9 @@ class PromptSet:
     examples: list[Example]
 
 
-def sense_cards(run: Run) -> list[SenseCard]:
+def sense_cards(run: RunResults) -> list[SenseCard]:
     """Every class's wordings, those to look at first; empty where nothing was judged."""
-    document = read_json(run.folder / "senses.json") or {}
+    document = run.document(run.folder / "senses.json") or {}
     senses = document.get("senses") or []
     if not all("wordings" in sense for sense in senses):
         return []  # of a version that did not keep the wordings
@@ -84,27 +84,27 @@ def _wording_row(wording: dict[str, Any], chosen: bool, probes: list[Thumbnail])
     score = wording["score"]
     if not score:
         return WordingRow(wording["text"], wording["source"], chosen, "", "", probes)
-    surely = names.number(score["log_probability"], 2)
-    hint = (f"log p(class) {surely} \u00b1 {score['error']:.2f}, energy {names.number(score['energy'], 1)}, "
+    surely = formats.number(score["log_probability"], 2)
+    hint = (f"log p(class) {surely} \u00b1 {score['error']:.2f}, energy {formats.number(score['energy'], 1)}, "
             f"{score['agreement']:.0%} of the probes agree")  # fmt: skip
     return WordingRow(wording["text"], wording["source"], chosen, surely, hint, probes)
 
 
-def _probes(run: Run, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
+def _probes(run: RunResults, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
     """The first probe images of each wording, by the wording's number: probes are stored wording by wording."""
     folder = run.folder / "probes" / "senses"
     if not num_wordings or not num_images or not folder.is_dir():
         return {}
     per_wording = max(1, num_images // num_wordings)
-    found: dict[int, list[Thumbnail]] = {}
+    probes: dict[int, list[Thumbnail]] = {}
     for sample in shards.read_samples(folder):
         number, probe = divmod(sample.index, per_wording)
         if probe < PROBES_SHOWN:
-            found.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
-    return found
+            probes.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
+    return probes
 
 
-def prompt_sets(run: Run) -> list[PromptSet]:
+def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
     """What the prompts are made of, PRISM's first; methods with the same styles and contents share an entry."""
     sets: list[PromptSet] = []
     for method in sorted(run.folders, key=lambda method: method != "prism"):
@@ -118,7 +118,10 @@ def prompt_sets(run: Run) -> list[PromptSet]:
         if same:
             same.methods.append(names.method_label(method))
         else:
-            examples = _examples(run, run.folders[method][0], document.get("examples") or [])
+            data_set = stored.data_sets.get(method)
+            if data_set and data_set.folder != run.folders[method][0]:
+                data_set = None  # images of another seed are of other noise, and maybe of other prompts
+            examples = _examples(run, data_set, document.get("examples") or [])
             sets.append(PromptSet([names.method_label(method)], styles, contents, examples))
     return sets
 
@@ -128,24 +131,23 @@ def _shares(plan: dict[str, Any]) -> list[dict[str, Any]]:
     subjects = plan.get("subjects") or []
     weights = [subject["weights"] for subject in subjects]
     return [
-        {**style, "share": sum(own[place] for own in weights) / max(len(weights), 1)}
+        {**style, "share": sum(of_class[place] for of_class in weights) / max(len(weights), 1)}
         for place, style in enumerate(plan.get("styles") or [])
     ]
 
 
-def _examples(run: Run, folder: Path, rows: list[dict[str, Any]]) -> list[Example]:
-    images = folder / "images"
+def _examples(run: RunResults, data_set: DataSet | None, rows: list[dict[str, Any]]) -> list[Example]:
     shown = rows[:MAX_EXAMPLES]
     pictures: dict[tuple[int, int], Thumbnail] = {}
-    if images.is_dir() and shards.committed_shards(images):
-        pictures = thumbnails.thumbnails_of(run, images, {row["index"] for row in shown}, MAX_SIDE)
+    if data_set is not None:
+        pictures = thumbnails.thumbnails_of(run, data_set.storage, {row["index"] for row in shown}, MAX_SIDE)
     return [
         Example(row["index"], row["class_name"], row["text"], row["style"], pictures.get((row["index"], row["label"])))
         for row in shown
     ]
 
 
-def dropped_contents(run: Run) -> tuple[list[dict[str, str]], int]:
+def dropped_contents(run: RunResults) -> tuple[list[dict[str, str]], int]:
     """The first contents that lost their class, with the reasons, and the number of all."""
-    rows = (read_json(run.folder / "contents.json") or {}).get("dropped") or []
+    rows = (run.document(run.folder / "contents.json") or {}).get("dropped") or []
     return list(islice(rows, MAX_DROPPED)), len(rows)

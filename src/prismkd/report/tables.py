@@ -1,20 +1,16 @@
-"""A run -> tables: plain data that the template writes as HTML."""
+"""A run -> its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.records.scores import (
-    REFERENCES,
     Result,
-    Score,
-    best,
     ceiling_of,
     image_methods,
     methods,
@@ -23,130 +19,29 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.report import names
+from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
+from prismkd.report.table import Cell, Column, Head, Row, ScoreColumn, Table, method_head, score_table
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
 STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")  # others come last
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text of a cell; `value` sorts it, `bar` in [0, 1] draws a bar, `tone` is "", "ahead" or "behind"."""
-
-    text: str
-    value: float | None = None
-    note: str = ""
-    best: bool = False
-    bar: float | None = None
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """First cell (the row's heading) and the rest; `style` are CSS classes."""
-
-    label: str
-    cells: list[Cell]
-    note: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Heading of a column, with an explanation where its name needs one."""
-
-    label: str
-    hint: str = ""
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption; `columns` includes the first. What rows mean is explained once on a page."""
-
-    caption: str
-    columns: list[Column]
-    rows: list[Row] = field(default_factory=list)
-    explains_rows: bool = False
-
-    @property
-    def hints(self) -> dict[str, str]:
-        """What the names of columns and rows mean, each meaning once."""
-        named = [(column.label, column.hint) for column in self.columns if column.hint]
-        named += [(row.label, row.note) for row in self.rows if row.note and self.explains_rows]
-        first: dict[str, str] = {}
-        for label, meaning in named:
-            first.setdefault(meaning, label)
-        return {label: meaning for meaning, label in first.items()}
-
-
-@dataclass(frozen=True)
-class Head:
-    """Heading of a method's row; ``reference`` rows have seen real data and are never best."""
-
-    label: str
-    note: str = ""
-    style: str = ""
-    reference: bool = False
-
-
-@dataclass(frozen=True)
-class ScoreColumn:
-    """One column of scores by row key: how to write them, and whether max or min is best."""
-
-    column: Column
-    scores: dict[Any, Score | None]
-    write: Callable[[float], str]
-    best: Callable[..., float] | None = max
-
-
-def method_head(method: str, suffix: str = "") -> Head:
-    """The heading that a method's rows have in every table."""
-    style = names.method_class(method) + (" reference" if method in REFERENCES else "")
-    return Head(names.method_label(method) + suffix, names.method_note(method), style, method in REFERENCES)
-
-
-def score_table(
-    caption: str, corner: str, columns: list[ScoreColumn], heads: Mapping[Any, Head], explains_rows: bool = False
-) -> Table | None:
-    """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
-    rivals = {key for key, head in heads.items() if not head.reference}
-    winners = [
-        best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
-    ]
-    table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)], explains_rows=explains_rows)
-    for key, head in heads.items():
-        cells = [
-            _score_cell(c.scores.get(key), c.write, key in winner) for c, winner in zip(columns, winners, strict=True)
-        ]
-        if any(cell.value is not None for cell in cells):
-            table.rows.append(Row(head.label, cells, head.note, head.style))
-    return table if table.rows else None
-
-
-def _score_cell(value: Score | None, write: Callable[[float], str], is_best: bool) -> Cell:
-    if value is None:
-        return Cell("\u2013")
-    note = "" if value.spread is None else f"\u00b1\u2009{write(value.spread)}"
-    return Cell(write(value.mean), value.mean, note, is_best)
-
-
 Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
 
 
-def accuracy_table(run: Run) -> Table | None:
+def accuracy_table(run: RunResults) -> Table | None:
     """Top-1 of every method on every domain, in percent, best data-free one marked."""
     columns = accuracy_columns(_rows(run))
     caption = "Top-1 accuracy of the students, in percent."
     return score_table(caption, "Student from", columns, _heads(run), explains_rows=True)
 
 
-def _rows(run: Run) -> Rows:
+def _rows(run: RunResults) -> Rows:
     return {method: (run.results, method) for method in methods(run.results)}
 
 
-def _heads(run: Run) -> dict[str, Head]:
+def _heads(run: RunResults) -> dict[str, Head]:
     return {method: method_head(method) for method in methods(run.results)}
 
 
@@ -160,21 +55,21 @@ def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
         columns[domain] = {key: score(results, m, domain) for key, (results, m) in rows.items()}
     hints = {"id": "held-out real images like the teacher's", "mean shifted": f"mean of {', '.join(shifted)}"}
     return [
-        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, names.percent)
+        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, formats.percent)
         for domain, scores in columns.items()
     ]
 
 
-def behavior_table(run: Run) -> Table | None:
+def behavior_table(run: RunResults) -> Table | None:
     """Whatever else was measured of the students, on the original and over the shifted domains."""
     everyone = methods(run.results)
-    found = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
+    measured = {r.metric for r in run.results if r.domain == "id"} - {"top1"}
     columns = []
-    for name in [*(m for m in names.STUDENT_METRICS if m in found), *sorted(found - names.STUDENT_METRICS.keys())]:
+    for name in in_order(measured, names.STUDENT_METRICS):
         metric = names.metric_of(names.STUDENT_METRICS, name)
-        asked = [m for m in everyone if (m, name) != ("teacher", "agreement")]  # which is 1
-        on_id = {m: score(run.results, m, "id", name) for m in asked}
-        on_shifted = {m: shifted_score(run.results, m, name) for m in asked}
+        shown = [m for m in everyone if (m, name) != ("teacher", "agreement")]  # with itself it is 1
+        on_id = {m: score(run.results, m, "id", name) for m in shown}
+        on_shifted = {m: shifted_score(run.results, m, name) for m in shown}
         for where, scores in (("original", on_id), ("shifted", on_shifted)):
             if any(scores.values()):
                 column = Column(f"{metric.label}, {where}".replace(", %,", ", %"), metric.hint)
@@ -182,7 +77,7 @@ def behavior_table(run: Run) -> Table | None:
     return score_table("What else was measured of the students.", "Student from", columns, _heads(run))
 
 
-def image_tables(run: Run) -> list[Table]:
+def image_tables(run: RunResults) -> list[Table]:
     """Metrics of the image sets themselves, the chief ones first; real images against other ones are the ceiling."""
     heads, ceiling = {m: method_head(m) for m in image_methods(run.results)}, ceiling_of(run.results)
     if ceiling:
@@ -200,17 +95,21 @@ def image_tables(run: Run) -> list[Table]:
 
 def image_columns(rows: Rows) -> list[ScoreColumn]:
     """Every metric of image sets that any row has, the known ones first."""
-    found = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
-    order = [*(m for m in names.IMAGE_METRICS if m in found), *sorted(found - names.IMAGE_METRICS.keys())]
+    measured = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
     columns = []
-    for name in order:
+    for name in in_order(measured, names.IMAGE_METRICS):
         metric = names.metric_of(names.IMAGE_METRICS, name)
         scores = {key: score(results, m, "images", name) for key, (results, m) in rows.items()}
         columns.append(ScoreColumn(Column(metric.label, metric.hint), scores, metric.write, metric.best))
     return columns
 
 
-def timing_table(run: Run) -> Table | None:
+def in_order(metrics: set[str], known: Mapping[str, Any]) -> list[str]:
+    """Metrics in the order of those that are ``known``, others behind them by name."""
+    return [*(name for name in known if name in metrics), *sorted(metrics - known.keys())]
+
+
+def timing_table(run: RunResults) -> Table | None:
     """Seconds of every stage and method, the mean over seeds, and in proportion to plain prompts'."""
     groups = timings_of(run)
     if not groups:
@@ -224,7 +123,7 @@ def timing_table(run: Run) -> Table | None:
         plain_seconds, plain_images = groups.get((stage, "plain"), (0.0, 0.0))
         rate = images / seconds if seconds > 0 else 0.0
         ratio = plain_images / plain_seconds / rate if stage == "synthesize" and plain_seconds and rate else 0.0
-        cells = [Cell(names.method_label(method) or "\u2013"), Cell(names.duration(seconds), seconds)]
+        cells = [Cell(names.method_label(method) or "\u2013"), Cell(formats.duration(seconds), seconds)]
         cells += [
             Cell(text, value) if value else Cell("\u2013")
             for text, value in ((f"{images:,.0f}", images), (f"{rate:,.1f}", rate), (f"{ratio:.2f}", ratio))
@@ -233,7 +132,7 @@ def timing_table(run: Run) -> Table | None:
     return table
 
 
-def timings_of(run: Run) -> dict[tuple[str, str], tuple[float, float]]:
+def timings_of(run: RunResults) -> dict[tuple[str, str], tuple[float, float]]:
     """(stage, method) -> mean over seeds of seconds and images, in the order of work; "" where a stage serves all."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in run.metrics.get("timings", []):
@@ -249,12 +148,12 @@ def place_in_work(stage: str) -> int:
     return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
-def total_seconds(run: Run) -> float:
+def total_seconds(run: RunResults) -> float:
     """Wall-clock seconds of all stages, methods and seeds."""
     return sum(float(row.get("seconds") or 0) for row in run.metrics.get("timings", []))
 
 
-def calibration_table(run: Run) -> Table | None:
+def calibration_table(run: RunResults) -> Table | None:
     """Energy target of every class, and how many unguided images it rests on."""
     targets = (run.calibration or {}).get("energy_target") or []
     counts = (run.calibration or {}).get("per_class_count") or []
@@ -265,36 +164,36 @@ def calibration_table(run: Run) -> Table | None:
     most = max([*counts, 1])
     for label, target in enumerate(targets):
         count = counts[label] if label < len(counts) else None
-        cells = [Cell(names.number(float(target), 2), float(target))]
+        cells = [Cell(formats.number(float(target), 2), float(target))]
         cells.append(Cell("\u2013") if count is None else Cell(str(count), float(count), bar=count / most))
         table.rows.append(Row(class_name(run, label), cells))
     return table
 
 
-def confused_table(run: Run, found: Confusion, num_pairs: int = 10) -> Table | None:
+def confused_table(run: RunResults, confusion: Confusion, num_pairs: int = 10) -> Table | None:
     """The pairs (class it should be, class the student gives) that occur most."""
-    mistakes, totals = found.counts.copy(), found.counts.sum(axis=1)
+    mistakes, totals = confusion.counts.copy(), confusion.counts.sum(axis=1)
     np.fill_diagonal(mistakes, 0)
     caption, row = {
         "truth": ("Most frequent mistakes.", "True class"),
         "teacher": ("Where the student most often departs from its teacher.", "Teacher says"),
-    }[found.against]
+    }[confusion.against]
     table = Table(caption, [Column(row, numeric=False), Column("Student says", numeric=False)])
     table.columns.extend([Column("Answers"), Column("% of row")])
     for flat in np.argsort(-mistakes, axis=None, kind="stable")[:num_pairs]:
-        asked, said = divmod(int(flat), mistakes.shape[1])
-        count = mistakes[asked, said]
+        expected, answer = divmod(int(flat), mistakes.shape[1])
+        count = mistakes[expected, answer]
         if count > 0:
-            cells = [Cell(class_name(run, said)), Cell(f"{count:.0f}", count)]
-            cells.append(Cell(names.percent(count / totals[asked]), count / totals[asked]))
-            table.rows.append(Row(class_name(run, asked), cells))
+            cells = [Cell(class_name(run, answer)), Cell(f"{count:.0f}", count)]
+            cells.append(Cell(formats.percent(count / totals[expected]), count / totals[expected]))
+            table.rows.append(Row(class_name(run, expected), cells))
     return table if table.rows else None
 
 
-def class_table(run: Run) -> Table | None:
+def class_table(run: RunResults) -> Table | None:
     """Share of each class that the students get right, and how often the page's student follows its teacher."""
     student, rival = subject(run.results)
-    columns = {m: found for m in (student, rival, "real") if m and (found := confusion_of(run, m))}
+    columns = {m: counts for m in (student, rival, "real") if m and (counts := confusion_of(run, m))}
     if not columns:
         return None
     first = next(iter(columns.values()))
@@ -304,10 +203,11 @@ def class_table(run: Run) -> Table | None:
     against_teacher = confusion_of(run, student, "teacher")
     if against_teacher:
         table.columns.append(Column("Follows teacher", "of the images that the teacher gives this class"))
-    shares = [found.shares for found in columns.values()] + ([against_teacher.shares] if against_teacher else [])
+    shown = [*columns.values(), *([against_teacher] if against_teacher else [])]
+    shares = [confusion.shares for confusion in shown]
     for label in range(len(first.counts)):
         cells = [Cell(f"{first.images[label]:.0f}", float(first.images[label]))]
-        cells += [_share_cell(float(own[label])) for own in shares]
+        cells += [_share_cell(float(of_classes[label])) for of_classes in shares]
         table.rows.append(Row(class_name(run, label), cells))
     return table
 
@@ -316,6 +216,6 @@ def _share_cell(share: float) -> Cell:
     return Cell("\u2013") if np.isnan(share) else Cell(f"{100 * share:.0f}", share)
 
 
-def class_name(run: Run, label: int) -> str:
+def class_name(run: RunResults, label: int) -> str:
     """Name of a class; its number where the run has no name for it."""
     return run.classes[label] if 0 <= label < len(run.classes) else f"class {label}"

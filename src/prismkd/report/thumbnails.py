@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from prismkd import shards
-from prismkd.records.results import Run
+from prismkd.records.results import RunResults
 from prismkd.report.names import method_class, method_label
+from prismkd.report.stored_images import StoredImages, first_indices, read_few
 from prismkd.report.tables import class_name
 
 MAX_CLASSES = 30
@@ -57,21 +57,21 @@ class ClassGrid:
     strips: list[Strip]
 
 
-def image_grids(run: Run) -> list[ClassGrid]:
+def image_grids(run: RunResults, stored: StoredImages) -> list[ClassGrid]:
     """Plain beside prism where the run has both, else the first method with images."""
-    folders = {method: folder for method in run.folders if (folder := _image_folder(run, method))}
-    shown = [method for method in ("plain", "prism") if method in folders] or list(folders)[:1]
+    data_sets = stored.data_sets
+    shown = [method for method in ("plain", "prism") if method in data_sets] or list(data_sets)[:1]
     if not shown:
         return []
     num_classes = min(len(run.classes), MAX_CLASSES)
-    indices = {shown[0]: _first_indices(folders[shown[0]], num_classes)}
-    for method in shown[1:]:  # after a pilot the classes have other indices
-        allocated = (folders[method].parent / "allocation.json").is_file()
-        indices[method] = _first_indices(folders[method], num_classes) if allocated else indices[shown[0]]
-    pictures = {}
-    for method in shown:
-        wanted = {index for chosen in indices[method] for index in chosen}
-        pictures[method] = thumbnails_of(run, folders[method], wanted)
+    indices = {shown[0]: first_indices(data_sets[shown[0]], num_classes, PER_CLASS)}
+    for method in shown[1:]:
+        same = data_sets[method].in_turn  # then a column shows one index, which has the same noise in every method
+        indices[method] = indices[shown[0]] if same else first_indices(data_sets[method], num_classes, PER_CLASS)
+    pictures = {
+        method: thumbnails_of(run, data_sets[method].storage, {i for chosen in indices[method] for i in chosen})
+        for method in shown
+    }
     return [
         ClassGrid(
             class_name(run, label),
@@ -85,36 +85,14 @@ def image_grids(run: Run) -> list[ClassGrid]:
     ]
 
 
-def _image_folder(run: Run, method: str) -> Path | None:
-    folders = (folder / "images" for folder in run.folders[method])
-    return next((folder for folder in folders if folder.is_dir() and shards.committed_shards(folder)), None)
-
-
-def _first_indices(folder: Path, num_classes: int) -> list[list[int]]:
-    """The first image indices of every class; reads no further than it must."""
-    indices: list[list[int]] = [[] for _ in range(num_classes)]
-    for sample in shards.read_samples(folder):
-        if 0 <= sample.label < num_classes and len(indices[sample.label]) < PER_CLASS:
-            indices[sample.label].append(sample.index)
-            if all(len(chosen) == PER_CLASS for chosen in indices):
-                break
-    return indices
-
-
 def thumbnails_of(
-    run: Run, folder: Path, wanted: set[int], max_side: int = MAX_SIDE
+    run: RunResults, storage: shards.Storage, wanted: set[int], max_side: int = MAX_SIDE
 ) -> dict[tuple[int, int], Thumbnail]:
     """Thumbnails of the wanted images by (image index, label)."""
-    found: dict[tuple[int, int], Thumbnail] = {}
-    for sample in shards.read_samples(folder):
-        if sample.index in wanted:
-            found[sample.index, sample.label] = thumbnail(run, sample, max_side)
-            if len(found) == len(wanted):
-                break
-    return found
+    return {(sample.index, sample.label): thumbnail(run, sample, max_side) for sample in read_few(storage, wanted)}
 
 
-def thumbnail(run: Run, sample: shards.Sample, max_side: int = MAX_SIDE) -> Thumbnail:
+def thumbnail(run: RunResults, sample: shards.Sample, max_side: int = MAX_SIDE) -> Thumbnail:
     """A stored image in small, with its prompt and what the teacher sees."""
     seen = sample.metadata.get("teacher_top1")
     rejected = isinstance(seen, int) and seen != sample.label
@@ -130,6 +108,7 @@ def picture_url(image: NDArray[np.uint8], max_side: int) -> str:
     if max(picture.size) <= max_side:
         picture.save(buffer, format="PNG", optimize=True)
     else:
+        # 500 photos as PNG would make a page of more than 100 MB; small images keep every pixel
         picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
         picture.save(buffer, format="WEBP", quality=80)
     kind = "png" if buffer.getvalue().startswith(b"\x89PNG") else "webp"

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from prismkd.config import DIVERSIFIED_METHODS
+from prismkd.config import METHODS
 from prismkd.data import LabelledImages
 from prismkd.distillation import TrainingSet, open_images, to_bytes
+from prismkd.distillation.tar_images import read_logits
 from prismkd.errors import UserError
-from prismkd.evaluation import BATCH, Batches, labelled_batches
+from prismkd.evaluation.images import labeled_batches
+from prismkd.evaluation.rows import BATCH, Batches
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
 from prismkd.records.directory import LABELS_STUDENT, STUDENT, images_of, job_folder, read_json, write_json
 from prismkd.records.lock import locked
-from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, whole
+from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
 from prismkd.shards.samples import decode
 
 if TYPE_CHECKING:
@@ -155,9 +157,10 @@ class DrawnImages(Dataset):
 
     def training_set(self) -> TrainingSet:
         config = self.run.config.distillation
-        whole(self.images)
+        verified(self.images)
         images, labels = open_images(self.images, config.memory_gigabytes * 1e9, config.num_workers)
-        return TrainingSet(images, labels, self._real_share(), config.real_share)
+        logits = read_logits(self.images) if config.stored_logits else None
+        return TrainingSet(images, labels, self._real_share(), config.real_share, logits)
 
     def _real_share(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Real images that are mixed into every batch, where ``distillation.real_share`` asks for some."""
@@ -168,7 +171,7 @@ class DrawnImages(Dataset):
         return to_bytes(real.images), real.labels
 
     def batches(self, at_most: int) -> Batches:
-        _, ledger = whole(self.images)
+        _, ledger = verified(self.images)
         chosen = set(random_places(ledger.num_images, at_most).tolist())
         samples = (sample for place, sample in enumerate(read_encoded(self.images)) if place in chosen)
         while batch := [decode(sample) for sample in islice(samples, BATCH)]:
@@ -191,7 +194,7 @@ class DrawnImages(Dataset):
             UserError: there are too few images per class for a pilot and a rest.
         """
         share, num_classes = self.run.config.prompts.pilot_share, len(self.run.classes)
-        if not share or self.method not in DIVERSIFIED_METHODS:
+        if not share or not METHODS[self.method].diversified:
             return 0
         if num_images < 2 * num_classes:
             raise UserError(
@@ -232,7 +235,7 @@ def real_batches(real: LabelledImages, at_most: int) -> Batches:
     """Real images with labels, a fixed random choice of ``at_most`` of them, every one of which decodes."""
     chosen = real.subset(random_places(len(real), at_most))
     chosen.check()
-    yield from labelled_batches(chosen)
+    yield from labeled_batches(chosen)
 
 
 def random_places(count: int, at_most: int) -> np.ndarray:

@@ -8,17 +8,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prismkd import __version__
-from prismkd.config import GUIDED_METHODS
+from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
 from prismkd.generators import generator_folder
 from prismkd.generators.load import fingerprint
 from prismkd.progress import Progress
-from prismkd.records.directory import LAST_METHOD, read_json, write_json
+from prismkd.records.directory import read_json, write_json
 from prismkd.records.lock import locked
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters
-from prismkd.shards import Encoding, Manifest, claim, clear, give_up, inspect, is_begun, read_manifest, scan, try_again
+from prismkd.shards import (
+    Encoding,
+    Manifest,
+    claim,
+    clear_failures,
+    discard_broken,
+    inspect,
+    is_begun,
+    read_manifest,
+    record_failure,
+    scan,
+)
 from prismkd.shards.card import write_card
 from prismkd.synthesis.workers import Policy, Pool, check_rank, units_of_rank
 
@@ -45,7 +56,7 @@ def synthesize(run: Run, share: Share = Share()) -> None:
 def claim_datasets(run: Run) -> None:
     """Write every data set's manifest, so that the ranks of an array job find all decided."""
     for dataset in run.drawn:
-        if dataset.method != LAST_METHOD:  # its size follows from the seconds that the others take
+        if not METHODS[dataset.method].budget_of:  # its size follows from the seconds that the others take
             claim_dataset(dataset)
 
 
@@ -57,7 +68,7 @@ def repair(run: Run) -> None:
         manifest = claim_dataset(dataset)
         with run.track(f"reading {dataset.title}", manifest.num_images) as progress:
             findings = inspect(dataset.images, progress)[0]
-        dropped = clear(dataset.images, findings)
+        dropped = discard_broken(dataset.images, findings)
         if dropped:
             warn(f"{dropped} shards of {dataset.images.url} are drawn again")
         _draw_missing(dataset, manifest, Share())
@@ -103,7 +114,7 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
         }
         for irrelevant in ("device", "offload", "compile"):
             del identity["generator"][irrelevant]
-        if dataset.method in GUIDED_METHODS:
+        if METHODS[dataset.method].guided:
             identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
@@ -115,11 +126,11 @@ def planned_images(dataset: DrawnImages) -> int:
     """Images of a data set; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
     run = dataset.run
     planned = run.config.synthesis.images_per_class * len(run.classes)
-    if dataset.method != LAST_METHOD:
+    if not METHODS[dataset.method].budget_of:
         return planned
     path = dataset.folder / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
     if not path.is_file() or read_json(path)["of"] != planned:
-        plain, prism = (_summary(dataset, name, planned) for name in ("plain", "prism"))
+        plain, prism = (_summary(dataset, name, planned) for name in METHODS[dataset.method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(record)["seconds"] for record in records if record.is_file())
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
@@ -174,12 +185,12 @@ def _draw_share(
     if not shards:
         return
     config, images = dataset.run.config.synthesis, dataset.images
-    try_again(images, failed.keys() & set(shards))
+    clear_failures(images, failed.keys() & set(shards))
     workers, pause = starters(dataset, progress)
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     given_up = Pool(workers, policy, warn, pause=pause).run(shards, progress)
     for shard, reason in given_up.items():
-        give_up(images, shard, reason)
+        record_failure(images, shard, reason)
     if given_up:
         shard, reason = next(iter(given_up.items()))
         raise UserError(

@@ -13,18 +13,10 @@ import torch
 from prismkd import __version__
 from prismkd.classifiers import Classifier
 from prismkd.data import LabelledImages
-from prismkd.evaluation import (
-    Row,
-    StudentEvaluation,
-    View,
-    compare_images,
-    domain_order,
-    evaluate_student,
-    halves,
-    labelled_batches,
-    logits_of,
-    view,
-)
+from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
+from prismkd.evaluation.rows import Row
+from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
+from prismkd.metrics.hits import domain_order
 from prismkd.records.directory import read_json, read_record, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, random_places, real_batches
 from prismkd.runs.run import Run
@@ -72,12 +64,12 @@ class Measurement:
         return logits_of(self.run.teacher, self.test)
 
     @cached_property
-    def held_out(self) -> View:
+    def held_out(self) -> JudgedImages:
         """The real images of the teacher's own domain, as judge and teacher see them."""
         assert self.run.judge is not None
         images = self.test.domain("id")
         images = images.subset(random_places(len(images), self.run.config.evaluation.max_images))
-        return view(labelled_batches(images), self.run.teacher, self.run.judge)
+        return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """One data set's student, and the images that it learned from."""
@@ -88,7 +80,7 @@ class Measurement:
             of_labels = self._on_test(run.load_student(dataset.labels_student_folder), dataset.method, dataset.seed)
             rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
         if run.judge is not None:
-            seen = view(dataset.batches(config.max_images), run.teacher, run.judge)
+            seen = judge_images(dataset.batches(config.max_images), run.teacher, run.judge)
             rows = rows + compare_images(seen, self.held_out, config.nearest_k, dataset.method, dataset.seed)
         return {
             "results": [row.to_dict() for row in rows],
@@ -112,9 +104,9 @@ class Measurement:
         run, k = self.run, self.run.config.evaluation.nearest_k
         assert run.judge is not None
         if run.real is not None:
-            seen = view(real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
+            seen = judge_images(real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
             return compare_images(seen, self.held_out, k, CEILING, 0)
-        one, other = (self.held_out.subset(indices) for indices in halves(self.held_out.labels))
+        one, other = (self.held_out.subset(indices) for indices in split_halves(self.held_out.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []
 
     def _with_fingerprints(self, domains: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
-from prismkd.config import Config
+from prismkd.config import METHODS, Config
 from prismkd.config.load import config_from_dict
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
@@ -23,7 +23,6 @@ from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.directory import (
-    LAST_METHOD,
     is_run,
     read_json,
     read_record,
@@ -32,8 +31,8 @@ from prismkd.records.directory import (
 )
 from prismkd.records.lock import locked
 from prismkd.runs.run import Run
-from prismkd.shards import differences
-from prismkd.shards.storage import is_used, remove_leftovers
+from prismkd.shards import differing_keys
+from prismkd.shards.storage import is_used, remove_temporary_files
 
 SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "num_threads",
@@ -92,7 +91,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
     with locked(run.directory, lock):
         _record_growth(run)
         if lock == "run":
-            remove_leftovers(run.directory)
+            remove_temporary_files(run.directory)
         yield
 
 
@@ -121,7 +120,7 @@ def _continue(run: Run) -> None:
     """Refuse another configuration than the one that the folder was started with; only more images may be asked for."""
     recorded = read_record(run.directory)
     old = config_from_dict(recorded["config"])
-    changed = differences(_as_json(asdict(old)), _as_json(asdict(run.config)))
+    changed = differing_keys(_as_json(asdict(old)), _as_json(asdict(run.config)))
     changed = [name for name in changed if name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS]
     if recorded["classes"] != _as_json([asdict(item) for item in run.classes]):
         changed.append(f"content of the class list {run.config.classes}")
@@ -170,8 +169,11 @@ def _check_methods(config: Config) -> None:
     for name, values in (("methods", config.methods), ("seeds", config.seeds)):
         if not values or len(set(values)) < len(values):
             raise UserError(f"expected {name}, each once, got {list(values)}; name each one once")
-    if LAST_METHOD in config.methods and not {"plain", "prism"} <= set(config.methods):
-        raise UserError("expected plain and prism beside more, whose budget is PRISM's seconds; add them to methods")
+    for method in config.methods:
+        needed = METHODS[method].budget_of
+        if not set(needed) <= set(config.methods):
+            named = " and ".join(needed)
+            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
 

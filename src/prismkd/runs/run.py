@@ -1,13 +1,4 @@
-"""A run: a session with a folder, in which every decision, image and student is written once and found again.
-
-From Python, with a teacher, or a student, that is a module of the user's own:
-
-    result = prismkd.run(
-        prismkd.Config(classes="names.txt"), "runs/mine", teacher=network.eval(),
-        preprocessing=Preprocessing(3, (224, 224)), student=lambda: MyNetwork(num_classes=10),
-    )
-    result.top1["prism"]["id"], result.student("prism")
-"""
+"""A run: a session with a folder, in which every decision, image and student is written once and found again."""
 
 from __future__ import annotations
 
@@ -19,28 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import nn
 
-from prismkd.classes.lists import classes_of
-from prismkd.classifiers import Classifier, Preprocessing, as_teacher, load_classifier
-from prismkd.config import Config
-from prismkd.config.load import check_config
-from prismkd.distillation.student import Factory
-from prismkd.errors import UserError, warn
+from prismkd.config import METHODS
+from prismkd.errors import warn
 from prismkd.guidance import Calibration
-from prismkd.progress import Track, bars, silent
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, given_senses, senses_from_rows, senses_to_rows
+from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import STUDENT, job_folder, jobs_of, read_json, run_folder, write_json
+from prismkd.records.directory import jobs_of, read_json, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.session import Session
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
@@ -68,7 +51,7 @@ class Run(Session):
 
     def dataset(self, seed: int, method: str) -> Dataset:
         """One method of one seed."""
-        return RealImages(self, seed, method) if method == "real" else DrawnImages(self, seed, method)
+        return DrawnImages(self, seed, method) if METHODS[method].draws_images else RealImages(self, seed, method)
 
     # --- what is decided once and recorded ---------------------------------------------------------------------------
 
@@ -112,7 +95,7 @@ class Run(Session):
         """Every class's wordings; kept before any is judged, since a language model may answer otherwise next time."""
         path = self.directory / "candidates.json"
         if not path.is_file():
-            candidates = given_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+            candidates = unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
             write_json(path, {"senses": senses_to_rows(candidates)})
         return senses_from_rows(read_json(path)["senses"], path)
 
@@ -168,91 +151,3 @@ def _shrunk(sample: Sample) -> Sample:
     picture = Image.fromarray(sample.image)
     picture.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
     return replace(sample, image=np.asarray(picture))
-
-
-# --- from Python -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a finished run has: figures in memory, students and pages on the disk.
-
-    Attributes:
-        directory: the run's folder.
-        metrics: what ``metrics.json`` holds: ``results`` (rows of method, seed, domain, metric, value, n, ci95),
-            ``timings``, ``classes``, and where the figures come from.
-    """
-
-    directory: Path
-    metrics: dict[str, Any]
-    new_network: Factory | None = None
-
-    @property
-    def report(self) -> Path:
-        """The page."""
-        return self.directory / "report.html"
-
-    @property
-    def top1(self) -> dict[str, dict[str, float]]:
-        """Accuracy in [0, 1] by method and domain, the mean over seeds."""
-        values: dict[str, dict[str, list[float]]] = {}
-        for row in self.metrics["results"]:
-            if row["metric"] == "top1":
-                values.setdefault(row["method"], {}).setdefault(row["domain"], []).append(row["value"])
-        return {method: {name: fmean(own) for name, own in domains.items()} for method, domains in values.items()}
-
-    def student(self, method: str = "prism", seed: int | None = None) -> Classifier:
-        """A trained student, of images (batch, channels, height, width) in [0, 1] to logits; default: the first seed's.
-
-        Raises:
-            UserError: the run has no such student.
-        """
-        seed = self.metrics["seeds"][0] if seed is None else seed
-        folder = job_folder(self.directory, seed, method) / STUDENT
-        return load_classifier(folder, self.new_network and self.new_network())
-
-
-def run(
-    config: Config, out: Path | str, *, teacher: nn.Module | None = None, preprocessing: Preprocessing | None = None,
-    student: Factory | None = None, progress: bool = False,
-) -> RunResult:  # fmt: skip
-    """All stages: prompts, synthesize, distill, evaluate, report. The same call again resumes.
-
-    Args:
-        config: as a TOML file would give it.
-        out: the run's folder.
-        teacher: a network in evaluation mode, of images as ``preprocessing`` gives them, to logits (batch, classes);
-            None: what ``config.teacher`` names. Worker processes can't be given a module: those need a folder.
-        preprocessing: from images (batch, channels, height, width) in [0, 1] to the teacher's input.
-        student: makes a new network, of images (batch, channels, height, width) in [0, 1] to logits (batch, classes),
-            at each call; None: what ``config.distillation.architecture`` names. Its weights are in the run's folder
-            (``seed-0/prism/student/model.safetensors``); commands that need the network itself, such as export, can't
-            build it.
-        progress: show bars on stderr.
-
-    Raises:
-        UserError: as on the command line.
-    """
-    from prismkd.runs.open import held, open_run
-    from prismkd.runs.stages import STAGES
-
-    check_config(config)
-    directory = run_folder(out)
-    given = None
-    if teacher is not None:
-        _check_one_process(config)
-        given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
-    track: Track = bars if progress else silent
-    opened = open_run(config, directory, "prismkd.run", track, teacher=given, student=student)
-    with held(opened):
-        for stage in STAGES.values():
-            stage(opened)
-    return RunResult(directory, read_json(directory / "metrics.json"), student)
-
-
-def _check_one_process(config: Config) -> None:
-    if config.synthesis.num_workers or config.synthesis.executor != "local":
-        raise UserError(
-            "expected synthesis.executor local and num_workers 0 for a teacher that is a module, which no worker can "
-            "open; save it as a folder (prismkd.classifiers.save_classifier) and name that"
-        )

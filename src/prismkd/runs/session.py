@@ -19,30 +19,30 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.assets import asset
-from prismkd.classes import ClassLabels, ClassName
-from prismkd.classes.lists import classes_of
-from prismkd.classes.matching import names_of
+from prismkd.classes import ClassName
+from prismkd.classes.lists import classes_of, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 from prismkd.config import (
-    DIVERSIFIED_METHODS,
-    GUIDED_METHODS,
+    METHODS,
     Config,
     DistillationConfig,
     GuidanceConfig,
     PromptsConfig,
 )
 from prismkd.data import LabelledImages, load_domains, load_labelled_images
-from prismkd.distillation import TrainingSet, distill, new_student
+from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
-from prismkd.evaluation import Row, evaluate_student
+from prismkd.evaluation.rows import Row
+from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration
 from prismkd.progress import Track, silent
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes, with_defaults
-from prismkd.prompts.judge import Dropped, judge_contents, judge_senses
+from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, given_senses
+from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.shards import Sample
 from prismkd.synthesis.calibrate import run_calibration
@@ -161,7 +161,7 @@ class Session:
 
     def candidates(self) -> list[Sense]:
         """Every class's wordings before any is judged."""
-        return given_senses(self.classes, self.suggestions(), self.prompts.max_senses)
+        return unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
 
     def suggestions(self) -> Mapping[str, Sequence[SenseSuggestion]]:
         """A language model's senses by class name; only a run asks one, since its answers have to be kept."""
@@ -171,7 +171,7 @@ class Session:
         """The teacher's choice among the wordings of ``senses``, by probe images."""
         return judge_senses(senses, self.prompts, self.draw_probes, seed)
 
-    def choose_contents(self) -> tuple[list[list[str]], list[Dropped]]:
+    def choose_contents(self) -> tuple[list[list[str]], list[DroppedContent]]:
         """Every class's contents, and those that were dropped because they lose the class."""
         contents = contents_of_classes(self.senses, self.prompts)
         if not (self.prompts.num_content_probes and self.prompts.content):
@@ -192,7 +192,7 @@ class Session:
             prompts: other settings of DPE than the session's.
         """
         prompts = prompts or self.prompts
-        if method not in DIVERSIFIED_METHODS:
+        if not METHODS[method].diversified:
             return plain_plan(self.classes, seed, prompts.template)
         return diversified_plan(self.classes, self.senses, self.contents, prompts, seed)
 
@@ -218,9 +218,9 @@ class Session:
 
     def synthesizer(self, method: str) -> Synthesizer:
         """What draws a method's images: guided, where the method is."""
-        if method not in GUIDED_METHODS:
-            return Synthesizer(self.generator, self.teacher)
-        return Synthesizer(self.generator, self.teacher, self.config.guidance, self.calibration)
+        is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
+        guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keep_logits=keeps)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.
@@ -258,7 +258,7 @@ class Session:
         session = replace(self, config=replace(self.config, distillation=recipe))
         student = session.new_student(data.images.image_shape[0], seed)
         with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
-            distill(student, teacher or self.teacher, data, recipe, seed, None, progress)
+            train(student, teacher or self.teacher, data, recipe, seed, progress=progress)
         return student
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from prismkd.classifiers import save_classifier
 from prismkd.config import Config, DistillationConfig
-from prismkd.distillation import TrainingSet, distill
+from prismkd.distillation import TrainingSet, train
 from prismkd.distillation.student import check_student
 from prismkd.errors import warn
 from prismkd.progress import silent
@@ -57,7 +57,7 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     check_student(student, shape, len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
     with (run.track if is_writer else silent)(title, config.num_steps) as progress:
-        log = distill(student, run.teacher, data, config, dataset.seed, folder / "checkpoint.pt", progress)
+        log = train(student, run.teacher, data, config, dataset.seed, folder / "checkpoint.pt", progress)
     if not is_writer:
         return
     warnings = log.warnings([item.name for item in run.classes])

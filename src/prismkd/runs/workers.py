@@ -65,7 +65,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
     devices, number = device_names(config.generator.device), config.synthesis.num_workers
     if config.synthesis.executor == "local" and not number and len(devices) == 1:
         return [lambda: InlineWorker(draws_shards(dataset), progress)], 0.0
-    if dataset.images.is_passing:
+    if dataset.images.is_in_memory:
         raise UserError(
             f"expected synthesis.storage that worker processes share, got {config.synthesis.storage}, this process's "
             "memory; name a folder or s3://bucket/folder, or draw with num_workers 0, executor local and one device"

@@ -3,21 +3,20 @@
 from prismkd.shards.claim import claim
 from prismkd.shards.ledger import (
     Scan,
-    ShardRecord,
+    clear_failures,
     committed_shards,
     drop_shard,
-    give_up,
     is_begun,
     is_committed,
+    record_failure,
     scan,
-    try_again,
     write_shard,
 )
-from prismkd.shards.manifest import Folder, Manifest, differences, read_manifest, storage_of
-from prismkd.shards.reading import finished, load_arrays, read_encoded, read_samples, read_shard
+from prismkd.shards.manifest import Folder, Manifest, differing_keys, read_manifest, storage_of
+from prismkd.shards.reading import read_encoded, read_samples, read_shard
 from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, channels_first, to_array
 from prismkd.shards.storage import Storage
-from prismkd.shards.verification import Finding, clear, inspect, verify, whole
+from prismkd.shards.verification import Finding, discard_broken, inspect, verified, verify
 
 __all__ = [
     "FORMATS",
@@ -29,29 +28,26 @@ __all__ = [
     "Manifest",
     "Sample",
     "Scan",
-    "ShardRecord",
     "Storage",
     "channels_first",
     "claim",
-    "clear",
+    "clear_failures",
     "committed_shards",
-    "differences",
+    "differing_keys",
+    "discard_broken",
     "drop_shard",
-    "finished",
-    "give_up",
     "inspect",
     "is_begun",
     "is_committed",
-    "load_arrays",
     "read_encoded",
     "read_manifest",
     "read_samples",
     "read_shard",
+    "record_failure",
     "scan",
     "storage_of",
     "to_array",
-    "try_again",
+    "verified",
     "verify",
-    "whole",
     "write_shard",
 ]

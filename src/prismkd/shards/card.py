@@ -1,4 +1,7 @@
-"""What other tools read beside the shards: timm's ``_info.json``, and the Hugging Face hub's data set card."""
+"""The files that other tools read beside the shards: timm's ``_info.json``, and the Hugging Face hub's data set card.
+
+With them the folder that a run writes can be uploaded, and read by timm and ``datasets``, as it is.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +15,44 @@ from prismkd.shards import FORMATS, Manifest, Scan, Storage
 from prismkd.shards.ledger import tar_name
 
 
-def write_card(images: Storage, manifest: Manifest, found: Scan, name: str) -> None:
-    """Write ``README.md`` and ``_info.json`` of a finished data set; files that say the same already stay."""
+def write_card(images: Storage, manifest: Manifest, ledger: Scan, name: str) -> None:
+    """Write ``README.md`` and ``_info.json`` of a finished data set.
+
+    Args:
+        images: the data set.
+        manifest: its manifest.
+        ledger: its ledger, with all shards committed.
+        name: the method that made the images, as the card calls it.
+    """
     files = {
-        "_info.json": json.dumps(timm_info(manifest, found), indent=1) + "\n",
-        "README.md": card(manifest, found, name, "shard-*.tar"),
+        "_info.json": json.dumps(timm_info(manifest, ledger), indent=1) + "\n",
+        "README.md": card(manifest, ledger, name, "shard-*.tar"),
     }
     for file, text in files.items():
+        # Only where something changed: a run that finds all done must not touch what somebody may be uploading
         if not images.exists(file) or images.read(file) != text.encode():
             images.remove_leftovers(file)
             images.write(file, text.encode())
 
 
-def timm_info(manifest: Manifest, found: Scan) -> dict[str, Any]:
-    """The split that timm's webdataset reader wants to know of."""
-    lengths = [record.count for record in found.records.values()]
-    split = {"name": "train", "filenames": [tar_name(shard) for shard in found.records], "shard_lengths": lengths,
+def timm_info(manifest: Manifest, ledger: Scan) -> dict[str, Any]:
+    """The contents of ``_info.json``, by which timm's webdataset reader knows the split's files and their lengths."""
+    lengths = [record.count for record in ledger.records.values()]
+    split = {"name": "train", "filenames": [tar_name(shard) for shard in ledger.records], "shard_lengths": lengths,
              "num_samples": sum(lengths)}  # fmt: skip
     return {"splits": {"train": split}, "num_classes": len(manifest.classes), "class_names": list(manifest.classes)}
 
 
-def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
-    """The data set card, whose head tells ``datasets.load_dataset`` what to read."""
-    count = found.num_images
+def card(manifest: Manifest, ledger: Scan, name: str, files: str) -> str:
+    """The data set card as Markdown. The YAML at its head tells ``datasets.load_dataset`` which ``files`` to read."""
+    count = ledger.num_images
     head = DatasetCardData(
         task_categories=["image-classification"],
         tags=["synthetic", "knowledge-distillation", "prismkd"],
         size_categories=[_size_category(count)],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": files}]}],
     )
-    generator = manifest.identity.get("generator", {})
+    generator = manifest.identity.get("generator", {})  # a merged data set has none, but its sources' plans
     extension = FORMATS[manifest.encoding.format]
     rows = {
         "images": f"{count:,} of {len(manifest.classes):,} classes",
@@ -65,15 +76,18 @@ def card(manifest: Manifest, found: Scan, name: str, files: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text in a Markdown table, where neither it nor HTML in it means anything."""
+    """A text for a cell of a Markdown table, in which neither Markdown nor HTML has an effect.
+
+    Class names and folders come from users and from other people's models, and the card is shown on a website.
+    """
     escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
-    for mark in "\\`*_[]":
+    for mark in "\\`*_[]":  # the backslash first, or it would escape the others' own
         escaped = escaped.replace(mark, "\\" + mark)
     return escaped
 
 
 def _size_category(count: int) -> str:
-    """The hub's own words."""
+    """The bracket of a number of images, in the words that the hub's search knows."""
     for limit, low, high in ((10**3, "n<", "1K"), (10**4, "1K<n<", "10K"), (10**5, "10K<n<", "100K"),
                              (10**6, "100K<n<", "1M"), (10**7, "1M<n<", "10M")):  # fmt: skip
         if count < limit:

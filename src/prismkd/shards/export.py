@@ -1,4 +1,4 @@
-"""A data set in another layout, and several as one. Images keep their bytes."""
+"""A finished data set in another layout, and several data sets as one. Images keep their bytes in both."""
 
 from __future__ import annotations
 
@@ -20,52 +20,62 @@ from prismkd.shards import (
     read_encoded,
     read_shard,
     scan,
-    whole,
+    verified,
     write_shard,
 )
 from prismkd.shards.card import card, write_card
 from prismkd.shards.ledger import tar_name
-from prismkd.shards.storage import is_used, remove_leftovers
+from prismkd.shards.storage import is_used, remove_temporary_files
 
-Progress = Callable[[int], None]
-UNFINISHED = "unfinished-export"  # says of what; gone when all is there
-MAX_NAME = 60  # characters of a class name in a folder's name
+CountImages = Callable[[int], None]  # called with the number of images just copied
+UNFINISHED = "unfinished-export"  # a file in the destination that names layout and source until all is there
+MAX_SLUG = 60  # characters of a class name in a folder's name
 
 
-def export(source: Storage, layout: str, destination: Storage, progress: Progress) -> int:
-    """Copy a finished data set; returns the number of images. An export that was stopped goes on.
+def export(source: Storage, layout: str, destination: Storage, progress: CountImages) -> int:
+    """Copy a finished data set to another layout. An export that was stopped is done again from the start.
 
     Args:
+        source: the data set.
         layout: ``imagefolder`` (a folder per class, as torchvision and timm read it), ``hf`` (Parquet, as Hugging Face
             datasets read it) or ``webdataset`` (the shards as they are, without the ledger).
+        destination: a new or empty folder, or one with a stopped export of the same data set to the same layout.
+        progress: called with the number of images just copied.
+
+    Returns:
+        The number of images.
 
     Raises:
-        UserError: the data set isn't finished, or there are files in ``destination``.
+        UserError: the data set isn't finished or is damaged, or ``destination`` holds other files.
     """
-    manifest, found = whole(source)  # every byte is read, so that no damage leaves with them
-    mark = f"{layout} {_digest(found)}".encode()
+    manifest, ledger = verified(source)  # every byte is read, so that no damage is handed on
+    mark = f"{layout} {_digest(ledger)}".encode()
     stopped = destination.exists(UNFINISHED) and destination.read(UNFINISHED) == mark
     if not stopped and (destination.sizes() or (destination.local is not None and is_used(destination.local))):
         raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
     if stopped and destination.local is not None:
-        remove_leftovers(destination.local)
+        remove_temporary_files(destination.local)
+    # From here to the end the destination is known as ours, so that another try may write over it
     destination.write(UNFINISHED, mark)
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
-    writers[layout](source, manifest, found, destination, progress)
+    writers[layout](source, manifest, ledger, destination, progress)
     destination.remove(UNFINISHED)
-    return found.num_images
+    return ledger.num_images
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------
 
 
-def _to_imagefolder(source: Storage, manifest: Manifest, found: Scan, to: Storage, progress: Progress) -> None:
-    """``train/0007-mouse/000000123.png``: sorted folders are in the order of the labels."""
+def _to_imagefolder(source: Storage, manifest: Manifest, ledger: Scan, to: Storage, progress: CountImages) -> None:
+    """Files such as ``train/0007-mouse/000000123.png``; ``provenance.jsonl`` has the metadata of each.
+
+    torchvision and timm number the classes by sorting the folders' names, hence the label in front, with zeros.
+    """
     folders = [folder_name(label, name, len(manifest.classes)) for label, name in enumerate(manifest.classes)]
     with to.writing("provenance.jsonl") as rows:
         for sample in read_encoded(source):
             name = f"train/{folders[sample.label]}/{sample.index:09d}.{sample.extension}"
-            to.put(name, sample.contents)
+            to.write_unsynced(name, sample.contents)
             row = {"file": name, "label": sample.label, **sample.metadata}
             rows.write((json.dumps(row, sort_keys=True) + "\n").encode())
             progress(1)
@@ -73,15 +83,21 @@ def _to_imagefolder(source: Storage, manifest: Manifest, found: Scan, to: Storag
 
 
 def folder_name(label: int, name: str, num_classes: int) -> str:
-    """A class as a folder on any system: its number, so that nothing else matters, and what can be kept of its name."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_NAME].strip("-")
+    """A class's folder, valid on any system: its label with leading zeros, and what ASCII can keep of its name."""
+    # Not matching.normalize: this is a file name, of which the label alone tells the class. NFKD takes an accent apart
+    # from its letter, so that the letter stays when ASCII drops the accent.
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:MAX_SLUG].strip("-")
     number = str(label).zfill(len(str(num_classes - 1)))
-    return f"{number}-{slug}" if slug else number
+    return f"{number}-{slug}" if slug else number  # a name in Chinese leaves nothing
 
 
-def _to_parquet(source: Storage, manifest: Manifest, found: Scan, to: Storage, progress: Progress) -> None:
-    """``data/train-00000-of-00009.parquet`` with the columns image, label and metadata, and the card."""
+def _to_parquet(source: Storage, manifest: Manifest, ledger: Scan, to: Storage, progress: CountImages) -> None:
+    """Files such as ``data/train-00000-of-00009.parquet``, one per shard, and the card.
+
+    The columns are image, label and metadata. The schema's ``huggingface`` metadata says that an image is one, which
+    ``datasets`` decodes, and what the labels are called.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -92,74 +108,97 @@ def _to_parquet(source: Storage, manifest: Manifest, found: Scan, to: Storage, p
     }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     head = json.dumps({"info": {"features": features}}).encode()
+    # Metadata as one JSON text and not as columns: its fields differ by method, and a Parquet data set has one schema
     schema = pa.schema([("image", image), ("label", pa.int64()), ("metadata", pa.string())], {b"huggingface": head})
-    for place, shard in enumerate(found.records):
+    for number, shard in enumerate(ledger.records):
         rows: list[dict[str, Any]] = []
         for sample in read_shard(source, shard):
             file = {"bytes": sample.contents, "path": f"{sample.index:09d}.{sample.extension}"}
             metadata = json.dumps(sample.metadata, sort_keys=True)
             rows.append({"image": file, "label": sample.label, "metadata": metadata})
-        with to.writing(f"data/train-{place:05d}-of-{len(found.records):05d}.parquet") as target:
+        with to.writing(f"data/train-{number:05d}-of-{len(ledger.records):05d}.parquet") as target:
             pq.write_table(pa.Table.from_pylist(rows, schema), target)
         progress(len(rows))
-    to.write("README.md", card(manifest, found, "export", "data/train-*.parquet").encode())
+    to.write("README.md", card(manifest, ledger, "export", "data/train-*.parquet").encode())
 
 
-def _to_webdataset(source: Storage, manifest: Manifest, found: Scan, to: Storage, progress: Progress) -> None:
-    for shard, record in found.records.items():
+def _to_webdataset(source: Storage, manifest: Manifest, ledger: Scan, to: Storage, progress: CountImages) -> None:
+    """The tars byte for byte, with the card and timm's ``_info.json``."""
+    for shard, record in ledger.records.items():
         with source.reading(tar_name(shard)) as tar, to.writing(tar_name(shard)) as target:
             while chunk := tar.read(2**22):
                 target.write(chunk)
         progress(record.count)
-    write_card(to, manifest, found, "export")
+    write_card(to, manifest, ledger, "export")
 
 
 # --- merging -----------------------------------------------------------------------------------------------------
 
 
-def merge(sources: Sequence[Storage], destination: Storage, progress: Progress) -> int:
-    """Several data sets of the same classes as one, numbered anew; a merge that was stopped goes on.
+def merge(sources: Sequence[Storage], destination: Storage, progress: CountImages) -> int:
+    """Copy several finished data sets of the same classes into one, which numbers the images anew.
+
+    The result is a data set with a manifest and a ledger like any other, so a merge that was stopped goes on where it
+    was.
+
+    Args:
+        sources: two or more data sets, in the order that their images are to have.
+        destination: a new or empty folder, or one with a stopped merge of the same sources.
+        progress: called with the number of images just copied.
 
     Returns:
         The number of images.
 
     Raises:
-        UserError: a source isn't finished, or its classes are others; or ``destination`` holds something else.
+        UserError: a source isn't finished, or has other classes; or ``destination`` holds something else.
     """
-    places = {source.local.resolve() if source.local else source.url for source in sources}
-    if len(places) < 2 or len(places) < len(sources):
-        raise UserError(
-            f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
-        )
-    parts = [whole(source) for source in sources]
-    classes = parts[0][0].classes
-    for source, (manifest, _) in zip(sources, parts, strict=True):
-        if manifest.classes != classes:
-            raise UserError(
-                f"expected the classes of {sources[0].url} in {source.url} too, got others; merge data sets of one "
-                "class list"
-            )
-    identity = {"merged": [{"folder": source.url, "plan": manifest.plan_hash, "shards": _digest(found)}
-                           for source, (manifest, found) in zip(sources, parts, strict=True)]}  # fmt: skip
-    count = sum(found.num_images for _, found in parts)
-    manifest = claim(destination, Manifest(identity, (count,), parts[0][0].shard_size, classes, parts[0][0].encoding))
+    parts = _mergeable(sources)
+    first, _ = parts[0]
+    identity = {"merged": [{"folder": source.url, "plan": manifest.plan_hash, "shards": _digest(ledger)}
+                           for source, (manifest, ledger) in zip(sources, parts, strict=True)]}  # fmt: skip
+    count = sum(ledger.num_images for _, ledger in parts)
+    # The first source's encoding stands in the manifest, though the images of all keep theirs: each member of a tar
+    # says its own by its file extension
+    manifest = claim(destination, Manifest(identity, (count,), first.shard_size, first.classes, first.encoding))
     samples = _renumbered(sources)
     for shard, indices in enumerate(manifest.ranges):
-        part = list(islice(samples, len(indices)))
-        write_shard(destination, shard, part, manifest.plan_hash)
-        progress(len(part))
+        # Taken from the iterator even where the shard is committed already, to come to the next one's
+        shard_samples = list(islice(samples, len(indices)))
+        write_shard(destination, shard, shard_samples, manifest.plan_hash)
+        progress(len(shard_samples))
     write_card(destination, manifest, scan(destination), f"merged from {len(sources)}")
     return count
 
 
-def _digest(found: Scan) -> str:
-    return hashlib.sha256("".join(record.sha256 for record in found.records.values()).encode()).hexdigest()[:16]
+def _mergeable(sources: Sequence[Storage]) -> list[tuple[Manifest, Scan]]:
+    """Manifest and ledger of each source; refuses what can't be merged."""
+    # Resolved, since one folder under two names would come twice into the training data
+    folders = {source.local.resolve() if source.local else source.url for source in sources}
+    if len(folders) < 2 or len(folders) < len(sources):
+        raise UserError(
+            f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
+        )
+    parts = [verified(source) for source in sources]
+    first, _ = parts[0]
+    for source, (manifest, _) in zip(sources, parts, strict=True):
+        if manifest.classes != first.classes:  # in order too: the samples keep their labels
+            raise UserError(
+                f"expected the classes of {sources[0].url} in {source.url} too, got others; merge data sets of one "
+                "class list"
+            )
+    return parts
+
+
+def _digest(ledger: Scan) -> str:
+    """A digest of all bytes of a data set, by the hashes in its commit records."""
+    return hashlib.sha256("".join(record.sha256 for record in ledger.records.values()).encode()).hexdigest()[:16]
 
 
 def _renumbered(sources: Sequence[Storage]) -> Iterator[Encoded]:
+    """The samples of all sources with new indices; their metadata say which source and index they had."""
     index = 0
-    for number, source in enumerate(sources):
+    for source_number, source in enumerate(sources):
         for sample in read_encoded(source):
-            metadata = sample.metadata | {"index": index, "source": number, "source_index": sample.index}
-            yield Encoded(index, sample.extension, sample.contents, sample.label, metadata)
+            metadata = sample.metadata | {"index": index, "source": source_number, "source_index": sample.index}
+            yield Encoded(index, sample.extension, sample.contents, sample.label, metadata, sample.logits)
             index += 1

@@ -1,4 +1,4 @@
-"""What is drawn and what is not: a commit record per shard.
+"""The ledger of a data set: which shards are drawn, with a commit record each, and which were given up.
 
     dataset.json                      the manifest: what determines the images, how many, and where shards end
     shard-000000.tar                  the images
@@ -6,7 +6,8 @@
     ledger/shard-000000.failed.json   why a shard was given up; gone when it is drawn after all
 
 Only a shard with a commit record counts. All files are replaced atomically, so that a crash at any moment leaves a
-whole shard or none. Records keep the seconds that a shard took; nothing else depends on the clock.
+whole shard or none. Each shard has its own files and nothing is shared between them, so that any number of workers can
+write without a lock. Records keep the seconds that a shard took; nothing else depends on the clock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from prismkd.errors import UserError
 from prismkd.shards.manifest import MANIFEST, Folder, storage_of
@@ -26,7 +27,16 @@ from prismkd.shards.storage import Storage
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """The commit record of one shard: sha256 and bytes of its tar, its number of samples, and its seconds."""
+    """The commit record of one shard.
+
+    Attributes:
+        shard: its number.
+        sha256: of the tar.
+        bytes: of the tar.
+        count: samples in the tar.
+        plan_hash: of the manifest that the shard was drawn for.
+        seconds: that drawing, encoding and writing took.
+    """
 
     shard: int
     sha256: str
@@ -37,13 +47,13 @@ class ShardRecord:
 
 
 def _to_json(record: ShardRecord) -> bytes:
-    """With a checksum of its own, so that damage shows."""
+    """A record as JSON, with a checksum of its own fields, so that damage of the record shows too."""
     fields = asdict(record)
     return json.dumps({**fields, "checksum": _checksum(fields)}, indent=1).encode()
 
 
 def _from_json(contents: bytes) -> ShardRecord | None:
-    """The inverse; None where it is damaged."""
+    """A record from JSON; None where it is damaged, whatever else the file holds."""
     try:
         fields = json.loads(contents)
         return ShardRecord(**fields) if fields.pop("checksum") == _checksum(fields) else None
@@ -57,13 +67,13 @@ def _checksum(fields: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a folder holds.
+    """The ledger of a data set at one moment; other processes may be writing.
 
     Attributes:
-        records: of the shards that count, by number.
+        records: of the shards that count, by number, ascending.
         damaged: why a shard with a record doesn't count, by number.
         failed: why a shard was given up, by number.
-        uncommitted: numbers of shards whose writer was killed before the record was written; they don't count.
+        uncommitted: numbers of shards with a tar and no record, whose writer was killed; they don't count.
     """
 
     records: dict[int, ShardRecord]
@@ -73,20 +83,27 @@ class Scan:
 
     @property
     def num_images(self) -> int:
-        """In all shards that count."""
+        """The number of images in all shards that count."""
         return sum(record.count for record in self.records.values())
 
 
 def write_shard(
     folder: Folder, shard: int, samples: Iterable[Sample | Encoded], plan_hash: str, encoding: Encoding = PNG
 ) -> ShardRecord:
-    """Write and commit one shard; a shard that is committed already stays, and its ``samples`` are not drawn.
+    """Write and commit one shard. A shard that is committed already stays, and its ``samples`` are not drawn.
 
     Workers may share ``folder``, each with its own shards: a writer removes only its own shard's leftovers.
 
+    Args:
+        folder: of the data set.
+        shard: its number.
+        samples: in their order; drawn as they are taken from the iterator.
+        plan_hash: of the manifest.
+        encoding: of images that aren't encoded yet.
+
     Raises:
-        UserError: the shard is committed with another plan hash, an image is not uint8 (h, w) or (h, w, 3), or the
-            disk is full.
+        UserError: the shard is committed with another plan hash, an image is not uint8 (height, width) or (height,
+            width, 3), or the disk is full.
     """
     storage = storage_of(folder)
     record = _committed(storage, shard, plan_hash)
@@ -95,10 +112,12 @@ def write_shard(
     start, names = time.monotonic(), (tar_name(shard), record_name(shard))
     for name in names:
         storage.remove_leftovers(name)
-    storage.remove(record_name(shard))  # of a shard whose tar is missing or damaged
+    # A record that is still there is of a missing or damaged tar. It goes before the new tar comes: the other way round
+    # a crash could leave an old record beside a new tar of the same size.
+    storage.remove(record_name(shard))
     with storage.writing(tar_name(shard)) as file:
         hashed = _Hashed(file)
-        count = pack(samples, hashed, encoding)  # type: ignore[arg-type]
+        count = pack(samples, cast(BinaryIO, hashed), encoding)  # tarfile only calls write and tell
     seconds = round(time.monotonic() - start, 4)
     record = ShardRecord(shard, hashed.digest.hexdigest(), hashed.bytes, count, plan_hash, seconds)
     storage.write(record_name(shard), _to_json(record))
@@ -107,7 +126,10 @@ def write_shard(
 
 
 class _Hashed:
-    """A file that computes its sha256 while it is written; tars are written front to back."""
+    """A file that computes its sha256 while it is written, so that it need not be read again.
+
+    This works since a tar is written from front to back, without seeking.
+    """
 
     def __init__(self, file: Any) -> None:
         self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
@@ -122,16 +144,23 @@ class _Hashed:
 
 
 def is_committed(folder: Folder, shard: int, plan_hash: str) -> bool:
-    """Whether the shard is there. Raises UserError where its record belongs to another plan."""
+    """Whether a shard is committed and its tar has the right size.
+
+    Raises:
+        UserError: its record belongs to another plan.
+    """
     return _committed(storage_of(folder), shard, plan_hash) is not None
 
 
 def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | None:
+    """The record of a committed shard; None where it has to be drawn."""
     try:
         record = _from_json(storage.read(record_name(shard)))
     except FileNotFoundError:
         return None
-    if record is None or storage.size(tar_name(shard)) != record.bytes:
+    # The size shows a truncated or missing tar at the cost of one stat; hashing every tar on every start would not pay,
+    # and ``verify`` does it on demand
+    if record is None or record.shard != shard or storage.size(tar_name(shard)) != record.bytes:
         return None
     if record.plan_hash != plan_hash:
         raise UserError(
@@ -142,78 +171,90 @@ def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | No
 
 
 def scan(folder: Folder, plan_hash: str = "") -> Scan:
-    """What is there, from two listings and the records; no tar is read.
+    """Read the ledger, by two listings and the small record files; no tar is read.
 
     Args:
+        folder: of the data set; an empty or missing one has an empty ledger.
         plan_hash: of the only plan whose shards count; empty: any.
     """
     storage = storage_of(folder)
-    tars, ledger = storage.sizes(), storage.sizes("ledger")
-    wanted = {number: name for name in ledger if (number := shard_number(name, ".json")) is not None}
-    contents = storage.read_all([f"ledger/{name}" for name in wanted.values()])
+    # The ledger is listed before the tars, since writers go the other way: a shard that is committed between the two
+    # listings looks uncommitted for now, and not as if its tar were lost
+    ledger_files, tar_sizes = storage.sizes("ledger"), storage.sizes()
+    record_files = {shard: name for name in ledger_files if (shard := shard_number(name, ".json")) is not None}
+    contents = storage.read_all([f"ledger/{name}" for name in record_files.values()])
     records, damaged = dict[int, ShardRecord](), dict[int, str]()
-    for number, name in sorted(wanted.items()):
+    for shard, name in sorted(record_files.items()):
         if f"ledger/{name}" not in contents:
             continue  # removed since the listing
-        record, size = _from_json(contents[f"ledger/{name}"]), tars.get(tar_name(number))
-        if record is None or record.shard != number:
+        record = _from_json(contents[f"ledger/{name}"])
+        if record is None or record.shard != shard:  # of another shard: a record that was copied or renamed
             where = storage / f"ledger/{name}"
-            damaged[number] = f"expected a commit record of shard {number} in {where}, got something else"
-        elif size != record.bytes:
-            got = "no file" if size is None else f"{size} bytes"
-            damaged[number] = f"expected {record.bytes} bytes in {storage / tar_name(number)}, got {got}"
-        elif plan_hash and record.plan_hash != plan_hash:
-            where = storage / record_name(number)
-            damaged[number] = f"expected plan hash {plan_hash}, got {record.plan_hash} in {where}"
+            damaged[shard] = f"expected a commit record of shard {shard} in {where}, got something else"
+        elif problem := _problem(storage, record, tar_sizes.get(tar_name(shard)), plan_hash):
+            damaged[shard] = problem
         else:
-            records[number] = record
-    numbers = (shard_number(name, ".tar") for name in tars)
-    uncommitted = sorted(number for number in numbers if number is not None and number not in wanted)
-    return Scan(records, damaged, _failures(storage, ledger), tuple(uncommitted))
+            records[shard] = record
+    numbers = (shard_number(name, ".tar") for name in tar_sizes)
+    uncommitted = sorted(shard for shard in numbers if shard is not None and shard not in record_files)
+    return Scan(records, damaged, _failures(storage, ledger_files), tuple(uncommitted))
 
 
-def _failures(storage: Storage, ledger: Iterable[str]) -> dict[int, str]:
-    found = {number: name for name in ledger if (number := shard_number(name, ".failed.json")) is not None}
-    contents = storage.read_all([f"ledger/{name}" for name in found.values()])
-    return {number: _reason(contents[f"ledger/{name}"]) for number, name in sorted(found.items())
+def _problem(storage: Storage, record: ShardRecord, size: int | None, plan_hash: str) -> str:
+    """Why a shard with a record doesn't count; empty where it does. ``size`` is the tar's, None where there is none."""
+    if size != record.bytes:
+        got = "no file" if size is None else f"{size} bytes"
+        return f"expected {record.bytes} bytes in {storage / tar_name(record.shard)}, got {got}"
+    if plan_hash and record.plan_hash != plan_hash:
+        return f"expected plan hash {plan_hash}, got {record.plan_hash} in {storage / record_name(record.shard)}"
+    return ""
+
+
+def _failures(storage: Storage, ledger_files: Iterable[str]) -> dict[int, str]:
+    """Why shards were given up, by number."""
+    files = {shard: name for name in ledger_files if (shard := shard_number(name, ".failed.json")) is not None}
+    contents = storage.read_all([f"ledger/{name}" for name in files.values()])
+    return {shard: _reason(contents[f"ledger/{name}"]) for shard, name in sorted(files.items())
             if f"ledger/{name}" in contents}  # fmt: skip
 
 
 def _reason(contents: bytes) -> str:
+    """The reason in a failure record. A damaged one still counts as a failure: its shard isn't drawn either way."""
     try:
         return str(json.loads(contents)["reason"])
     except (ValueError, KeyError, TypeError):
         return "unknown (its record is damaged)"
 
 
-def try_again(folder: Folder, shards: Iterable[int]) -> None:
-    """Forget why shards were given up."""
+def clear_failures(folder: Folder, shards: Iterable[int]) -> None:
+    """Remove the failure records of shards that are about to be drawn again."""
     for shard in shards:
         storage_of(folder).remove(failure_name(shard))
 
 
-def give_up(folder: Folder, shard: int, reason: str) -> None:
-    """Record why a shard could not be drawn."""
+def record_failure(folder: Folder, shard: int, reason: str) -> None:
+    """Record why a shard could not be drawn, so that other processes and ``verify`` see it."""
     data = {"shard": shard, "reason": reason}
     storage_of(folder).write(failure_name(shard), json.dumps(data, indent=1).encode())
 
 
 def drop_shard(folder: Folder, shard: int) -> None:
-    """Forget a shard, the record first, so that it is drawn again."""
+    """Delete a shard with all its files, so that it is drawn again."""
     storage = storage_of(folder)
+    # The record goes first: a crash in between leaves a tar without a record, which doesn't count
     for name in (record_name(shard), tar_name(shard), failure_name(shard)):
         storage.remove(name)
         storage.remove_leftovers(name)
 
 
 def is_begun(folder: Folder) -> bool:
-    """Whether there is a manifest, or a shard that has lost it."""
+    """Whether the folder holds a data set, perhaps a partial one: a manifest, or a shard whose manifest was lost."""
     names = storage_of(folder).sizes()
     return MANIFEST in names or any(shard_number(name, ".tar") is not None for name in names)
 
 
 def committed_shards(folder: Folder) -> list[int]:
-    """The numbers of the committed shards, ascending; empty where the folder has none."""
+    """The numbers of the committed shards, ascending; empty where the folder has none, or doesn't exist."""
     return sorted(scan(folder).records)
 
 
@@ -221,21 +262,24 @@ def committed_shards(folder: Folder) -> list[int]:
 
 
 def tar_name(shard: int) -> str:
-    """The file of a shard's images."""
+    """The name of a shard's tar. Six digits sort as numbers do in listings up to a million shards."""
     return f"shard-{shard:06d}.tar"
 
 
 def record_name(shard: int) -> str:
-    """The file of its commit record."""
+    """The name of a shard's commit record."""
     return f"ledger/shard-{shard:06d}.json"
 
 
 def failure_name(shard: int) -> str:
-    """The file that says why it was given up."""
+    """The name of a shard's failure record."""
     return f"ledger/shard-{shard:06d}.failed.json"
 
 
 def shard_number(name: str, suffix: str) -> int | None:
-    """The shard's number in a file name of ours."""
+    """The number in a file name that ends in ``suffix``; None where the name isn't a shard's.
+
+    A user's own ``shard-x.tar`` or ``shard-1.tar.bak`` is None: it is reported as foreign and never deleted.
+    """
     digits = name.removeprefix("shard-").removesuffix(suffix)
     return int(digits) if name == f"shard-{digits}{suffix}" and digits.isdecimal() else None

@@ -1,4 +1,8 @@
-"""The manifest of a data set, ``dataset.json``: what determines its images, how many they are, and where shards end."""
+"""The manifest of a data set, ``dataset.json``: what determines its images, how many they are, and where shards end.
+
+It is written before the first image, so that every worker, and every later command, agrees on which image is in which
+shard without asking another.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,15 @@ Folder = Storage | Path | str
 
 @dataclass(frozen=True)
 class Manifest:
-    """The plan of a data set.
+    """What a data set is to hold.
 
     Attributes:
-        identity: whatever determines the images, by name; two manifests with equal identities draw the same.
-        ends: ascending numbers of images at which a shard has to end: a pilot's, and that of each appending.
-        shard_size: images per shard.
-        classes: the labels' names.
+        identity: whatever determines the images, by name; two manifests with equal identities draw the same images.
+        ends: ascending numbers of images at which a shard has to end, whatever its size: the pilot's, and the data
+            set's each time when it was extended.
+        shard_size: images per shard; the last one before each end may have fewer.
+        classes: the names of the labels.
+        encoding: of the images.
     """
 
     identity: dict[str, Any]
@@ -37,18 +43,24 @@ class Manifest:
 
     @property
     def num_images(self) -> int:
-        """All images of the plan."""
+        """The number of images when all are drawn."""
         return self.ends[-1]
 
     @property
     def plan_hash(self) -> str:
-        """A digest of what determines the images."""
-        found = [self.identity, self.shard_size, asdict(self.encoding)]
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+        """A digest of all that determines the bytes of a shard; every commit record holds it.
+
+        The number of images is no part of it, so that a data set can be extended without drawing anything again.
+        """
+        determines = [self.identity, self.shard_size, asdict(self.encoding)]
+        # 64 bits: it tells a user's plans apart and guards against mistakes, not against forgery
+        return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def ranges(self) -> list[range]:
-        """The indices of each shard."""
+        """The indices of the images of each shard, by its number."""
+        # Each part between two ends is cut by itself. So a pilot is complete when its own shards are, and a shard that
+        # is drawn keeps its images when the data set is extended, even one that is not full.
         starts = (0, *self.ends)
         parts = [range(start, end) for start, end in zip(starts, self.ends, strict=False)]
         return [part[at : at + self.shard_size] for part in parts for at in range(0, len(part), self.shard_size)]
@@ -58,22 +70,25 @@ class Manifest:
         return [shard for shard in range(len(self.ranges)) if shard not in present]
 
     def extended(self, num_images: int) -> Manifest:
-        """With more images behind those that are there."""
+        """This manifest with more images behind the planned ones; unchanged where ``num_images`` isn't more."""
+        # Fewer images are no error: who asks for them finds them there, and nothing that was paid for is thrown away
         return replace(self, ends=(*self.ends, num_images)) if num_images > self.num_images else self
 
 
 def read_manifest(folder: Folder) -> Manifest | None:
-    """The manifest of a data set, or None where there is none.
+    """The manifest of a data set; None where there is none.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged, or was changed to something that no data set can have.
     """
     storage = storage_of(folder)
     try:
         data = json.loads(storage.read(MANIFEST))
         manifest = Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
                             Encoding(**data["encoding"]))  # fmt: skip
-        if not (_rise((0, *manifest.ends)) and manifest.shard_size > 0 and isinstance(manifest.identity, dict)):
+        # A damaged file that is still JSON could otherwise make a data set that never ends
+        has_ends = _is_increasing((0, *manifest.ends)) and manifest.shard_size > 0
+        if not has_ends or not isinstance(manifest.identity, dict):
             raise ValueError(f"ends {manifest.ends} of shards of {manifest.shard_size}")
         return manifest
     except FileNotFoundError:
@@ -85,22 +100,25 @@ def read_manifest(folder: Folder) -> Manifest | None:
         ) from None
 
 
-def _rise(numbers: tuple[int, ...]) -> bool:
-    """Whether there are two or more, each above the last."""
+def _is_increasing(numbers: tuple[int, ...]) -> bool:
+    """Whether there are two numbers or more, each greater than the one before."""
     return len(numbers) > 1 and all(low < high for low, high in itertools.pairwise(numbers))
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the values that differ."""
+def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys, such as ``guidance.strength``, whose values differ in two nested dictionaries; sorted.
+
+    A key that only one of them has counts as None in the other.
+    """
     names = []
     for key in sorted(old.keys() | new.keys()):
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            names += differences(old[key], new[key], f"{prefix}{key}.")
+            names += differing_keys(old[key], new[key], f"{prefix}{key}.")
         elif old.get(key) != new.get(key):
             names.append(prefix + key)
     return names
 
 
 def storage_of(folder: Folder) -> Storage:
-    """A folder or URL as storage."""
+    """A folder or URL as ``Storage``, which itself stays as it is."""
     return folder if isinstance(folder, Storage) else Storage(folder)

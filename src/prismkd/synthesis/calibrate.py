@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -38,7 +39,7 @@ def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float
 
 
 def run_calibration(
-    plan: PromptPlan, synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
+    plan: PromptPlan | Sequence[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
 ) -> tuple[Calibration, list[float]]:
     """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets.
 

@@ -18,8 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from prismkd.classifiers import Classifier
-from prismkd.classifiers.networks import predict
+from prismkd.classifiers import Classifier, predict
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage

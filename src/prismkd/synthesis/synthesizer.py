@@ -69,6 +69,9 @@ class Batch:
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
+    With ``keep_logits`` each sample has the teacher's logits, which were computed anyway: the fast mode of distillation
+    then need not ask again.
+
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
     one drawing has found out, all later ones of the same generator know.
     """
@@ -77,6 +80,7 @@ class Synthesizer:
     teacher: Classifier
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
+    keep_logits: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -85,13 +89,13 @@ class Synthesizer:
 
     @cached_property
     def teacher_on_device(self) -> Classifier:
-        """The teacher where the generator computes; a copy of its own on an accelerator."""
+        """The teacher where the generator computes, for looking at images; on an accelerator a copy of its own."""
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
     @cached_property
     def differentiated_teacher(self) -> Classifier:
-        """The teacher as guidance differentiates it."""
+        """The teacher as guidance differentiates it: its outputs are the same, its gradients may be smoother."""
         smooth = self.guidance is not None and self.guidance.smooth_backward
         return smooth_backward(self.teacher_on_device) if smooth else self.teacher_on_device
 
@@ -99,14 +103,16 @@ class Synthesizer:
         """The prompts' classes (batch,), on the generator's device."""
         return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
 
+    def new_guidance(self, labels: Tensor) -> EnergyGuidance | None:
+        """What guides one batch of images of these classes (batch,); None where nothing does."""
+        if self.guidance is None or self.calibration is None:
+            return None
+        decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
+        return EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
+
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
-        edit = None
-        if self.guidance is not None and self.calibration is not None:
-            decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-            edit = EnergyGuidance(
-                self.differentiated_teacher, decode, self.labels_of(prompts), self.calibration, self.guidance
-            )
+        edit = self.new_guidance(self.labels_of(prompts))
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -136,7 +142,7 @@ class Synthesizer:
             recovered = False
             for place, prompt in enumerate(batch):
                 if drawn is not None and not drawn.is_broken(place):
-                    yield _sample(prompt, drawn, place, tries=1)
+                    yield self._sample(prompt, drawn, place, tries=1)
                     continue
                 for sample in self._draw_alone(prompt, problem):
                     recovered = True
@@ -181,8 +187,8 @@ class Synthesizer:
     def _halve(self, tried: int) -> None:
         if tried == 1:
             raise UserError(
-                "expected memory for one image at a time, got none; lower generator.image_size, use generator.dtype "
-                "bfloat16, or set generator.offload"
+                "expected memory for one image at a time, got none; lower generator.image_size (height and width "
+                "of a call), use generator.dtype bfloat16, or set generator.offload"
             )
         self.generator.batch_size = tried // 2
         warn(f"memory ran out with {tried} images together; going on with {self.generator.batch_size}")
@@ -204,9 +210,13 @@ class Synthesizer:
             if isinstance(outcome, Exception):
                 reason = f"{type(outcome).__name__}: {outcome}"
             elif not outcome.is_broken(0):
-                yield _sample(again, outcome, 0, tries)
+                yield self._sample(again, outcome, 0, tries)
                 return
         warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
+
+    def _sample(self, prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
+        sample = _sample(prompt, drawn, place, tries)
+        return replace(sample, logits=drawn.logits[place].numpy()) if self.keep_logits else sample
 
 
 class _OutOfMemoryError(Exception):

@@ -1,4 +1,4 @@
-"""What a reader of a layout hands on."""
+"""What the reader of a layout hands on, and how it finds and opens files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from prismkd.data.images import EncodedImage
+from prismkd.data.decode import EncodedImage
 from prismkd.errors import UserError
 
 
 @dataclass
-class Found:
+class Listing:
     """Images with their labels and domains, in a fixed order."""
 
     encoded: list[EncodedImage] = field(default_factory=list)
@@ -29,8 +29,8 @@ class Found:
         self.domains.append(domain)
 
 
-def file_at(path: Path) -> Callable[[], BinaryIO]:
-    """How a file is opened."""
+def file_opener(path: Path) -> Callable[[], BinaryIO]:
+    """A function that opens a file."""
 
     def _open() -> BinaryIO:
         return path.open("rb")
@@ -38,8 +38,8 @@ def file_at(path: Path) -> Callable[[], BinaryIO]:
     return _open
 
 
-def part_of(path: Path, offset: int, size: int) -> Callable[[], BinaryIO]:
-    """How a part of a file is opened."""
+def part_opener(path: Path, offset: int, size: int) -> Callable[[], BinaryIO]:
+    """A function that opens ``size`` bytes of a file from ``offset`` on, such as a member of a tar."""
 
     def _open() -> BinaryIO:
         with path.open("rb") as file:
@@ -49,7 +49,7 @@ def part_of(path: Path, offset: int, size: int) -> Callable[[], BinaryIO]:
     return _open
 
 
-def expand(pattern: str) -> list[Path]:
+def expand_pattern(pattern: str) -> list[Path]:
     """The files of a pattern with ``*`` or ``{000..009}``, in the order of their names.
 
     Raises:
@@ -57,6 +57,7 @@ def expand(pattern: str) -> list[Path]:
     """
     braces = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", pattern)
     if braces is None:
+        # A name with brackets in it may be a file as it stands
         paths = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
     else:
         head, first, last, tail = braces.groups()

@@ -7,9 +7,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from prismkd.config import GUIDED_METHODS
+from prismkd.config import METHODS
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.records.directory import LAST_METHOD
 from prismkd.runs.run import Run
 from prismkd.runs.workers import device_names
 from prismkd.shards import Encoding
@@ -71,16 +70,15 @@ class Estimate:
 
 def estimate(run: Run, price: float) -> Estimate:
     """Draw two batches without and with guidance, time the second of each, and count up."""
-    measured = {guided: _measure(run, guided) for guided in {method in GUIDED_METHODS for method in run.config.methods}}
     config, rows = run.config, []
-    for method in config.methods:
-        if method == "real":
-            continue
+    methods = [METHODS[name] for name in config.methods if METHODS[name].draws_images]
+    measured = {guided: _measure(run, guided) for guided in {method.guided for method in methods}}
+    for method in methods:
         images = config.synthesis.images_per_class * len(run.classes) * len(config.seeds)
-        seconds, size = measured[method in GUIDED_METHODS]
-        if method == LAST_METHOD:
+        seconds, size = measured[method.guided]
+        if method.budget_of:  # unguided images for the seconds of guided ones
             images = round(images * measured[True][0] / seconds)
-        rows.append(MethodCost(method, images, seconds, size))
+        rows.append(MethodCost(method.name, images, seconds, size))
     devices = config.synthesis.num_workers or len(device_names(config.generator.device))
     return Estimate(rows, run.config.generator.batch_size, devices, price)
 

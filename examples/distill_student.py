@@ -1,0 +1,37 @@
+"""Distil a teacher into a small student, on images that you have as arrays.
+
+Usage: python examples/distill_student.py FOLDER [--steps 300]
+
+The images are those of the embedded world, so that this runs offline in a minute; any (n, channels, height, width) as
+uint8 or as float in [0, 1] will do, such as those that `prismkd.EDA` draws. Labels are optional.
+"""
+
+import argparse
+from pathlib import Path
+
+import prismkd
+from prismkd.assets import asset
+from prismkd.data import load_labelled_images
+
+
+def main(folder: Path, num_steps: int) -> None:
+    """Train a student, look at its log, save it, and load it again as a classifier."""
+    teacher = prismkd.load_teacher("pictograms", classes="pictograms")
+    found = load_labelled_images(asset("real.parquet"), classes=teacher.num_classes)
+
+    student = prismkd.distill(
+        teacher, found.images, found.labels, student="small-resnet-16", seed=0, num_steps=num_steps
+    )
+    print(f"loss {student.log.rows[-1]['loss']:.3f} after {num_steps} steps; warnings: {student.log.warnings()}")
+    student.save(folder / "student")
+
+    again = prismkd.load_teacher(str(folder / "student"), classes="pictograms")
+    print(prismkd.evaluate(again, (found.images[:200], found.labels[:200]), classes="pictograms", teacher=teacher))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=300)
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.steps)

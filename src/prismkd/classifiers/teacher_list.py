@@ -1,0 +1,107 @@
+"""The file that lists several teachers, and which of the run's classes each one's outputs are.
+
+    [[teacher]]
+    source = "hospital-a"             # whatever the setting `teacher` takes; a path is relative to the file
+    classes = ["anchor", "bell", "-"] # its outputs in order; "-": none of ours; left out: the names that it carries
+
+A folder carries names in its ``config.json``; where nothing names the outputs, they are the run's classes in order.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prismkd.classes.matching import ClassLabels
+from prismkd.classes.teacher_labels import label_rows, read_config
+from prismkd.errors import UserError
+
+NONE_OF_OURS = "-"
+
+
+@dataclass(frozen=True)
+class ListedTeacher:
+    """One section of the file.
+
+    Attributes:
+        name: its source as the file has it, for errors.
+        source: what ``load_source`` takes.
+        class_names: what its outputs are called, in order; empty: neither the file nor the teacher says so.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+
+
+def read_teacher_list(path: Path) -> list[ListedTeacher]:
+    """The teachers that a file lists.
+
+    Raises:
+        UserError: no such file, or it isn't as above.
+    """
+    teachers = []
+    for section in _sections(path):
+        source = _beside(path, section["source"])
+        names = section.get("classes") or _names_in_folder(source)
+        teachers.append(ListedTeacher(section["source"], source, tuple(map(str, names))))
+    return teachers
+
+
+def class_indices(names: Sequence[str], class_names: Sequence[str], path: Path) -> list[int]:
+    """The run's class of each of a teacher's outputs, as ``classes.matching`` compares names; -1 for none of ours.
+
+    Args:
+        names: of the outputs.
+        class_names: of the run's classes.
+        path: of the list, which errors name.
+
+    Raises:
+        UserError: a name that is no class of the run's; a close one is offered.
+    """
+    # The owners agree on the classes, not on how to write them
+    labels, indices = ClassLabels([[name] for name in class_names]), []
+    for name in names:
+        label = -1 if name == NONE_OF_OURS else labels.find(name)
+        if label is None:
+            nearest = labels.nearest(name)
+            hint = f"perhaps {nearest!r}, or " if nearest else ""
+            raise UserError(f"expected names of the run's classes in {path}, got {name!r}; {hint}- for none of ours")
+        indices.append(label)
+    return indices
+
+
+def _sections(path: Path) -> list[dict[str, Any]]:
+    """The [[teacher]] sections, each with a source and perhaps classes."""
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))["teacher"]
+        if not isinstance(sections, list) or not sections:
+            raise KeyError("source")
+        if not all(isinstance(section.get("source"), str) for section in sections):
+            raise KeyError("source")
+    except FileNotFoundError:
+        raise UserError(f"expected a file that lists teachers, got {path}; check the path") from None
+    except (tomllib.TOMLDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"expected [[teacher]] sections with source in {path}, got: {error}; correct them") from None
+    strange = {key for section in sections for key in section} - {"source", "classes"}
+    if strange:
+        raise UserError(f"expected source and classes in each [[teacher]] of {path}, got {min(strange)!r}; correct it")
+    return sections
+
+
+def _beside(path: Path, source: str) -> str:
+    """``source`` with a relative folder or file in it as one beside the list, where there is one."""
+    # A list and its teachers travel together: where the run is started from doesn't matter.
+    library, colon, rest = source.rpartition(":")
+    name, at, file = rest.rpartition("@")
+    beside = path.parent / (file if at else rest)
+    return f"{library}{colon}{name}{at}{beside}" if beside.exists() else source
+
+
+def _names_in_folder(source: str) -> list[str]:
+    """The class names that a folder's ``config.json`` carries; none for other sources."""
+    path = Path(source) / "config.json"
+    return [row["name"] for row in label_rows(read_config(path), path, [])] if path.is_file() else []

@@ -1,0 +1,65 @@
+"""``prismkd export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from prismkd.config.ranges import OneOf
+from prismkd.errors import UserError
+from prismkd.progress import bars
+
+IMAGES, STUDENTS = ("imagefolder", "hf", "webdataset"), ("safetensors", "onnx", "student")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A finished data set in another layout, images keeping their bytes; or a student, with its model card."""
+
+    out: str
+    """The run's folder, or a folder or URL of shards."""
+    to: Annotated[str, OneOf(IMAGES + STUDENTS)]
+    """Images: imagefolder (a folder per class), hf (Parquet for Hugging Face datasets) or webdataset (shards, for timm
+    too). A student: safetensors (its weights), onnx (a graph that is checked in onnxruntime) or student (both)."""
+    dest: str
+    """A new folder; for images also a URL."""
+    method: str = "prism"
+    """Which of the run's methods."""
+    seed: int | None = None
+    """Which of its seeds; default: the first."""
+
+
+def export(arguments: Arguments) -> None:
+    """Write the copy, and print where it is."""
+    if arguments.to in STUDENTS:
+        _export_student(arguments)
+    else:
+        _export_images(arguments)
+
+
+def _export_images(arguments: Arguments) -> None:
+    from prismkd.commands.data_sets import one_data_set
+    from prismkd.records.directory import lasting
+    from prismkd.shards import read_manifest
+    from prismkd.shards.export import export
+
+    source = one_data_set(arguments.out, arguments.method, arguments.seed)
+    manifest = read_manifest(source)
+    with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
+        count = export(source, arguments.to, lasting(arguments.dest), progress)
+    print(f"{count:,} images in {arguments.dest}")
+
+
+def _export_student(arguments: Arguments) -> None:
+    if "://" in arguments.dest:
+        raise UserError(f"expected a folder for a student, got {arguments.dest}; export, then `prismkd push-to-hub`")
+    from prismkd.delivery.export_student import export_student
+    from prismkd.records.directory import run_folder
+
+    run, destination = run_folder(arguments.out), Path(arguments.dest)
+    parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)
+    files = sorted(path.name for path in destination.iterdir())
+    print(f"student of {arguments.method} in {destination}: {', '.join(files)}")
+    if parity is not None:
+        print(parity)

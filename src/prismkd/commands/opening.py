@@ -1,0 +1,65 @@
+"""How a command opens a run: checks that need no torch, then torch, then the folder, which one command holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prismkd.commands.run_arguments import RunArguments
+from prismkd.config import Config
+from prismkd.progress import bars
+
+if TYPE_CHECKING:
+    from prismkd.runs.run import Run
+
+
+def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool = True) -> Run:
+    """The run in its folder, with progress bars.
+
+    Args:
+        arguments: as parsed.
+        folder: None: the one that was named.
+        claim: whether the folder becomes the run's; else nothing is written there.
+
+    Raises:
+        UserError: bad input, or another run's folder.
+    """
+    from prismkd.records.directory import lasting
+
+    folder = folder or arguments.folder()
+    lasting(arguments.settings.synthesis.storage)
+    stay_offline(arguments.settings)
+    from prismkd.runs.open import open_run
+
+    return open_run(arguments.settings, folder, arguments.command_line, bars, claim=claim)
+
+
+@contextmanager
+def held_run(arguments: RunArguments, lock: str = "run") -> Iterator[Run]:
+    """The run, opened, which no other command touches meanwhile; ``lock`` names a part of it where it is shared."""
+    run = opened(arguments)
+    from prismkd.runs.open import held
+
+    with held(run, lock):
+        yield run
+
+
+def do_stage(arguments: RunArguments, name: str) -> None:
+    """One of the stages, of all methods and seeds."""
+    with held_run(arguments) as run:
+        from prismkd.runs.stages import STAGES
+
+        STAGES[name](run)
+
+
+def stay_offline(config: Config) -> None:
+    """Nothing but a hub model ever needs the network; has to be said before the libraries are imported."""
+    from prismkd.classifiers import needs_the_web
+
+    named = (config.generator.source, config.generator.tiny_decoder)
+    if not any("/" in name and not Path(name).exists() for name in named) and not needs_the_web(config.teacher):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,0 +1,66 @@
+"""``prismkd predict``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from prismkd.commands.tables import print_table, printable
+from prismkd.errors import UserError
+
+if TYPE_CHECKING:
+    from prismkd.delivery.predict import Prediction
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a student sees on image files."""
+
+    student: tyro.conf.Positional[Path]
+    """A folder that `prismkd export` made of a student, or a run's folder."""
+    files: tyro.conf.Positional[tuple[str, ...]]
+    """Image files, folders of them, and patterns such as "images/*.png"."""
+    top: int = 3
+    """Classes per file, the likeliest first."""
+    json: bool = False
+    """Print JSON."""
+    method: str = "prism"
+    """Which of a run's methods."""
+    seed: int | None = None
+    """Which of its seeds; default: the first."""
+
+
+def predict(arguments: Arguments) -> None:
+    """Print the likeliest classes of each file; unreadable ones are an error, after the others."""
+    if arguments.top < 1 or not arguments.files:
+        got = f"--top {arguments.top}" if arguments.files else "no files"
+        raise UserError(f"expected image files, and --top of at least 1, got {got}; mend it")
+    from prismkd.delivery.image_files import find_images
+    from prismkd.delivery.predict import load_student, predict_files
+
+    student = load_student(arguments.student, arguments.method, arguments.seed)
+    found = list(predict_files(student, find_images(arguments.files), arguments.top))
+    if arguments.json:
+        print(json.dumps([row.to_dict(student.about.names) for row in found], indent=1))
+    else:
+        print_predictions(found, student.about.names)
+    failed = [row for row in found if row.problem]
+    if failed:
+        named = "; ".join(f"{printable(str(row.file))}: {row.problem}" for row in failed[:3])
+        more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise UserError(f"expected {len(found)} images, got {len(failed)} unreadable ({named}{more}); mend them")
+
+
+def print_predictions(found: list[Prediction], names: list[str]) -> None:
+    """What a student sees on each file."""
+    lines = []
+    for row in found:
+        cells = [f"{names[label]} {probability:.1%}" for label, probability in row.top] or [row.problem]
+        lines.append([printable(text) for text in (str(row.file), cells[0], ", ".join(cells[1:]))])
+    failed = sum(bool(row.problem) for row in found)
+    trouble = f", {failed} unreadable" if failed else ""
+    print_table(f"{len(found):,} file{'s' * (len(found) != 1)}{trouble}", ["file", "class", "then"], lines, left=3)

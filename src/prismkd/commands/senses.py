@@ -1,0 +1,44 @@
+"""``prismkd senses``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from prismkd.commands.opening import held_run
+from prismkd.commands.run_arguments import RunArguments
+from prismkd.commands.tables import print_table
+
+
+@dataclass(frozen=True)
+class Arguments(RunArguments):
+    """Which wording of each class the teacher recognizes, as a table."""
+
+
+def senses(arguments: Arguments) -> None:
+    """Let the teacher judge the wordings of the classes, once per run, and print what it found."""
+    with held_run(arguments) as run:
+        from prismkd.runs.planning import choose_senses
+
+        choose_senses(run)
+    print_senses(arguments.folder())
+
+
+def print_senses(out: Path) -> None:
+    """Every wording of every class, the chosen ones marked, with what the teacher says of their probe images."""
+    data = json.loads((out / "senses.json").read_text())
+    lines = []
+    for sense in data["senses"]:
+        for place, wording in enumerate(sense["wordings"]):
+            score, chosen = wording["score"], place == sense["chosen"]
+            figures = ["", "", ""]
+            if score:
+                figures = [f"{score['log_probability']:.2f} ± {score['error']:.2f}", f"{score['energy']:.1f}",
+                           f"{score['agreement']:.0%}"]  # fmt: skip
+            remark = "lost" if sense["lost"] else "tie" if sense["tie"] else ""
+            lines.append([sense["class_name"] if not place else "", "*" if chosen else "", wording["text"],
+                          wording["source"], *figures, remark if chosen else ""])  # fmt: skip
+    header = ["class", "", "wording", "from", "log p(class)", "energy", "agrees", ""]
+    print_table(f"What the teacher means ({data['images']} probe images; * is used)", header, lines, left=4)
+    print(f"written to {out / 'senses.json'}" + (f"; images in {out / 'probes' / 'senses'}" if data["images"] else ""))

@@ -1,0 +1,42 @@
+"""``prismkd survival``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from prismkd.commands.opening import held_run
+from prismkd.commands.run_arguments import RunArguments
+from prismkd.commands.tables import print_table
+
+
+@dataclass(frozen=True)
+class Arguments(RunArguments):
+    """Does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?"""
+
+
+def survival(arguments: Arguments) -> None:
+    """Draw the same images unguided, guided and with the sign flipped, treat them, and print what remains."""
+    with held_run(arguments) as run:
+        from prismkd.runs.survival import survival
+
+        survival(run)
+    print_survival(arguments.folder())
+
+
+def print_survival(out: Path) -> None:
+    """The gains of guidance after each treatment, by each viewer."""
+    data = json.loads((out / "survival.json").read_text())
+    lines = []
+    for row in data["guided"]:
+        survives = "" if row["survives"] is None else f"{row['survives']:.0%}"
+        lines.append([row["treatment"], row["viewer"], f"{row['gain']:.2f}", survives, f"{row['label_gain']:.2f}",
+                      f"{row['top1']:.3f}", f"{row['top1_unguided']:.3f}"])  # fmt: skip
+    header = ["treatment", "viewer", "energy gain", "survives", "label gain (nats)", "top-1", "unguided top-1"]
+    title = f"Does the gain survive? {data['num_images']} images, guided against unguided, same seeds"
+    print_table(title, header, lines, left=2)
+    for row in data["ascending"]:
+        if row["treatment"] == "none":
+            print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
+                  f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip

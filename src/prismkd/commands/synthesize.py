@@ -1,0 +1,32 @@
+"""``prismkd synthesize``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from prismkd.commands.opening import held_run
+from prismkd.commands.run_arguments import RunArguments
+from prismkd.config.ranges import WholeNumber
+from prismkd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Arguments(RunArguments):
+    """Prompts to images, guided by the teacher where the method says so."""
+
+    rank: Annotated[int | None, WholeNumber(0, 999_999)] = None
+    """In an array job: which of the processes this is, from 0; it draws every WORLD-th shard."""
+    world: Annotated[int | None, WholeNumber(1, 999_999)] = None
+    """In an array job: how many processes there are."""
+
+
+def synthesize(arguments: Arguments) -> None:
+    """Draw every method's images, or a rank's share of them."""
+    rank, world = arguments.rank, arguments.world
+    if (rank is None) != (world is None):
+        raise UserError("expected --rank and --world together, got one of them; give both")
+    with held_run(arguments, "run" if rank is None or world == 1 else f"rank-{rank}-of-{world}") as run:
+        from prismkd.runs.drawing import Share, synthesize
+
+        synthesize(run, Share() if rank is None or world is None else Share(rank, world))

@@ -1,0 +1,218 @@
+"""Is this teacher what it seems? Outputs, preprocessing, gradients, speed and memory, before any image is drawn."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from prismkd.classifiers import Classifier, Ensemble, count_parameters, load_source, load_teacher
+from prismkd.classifiers.classifier import check_outputs
+from prismkd.classifiers.libraries import LoadedClassifier
+from prismkd.classifiers.preprocessing import probe_images
+from prismkd.errors import UserError
+from prismkd.guidance.energy import free_energy
+
+PARITY = 1e-2  # largest difference of logits from those after the stock transform, relative to the logits' spread
+NUM_PROBES, SPEED_BATCH, SPEED_SECONDS = 8, 16, 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``status`` is ok, warning or failed."""
+
+    name: str
+    status: str
+    text: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def examine(source: str, class_names: list[str] | None, device: torch.device, *, trust: bool = False) -> list[Check]:
+    """All checks of a teacher.
+
+    Args:
+        source: as the setting ``teacher``.
+        class_names: of the run's classes; None where no list was named.
+        device: where speed and memory are measured.
+        trust: whether programs may be opened.
+
+    Raises:
+        UserError: it can't be loaded.
+    """
+    if source.endswith(".toml"):
+        ensemble = load_teacher(source, class_names or [], trust=trust)
+        assert isinstance(ensemble, Ensemble)
+        checks = [Check("teachers", "ok", f"{len(ensemble.members)} for {ensemble.num_classes} classes")]
+        for number, member in enumerate(ensemble.members):
+            known = int((ensemble.known[number] > 0).sum())
+            checks.append(Check(f"teacher {number}", "ok", f"{known} classes; {_size(member)}"))
+        return [*checks, *_behavior(ensemble, device)]
+    loaded = load_source(source, trust=trust)
+    teacher = loaded.classifier
+    return [
+        Check("network", "ok", _size(teacher)),
+        _outputs(teacher, class_names),
+        Check("preprocessing", "ok", teacher.preprocess.describe()),
+        _parity(loaded),
+        *_behavior(teacher, device),
+    ]
+
+
+def _size(teacher: Classifier) -> str:
+    megabytes = sum(t.numel() * t.element_size() for t in teacher.state_dict().values()) / 2**20
+    return f"{type(teacher.network).__name__}, {count_parameters(teacher):,} parameters, {megabytes:.1f} MiB"
+
+
+def _outputs(teacher: Classifier, class_names: list[str] | None) -> Check:
+    check_outputs(teacher, "the teacher")
+    if class_names is None:
+        return Check("outputs", "warning", f"{teacher.num_classes}; name the class list with --classes to compare")
+    fits = len(class_names) == teacher.num_classes
+    names = ", ".join(class_names[:3]) + (" ..." if len(class_names) > 3 else "")
+    remedy = "" if fits else "; one name per output is needed, in its order"
+    return Check(
+        "outputs", "ok" if fits else "failed", f"{teacher.num_classes} for {len(class_names)} classes ({names}){remedy}"
+    )
+
+
+@torch.no_grad()
+def _parity(loaded: LoadedClassifier) -> Check:
+    """Logits after our preprocessing beside those after the library's own."""
+    name = "preprocessing parity"
+    if loaded.stock_transform is None:
+        return Check(name, "ok", "the folder describes it itself; no library's transform to compare with")
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    worst, same, spread = 0.0, 0, 1e-6
+    for size in ((288, 352), (224, 224)):
+        images = probe_images(NUM_PROBES, size)
+        theirs = torch.stack([loaded.stock_transform(to_pil_image(image)) for image in images])
+        expected = loaded.classifier.network(theirs)
+        expected, found = getattr(expected, "logits", expected), loaded.classifier(images)
+        worst, spread = max(worst, float((found - expected).abs().max())), max(spread, float(expected.std()))
+        same += int((found.argmax(1) == expected.argmax(1)).sum())
+    text = (
+        f"logits within {worst:.2g} of those after the library's own transform (their spread is {spread:.2g}), "
+        f"top-1 equal on {same} of {2 * NUM_PROBES}"
+    )
+    return Check(name, "ok" if worst <= PARITY * spread else "failed", text)
+
+
+def _behavior(teacher: Classifier, device: torch.device) -> list[Check]:
+    images = probe_images(NUM_PROBES, _native_size(teacher))
+    return [_independence(teacher, images), _gradient(teacher, images), *_speed(teacher, device)]
+
+
+def _native_size(teacher: Classifier) -> tuple[int, int]:
+    """Of images that pass the preprocessing as they are, or nearly so."""
+    first = teacher.members[0] if isinstance(teacher, Ensemble) else teacher
+    resize = first.preprocess.resize
+    return (resize, resize) if isinstance(resize, int) else resize or first.preprocess.crop or (32, 32)
+
+
+@torch.no_grad()
+def _independence(teacher: Classifier, images: Tensor) -> Check:
+    """An image's logits depend neither on the others of its batch nor on the call."""
+    together = teacher(images)
+    alone = torch.cat([teacher(image[None]) for image in images])
+    difference = float((together - alone).abs().max() / together.std().clamp(min=1e-6))
+    repeated = torch.equal(teacher(images), together)
+    if difference > 1e-2:
+        return Check(
+            "evaluation mode",
+            "failed",
+            "an image's logits depend on the others of its batch; call .eval() before saving",
+        )
+    return Check(
+        "evaluation mode",
+        "ok" if repeated else "warning",
+        "deterministic" if repeated else "two calls differ: is there dropout?",
+    )
+
+
+def _gradient(teacher: Classifier, images: Tensor) -> Check:
+    """Guidance needs the energy's gradient with respect to the image."""
+    images = images.clone().requires_grad_()
+    try:
+        energy = free_energy(teacher(images)).sum()
+        (gradient,) = torch.autograd.grad(energy, images)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:120]
+        return Check(
+            "gradient", "failed", f"none reaches the image ({reason}); guidance needs a differentiable teacher"
+        )
+    sizes = gradient.flatten(1).norm(dim=1)
+    if not bool(gradient.isfinite().all()):
+        return Check("gradient", "failed", "not finite; use float32 weights")
+    if float(sizes.min()) == 0:
+        return Check(
+            "gradient", "failed", f"zero for {int((sizes == 0).sum())} of {len(sizes)} images; guidance can't act"
+        )
+    covered = float((gradient != 0).float().mean())
+    return Check(
+        "gradient",
+        "ok",
+        f"reaches {covered:.0%} of the pixels, norm {float(sizes.median()):.2g} (median of {len(sizes)})",
+    )
+
+
+def _speed(teacher: Classifier, device: torch.device) -> list[Check]:
+    """Images per second without and with the gradient, and the memory that it takes where the device counts it."""
+    placed = copy.deepcopy(teacher).to(device)
+    images = probe_images(NUM_PROBES, _native_size(teacher)).repeat(SPEED_BATCH // NUM_PROBES, 1, 1, 1).to(device)
+
+    def forward() -> None:
+        with torch.no_grad():
+            placed(images)
+
+    def backward() -> None:
+        given = images.clone().requires_grad_()
+        torch.autograd.grad(free_energy(placed(given)).sum(), given)
+
+    counts = device.type == "cuda"
+    if counts:
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        plain, guided = _per_second(forward, device), _per_second(backward, device)
+    except RuntimeError as error:
+        return [Check("throughput", "failed", str(error).splitlines()[0][:120])]
+    checks = [
+        Check(
+            "throughput",
+            "ok",
+            f"{plain:.0f} images/s, {guided:.0f} with the gradient ({device}, batches of {len(images)})",
+        )
+    ]
+    if counts:
+        checks.append(
+            Check(
+                "memory", "ok", f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB at most, with the gradient"
+            )
+        )
+    return checks
+
+
+def _per_second(work: Callable[[], None], device: torch.device) -> float:
+    work()
+    count, start = 0, time.perf_counter()
+    while count < 2 or time.perf_counter() - start < SPEED_SECONDS:
+        work()
+        count += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return count * SPEED_BATCH / (time.perf_counter() - start)
+
+
+def verdict(checks: list[Check]) -> None:
+    """Raise UserError where a check failed."""
+    failed = [check for check in checks if check.status == "failed"]
+    if failed:
+        raise UserError(f"expected a teacher that passes every check, got {len(failed)} failed: "
+                        f"{', '.join(check.name for check in failed)}; see above")  # fmt: skip

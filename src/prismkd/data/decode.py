@@ -1,0 +1,198 @@
+"""The one reader of image files: evaluation, prediction and mixing show a network the same pixels. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from prismkd.errors import UserError
+
+NUM_DECODERS = 8  # threads: Pillow decodes outside of Python's lock
+NUM_NAMED = 5  # corrupt images that an error names
+GRAY_MODES = ("1", "L", "LA", "La")
+DEEP_MODE = "I;16"  # gray in 16 bits, followed by the order of its bytes
+UNKNOWN_RANGE = ("I", "F")
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {  # what turns a picture of each orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+QUARTER_TURNS = (5, 6, 7, 8)  # orientations that swap width and height
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image as it is stored: where it is, for errors, and how its PNG, JPEG, WebP, ... bytes are opened."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every image of a set is decoded to.
+
+    Attributes:
+        mode: L (gray) or RGB.
+        side: pixels per side, or None for the size that the images have.
+    """
+
+    mode: str
+    side: int | None
+
+    def decode(self, image: EncodedImage) -> np.ndarray:
+        """float32 (channels, height, width) in [0, 1]."""
+        with image.open() as file:
+            return decode(file, self.side, self.mode)
+
+    def check(self, image: EncodedImage) -> None:
+        """Decode an image, and keep nothing of it."""
+        self.decode(image)
+
+
+def decode(file: BinaryIO, side: int | None = None, mode: str | None = None) -> np.ndarray:
+    """An image file's pixels, float32 (channels, height, width) in [0, 1].
+
+    Photographs are turned upright by their EXIF orientation, what is transparent is shown on white, and gray in 16 bits
+    keeps all of them. Of an animation it is the first picture.
+
+    Args:
+        file: opened, not a path: Pillow maps the TIFF of a path into memory, and turns some of them wrongly.
+        side: the shorter side is resized to it and the middle cut out; None: the size stays.
+        mode: L or RGB; None: one channel for gray images, else three.
+
+    Raises:
+        OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
+    """
+    with Image.open(file) as stored:
+        picture = cut_square(_simplified(stored), side)
+    if picture.mode == "F":
+        pixels = np.asarray(picture).clip(0, 1)[None]  # bicubic interpolation overshoots at edges
+        return np.repeat(pixels, 3, 0) if mode == "RGB" else pixels
+    pixels = np.asarray(picture.convert(mode or picture.mode), np.float32) / 255
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def cut_square(picture: Image.Image, side: int | None) -> Image.Image:
+    """The shorter side resized to ``side`` (bicubic), and the middle cut out.
+
+    Rounded as torchvision's ``Resize`` and ``CenterCrop``, and so timm's transforms, round: the same pixels.
+    """
+    if side is None or picture.size == (side, side):
+        return picture
+    shorter = min(picture.size)
+    width, height = (side * length // shorter for length in picture.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + side, top + side))
+
+
+def _simplified(stored: Image.Image) -> Image.Image:
+    """Upright and opaque: L, RGB, or F in [0, 1] where 8 bits would lose some of 16."""
+    _refuse_unknown_range(stored)
+    picture = _upright(stored)
+    if picture.mode.startswith(DEEP_MODE):
+        return Image.fromarray(np.asarray(picture, np.float32) / 65535)
+    is_gray = picture.mode in GRAY_MODES  # asked first: the composite is in color
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert("L" if is_gray else "RGB")
+
+
+def _upright(stored: Image.Image) -> Image.Image:
+    stored.load()  # before the orientation is looked up: that forgives damage, and a TIFF is turned by loading it
+    turn = UPRIGHT.get(_orientation(stored))
+    return stored if turn is None else stored.transpose(turn)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged note about the camera is no reason to refuse the picture
+        return 1
+
+
+def _refuse_unknown_range(picture: Image.Image) -> None:
+    if picture.mode in UNKNOWN_RANGE:
+        raise ValueError(f"an image of mode {picture.mode}, whose range isn't known")
+
+
+# --- sets of images ----------------------------------------------------------------------------------------------
+
+
+def common_form(images: Sequence[EncodedImage], source: str, image_size: int, usual_size: int | None) -> Form:
+    """The form that fits all images: gray where all are gray, and cropped only where they differ in size.
+
+    Args:
+        images: of which only the headers are read.
+        source: where they are from, for errors.
+        image_size: the side that the user wants, 0 for none.
+        usual_size: the side for images of several sizes where the user wants none.
+
+    Raises:
+        UserError: images without a readable header, or of several sizes and no size is known.
+    """
+    headers = read_all(images, _size_and_mode, source)
+    sizes, modes = {size for size, _ in headers}, {mode for _, mode in headers}
+    side = image_size or (usual_size if len(sizes) > 1 else None)
+    if side is None and len(sizes) > 1:
+        raise UserError(
+            f"expected images of one size in {source}, got {sorted(sizes)[:3]}; set evaluation.image_size to what "
+            "their shorter side is resized to before a square is cut out"
+        )
+    return Form("L" if modes == {"L"} else "RGB", side)
+
+
+def _size_and_mode(image: EncodedImage) -> tuple[tuple[int, int], str]:
+    """What ``decode`` will give, from the header alone."""
+    with image.open() as file, Image.open(file) as stored:
+        _refuse_unknown_range(stored)
+        is_gray = stored.mode in GRAY_MODES or stored.mode.startswith(DEEP_MODE)
+        width, height = stored.size
+        # Asked only where it matters: a PNG's orientation may stand behind its pixels, and looking for it reads them
+        if width != height and _orientation(stored) in QUARTER_TURNS:
+            width, height = _upright(stored).size
+        return (width, height), "L" if is_gray else "RGB"
+
+
+def read_all(images: Sequence[EncodedImage], read: Callable[[EncodedImage], Read], source: str) -> list[Read]:
+    """What ``read`` makes of every image.
+
+    Raises:
+        UserError: it failed for some; all were tried, and the error counts them and names the first.
+    """
+    with ThreadPoolExecutor(NUM_DECODERS) as pool:
+        results = list(pool.map(lambda image: _attempt(read, image), images))
+    read_well, corrupt = list[Read](), list[tuple[str, Exception]]()
+    for image, result in zip(images, results, strict=True):
+        if isinstance(result, Exception):
+            corrupt.append((image.name, result))
+        else:
+            read_well.append(result)
+    if corrupt:
+        named = "; ".join(f"{name}: {str(error)[:60]}" for name, error in corrupt[:NUM_NAMED])
+        more = f"; and {len(corrupt) - NUM_NAMED} more" if len(corrupt) > NUM_NAMED else ""
+        raise UserError(
+            f"expected images that decode in {source}, got {len(corrupt)} of {len(images)} that do not "
+            f"({named}{more}); replace or remove them"
+        )
+    return read_well
+
+
+def _attempt(read: Callable[[EncodedImage], Read], image: EncodedImage) -> Read | Exception:
+    try:
+        return read(image)
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        return error

@@ -1,0 +1,35 @@
+"""A page: one HTML file that loads nothing, rendered from a template and written at once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page so that a kill leaves the old one or the new one."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def render(template: str, values: dict[str, Any]) -> str:
+    """The page as text. Names and prompts are escaped, and the page's policy runs no script but its own."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("prismkd.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,  # a name that a template misspells is an error, not an empty place
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (resources.files("prismkd.report") / "report.js").read_text(encoding="utf-8")
+    # The policy names the script by its digest, so that no text of a run can become one
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template(template).render(**values, script=Markup(script), script_hash=f"sha256-{digest}")

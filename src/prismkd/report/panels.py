@@ -1,0 +1,156 @@
+"""A run -> its titled figures: accuracy by domain, energies, confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from prismkd.config.methods import REFERENCES
+from prismkd.records.results import RunResults
+from prismkd.records.scores import methods, score, shifted_domains
+from prismkd.report import figures, formats, names, tables
+from prismkd.report.confusion import Confusion, main_confusion
+from prismkd.report.figures import Mark
+from prismkd.report.table import Table
+
+MAX_HEAT_MAP_CLASSES = 60
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A titled figure."""
+
+    title: str
+    figure: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ConfusionPart:
+    """One confusion matrix as a figure and as its largest entries."""
+
+    title: str
+    note: str
+    heat_map: Markup | None
+    table: Table | None
+
+
+def domain_panels(run: RunResults) -> list[Panel]:
+    """Accuracy of every method on each domain."""
+    return accuracy_panels({
+        domain: [
+            Mark(names.method_label(m), s.mean, s.interval, names.method_class(m))
+            for m in methods(run.results) if (s := score(run.results, m, domain))
+        ]
+        for domain in ["id", *shifted_domains(run.results)]
+    })  # fmt: skip
+
+
+def accuracy_panels(marks: Mapping[str, Sequence[Mark]]) -> list[Panel]:
+    """A panel for each domain with marks, all on the same axis."""
+    ends = [end for of_domain in marks.values() for mark in of_domain for end in (mark.value, *(mark.interval or ()))]
+    if not ends:
+        return []
+    low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
+    return [
+        Panel(title, figures.dot_figure(f"Top-1 accuracy, {title}", of_domain, low, high))
+        for domain, of_domain in marks.items()
+        if (title := names.domain_label(domain)) and of_domain
+    ]
+
+
+def energy_panels(run: RunResults) -> list[Panel]:
+    """Teacher energy per image before and after guidance, all seeds together, on one axis."""
+    energies = {method: _energies(run.documents(method, "evaluation.json")) for method in run.folders}
+    energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
+    if not energies:
+        return []
+    # Quantiles: a single image with an absurd energy would press all others into one bin
+    low, high = figures.padded_range(
+        np.quantile(np.concatenate([*sum(energies.values(), ())]), [0.005, 0.995]).tolist(), 0.04
+    )
+    target = (run.calibration or {}).get("energy_all")
+    return [
+        Panel(
+            names.method_label(method),
+            figures.histogram_figure(
+                f"Energy of {names.method_label(method)} images",
+                before,
+                after,
+                low,
+                high,
+                target,
+                names.method_class(method),
+            ),
+            _median_note(before, after),
+        )
+        for method, (before, after) in energies.items()
+    ]
+
+
+def calibration_panel(run: RunResults) -> Panel | None:
+    """Energies of the unguided calibration images, with the target over all classes."""
+    energies = _finite((run.calibration or {}).get("energies"))
+    if run.calibration is None or not len(energies):
+        return None
+    low, high = figures.padded_range(energies.tolist(), 0.04)
+    target = run.calibration.get("energy_all")
+    figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
+    note = f"{len(energies)} images"
+    return Panel(
+        "Calibration images", figure, note if target is None else f"{note}, target {formats.number(target, 2)}"
+    )
+
+
+def confusion_parts(run: RunResults) -> list[ConfusionPart]:
+    """The student's answers against its teacher's where the run has them, and against the true classes."""
+    confusions = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
+    return [
+        ConfusionPart(
+            {"teacher": "Confusion against the teacher", "truth": "Confusion against the true class"}[part.against],
+            f"The {names.method_label(part.method)} student on the original domain, all seeds together. Rows are "
+            f"{ROWS[part.against]} and sum to 100%.",
+            heat_map(run, part),
+            tables.confused_table(run, part),
+        )
+        for part in confusions
+    ]
+
+
+ROWS = {"teacher": "the classes that the teacher gives", "truth": "true classes"}
+
+
+def heat_map(run: RunResults, confusion: Confusion) -> Markup | None:
+    """The confusion matrix; with too many classes to read, the table of mistakes must do."""
+    num_classes = len(confusion.counts)
+    if num_classes > MAX_HEAT_MAP_CLASSES:
+        return None
+    classes = [tables.class_name(run, label) for label in range(num_classes)]
+    return figures.heat_map(classes, confusion.counts, ROWS[confusion.against])
+
+
+def _energies(documents: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """All (before, after) energies of a method's seeds."""
+    pairs = [document.get("energy") or {} for document in documents]
+    before, after = (
+        np.concatenate([_finite(pair.get(when)) for pair in pairs] or [np.empty(0)]).tolist()
+        for when in ("before", "after")
+    )
+    return before, after
+
+
+def _finite(values: Sequence[float | None] | None) -> NDArray[np.float64]:
+    array = np.asarray(values or [], dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _median_note(before: Sequence[float], after: Sequence[float]) -> str:
+    median = formats.number(float(np.median(after)), 2)
+    return (
+        f"median {formats.number(float(np.median(before)), 2)} \u2192 {median}" if len(before) else f"median {median}"
+    )

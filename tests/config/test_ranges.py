@@ -1,0 +1,136 @@
+"""Every setting has a type and a range, which one walk checks; a configuration survives its record."""
+
+import json
+import math
+from dataclasses import asdict, is_dataclass, replace
+from typing import Any, get_args, get_origin
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig
+from prismkd.config.load import check_config, config_from_dict
+from prismkd.config.ranges import AtLeast, Between, OneOf, Positive, check_fields, typed_fields, without_extras
+from prismkd.config.settings import MAX_SEED
+from prismkd.distillation.loop import _step_seed
+from prismkd.errors import UserError
+
+
+def values_of(kind: Any) -> st.SearchStrategy:
+    """Any values of a setting's type that are in its range."""
+    plain, limits = without_extras(kind)
+    if is_dataclass(plain):
+        return st.builds(plain, **{name: values_of(inner) for name, inner in typed_fields(plain).items()})
+    if get_origin(plain) is tuple:
+        return st.lists(values_of(get_args(plain)[0])).map(tuple)
+    limit = limits[0] if limits else None
+    if isinstance(limit, OneOf):
+        return st.sampled_from(limit.choices)
+    if plain is bool:
+        return st.booleans()
+    if plain is str:
+        return st.text()
+    low, high = -(10**15) + 1, 10**15 - 1
+    if isinstance(limit, Between):
+        low, high = math.ceil(limit.low), math.floor(limit.high)
+    elif isinstance(limit, AtLeast | Positive):
+        low = 0 if isinstance(limit, AtLeast) else 1
+    if plain is int:
+        return st.integers(low, high)
+    if not isinstance(limit, Between):
+        high = 1.7e308
+    open_high = isinstance(limit, Between) and limit.open_high
+    open_low = isinstance(limit, Positive) or (isinstance(limit, Between) and limit.open_low)
+    return st.floats(min(low, 0) if open_low else low, high, exclude_min=open_low, exclude_max=open_high)
+
+
+@given(values_of(Config))
+@settings(max_examples=50, deadline=None)
+def test_a_configuration_survives_its_record(config: Config) -> None:
+    check_fields(config)
+    assert config_from_dict(json.loads(json.dumps(asdict(config)))) == config
+
+
+def float_settings(kind: Any = Config, prefix: str = "") -> list[str]:
+    found = []
+    for name, hint in typed_fields(kind).items():
+        plain, _ = without_extras(hint)
+        if is_dataclass(plain):
+            found += float_settings(plain, f"{prefix}{name}.")
+        elif plain is float:
+            found.append(prefix + name)
+    return found
+
+
+def changed(config: Any, path: str, value: object) -> Any:
+    name, _, rest = path.partition(".")
+    return replace(config, **{name: changed(getattr(config, name), rest, value) if rest else value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("path", float_settings())
+def test_no_setting_is_nan_or_infinite(path: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"expected a finite {path}, got "):
+        check_config(changed(Config(), path, value))
+
+
+def test_a_run_recorded_before_its_ranges_can_still_be_read() -> None:
+    old = replace(Config(), generator=GeneratorConfig(guidance_scale=math.inf))
+    assert config_from_dict(json.loads(json.dumps(asdict(old)))) == old
+
+
+def test_a_record_with_a_method_of_another_version_is_refused() -> None:
+    with pytest.raises(UserError, match=r"expected methods to be one of .* got 'prsm'; perhaps prism"):
+        config_from_dict({"methods": ["plain", "prsm"]})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(Config(), seeds=(0.5,)), r"expected int for seeds, got 0\.5 \(float\)"),
+        (replace(Config(), trust=1), r"expected bool for trust, got 1 \(int\)"),
+        (replace(Config(), num_threads=True), r"expected int for num_threads, got True \(bool\)"),
+        (replace(Config(), teacher=None), r"expected str for teacher, got None"),
+        (replace(Config(), methods="plain"), r"expected a list for methods, got 'plain'; put it in \[ \]"),
+        (replace(Config(), distillation=DistillationConfig(mixup="x" * 999)), r"got 'x{59}\.\.\. \(str\)"),
+        (replace(Config(), guidance=GuidanceConfig(react_quantile=0.0)),
+         "expected guidance.react_quantile above 0 and up to 1, got 0.0; 1 is off"),
+    ],
+)  # fmt: skip
+def test_values_from_python_are_checked_as_those_of_files(config: Config, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_config(config)
+
+
+def test_ints_are_floats_and_lists_are_tuples_in_python() -> None:
+    check_config(replace(Config(), guidance=GuidanceConfig(strength=1), seeds=[0, 1]))  # type: ignore[arg-type]
+
+
+# --- seeds: what works, and nothing else -----------------------------------------------------------------------------
+
+
+def test_the_largest_seed_works_at_the_last_step() -> None:
+    check_config(replace(Config(), seeds=(MAX_SEED,)))
+    torch.Generator().manual_seed(_step_seed(MAX_SEED, 10**15 - 1) + 1000)  # of a thousand processes
+    with pytest.raises(ValueError, match="Overflow"):
+        torch.Generator().manual_seed(_step_seed(MAX_SEED + 2, 10**15 - 1))
+    for seed in (MAX_SEED + 1, -1):
+        with pytest.raises(UserError, match=f"expected seeds from 0 to {MAX_SEED}, got {seed}"):
+            check_config(replace(Config(), seeds=(0, seed)))
+
+
+@pytest.mark.parametrize("batch_size", [2, 128, 4096])
+def test_rand_augment_takes_smaller_seeds(batch_size: int) -> None:
+    """Its images' seeds are ``step_seed * batch_size + row``."""
+    recipe = DistillationConfig(rand_augment=9, batch_size=batch_size, num_steps=1000)
+    with pytest.raises(UserError, match="expected seeds of at most") as error:
+        check_config(replace(Config(), seeds=(MAX_SEED,), distillation=recipe))
+    limit = int(str(error.value).split()[5])
+    check_config(replace(Config(), seeds=(limit,), distillation=recipe))
+    torch.Generator().manual_seed(_step_seed(limit, 999) * batch_size + batch_size - 1)
+    with pytest.raises(ValueError, match="Overflow"):
+        torch.Generator().manual_seed(_step_seed(limit + 1, 999) * batch_size + batch_size - 1)
+    with pytest.raises(UserError, match="expected seeds of at most"):
+        check_config(replace(Config(), seeds=(limit + 1,), distillation=recipe))
