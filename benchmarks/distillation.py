@@ -31,6 +31,7 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
+from prismkd.config.seeds import derive
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
 from prismkd.distillation.losses import distillation_loss
@@ -80,7 +81,7 @@ def views_of(data: TrainingSet, recipe: DistillationConfig) -> list[Tensor]:
     """The views of seed 0, as the loop computes them."""
     views = []
     for step in range(recipe.num_steps):
-        generator = torch.Generator().manual_seed(step)
+        generator = torch.Generator().manual_seed(derive(0, "batch", step))
         (images,) = data.batches([data.draw(generator, recipe.batch_size)])
         views.append(random_views(to_float(images), generator=generator).contiguous(memory_format=torch.channels_last))
     return views

@@ -30,6 +30,7 @@ from prismkd.assets import asset
 from prismkd.classes import load_classes
 from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
+from prismkd.config.seeds import derive
 from prismkd.data import LabelledImages, load_labelled_images
 from prismkd.records.directory import read_json
 
@@ -95,7 +96,7 @@ def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_
         config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
         lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
         if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
-            torch.manual_seed(1000 * seed + number)
+            torch.manual_seed(derive(seed, "teacher", number))
             labels = torch.tensor([known.index(label) for label in real.labels[icons_of_teacher].tolist()])
             images = _at_input_size(real.images[icons_of_teacher], config)
             network = fit(config, images, labels, num_steps, 2e-3)
