@@ -7,32 +7,31 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 
 from prismkd import __version__
-from prismkd.config.nearest import perhaps
 from prismkd.errors import UserError
 
-COMMANDS = (
-    "run",
-    "senses",
-    "prompts",
-    "plan",
-    "synthesize",
-    "status",
-    "verify",
-    "repair",
-    "export",
-    "merge",
-    "distill",
-    "evaluate",
-    "report",
-    "doctor",
-    "compare",
-    "predict",
-    "push-to-hub",
-    "survival",
-)
+# Each with the first line of its own help: importing them all for it takes 0.12 s instead of 0.02 s (measured)
+COMMANDS = {
+    "run": "All stages: prompts, synthesize, distill, evaluate, report.",
+    "senses": "Which wording of each class the teacher recognizes, as a table.",
+    "prompts": "Class names to a prompt plan; --dry-run shows it and what it costs, and draws nothing.",
+    "plan": "All decisions before the images; --dry-run measures a few images only: hours, GB, cost.",
+    "synthesize": "Prompts to images, guided by the teacher where the method says so.",
+    "status": "How far a run is, from its ledgers; it may be running.",
+    "verify": "Read every byte of a run's data sets, or of one data set, again.",
+    "repair": "Draw again what is damaged, missing or was given up; the run's own settings hold.",
+    "export": "A finished data set in another layout, images keeping their bytes; or a student, with its model card.",
+    "merge": "Several finished data sets of the same classes as one, numbered anew.",
+    "distill": "Images to students.",
+    "evaluate": "Students and images to metrics.json.",
+    "report": "A run to one HTML page; `report RUN RUN ... --dest FILE` shows several side by side.",
+    "doctor": "Is the teacher what it seems? Outputs, preprocessing, gradients, speed; before any image is drawn.",
+    "compare": "Two runs, or two methods of one, on the same test images: which is better, and could it be chance?",
+    "predict": "What a student sees on image files.",
+    "push-to-hub": "What was exported, to the Hugging Face hub; without --yes it only says what would be sent.",
+    "survival": "Does the guidance's energy gain survive resize, JPEG and re-encoding, and convince the judge?",
+}
 HELP = """prismkd {version}: data-free knowledge distillation with guided text-to-image diffusion
 
 usage: prismkd COMMAND [--config FILE] --out DIR [settings]
@@ -74,34 +73,29 @@ def _dispatch(words: list[str]) -> None:
 
     tyro's own subcommands would be as fast (measured: 0.13 s for the help of all, 0.2 s for one command's words, since
     it builds only the parser that is named). But the defaults of a command's settings are those of --config or --out,
-    which tyro takes before it reads a word; so the first word is read here, and tyro parses that command alone.
+    which tyro wants before it reads a word; so the first word is read here, and tyro parses that command alone.
     """
     name = words[0] if words else "help"
     if name in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {command:11s} {_help_line(command)}" for command in COMMANDS)
+        lines = "\n".join(f"  {command:11s} {line}" for command, line in COMMANDS.items())
         print(HELP.format(version=__version__, commands=lines), end="")
     elif name in ("-V", "--version"):
         print(__version__)
     elif name in COMMANDS:
         from prismkd.commands.parsing import parse
 
-        module = _module(name)
-        getattr(module, name.replace("-", "_"))(parse(module.Arguments, name, words[1:]))
+        function = name.replace("-", "_")
+        module = import_module(f"prismkd.commands.{function}")
+        getattr(module, function)(parse(module.Arguments, name, words[1:]))
     elif name == "bench":
         raise UserError(
             "expected a command, got bench, which is a program of the repository now; `python -m benchmarks.cost`"
         )
     else:
+        from prismkd.config.nearest import perhaps
+
         remedy = perhaps(name, COMMANDS, f"use one of {', '.join(COMMANDS)}")
         raise UserError(f"expected a command, got {name!r}; {remedy}")
-
-
-def _module(command: str) -> ModuleType:
-    return import_module(f"prismkd.commands.{command.replace('-', '_')}")
-
-
-def _help_line(command: str) -> str:
-    return str(_module(command).Arguments.__doc__).partition("\n")[0]
 
 
 def _refuse(problem: str) -> int:

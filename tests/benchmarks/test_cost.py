@@ -1,11 +1,14 @@
 """What guidance costs: counts that are known by hand, a count of the real sampling, and the promised bounds."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks.cost import __main__ as guidance
@@ -119,20 +122,47 @@ def test_the_sum_of_the_pieces_is_what_real_guided_sampling_does(generator: Text
     assert guided - unguided == pytest.approx(expected, rel=1e-3)
 
 
-def test_images_that_need_no_gradient_cost_one_look_alone() -> None:
-    one = Cost(1, 1)
-    pieces = Pieces(denoise=Cost(100, 110), decoders={"tiny": Cost(5, 6), "full": Cost(50, 60)}, view=one, teacher=2)
-    assert pieces.unguided(10) == 1050
-    assert pieces.guided("x0", "tiny", 10, 4, 3, share=0.0) == 1050 + 4 * (5 + 2)
-    assert pieces.guided("x0", "tiny", 10, 4, 3, share=0.5) == 1050 + 4 * (5 + 6 + 2) + 2 * (3 * 2)
-    assert pieces.guided("denoiser, band", "full", 10, 4, 3, share=1.0) == 1050 + 4 * (110 + 50 + 60 + 3 * 2)
+FLOPS = st.integers(1, 10**12)
+COSTS = st.builds(Cost, FLOPS, FLOPS)
+PIECES = st.builds(Pieces, COSTS, st.fixed_dictionaries({"tiny": COSTS, "full": COSTS}), COSTS, FLOPS)
+WAYS = st.sampled_from([variant for variant in VARIANTS if variant != UNGUIDED])
+
+
+@given(PIECES, WAYS, st.integers(1, 50), st.integers(0, 50), st.integers(1, 8), st.floats(0, 1))
+def test_guidance_costs_the_same_at_every_guided_step_and_nothing_without(
+    pieces: Pieces, way: tuple[str, str], steps: int, guided_steps: int, views: int, share: float
+) -> None:
+    cost = [pieces.guided(*way, steps, count, views, share) for count in (0, 1, guided_steps)]
+    assert cost[0] == pieces.unguided(steps) == pieces.guided(*UNGUIDED, steps, guided_steps, views, share)
+    assert cost[2] - cost[0] == pytest.approx(guided_steps * (cost[1] - cost[0]), rel=1e-9)
+    assert cost[1] > cost[0]
+
+
+@given(PIECES, st.integers(1, 8), st.floats(0, 1))
+def test_images_that_need_no_gradient_cost_one_look_alone(pieces: Pieces, views: int, share: float) -> None:
+    """Whatever the number of views; and the more images need one, and the more views it has, the more it costs."""
+    for decoder in ("tiny", "full"):
+        costs = {(s, v): pieces.guided("x0", decoder, 10, 1, v, s) for s in (0.0, share, 1.0) for v in (views, 9)}
+        assert costs[0.0, views] == costs[0.0, 9]
+        assert costs[0.0, views] - pieces.unguided(10) == pieces.decoders[decoder].forward + pieces.teacher
+        assert costs[0.0, views] <= costs[share, views] <= costs[1.0, views] < costs[1.0, 9]
 
 
 def test_timings_are_ratios_to_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """A round in which the machine is slow is slow for both: the median ratio is 2, that of the medians 1.5."""
-    seconds = {UNGUIDED: iter([1.0, 1.0, 4.0, 2.0]), "other": iter([9.0, 2.0, 8.0, 3.0])}  # the first isn't timed
-    monkeypatch.setattr("benchmarks.cost.seconds.time_once", lambda draw: (next(seconds[draw()]), None))
-    found = interleave({UNGUIDED: lambda: UNGUIDED, "other": lambda: "other"}, rounds=3, num_images=2)
+    now, clock = [0.0], "benchmarks.cost.seconds.time.perf_counter"
+    monkeypatch.setattr(clock, lambda: now[0])
+
+    def takes(*seconds: float) -> Callable[[], None]:
+        left = iter(seconds)
+
+        def draw() -> None:
+            now[0] += next(left)
+
+        return draw
+
+    draws = {UNGUIDED: takes(1.0, 1.0, 4.0, 2.0), "other": takes(9.0, 2.0, 8.0, 3.0)}  # the first isn't timed
+    found = interleave(draws, rounds=3, num_images=2)
     assert found["other"].ratio == 2
     assert found["other"].seconds == 1.5
 

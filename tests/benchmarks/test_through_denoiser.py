@@ -2,7 +2,6 @@
 
 import copy
 import math
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -76,17 +75,36 @@ def test_every_parametrization_gives_the_same_x0(prediction) -> None:
     assert torch.allclose(found, gaussian_x0(x, level))
 
 
-def test_strength_zero_is_the_plain_loop_bit_for_bit() -> None:
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
+def test_a_network_that_knows_the_one_image_there_is_goes_straight_to_it(prediction) -> None:
+    """With x0 = m always, x_t = alpha m + sigma eps of one and the same eps at every level, whatever the levels."""
+    image, eps = torch.tensor([[0.3, -1.2, 2.0]], dtype=torch.float64), torch.tensor([[1.0, -0.5, 0.2]])
+    levels = flow_levels([0.9, 0.75, 0.4, 0.05]) if prediction == "flow_prediction" else vp_levels(8)
+    outputs = {"epsilon": lambda x0, e, at: e, "v_prediction": lambda x0, e, at: at.alpha * e - at.sigma * x0,
+               "flow_prediction": lambda x0, e, at: e - x0}  # fmt: skip
+    seen: list[NoiseLevel] = []
+
+    def network(x: Tensor, level: NoiseLevel) -> Tensor:
+        assert torch.allclose(x, level.alpha * image + level.sigma * eps)
+        seen.append(level)
+        return outputs[prediction](image, (x - level.alpha * image) / level.sigma, level)
+
+    start = levels[0].alpha * image + levels[0].sigma * eps
+    assert torch.allclose(sample_through_denoiser(network, start, levels, prediction=prediction), image)
+    assert seen == levels[:-1]
+
+
+def test_without_strength_no_energy_is_asked_and_no_bit_moves() -> None:
     def network(x: Tensor, level: NoiseLevel) -> Tensor:
         return torch.tanh(x) + level.timestep / 1000
 
+    def energy(x0: Tensor) -> Tensor:
+        raise AssertionError("the energy was asked")
+
     levels, x = vp_levels(20), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    guided = sample_through_denoiser(network, x, levels, lambda x0: x0.pow(2).sum(1), 0.0)
-    for level, following in pairwise(levels):
-        eps = network(x, level)
-        x0 = (x - level.sigma * eps) / level.alpha
-        x = following.alpha * x0 + following.sigma * ((x - level.alpha * x0) / level.sigma)
-    assert torch.equal(guided, x)
+    plain = sample_through_denoiser(network, x, levels)
+    assert torch.equal(sample_through_denoiser(network, x, levels, energy, 0.0), plain)
+    assert torch.equal(sample_through_denoiser(network, x, levels, energy, 0.5, guided=lambda level: False), plain)
 
 
 def test_the_step_is_the_energys_gradient_through_the_network() -> None:
@@ -101,16 +119,14 @@ def test_the_step_is_the_energys_gradient_through_the_network() -> None:
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_guidance_lowers_the_energy_and_only_where_it_acts() -> None:
+def test_guidance_lowers_the_energy_and_its_opposite_raises_it() -> None:
     def energy(x0: Tensor) -> Tensor:
         return (x0 - 2).pow(2).sum(1)
 
-    def run(strength: float, **arguments) -> Tensor:
-        return sample_through_denoiser(gaussian_network("epsilon"), noise(64), vp_levels(20), energy, strength,
-                                       **arguments)  # fmt: skip
+    def run(strength: float) -> Tensor:
+        return sample_through_denoiser(gaussian_network("epsilon"), noise(64), vp_levels(20), energy, strength)
 
     assert energy(run(0.1)).mean() < energy(run(0.0)).mean() < energy(run(-0.1)).mean()
-    assert torch.equal(run(0.1, guided=lambda level: False), run(0.0))
 
 
 def test_pictures_are_recognized_and_guidance_lowers_their_energy(generator: TextToImage, teacher: Classifier) -> None:

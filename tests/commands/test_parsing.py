@@ -48,11 +48,19 @@ def test_the_help_of_a_command_is_its_dataclass(capsys: pytest.CaptureFixture[st
     )
 
 
-def test_the_help_lists_every_command_with_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_command_with_the_first_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["help"]) == main(["-h"]) == 0
     shown = capsys.readouterr().out
     for name in COMMANDS:
         assert f"\n  {name:11s} {(ARGUMENTS[name].__doc__ or '').splitlines()[0]}\n" in shown
+
+
+def test_every_command_is_a_file_and_a_function() -> None:
+    names = [path.stem for path in Path(prompts.__file__).parent.glob("*.py")]
+    modules = {name: import_module(f"prismkd.commands.{name}") for name in names}
+    commands = {name for name, module in modules.items() if hasattr(module, "Arguments")}
+    assert commands == {name.replace("-", "_") for name in COMMANDS}
+    assert all(callable(getattr(modules[name], name)) for name in commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

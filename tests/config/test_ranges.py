@@ -81,6 +81,11 @@ def test_a_run_recorded_before_its_ranges_can_still_be_read() -> None:
     assert config_from_dict(json.loads(json.dumps(asdict(old)))) == old
 
 
+def test_a_record_with_a_method_of_another_version_is_refused() -> None:
+    with pytest.raises(UserError, match=r"expected methods to be one of .* got 'prsm'; perhaps prism"):
+        config_from_dict({"methods": ["plain", "prsm"]})
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

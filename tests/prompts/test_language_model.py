@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import platform
 import socket
 import sys
 import threading
@@ -21,7 +22,7 @@ import pytest
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
-from prismkd.prompts import language_model, suggestions
+from prismkd.prompts import suggestions
 from prismkd.prompts.language_model import Answer, ask_about
 from prismkd.prompts.suggestions import SenseSuggestion, read_senses
 
@@ -151,19 +152,24 @@ def test_a_good_answer_becomes_senses_and_contents(ask: Ask, server: Server) -> 
 
 
 def test_only_the_class_name_leaves(ask: Ask, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests about two classes differ in the name alone, and in none is anything of the user or the machine."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-the-user")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-the-user")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Project: secret project")
-    server.script = [says(about("bolt")), says(about("mouse"))]
-    ask("bolt", "mouse")
-    texts = [body["messages"][0]["content"] for body in server.bodies]
-    fixed = suggestions.PROMPT.replace("{num_senses}", "6").replace("{num_phrases}", "12")
-    assert texts == [fixed.replace("{name}", name) for name in ("bolt", "mouse")]
-    bodies = [{**body, "messages": len(body["messages"])} for body in server.bodies]
-    assert bodies[0] == bodies[1] and bodies[0]["messages"] == 1
-    assert set(bodies[0]) == {"model", "messages", "max_tokens", "seed", "temperature", "response_format"}
-    assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
-    ours = {"user-agent", "accept-encoding", language_model.CLIENT_HEADER}
-    assert set(server.headers[0]) == language_model.KEPT_HEADERS | ours
+    server.script = [says(about("zyzzyva")), says(about("quokka"))]
+    ask("zyzzyva", "quokka")
+    sent = [json.dumps([body, headers]) for body, headers in zip(server.bodies, server.headers, strict=True)]
+    lengths = [headers["content-length"] for headers in server.headers]
+    first, second = (text.replace(f'"content-length": "{n}"', "") for text, n in zip(sent, lengths, strict=True))
+    assert first.count("zyzzyva") == 1 and first.replace("zyzzyva", "quokka") == second
+    own = (socket.gethostname(), platform.node(), platform.python_version(), platform.release(), str(Path.home()))
+    for secret in ("of-the-user", "secret project", "X-Project", *filter(lambda text: len(text) > 3, own)):
+        assert secret not in sent[0]
+    assert server.headers[0]["authorization"] == f"Bearer {SECRET}" and sent[0].count(SECRET) == 1
+    assert server.headers[0].keys() <= {
+        "host", "authorization", "content-type", "content-length", "connection", "accept", "user-agent",
+        "accept-encoding", "x-stainless-raw-response",
+    }  # fmt: skip
 
 
 def test_the_schema_is_strict_and_bounded(ask: Ask, server: Server) -> None:

@@ -147,8 +147,50 @@ def test_every_color_that_is_used_is_defined() -> None:
     assert used <= colors("light").keys() | {"c", "share"}
 
 
-def test_paper_and_those_whom_motion_disturbs_are_thought_of() -> None:
-    assert "@media screen and (prefers-color-scheme: dark)" in STYLE  # so paper is never dark
-    assert "prefers-reduced-motion" in STYLE and ":focus-visible" in STYLE
-    paper = STYLE.split("@media print")[1]
-    assert "break-inside: avoid" in paper and "max-height: none" in paper
+def rules() -> list[tuple[str, str, dict[str, str]]]:
+    """(media query or empty, selector, declarations) of every rule of the style sheet."""
+    found, text = list[tuple[str, str, dict[str, str]]](), STYLE
+    for media, block in re.findall(r"@media ([^{]+) \{((?:[^{}]|\{[^{}]*\})*)\}", STYLE):
+        found += [(media, *rule) for rule in rules_of(block)]
+        text = text.replace(f"@media {media} {{{block}}}", "")
+    return [("", *rule) for rule in rules_of(text)] + found
+
+
+def rules_of(text: str) -> list[tuple[str, dict[str, str]]]:
+    pairs = [(selectors.strip(), body) for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", text)]
+    return [(selector.strip(), dict(part.strip().split(": ", 1) for part in body.split(";") if part.strip()))
+            for selectors, body in pairs for selector in selectors.split(",")]  # fmt: skip
+
+
+def test_paper_is_never_dark() -> None:
+    """Whatever theme the reader prefers: ink on black paper is not to be read."""
+    dark = [media for media, selector, _ in rules() if selector == ":root" and "dark" in media]
+    assert dark and all("screen" in media for media in dark)
+
+
+def test_what_scrolls_on_a_screen_is_whole_on_paper() -> None:
+    printed = {selector: own for media, selector, own in rules() if media == "print"}
+    scrolling = [(selector, own) for media, selector, own in rules()
+                 if media != "print" and {"auto", "scroll"} & {own.get(f"overflow{axis}") for axis in ("", "-x", "-y")}
+    ]  # fmt: skip
+    assert len(scrolling) >= 3
+    for selector, own in scrolling:
+        assert printed[selector]["overflow"] == "visible", selector
+        assert "max-height" not in own or printed[selector]["max-height"] == "none", selector
+    assert printed["figure"]["break-inside"] == printed["tr"]["break-inside"] == "avoid"
+
+
+def test_what_moves_stands_still_where_that_is_asked_for() -> None:
+    still = {(selector, key) for media, selector, own in rules() if "reduced-motion: reduce" in media for key in own}
+    moving = {(selector, key) for media, selector, own in rules() for key, value in own.items()
+              if value == "smooth" or key.split("-")[0] in ("animation", "transition")}  # fmt: skip
+    assert moving and moving <= still
+
+
+def test_what_has_the_focus_is_always_outlined() -> None:
+    outlined = {selector for _, selector, own in rules() if own.get("outline", "none") not in ("none", "0")}
+    bare = {
+        selector for _, selector, own in rules() if own.get("all") == "unset" or own.get("outline") in ("none", "0")
+    }
+    assert ":focus-visible" in outlined
+    assert {f"{selector}:focus-visible" for selector in bare} <= outlined

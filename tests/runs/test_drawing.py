@@ -20,8 +20,7 @@ from prismkd.records.status import status_of
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.drawing import planned_images
 from prismkd.runs.run import Run
-from prismkd.shards import Storage, drop_shard, inspect, read_samples, scan
-from prismkd.shards.ledger import _checksum
+from prismkd.shards import Storage, drop_shard, inspect, read_manifest, read_samples, scan, write_shard
 
 TINY = """
 methods = ["plain"]
@@ -298,13 +297,11 @@ def test_status_of_a_run_that_is_at_work(finished: Path, capsys: pytest.CaptureF
 
 
 def test_a_shard_beyond_the_plan_stands_for_none_of_it(copied: list[str], tmp_path: Path) -> None:
-    copy = tmp_path / "out"
-    for name in ("shard-000000.tar", "ledger/shard-000000.json"):
-        (images(copy) / name).rename(images(copy) / name.replace("000000", "000099"))
-    path = images(copy) / "ledger" / "shard-000099.json"
-    record = {**json.loads(path.read_text()), "shard": 99}
-    record.pop("checksum")
-    path.write_text(json.dumps({**record, "checksum": _checksum(record)}))
+    folder, copy = images(tmp_path / "out"), tmp_path / "out"
+    manifest, samples = read_manifest(folder), list(read_samples(folder, [0]))
+    assert manifest is not None
+    write_shard(folder, 99, samples, manifest.plan_hash)
+    drop_shard(folder, 0)
     found = status_of(copy)
     assert not found.finished and min(job.shards for job in found.jobs) == 3
 

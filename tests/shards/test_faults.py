@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.stand_in import OpenStandIns, manifest_of, prepared
@@ -20,7 +19,6 @@ from prismkd.errors import UserError
 from prismkd.shards import (
     Encoding,
     Manifest,
-    Sample,
     claim,
     discard_broken,
     drop_shard,
@@ -63,64 +61,19 @@ def one_line(error: pytest.ExceptionInfo[UserError], folder: Path) -> str:
 # --- damage ------------------------------------------------------------------------------------------------------
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-512])
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
-@pytest.mark.parametrize("name", ["shard-000001.tar", "ledger/shard-000001.json"])
-def test_damage_is_found_and_repaired_to_the_same_bytes(whole: Path, damage, name: str) -> None:
+def test_a_shard_that_is_a_copy_of_another_is_damaged_and_drawn_again_by_its_writer(whole: Path) -> None:
     before = contents(whole)
-    damage(whole / name)
-    findings = inspect(whole)[0]
-    assert [finding.shard for finding in findings] == [1]
-    assert discard_broken(whole, findings) <= 1
-    assert kinds(whole) == [("missing", 1)]
-    draw(whole, 1)
-    assert kinds(whole) == [] and contents(whole) == before
-
-
-def test_a_record_without_its_shard_does_not_stop_the_writer(whole: Path) -> None:
-    before = contents(whole)
-    (whole / "shard-000001.tar").unlink()
-    assert 1 not in scan(whole).records and kinds(whole) == [("damaged", 1)]
-    draw(whole, 1)
-    assert kinds(whole) == [] and contents(whole) == before
-
-
-def test_a_truncated_shard_is_drawn_again_by_its_writer(whole: Path) -> None:
-    before = contents(whole)
-    with (whole / "shard-000001.tar").open("r+b") as file:
-        file.truncate(1000)
-    draw(whole, 1)
-    assert kinds(whole) == [] and contents(whole) == before
-
-
-def test_a_record_of_another_shard_is_damage(whole: Path) -> None:
     for folder, ending in (("ledger", "json"), (".", "tar")):
         source = whole / folder / f"shard-000000.{ending}"
         (whole / folder / f"shard-000001.{ending}").write_bytes(source.read_bytes())
     assert kinds(whole) == [("damaged", 1)]
+    draw(whole, 1)
+    assert kinds(whole) == [] and contents(whole) == before
 
 
 def test_a_damaged_record_of_a_failure_stops_nothing(whole: Path) -> None:
     (whole / "ledger" / "shard-000001.failed.json").write_text("{")
     assert scan(whole).failed == {1: "unknown (its record is damaged)"}
-
-
-def test_what_a_killed_writer_leaves_is_no_sample(whole: Path) -> None:
-    (whole / "ledger" / "shard-000002.json").unlink()
-    (whole / ".tmp-shard-000002.tar.9").write_bytes(b"half")
-    assert kinds(whole) == [("leftover", 2), ("leftover", None)]
-    assert len(list(read_samples(whole))) == 12
-    draw(whole, 2)
-    assert kinds(whole) == [] and verify(whole) == NUM_IMAGES
 
 
 def test_a_foreign_file_is_reported_and_never_touched(whole: Path) -> None:
@@ -293,20 +246,3 @@ def test_a_shard_ends_where_a_part_ends(ends: tuple[int, ...], size: int, starts
     ranges = Manifest({}, ends, size, ("a",)).ranges
     assert [part.start for part in ranges] == starts
     assert [index for part in ranges for index in part] == list(range(ends[-1]))
-
-
-# --- formats -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3)])
-@pytest.mark.parametrize(
-    ("encoding", "tolerance"),
-    [(Encoding("png"), 0), (Encoding("webp", 100), 0), (Encoding("webp", 90), 60), (Encoding("jpeg", 95), 60)],
-)
-def test_every_format_gives_the_image_back(tmp_path: Path, encoding: Encoding, tolerance: int, shape) -> None:
-    ramp = np.linspace(0, 255, 256).reshape(16, 16).astype(np.uint8)
-    image = ramp if len(shape) == 2 else np.stack([ramp, ramp.T, 255 - ramp], axis=2)
-    write_shard(tmp_path, 0, [Sample(0, image, 1, {})], "plan", encoding)
-    (found,) = read_samples(tmp_path)
-    assert found.image.shape == shape
-    assert np.abs(found.image.astype(int) - image).max() <= tolerance

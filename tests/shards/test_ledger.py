@@ -136,13 +136,10 @@ def test_verify_names_a_missing_tar(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-@pytest.mark.parametrize("position", [0, 600, -1])
-def test_verify_names_a_tar_with_one_flipped_bit(tmp_path: Path, position: int) -> None:
+def test_verify_names_a_tar_with_one_flipped_bit(tmp_path: Path) -> None:
     write_shard(tmp_path, 0, some_samples(), "plan")
     tar = tmp_path / "shard-000000.tar"
-    contents = bytearray(tar.read_bytes())
-    contents[position] ^= 1
-    tar.write_bytes(contents)
+    tar.write_bytes(bytes([tar.read_bytes()[0] ^ 1]) + tar.read_bytes()[1:])
     with pytest.raises(UserError, match=r"expected sha256 .*shard-000000\.tar"):
         verify(tmp_path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +17,10 @@ def server() -> Iterator[str]:
     """An S3 server on loopback."""
     pytest.importorskip("s3fs", reason="needs s3fs: pip install 'prismkd[s3]'")
     moto = pytest.importorskip("moto.server", reason="needs moto[server]")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     found.start()
-    yield f"http://127.0.0.1:{port}"
+    host, port = found.get_host_and_port()
+    yield f"http://{host}:{port}"
     found.stop()
 
 
@@ -45,8 +42,10 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(params=["disk", "file URL", "memory", "S3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "S3":
-        return f"{request.getfixturevalue('s3')}/runs/images"
-    return {"disk": str(tmp_path), "file URL": f"file://{tmp_path}", "memory": "memory://images"}[request.param]
+        return f"{request.getfixturevalue('s3')}/{tmp_path.name}/images"
+    return {"disk": str(tmp_path), "file URL": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}/images"}[
+        request.param
+    ]
 
 
 def test_a_data_set_is_drawn_damaged_and_repaired(folder: str, tmp_path_factory: pytest.TempPathFactory) -> None:

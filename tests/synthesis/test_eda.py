@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload_with_hook
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, StableDiffusionImg2ImgPipeline
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier, Preprocessing
@@ -93,6 +94,29 @@ def test_a_block_guides_the_owners_calls_as_eda_itself_does(kind: str) -> None:
     assert torch.equal(first, expected) and torch.equal(second, expected)
     assert len(batches) == 2 and eda.last is batches[1] and batches[0].energy_after is None
     assert torch.equal(batches[0].num_edits, batches[1].num_edits) and batches[0].num_edits.any()
+
+
+def test_a_block_guides_an_image_to_image_pipeline_of_the_same_scheduler() -> None:
+    eda, pipe, _, _ = made("sd")
+    other = StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
+    other.set_progress_bar_config(disable=True)
+    start = torch.full((1, 3, SIZE, SIZE), 0.2)
+
+    def drawn() -> Tensor:
+        generator = torch.Generator().manual_seed(3)
+        return other("a bell", start, num_inference_steps=10, generator=generator, output_type="pt").images
+
+    plain = drawn()
+    with eda.guiding([0]) as batches:
+        guided = drawn()
+    assert len(batches) == 1 and (eda.energies(guided) < eda.energies(plain)).all()
+
+
+def test_packed_latents_of_an_unknown_size_are_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    eda, _, prompts, arguments = made("flux")
+    monkeypatch.setattr(eda._generator.layout, "following_calls", nullcontext)  # as in a loop of the user's own
+    with pytest.raises(UserError, match=r"expected the packed latents of an image of 256 x 256 pixels, got \d+ tokens"):
+        eda(prompts, [0, 1, 0], [3, 4, 5], **arguments)
 
 
 def test_dit_without_a_doubled_batch_is_guided_too() -> None:

@@ -1,8 +1,9 @@
 """Broken images: drawn again with a derived seed, recorded, and given up in the end."""
 
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,24 +12,34 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier, Ensemble
 from prismkd.config import GeneratorConfig, GuidanceConfig
 from prismkd.errors import UserError
-from prismkd.guidance import Calibration, EnergyGuidance
-from prismkd.prompts.plan import Prompt, image_seed
-from prismkd.synthesis.synthesizer import Synthesizer, _warn_if_out_of_range, check_channels, run_shard
+from prismkd.guidance import Calibration, EnergyGuidance, X0Map
+from prismkd.prompts.plan import Prompt
+from prismkd.synthesis.synthesizer import Synthesizer, check_channels, run_shard
 
 
 class FakeGenerator:
-    """Grey images; not a number where ``broken(seed)``."""
+    """An image is gray noise of its seed; the first ``broken[prompt]`` draws of a prompt are not a number."""
 
-    def __init__(self, broken) -> None:
-        self.config, self.batch_size = GeneratorConfig(batch_size=4), 4
+    def __init__(self, broken: Mapping[str, int] | None = None, num_channels: int = 1) -> None:
+        self.config, self.batch_size, self.num_channels = GeneratorConfig(batch_size=4), 4, num_channels
         self.device = torch.device("cpu")
-        self.broken = broken
+        self.broken, self.tries, self.seeds = broken or {}, Counter[str](), list[int]()
 
     def sample(self, prompts: list[str], seeds: list[int], guidance: object = None) -> Tensor:
-        return torch.stack([torch.full((1, 8, 8), float("nan") if self.broken(s) else 0.5) for s in seeds])
+        self.seeds += seeds
+        self.tries.update(prompts)
+        return torch.stack([image(seed) if self.tries[prompt] > self.broken.get(prompt, 0) else NO_IMAGE
+                            for prompt, seed in zip(prompts, seeds, strict=True)])  # fmt: skip
 
     def decode(self, x0: Tensor) -> Tensor:
         return x0
+
+
+NO_IMAGE = torch.full((1, 8, 8), torch.nan)
+
+
+def image(seed: int) -> Tensor:
+    return torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 TEACHER = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), {"num_classes": 3, "in_channels": 1})
@@ -38,25 +49,29 @@ def prompts(count: int = 6) -> list[Prompt]:
     return [Prompt(i, i % 3, "bell", f"a bell {i}", "plain", 100 + i) for i in range(count)]
 
 
-def test_a_broken_image_is_drawn_again_with_a_derived_seed() -> None:
-    synthesizer = Synthesizer(FakeGenerator(lambda seed: seed == 102), TEACHER)  # type: ignore[arg-type]
-    samples = {sample.index: sample for sample in synthesizer.samples(prompts(), lambda count: None)}
-    assert sorted(samples) == list(range(6))
-    assert samples[2].metadata["tries"] == 2
-    assert samples[2].metadata["seed"] == image_seed(102, 2)
-    assert samples[1].metadata["tries"] == 1 and samples[1].metadata["seed"] == 101
+@pytest.mark.parametrize("num_broken", [0, 1, 2])
+def test_a_broken_image_is_drawn_again_from_the_seed_that_its_record_says(num_broken: int) -> None:
+    generator, again = (FakeGenerator({"a bell 2": num_broken}) for _ in range(2))
+    found = {s.index: s for s in Synthesizer(generator, TEACHER).samples(prompts())}  # type: ignore[arg-type]
+    assert sorted(found) == list(range(6))
+    for index, sample in found.items():
+        tries, seed = sample.metadata["tries"], sample.metadata["seed"]
+        assert tries == (1 + num_broken if index == 2 else 1) and (seed == 100 + index) == (tries == 1)
+        assert torch.equal(torch.from_numpy(sample.image), image(seed)[0].mul(255).round().byte())
+    assert len(set(generator.seeds)) == 6 + num_broken, "no seed is tried twice, nor that of another image"
+    drawn(Synthesizer(again, TEACHER), 6)  # type: ignore[arg-type]
+    assert again.seeds == generator.seeds, "another process tries the same"
 
 
 def test_it_is_given_up_after_three_tries_and_the_others_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    bad = {102, image_seed(102, 2), image_seed(102, 3)}
-    synthesizer = Synthesizer(FakeGenerator(bad.__contains__), TEACHER)  # type: ignore[arg-type]
-    samples = [sample.index for sample in synthesizer.samples(prompts(), lambda count: None)]
-    assert sorted(samples) == [0, 1, 3, 4, 5]
+    synthesizer = Synthesizer(FakeGenerator({"a bell 2": 3}), TEACHER)  # type: ignore[arg-type]
+    assert drawn(synthesizer, 6) == [0, 1, 3, 4, 5]
     assert "gave up image 2 ('a bell 2') after 3 tries" in capsys.readouterr().err
 
 
 def test_a_shard_without_one_finite_image_is_an_error_and_not_committed(tmp_path: Path) -> None:
-    synthesizer = Synthesizer(FakeGenerator(lambda seed: True), TEACHER)  # type: ignore[arg-type]
+    broken = FakeGenerator({prompt.text: 99 for prompt in prompts()})
+    synthesizer = Synthesizer(broken, TEACHER)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="expected finite images and energies, got none in 6 prompts"):
         run_shard(tmp_path, 0, prompts(), range(6), synthesizer, "hash", lambda count: None)  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.json"))
@@ -65,25 +80,42 @@ def test_a_shard_without_one_finite_image_is_an_error_and_not_committed(tmp_path
 @pytest.mark.parametrize(("teacher", "generator", "fits"), [(1, 3, True), (3, 1, True), (4, 4, True), (4, 3, False)])
 def test_only_grey_and_color_are_converted(teacher: int, generator: int, fits: bool) -> None:
     classifier = Classifier(nn.Identity(), {"num_classes": 3, "in_channels": teacher})
-    images = SimpleNamespace(num_channels=generator)
+    images = FakeGenerator(num_channels=generator)
     with nullcontext() if fits else pytest.raises(UserError, match="expected a teacher of 3 channels"):
         check_channels(classifier, images)  # type: ignore[arg-type]
 
 
-def test_latents_out_of_range_are_warned_of_with_the_figure(capsys: pytest.CaptureFixture[str]) -> None:
-    calibration = Calibration([0.0] * 3, 0.0, 0.0, [1] * 3, latent_rms=0.5)
-    edit = EnergyGuidance(TEACHER, lambda x: x, torch.zeros(1, dtype=torch.long), calibration, GuidanceConfig())
-    assert not _warn_if_out_of_range(edit)
-    edit.latent_ratio = torch.tensor([2.34])
-    assert _warn_if_out_of_range(edit)
-    assert "2.3 times" in capsys.readouterr().err
+class Guided(FakeGenerator):
+    """One step of sampling in the middle of the band, edited as the guidance says."""
+
+    def sample(self, prompts: list[str], seeds: list[int], guidance: EnergyGuidance | None = None) -> Tensor:
+        images = super().sample(prompts, seeds)
+        delta = None if guidance is None else guidance(images, X0Map(1.0, -0.5, 0.0))
+        return images if delta is None else (images + delta).clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("usual", "warned"), [(0.1, True), (0.0, False), (99.0, False)], ids=["small", "none", "large"]
+)
+def test_latents_far_beyond_the_usual_size_are_warned_of_once_with_the_figure(
+    usual: float, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usual size is that of unguided latents; 0 where it was not measured."""
+    targets = Calibration([-99.0] * 3, -99.0, 0.0, [1] * 3, latent_rms=usual)
+    generator = Guided()
+    list(Synthesizer(generator, TEACHER, GuidanceConfig(), targets).samples(prompts()))  # type: ignore[arg-type]
+    shown = capsys.readouterr().err
+    assert shown.count("guidance sends latents to") == warned
+    if warned:
+        ratio = float(shown.split("latents to ")[1].split(" times")[0])
+        assert 4 < ratio < 15  # of pixels in [0, 1], and an edit of 0.8 of them
 
 
 class Moody(FakeGenerator):
     """Fails as ``trouble(prompts)`` says; remembers the sizes of the batches that it was asked for."""
 
     def __init__(self, trouble, batch_size: int = 4) -> None:
-        super().__init__(lambda seed: False)
+        super().__init__()
         self.config, self.batch_size = GeneratorConfig(batch_size=batch_size), batch_size
         self.trouble, self.sizes = trouble, list[int]()
 
@@ -130,7 +162,7 @@ def test_one_poisonous_image_is_redrawn_with_another_seed_and_the_others_stay() 
     found = {s.index: s for s in Synthesizer(Moody(trouble), TEACHER).samples(prompts(), lambda count: None)}  # type: ignore[arg-type]
     assert sorted(found) == list(range(6))
     assert [found[i].metadata["tries"] for i in range(6)] == [1, 1, 2, 1, 1, 1]
-    assert found[2].metadata["seed"] == image_seed(102, 2) and found[1].metadata["seed"] == 101
+    assert [found[i].metadata["seed"] - 100 == i for i in range(6)] == [True, True, False, True, True, True]
 
 
 def test_a_poisonous_prompt_is_given_up_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +190,7 @@ def test_of_several_teachers_those_judge_an_image_that_know_its_class() -> None:
         nn.init.constant_(second[1].weight, value)
         members = [TEACHER, Classifier(second, {"num_classes": 2, "in_channels": 1})]
         ensemble = Ensemble(members, [[0, 1, -1], [1, 2]], 3)
-        samples = Synthesizer(FakeGenerator(lambda seed: False), ensemble).samples(prompts(3), lambda count: None)  # type: ignore[arg-type]
+        samples = Synthesizer(FakeGenerator(), ensemble).samples(prompts(3), lambda count: None)  # type: ignore[arg-type]
         return [sample.metadata["energy_after"] for sample in samples]
 
     first, second = judged(1.0), judged(2.0)

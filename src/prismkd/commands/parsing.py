@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import MISSING, Field, fields, is_dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_origin
 
@@ -23,7 +23,7 @@ from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import check_fields, typed_fields, without_extras
 from prismkd.errors import UserError
 
-Arguments = TypeVar("Arguments")
+Given = TypeVar("Given")
 NUMBERS = ConstructorRegistry()
 MIN_COLUMNS = 20
 
@@ -50,7 +50,7 @@ def number_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Arguments:
+def parse(kind: type[Given], command: str, words: Sequence[str]) -> Given:
     """The arguments that a command is given, every value checked; nothing of torch is imported.
 
     Args:
@@ -59,9 +59,10 @@ def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Argument
         words: what stands behind the name.
 
     Raises:
-        UserError: a word that tyro or a range refuses.
+        UserError: a word that is no flag of the command, a value that is missing, or one out of its range.
         SystemExit: with code 0, where help was asked for and printed.
     """
+    _check_flags(kind, command, words)
     options: dict[str, Any] = {}
     if issubclass(kind, RunArguments):
         line = " ".join(["prismkd", command, *words])
@@ -79,9 +80,9 @@ def parse(kind: type[Arguments], command: str, words: Sequence[str]) -> Argument
         if not end.code:
             raise
         raise UserError(_why(kind, command, words, complaint.getvalue())) from None
-    arguments, unknown = cast(tuple[Arguments, list[str]], parsed)
+    arguments, unknown = cast(tuple[Given, list[str]], parsed)
     if unknown:
-        raise UserError(_unknown(kind, command, unknown))
+        raise UserError(_unexpected(kind, command, unknown, f"see `prismkd {command} --help`"))
     check_fields(arguments, written=_as_typed)
     if isinstance(arguments, RunArguments):
         check_together(arguments.settings)
@@ -93,11 +94,10 @@ def _settings_before_flags(words: Sequence[str]) -> Config:
     file, out = _last_value("--config", words), _last_value("--out", words)
     if file is not None:
         return load_config(Path(file))
-    if out is not None:
-        from prismkd.records.directory import is_run, recorded_config, run_folder
+    if out is not None and (Path(out) / "run.json").is_file():
+        from prismkd.records.directory import recorded_config  # here, since numpy comes with it: a third of the time
 
-        if is_run(folder := run_folder(out)):
-            return recorded_config(folder)
+        return recorded_config(Path(out))
     return Config()
 
 
@@ -116,7 +116,7 @@ def _as_typed(path: str) -> str:
     return path.removeprefix("settings.") if path.startswith("settings.") else "--" + path.replace("_", "-")
 
 
-# --- why tyro refused ------------------------------------------------------------------------------------------------
+# --- one line for what is wrong --------------------------------------------------------------------------------------
 
 
 def flags_of(kind: type, prefix: str = "") -> dict[str, Any]:
@@ -140,19 +140,41 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _why(kind: type, command: str, words: Sequence[str], complaint: str) -> str:
-    """One line for tyro's box: an unknown flag, a flag without its value, a missing one, or else tyro's own words."""
+def _is_flag(word: str | None) -> bool:
+    return word is not None and word.startswith("--")
+
+
+def _check_flags(kind: type, command: str, words: Sequence[str]) -> None:
+    """Refuse what is no flag, and a flag without its value: tyro says both in a box, and takes a flag for a value."""
     flags = flags_of(kind)
-    names = [_flag(word[2:].partition("=")[0]) if word.startswith("--") else "" for word in words]
-    unknown = [word for word, name in zip(words, names, strict=True) if name and name not in flags]
-    if unknown:
-        return _unknown(kind, command, unknown)
-    for word, name, following in zip_longest(words, names, words[1:]):
-        takes_one = name in flags and flags[name] is not bool and get_origin(flags[name]) is not tuple
-        if takes_one and "=" not in word and (following is None or following.startswith("--")):
-            return f"expected a value after {name}, got none; give one"
+    for place, word in enumerate(words):
+        name = _flag(word[2:].partition("=")[0])
+        if word == "--":  # positions only, from here on
+            return
+        if not _is_flag(word) or name == "--help" or name.startswith("--tyro-"):  # these make completions for a shell
+            continue
+        following = words[place + 1] if place + 1 < len(words) else None
+        if name not in flags:
+            values = takewhile(lambda value: not _is_flag(value), words[place + 1 :])
+            known = [flag.removeprefix("--") for flag in flags]
+            remedy = perhaps(name.removeprefix("--"), known, f"see `prismkd {command} --help`", prefix="--")
+            raise UserError(_unexpected(kind, command, [word, *values], remedy))
+        takes_one = flags[name] is not bool and get_origin(flags[name]) is not tuple
+        if takes_one and "=" not in word and (following is None or _is_flag(following)):
+            raise UserError(f"expected a value after {name}, got none; give one")
+
+
+def _unexpected(kind: type, command: str, words: Sequence[str], remedy: str) -> str:
+    expected = getattr(kind, "accepts", f"options of `prismkd {command}`")
+    return f"expected {expected}, got {' '.join(words)}; {remedy}"
+
+
+def _why(kind: type, command: str, words: Sequence[str], complaint: str) -> str:
+    """Why tyro refused: something is missing; or else its own words."""
+    flags = flags_of(kind)
+    given = {_flag(word[2:].partition("=")[0]) for word in words if _is_flag(word)}
     required = [field.name for field in fields(cast(Any, kind)) if _is_required(field)]
-    missing = [_flag(name) for name in required if _flag(name) in flags and _flag(name) not in names]
+    missing = [_flag(name) for name in required if _flag(name) in flags.keys() - given]
     positional = [name.upper() for name in required if _flag(name) not in flags]
     if missing or positional:
         expected = ", ".join(missing) or " ".join(positional)
@@ -162,15 +184,6 @@ def _why(kind: type, command: str, words: Sequence[str], complaint: str) -> str:
 
 def _is_required(field: Field) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _unknown(kind: type, command: str, unknown: Sequence[str]) -> str:
-    expected = getattr(kind, "accepts", f"options of `prismkd {command}`")
-    flag = next((_flag(word[2:].partition("=")[0]) for word in unknown if word.startswith("--")), None)
-    otherwise = f"see `prismkd {command} --help`"
-    known = [name.removeprefix("--") for name in flags_of(kind)]
-    remedy = perhaps(flag.removeprefix("--"), known, otherwise, prefix="--") if flag else otherwise
-    return f"expected {expected}, got {' '.join(unknown)}; {remedy}"
 
 
 def _in_one_line(box: str) -> str:

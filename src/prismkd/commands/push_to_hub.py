@@ -18,7 +18,7 @@ NUM_FILES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Arguments:
-    """Upload a delivered student or an exported data set to the Hugging Face hub; without --yes it only says what."""
+    """What was exported, to the Hugging Face hub; without --yes it only says what would be sent."""
 
     folder: tyro.conf.Positional[Path]
     """What `prismkd export` made."""

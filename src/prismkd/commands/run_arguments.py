@@ -17,7 +17,7 @@ class RunArguments:
     """Settings and the folder of a run; commands add their own options."""
 
     config: Path | None = None
-    """TOML file with settings; flags go before it."""
+    """TOML file with settings; flags win over it."""
     out: str | None = None
     """The run's folder. Without --config, a run that is there goes on with the settings that it was started with."""
     settings: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)  # --seeds, not --settings.seeds

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from prismkd.commands.tables import print_table
+from prismkd.config import METHODS
 from prismkd.config.ranges import AtLeast
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def print_status(found: Status) -> None:
     """How far each data set and student is."""
     lines = []
     for job in found.jobs:
-        drawn = "" if job.method == "real" else f"{job.shards:,}/{_known(job.shards_in_all)}"
-        images = "" if job.method == "real" else f"{job.images:,}/{_known(job.images_in_all)}"
+        draws = METHODS[job.method].draws_images
+        shards = f"{job.shards:,}/{_known(job.shards_in_all)}" if draws else ""
+        images = f"{job.images:,}/{_known(job.images_in_all)}" if draws else ""
         speed = f"{job.images_per_second:.3g}" if job.images_per_second else ""
         trouble = [f"{job.damaged} damaged"] * bool(job.damaged) + [f"{job.failed} given up"] * bool(job.failed)
         student = "evaluated" if job.evaluated else "trained" if job.student else ""
         lines.append(
-            [job.method, str(job.seed), ", ".join(trouble), student, drawn, images, f"{job.gigabytes:.3f}", speed]
+            [job.method, str(job.seed), ", ".join(trouble), student, shards, images, f"{job.gigabytes:.3f}", speed]
         )
     header = ["method", "seed", "trouble", "student", "shards", "images", "GB", "images/s"]
     print_table("Data sets", header, lines, left=4)

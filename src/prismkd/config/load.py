@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from prismkd.config.nearest import perhaps
-from prismkd.config.ranges import MAX_INT, check_fields, shortened
+from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
 from prismkd.config.settings import Config
 from prismkd.errors import UserError
 
@@ -31,13 +31,17 @@ def load_config(path: Path) -> Config:
 
 
 def config_from_dict(data: dict[str, Any]) -> Config:
-    """The inverse of ``dataclasses.asdict``, from JSON. Types are checked; ranges aren't, so that old runs can be read.
+    """The inverse of ``dataclasses.asdict``, from JSON.
+
+    Types and the names of methods, which every reader looks up, are checked; ranges aren't, so that old runs can be
+    read.
 
     Raises:
-        UserError: an unknown key, or a wrong type.
+        UserError: an unknown key or method, or a wrong type.
     """
     config = cast(Config, _build(Config, data, ""))
     check_fields(config, ranges=False)
+    check_value(config.methods, typed_fields(Config)["methods"], "methods")
     return config
 
 

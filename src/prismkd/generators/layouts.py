@@ -58,6 +58,12 @@ class PackedLayout(Layout):
         self._height, self._width = side, side
 
     def latents(self, x0: Tensor) -> Tensor:
+        side = 2 * self.pipeline.vae_scale_factor  # pixels of a token
+        if x0.shape[1] != (self._height // side) * (self._width // side):
+            raise UserError(
+                f"expected the packed latents of an image of {self._height} x {self._width} pixels, got {x0.shape[1]} "
+                "tokens; draw by a call of the pipeline itself, which says how large the image is"
+            )
         return self.pipeline._unpack_latents(x0, self._height, self._width, self.pipeline.vae_scale_factor)
 
     @contextmanager

@@ -160,7 +160,7 @@ def _committed(storage: Storage, shard: int, plan_hash: str) -> ShardRecord | No
         return None
     # The size shows a truncated or missing tar at the cost of one stat; hashing every tar on every start would not pay,
     # and ``verify`` does it on demand
-    if record is None or storage.size(tar_name(shard)) != record.bytes:
+    if record is None or record.shard != shard or storage.size(tar_name(shard)) != record.bytes:
         return None
     if record.plan_hash != plan_hash:
         raise UserError(

@@ -97,8 +97,9 @@ class EDA:
             they are. Most networks of timm and torchvision want theirs.
         decoder: what gradients pass through: the folder or hub name of an ``AutoencoderTiny``, such as
             ``madebyollin/taesd`` for Stable Diffusion 1 and 2, or a decoder that you loaded. None: the ``tiny_vae``
-            beside the pipeline's parts, if its folder has one, else the pipeline's own vae, which is exact but makes
-            guided sampling about twice as long where a tiny one adds a tenth.
+            beside the pipeline's parts, if its folder has one, else the pipeline's own vae, which is exact and dear: on
+            Stable Diffusion 1.5 at 512 pixels guided sampling takes 2.2 times the FLOPs of unguided, with a tiny
+            decoder 1.1 times.
         calibration: of an earlier EDA with this pipeline and teacher; it is plain data (``dataclasses.asdict``).
         batch_size: images that are drawn together; halved, and kept so, where memory runs out.
 
@@ -224,8 +225,9 @@ class EDA:
     def guiding(self, labels: Labels) -> Iterator[list[Guided]]:
         """While active, whatever your pipeline draws is guided.
 
-        For calls that ``eda(...)`` doesn't make: your own generators, prompt embeddings, image-to-image pipelines or
-        loops that use the pipeline's scheduler. The block may hold several calls, each with one image per label.
+        For calls that ``eda(...)`` doesn't make: with your own generators or prompt embeddings, of an image-to-image
+        pipeline with the same scheduler (but Flux's), or a loop of yours over the scheduler's steps. The block may hold
+        several calls, each with one image per label.
 
         Args:
             labels: (n,) the teacher's class of each image of a batch, prompt after prompt as the pipeline orders them.
