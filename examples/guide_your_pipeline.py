@@ -21,7 +21,7 @@ from prismkd.assets import asset
 
 def main(folder: Path, num_images: int, num_calibration: int) -> None:
     """Draw the same prompts and seeds without and with guidance, side by side."""
-    pipe = DiffusionPipeline.from_pretrained(asset("generator"), dtype=torch.float32)
+    pipe = DiffusionPipeline.from_pretrained(asset("generator"))
     pipe.set_progress_bar_config(disable=True)
     teacher = prismkd.load_teacher("pictograms", classes="pictograms")
     plan = prismkd.plan("pictograms", template="an icon of a {name}")

@@ -36,7 +36,7 @@ def run_python(code: str) -> str:
 
 
 def test_eda() -> None:
-    pipe = DiffusionPipeline.from_pretrained(asset("generator"), dtype=torch.float32)
+    pipe = DiffusionPipeline.from_pretrained(asset("generator"))
     pipe.set_progress_bar_config(disable=True)
     teacher = prismkd.load_teacher("pictograms", classes="pictograms")
     small = prismkd.GuidanceConfig(num_calibration_images=12)

@@ -46,6 +46,8 @@ def main() -> None:
         AutoencoderTiny.from_pretrained(tiny).half().save_pretrained(args.out / "tiny_vae", safe_serialization=True)
     for config in args.out.rglob("config.json"):  # where a part was loaded from is nobody's business
         data = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+        if "dtype" in data:  # the weights are halved on the disk alone: all parts compute in one precision
+            data["dtype"] = "float32"
         config.write_text(json.dumps(data, indent=2) + "\n")
     size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
     print(f"{args.out}: {size / 2**20:.1f} MiB, denoiser after {checkpoint['step']:,} steps")

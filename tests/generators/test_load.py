@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, DiffusionPipeline
 
 from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
@@ -152,3 +152,9 @@ def test_the_embedded_pipeline_needs_no_code_of_its_own() -> None:
     index = json.loads((asset("generator") / "model_index.json").read_text())
     libraries = {value[0] for key, value in index.items() if not key.startswith("_")}
     assert libraries <= {"diffusers", "transformers"}
+
+
+def test_the_embedded_pipeline_opens_in_one_precision_without_being_told() -> None:
+    pipeline = DiffusionPipeline.from_pretrained(asset("generator"))
+    parts = (pipeline.text_encoder, pipeline.transformer, pipeline.vae)
+    assert {parameter.dtype for part in parts for parameter in part.parameters()} == {torch.float32}

@@ -107,7 +107,7 @@ def senses_of(name: str) -> list[Synset]:
     singular: ``mice`` has the senses of ``mouse``, but ``glasses`` are spectacles.
     """
     net, word = _load(), normalize(name)
-    synset_ids = next((net.words[form] for form in (word, *_singulars(word)) if form in net.words), [])
+    synset_ids = next((net.words[form] for form in (word, *singulars(word)) if form in net.words), [])
     return [net.synsets[synset_id] for synset_id in synset_ids]
 
 
@@ -211,7 +211,7 @@ def _words(synsets: dict[str, Synset], ranks: dict[str, str]) -> dict[str, list[
     return {word: list(dict.fromkeys(synset_id for *_, synset_id in sorted(senses))) for word, senses in words.items()}
 
 
-def _singulars(word: str) -> list[str]:
+def singulars(word: str) -> list[str]:
     """What ``word`` may be the plural of, by its ending: candidates, not all of them words."""
     if word.endswith("ss"):  # moss, dress
         return []

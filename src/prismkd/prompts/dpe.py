@@ -53,9 +53,11 @@ def plain_plan(classes: Sequence[ClassName], seed: int, template: str) -> Prompt
 
 def template_plan(senses: Sequence[Sense], seed: int, template: str) -> PromptPlan:
     """As ``plain_plan``, with each class in its chosen sense instead of its bare name."""
-    style = Style("plain", "plain", template.replace("{name}", "{}"), 1.0)
-    subjects = tuple(Subject(sense.class_name, sense.text, ("{}",), (1.0,)) for sense in senses)
-    return PromptPlan(subjects, (style,), seed)
+    # The template is the content and not the style, so that its article fits the noun as DPE's do: a comparison of the
+    # methods should not measure "a umbrella"
+    content = template.replace("{name}", "{}")
+    subjects = tuple(Subject(sense.class_name, sense.text, (content,), (1.0,)) for sense in senses)
+    return PromptPlan(subjects, (Style("plain", "plain", "{}", 1.0),), seed)
 
 
 def diversified_plan(

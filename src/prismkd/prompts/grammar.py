@@ -1,30 +1,97 @@
-"""English enough for prompts: a class's noun put into a content, and that into a style.
+"""English for prompts: the one place where a class name becomes words, and a noun gets its article and its plural.
 
-``a {}`` becomes ``an {}`` before a vowel, and plurals have no article; ``{s}`` is the plural.
+A noun goes into a content (``a {}`` becomes ``an {}`` before a vowel sound, a plural has no article, and ``{s}`` is the
+plural), and the content into a style. The rules are few, since they only have to serve names of things that can be
+pictured; the library inflect does more, but takes seconds to import.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
-from typing import Any
+import unicodedata
+from functools import lru_cache
 
-from prismkd.classes.wordnet import is_word
+from prismkd.classes.wordnet import is_word, senses_of, singulars
 
-# Plurals without a singular, or with one that is another thing; WordNet has some of them as words of their own.
-ALWAYS_PLURAL = set(
-    "glasses sunglasses goggles binoculars spectacles scissors shears pliers tweezers tongs jeans trousers pants "
-    "shorts tights leggings overalls pajamas pyjamas trunks clothes headphones earphones flops".split()
+# Nouns that are plural although WordNet's list has them as words of their own, or lacks their singular
+PLURAL_NOUNS = set(
+    "glasses eyeglasses sunglasses goggles binoculars spectacles scissors shears pliers tweezers tongs jeans trousers "
+    "pants shorts tights leggings overalls pajamas pyjamas trunks clothes headphones earphones flops flipflops "
+    "rollerskates clipboards stitches notes bars".split()
 )
+# What follows the noun that a phrase is about: "machine | that lifts loads", "hen | -of-the-woods"
 AFTER_THE_HEAD = re.compile(
-    r",| (?:of|with|for|in|that|which|who|whose|used|to|from|on|at|by|near|without|having|des|de) |-of-", re.IGNORECASE
+    r",| (?:of|with|for|in|that|which|who|whose|used|to|from|on|at|by|near|without|having|des|de) "
+    r"|-(?:of|in|on|at|built)-",
+    re.IGNORECASE,
 )
 DETERMINED = re.compile(r"(?:the|a|an) ", re.IGNORECASE)
+# An article before a noun's place, with adjectives at most in between: not the first one of "a photo of {}"
+ARTICLE_OF_THE_NOUN = re.compile(r"\ban? (?=(?:(?!(?:an?|of|with|in|on|at|from|by|near) )[\w,'\u2019-]+ )*\{\})")
+
+# The article follows the sound and not the letter: an hour, a unicorn, a European, a one-way street, an X-ray
+SILENT_H = re.compile(r"hour(?!i)|heir|hono|honest", re.IGNORECASE)
+LIKE_YOU_OR_WON = re.compile(
+    r"e[uw]|u(?:ni(?:[^nmd]|mo)|kr|[bcfghjkqrst][aeiou])|oui|(?:one|once)(?![a-z])", re.IGNORECASE
+)
+VOWEL = re.compile(r"[aeiou]|y[^aeiou]|(?:8|1[18](?!\d))", re.IGNORECASE)
+SPELLED_OUT = re.compile(r"[A-Z][A-Z0-9.]{0,3}$")  # up to four capitals: MRI, TV, the X of X-ray
+LETTER_LIKE_A_VOWEL = re.compile(r"[AEFHILMNORSX]")  # ay, ee, ef, aitch, ...; but U is "you"
+SPOKEN_AS_A_WORD = re.compile(r"(?!SUV|LED)(?:F[LR]?|[HLMNX]|RH?|S[CHKLMNPQTVW]?R?)[AEIOUY]")  # NASA, SHIP
+
+# The end of a noun and of its plural; the first that fits counts
+PLURAL_RULES = tuple(
+    (re.compile(end), plural_end)
+    for end, plural_end in (
+        (r"(fish|sheep|deer|moose|bison|craft|offspring|salmon|trout|cod|[^aeiou]ese|ois|chassis)$", r"\1"),
+        (r"(equipment|furniture)$", r"\1"),
+        (r"((?:^|[ -])ox)$", r"\1en"),
+        (r"(?<!b)([lm])ouse$", r"\1ice"),  # no blouse
+        (r"(?<!mon)goose$", "geese"),
+        (r"((?:Dober|Ger|Nor|Ro|[Oo]tto|[Bb]rah|cai|ceri|dol|hu|sha|talis)man)$", r"\1s"),
+        (r"man$", "men"),
+        (r"tooth$", "teeth"),
+        (r"foot$", "feet"),
+        (r"child$", "children"),
+        (r"person$", "people"),
+        (r"(lea|loa|shea|thie|el|hal|cal|wol|scar|whar)f$", r"\1ves"),  # leaf, loaf, shelf, wolf
+        (r"(kni|wi|li)fe$", r"\1ves"),
+        (r"((?:potat|tomat|mosquit|torped|tornad|volcan|buffal|ding|flaming|mang|domin|banj|junc|geck)o)$", r"\1es"),
+        (r"(\b(?:her|ech)o)$", r"\1es"),
+        (r"([sx])is$", r"\1es"),  # oasis, axis
+        (r"(lens)$", r"\1es"),
+        (r"((?<![suiao])s)$", r"\1"),  # a plural already, or foreign: triceratops
+        (r"(fez|quiz)$", r"\1zes"),
+        (r"((?:mon|patri|matri|hier)arch|stomach|loch)$", r"\1s"),
+        (r"(s|x|z|ch|sh)$", r"\1es"),
+        (r"([^aeiou]|qu)y$", r"\1ies"),
+        (r"$", "s"),
+    )
+)
+
+
+def to_words(name: str) -> str:
+    """A class name as words: ``traffic_light`` and ``traffic-light`` are a traffic light.
+
+    Hyphens stay where WordNet spells the word with them (``three-toed sloth``, ``T-shirt``).
+    """
+    words = name.replace("_", " ")
+    if "-" not in words:
+        return words
+    spellings = {lemma.lower() for sense in senses_of(words) for lemma in sense.lemmas}
+    return words if words.lower() in spellings else words.replace("-", " ")
 
 
 @lru_cache(maxsize=65536)
 def compose(phrase: str, content: str, sense: str) -> str:
-    """A style's phrase with a content of the class in it; what explains the noun, behind a comma, comes last."""
+    """A prompt: a style's phrase with a content, and in it the class.
+
+    Args:
+        phrase: with ``{}`` for the content.
+        content: with ``{}`` for the noun or ``{s}`` for its plural; or without, where it names a sub-kind.
+        sense: the class as a noun. What explains it, behind a comma, comes last in the prompt: "a photo of a crane
+            beside water, wading bird".
+    """
     noun, comma, explanation = sense.partition(",")
     if not noun.strip():
         noun, comma, explanation = sense, "", ""
@@ -34,9 +101,9 @@ def compose(phrase: str, content: str, sense: str) -> str:
 
 
 def fill(content: str, noun: str) -> str:
-    """A content with the class's noun in it."""
+    """A content with the class's noun in it, in the right number and with the right article."""
     if is_plural(noun) or DETERMINED.match(noun):
-        content = re.sub(r"\ban? (?=((?!an? )[\w,'\u2019-]+ )*\{\})", "", content)
+        content = ARTICLE_OF_THE_NOUN.sub("", content)
     if "{s}" in content:
         content = content.replace("{s}", plural(noun))
     content = re.sub(r"\ban? \{\}", lambda _: with_article(noun), content)
@@ -44,20 +111,31 @@ def fill(content: str, noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """``a`` or ``an`` before a noun, nothing before a plural or where there is an article already."""
-    return noun if is_plural(noun) or DETERMINED.match(noun) else str(_inflect().a(noun))
+    """A noun with ``a`` or ``an``; a plural, or a noun with an article of its own, as it is."""
+    if is_plural(noun) or DETERMINED.match(noun):
+        return noun
+    return f"{'an' if _begins_with_vowel_sound(noun) else 'a'} {noun}"
+
+
+def _begins_with_vowel_sound(phrase: str) -> bool:
+    """Whether a phrase is spoken with a vowel first; only its first word up to a hyphen counts."""
+    word = re.split(r"[\s-]", unicodedata.normalize("NFKD", phrase), maxsplit=1)[0]  # takes the accent off an "é"
+    if SPELLED_OUT.match(word):
+        return bool(LETTER_LIKE_A_VOWEL.match(word)) and not SPOKEN_AS_A_WORD.match(word)
+    if SILENT_H.match(word):
+        return True
+    return bool(VOWEL.match(word)) and not LIKE_YOU_OR_WON.match(word)
 
 
 @lru_cache(maxsize=65536)
 def is_plural(noun: str) -> bool:
-    """Whether a noun such as "reading glasses" or "mice" is a plural: no word of its own, but its singular is."""
+    """Whether a noun such as "reading glasses" or "mice" is a plural: not a word of WordNet's, but its singular is."""
     head = head_noun(noun).lower()
-    if head in ALWAYS_PLURAL:
+    if head in PLURAL_NOUNS:
         return True
     if not head or is_word(AFTER_THE_HEAD.split(noun)[0]) or is_word(noun) or is_word(head):
         return False
-    singular = _inflect().singular_noun(head)
-    return bool(singular) and is_word(str(singular))
+    return any(map(is_word, singulars(head)))
 
 
 def head_noun(phrase: str) -> str:
@@ -66,15 +144,11 @@ def head_noun(phrase: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun."""
+    """The plural of a noun, which may have adjectives before it and an explanation behind it; a plural stays."""
     head = AFTER_THE_HEAD.split(noun)[0]
     if is_plural(noun) or not head:
         return noun
-    return (f"{head}s" if head.isupper() else str(_inflect().plural_noun(head))) + noun[len(head) :]
-
-
-@cache
-def _inflect() -> Any:
-    import inflect  # slow to import
-
-    return inflect.engine()
+    if head.isupper():  # an abbreviation: TVs
+        return f"{head}s{noun[len(head) :]}"
+    end, plural_end = next(rule for rule in PLURAL_RULES if rule[0].search(head))
+    return end.sub(plural_end, head, count=1) + noun[len(head) :]

@@ -17,6 +17,7 @@ from typing import Any
 from prismkd.classes import wordnet
 from prismkd.classes.files import NO_SYNSET, ClassName
 from prismkd.errors import UserError
+from prismkd.prompts.grammar import to_words
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12  # of a definition in a prompt: CLIP reads 77 tokens, of which content and style need some
@@ -179,18 +180,19 @@ def candidate_wordings(
     listed = item.synset and item.synset != NO_SYNSET
     gloss = wordnet.find_synset(item.synset).definition if listed else ""
     contents = _nearest_contents(f"{item.definition} {gloss}", suggestions) if item.definition or gloss else ()
-    wordings = [Wording(item.name.replace("_", " "), "name", item.synset, contents)]
+    name = to_words(item.name)
+    wordings = [Wording(name, "name", item.synset, contents)]
     if gloss:
-        wordings.append(Wording(f"{item.name}, {short_gloss(gloss)}", "synset", item.synset, contents))
+        wordings.append(Wording(f"{name}, {short_gloss(gloss)}", "synset", item.synset, contents))
     if item.definition:
         # Without the name: a user's definition such as "a shopping cart" is a noun of its own
         wordings.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, contents))
     if not item.definition and not gloss:
         senses = [] if item.synset == NO_SYNSET else _senses_of_all(item)
         for sense in senses[:max_senses]:
-            wordings.append(Wording(f"{item.name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
+            wordings.append(Wording(f"{name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
         for suggestion in suggestions:
-            text = f"{item.name}, {short_gloss(suggestion.gloss)}"
+            text = f"{name}, {short_gloss(suggestion.gloss)}"
             wordings.append(Wording(text, "language model", contents=suggestion.contents))
     # Of equal texts the first stays; a dictionary keeps the last, hence the reversals
     return list({wording.text: wording for wording in reversed(wordings)}.values())[::-1]
@@ -292,7 +294,7 @@ def _best(wordings: Sequence[Wording]) -> int:
 
 def names_alone(classes: Sequence[ClassName]) -> list[Sense]:
     """Every class by its name and nothing else, as the plain methods draw it."""
-    return [Sense(item.name, (Wording(item.name, "name", item.synset),)) for item in classes]
+    return [Sense(item.name, (Wording(to_words(item.name), "name", item.synset),)) for item in classes]
 
 
 def senses_to_rows(senses: Sequence[Sense]) -> list[dict[str, Any]]:
