@@ -19,7 +19,7 @@ from prismkd.classes import load_classes
 from prismkd.classifiers import load_classifier
 from prismkd.config import Config
 from prismkd.config.seeds import derive
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 from prismkd.evaluation.images import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import PromptPlan
@@ -43,7 +43,7 @@ def main() -> None:
     count = parser.parse_args().images_per_class
     config, classes = Config(), load_classes("pictograms")
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
-    test = load_labelled_images(asset("test.parquet"), len(classes))
+    test = load_labeled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
     wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": unjudged_senses(classes, {}, 0)}
     template = with_defaults(config.prompts, config.generator.source).template

@@ -110,7 +110,7 @@ def _check_guided_band(config: Config) -> None:
 
 def _check_real_share(config: Config) -> None:
     if config.distillation.real_share > 0 and not config.distillation.real:
-        raise UserError("expected distillation.real for distillation.real_share, got none; name the labelled images")
+        raise UserError("expected distillation.real for distillation.real_share, got none; name the labeled images")
 
 
 def _check_storage(storage: str) -> None:

@@ -207,7 +207,7 @@ class DistillationConfig:
     stored_top_k: Annotated[int, Positive()] = 4000
     """Stored logits keep at most this many classes per image; the others share the rest of the mass evenly."""
     real: str = ""
-    """Labelled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
+    """Labeled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
     real_share: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
     memory_gigabytes: Annotated[float, AtLeast(0)] = 4.0
