@@ -6,15 +6,20 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cache
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import prismkd
 from docs.hooks import commands, docstrings, settings
+from prismkd.cli import COMMANDS
+from prismkd.commands.parsing import parse
 from prismkd.config import Config
 from prismkd.config.load import config_from_dict
+from prismkd.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -60,25 +65,33 @@ def command_lines(page: Path) -> Iterator[list[str]]:
                 yield words[1:]
 
 
-@cache
-def help_of(command: str) -> str:
-    return commands.help_of(command)
+def problem(words: list[str]) -> str:
+    """What the command line says to these words before it does anything; nothing where it takes them.
 
-
-def unknown_words(words: list[str]) -> list[str]:
-    """The command if there is none of that name; else the flags that its help doesn't know."""
+    Files of a reader's own aren't there, so their settings are left out.
+    """
     command, *rest = words
-    if command.startswith("-") or command == "COMMAND":
-        return []
-    if command not in commands.commands():
-        return [command]
-    flags = [word.partition("=")[0] for word in rest if word.startswith("--") and word != "--help"]
-    return [flag for flag in flags if not re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w.-])", help_of(command))]
+    if command.startswith("-") or command == "COMMAND" or "--help" in rest:
+        return ""
+    if command not in COMMANDS:
+        return f"no command {command}"
+    rest = [word for last, word in pairwise([command, *rest]) if word != "..." or last.startswith("--")]
+    if "--config" in rest and not Path(rest[rest.index("--config") + 1]).is_file():
+        del rest[rest.index("--config") : rest.index("--config") + 2]
+    module = import_module(f"prismkd.commands.{command.replace('-', '_')}")
+    try:
+        parse(module.Arguments, command, rest)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 @of_the_pages(PAGES)
-def test_every_command_line_names_a_command_and_its_flags(page: Path) -> None:
-    assert {tuple(words): wrong for words in command_lines(page) if (wrong := unknown_words(words))} == {}
+def test_every_command_line_parses(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)  # where no run is
+    lines = [words for words in command_lines(page) if len(words) > 1 or words[0] not in COMMANDS]  # else a name alone
+    assert {tuple(words): found for words in lines if (found := problem(words))} == {}
 
 
 def test_command_lines_are_found_and_wrong_ones_are_noticed(tmp_path: Path) -> None:
@@ -98,7 +111,9 @@ torchrun --nproc-per-node 2 -m prismkd distil --out runs/a && prismkd export --o
 """)
     lines = list(command_lines(page))
     assert [words[0] for words in lines] == ["run", "distil", "export", "status"]
-    assert [unknown_words(words) for words in lines] == [[], ["distil"], ["--too"], ["--wacht"]]
+    problems = [problem(words) for words in lines]
+    assert problems[:2] == ["", "no command distil"]
+    assert "perhaps --to" in problems[2] and "perhaps --watch" in problems[3]
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -174,6 +189,25 @@ def test_every_python_block_compiles(page: Path) -> None:
         ast.parse(block)
 
 
+@of_the_pages(PAGES)
+def test_every_public_name_on_a_page_is_there(page: Path) -> None:
+    names = {
+        name for block in [*blocks(page, "python"), *spans(page)] for name in re.findall(r"\bprismkd\.([\w.]+)", block)
+    }
+    assert {name for name in names if not found(name)} == set()
+
+
+def found(name: str) -> bool:
+    """Whether ``prismkd.NAME`` can be reached, as an attribute or a module."""
+    owner: Any = prismkd
+    for part in name.split("."):
+        try:
+            owner = getattr(owner, part) if hasattr(owner, part) else import_module(f"{owner.__name__}.{part}")
+        except (ImportError, AttributeError):
+            return False
+    return True
+
+
 def test_the_architecture_names_every_room_and_only_those() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     table = page[page.index("| room") : page.index("## How do I add")]
@@ -189,11 +223,15 @@ def test_help_texts_stand_on_a_page_without_the_settings() -> None:
     sections = list(commands.sections())
     assert sections[0].startswith("## prismkd run\n") and len(sections) == len(commands.commands())
     assert "--methods" in sections[0] and "--guidance.strength" not in sections[0]
-    assert "--guidance.strength" in help_of("run")
+    assert "--guidance.strength" in commands.help_of("run")
 
 
 def test_indices_in_docstrings_are_no_links() -> None:
     assert docstrings.escape("counts [true][predicted], ``a[i][j]``") == "counts [true]\\[predicted], ``a[i][j]``"
+
+
+def test_columns_in_docstrings_stay_columns() -> None:
+    assert docstrings.columns_as_code("Two.\n\na    one\nbc   two") == "Two.\n\n    a    one\n    bc   two"
 
 
 def test_the_site_builds_without_a_warning_and_its_pages_fetch_nothing(
