@@ -27,7 +27,7 @@ from benchmarks.embedded import embedded_session, labels_of, plan_with_share, to
 from benchmarks.publish import write_results
 from prismkd import Session
 from prismkd.assets import asset
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, to_bytes, train
 from prismkd.synthesis.synthesizer import quantized
 
@@ -85,7 +85,7 @@ class Measurements:
     @cached_property
     def all_real(self) -> tuple[Tensor, Tensor]:
         """The teacher's training images and their labels."""
-        real = load_labelled_images(asset("real.parquet"), self.num_classes)
+        real = load_labeled_images(asset("real.parquet"), self.num_classes)
         return to_bytes(real.images), real.labels
 
     def synthetic(self, prism: bool, seed: int) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,8 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.config.seeds import derive
+from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
@@ -80,7 +81,7 @@ def views_of(data: TrainingSet, recipe: DistillationConfig) -> list[Tensor]:
     """The views of seed 0, as the loop computes them."""
     views = []
     for step in range(recipe.num_steps):
-        generator = torch.Generator().manual_seed(step)
+        generator = torch.Generator().manual_seed(derive(0, "batch", step))
         (images,) = data.batches([data.draw(generator, recipe.batch_size)])
         views.append(random_views(to_float(images), generator=generator).contiguous(memory_format=torch.channels_last))
     return views
@@ -101,12 +102,12 @@ def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], rec
         optimizer.step()
 
 
-def real_images(session: Session) -> LabelledImages:
+def real_images(session: Session) -> LabeledImages:
     """The embedded world's real images: for these figures any would do."""
-    return load_labelled_images(asset("real.parquet"), len(session.classes))
+    return load_labeled_images(asset("real.parquet"), len(session.classes))
 
 
-def write_shards(folder: str, real: LabelledImages) -> None:
+def write_shards(folder: str, real: LabeledImages) -> None:
     """Images as a data set in shards."""
     for shard, start in enumerate(range(0, len(real.images), SHARD_SIZE)):
         images = to_bytes(real.images[start : start + SHARD_SIZE])[:, 0].numpy()

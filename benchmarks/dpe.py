@@ -27,18 +27,17 @@ from benchmarks.embedded import embedded_session, judge_of, labels_of, top1
 from benchmarks.publish import RESULTS, ROOT, write_results
 from prismkd import Session
 from prismkd.classifiers import predict
+from prismkd.config.seeds import derive
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN
 from prismkd.prompts.judge import judge_pilot, sense_prompts
-from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, Wording, candidate_wordings
 from prismkd.prompts.styles import DOMAINS, probe_phrase
 from prismkd.shards import to_array
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
 SEEDS = (0, 1, 2)
-JUDGE_SEED = 8_000_000  # of the images by which wordings are judged: other ones than those by which they were chosen
 IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES = 50, 20, 16
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 SHEET_CLASSES, SHEET_PER_CLASS, SHEET_SIDE = ("bolt", "glasses", "mouse", "tree"), 5, 51  # 51 pixels per picture
@@ -134,7 +133,7 @@ class Measurements:
 
     def _senses_cell(self, seed: int) -> dict[str, Any]:
         """Wordings from the name alone and from WordNet; the class list's own definitions are only the reference."""
-        judged = self.session.judged(self._bare_senses(), PROBE_SEED + seed)
+        judged = self.session.judged(self._bare_senses(), derive(seed, "probes"))
         rows = []
         for item, sense in zip(self.session.classes, judged, strict=True):
             sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
@@ -157,7 +156,7 @@ class Measurements:
         session = self.session
         names = [item.name for item in session.classes]
         phrase = probe_phrase(session.prompts.domains)
-        prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, JUDGE_SEED + seed)
+        prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, derive(seed, "judge"))
         images = quantized(Synthesizer(session.generator, session.teacher).draw_all(prompts))
         return float((predict(judge_of(session), images).argmax(1) == names.index(class_name)).float().mean())
 

@@ -31,7 +31,7 @@ from prismkd import Session
 from prismkd.assets import asset
 from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier
 from prismkd.config import GuidanceConfig
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 from prismkd.evaluation.images import evaluate_images
 from prismkd.guidance import Calibration
 from prismkd.guidance.energy import conditional_energy, free_energy
@@ -198,7 +198,7 @@ class Measurements:
         """A teacher trained on the same real icons, kept in the folder."""
         folder = self.folder / "teachers" / name.replace(" ", "-")
         if not (folder / "model.safetensors").is_file():
-            real = load_labelled_images(asset("real.parquet"), self.num_classes)
+            real = load_labeled_images(asset("real.parquet"), self.num_classes)
             torch.manual_seed(0)
             save_classifier(folder, fit(config, real.images, real.labels, 1500, 2e-3), config)
         return load_classifier(folder)

@@ -30,7 +30,8 @@ from prismkd.assets import asset
 from prismkd.classes import load_classes
 from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.config.seeds import derive
+from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.records.directory import read_json
 
 SEEDS = (0, 1, 2)
@@ -69,10 +70,10 @@ def known_classes(seed: int) -> list[list[int]]:
     return [sorted(order[[(start + step) % NUM_CLASSES for step in range(NUM_KNOWN)]].tolist()) for start in starts]
 
 
-def icons() -> tuple[LabelledImages, list[str]]:
+def icons() -> tuple[LabeledImages, list[str]]:
     """All icons that teachers are trained on, and the family of each."""
     path = asset("real.parquet")
-    return load_labelled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
+    return load_labeled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
 
 
 def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_STEPS) -> Path:
@@ -95,7 +96,7 @@ def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_
         config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
         lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
         if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
-            torch.manual_seed(1000 * seed + number)
+            torch.manual_seed(derive(seed, "teacher", number))
             labels = torch.tensor([known.index(label) for label in real.labels[icons_of_teacher].tolist()])
             images = _at_input_size(real.images[icons_of_teacher], config)
             network = fit(config, images, labels, num_steps, 2e-3)
@@ -122,7 +123,7 @@ def measure(out: Path, seed: int) -> list[dict[str, Any]]:
                     "--synthesis.images-per-class", str(IMAGES_PER_CLASS), "--distillation.architecture", STUDENT,
                     "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT)])  # fmt: skip
     assert code == 0
-    test = load_labelled_images(asset("test.parquet"), NUM_CLASSES)
+    test = load_labeled_images(asset("test.parquet"), NUM_CLASSES)
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
         for row in read_json(run / "metrics.json")["results"]
@@ -131,7 +132,7 @@ def measure(out: Path, seed: int) -> list[dict[str, Any]]:
     return rows + [{**row, "seed": seed} for row in _rivals(teachers, run, test)]
 
 
-def _rivals(teachers: Path, run: Path, test: LabelledImages) -> list[dict[str, Any]]:
+def _rivals(teachers: Path, run: Path, test: LabeledImages) -> list[dict[str, Any]]:
     """Each teacher alone, and the plain average of their logits."""
     names = [item.name for item in load_classes("pictograms")]
     ensemble = load_teacher(str(teachers), names)

@@ -27,6 +27,7 @@ from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_tea
 from benchmarks.publish import write_results
 from prismkd.classifiers import predict
 from prismkd.config import Config
+from prismkd.config.seeds import derive
 from prismkd.distillation import TrainingSet, to_bytes
 from prismkd.synthesis.synthesizer import quantized
 
@@ -43,7 +44,7 @@ CANDIDATES = [  # id_share, images per class, student, hard_label_weight
 def left_out(families: list[str], seed: int) -> set[str]:
     """Families in a random order, as long as their owner keeps 70 % of its icons."""
     owner, num_icons = owners(families), Counter(families)
-    rng, left_out_families = np.random.default_rng(100 + seed), set[str]()
+    rng, left_out_families = np.random.default_rng(derive(seed, "left out")), set[str]()
     for number in range(len(TEACHERS)):
         owned, num_left_out = sorted(family for family in owner if owner[family] == number), 0
         most = LEFT_OUT * sum(num_icons[family] for family in owned)

@@ -12,13 +12,13 @@ from torch.nn.functional import avg_pool2d, interpolate
 from prismkd import metrics
 from prismkd.assets import asset
 from prismkd.classifiers import load_judge
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 
 
 @torch.no_grad()
 def main() -> None:
     """A real-against-real ceiling, and images that lost their detail."""
-    test = load_labelled_images(asset("test.parquet"), 24).domain("id")
+    test = load_labeled_images(asset("test.parquet"), 24).domain("id")
     judge = load_judge("pictograms", 24)
     real, held_out = test.images[::2], test.images[1::2]
     blurred = interpolate(avg_pool2d(held_out, 4), scale_factor=4.0)

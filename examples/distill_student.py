@@ -11,13 +11,13 @@ from pathlib import Path
 
 import prismkd
 from prismkd.assets import asset
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 
 
 def main(folder: Path, num_steps: int) -> None:
     """Train a student, look at its log, save it, and load it again as a classifier."""
     teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    found = load_labelled_images(asset("real.parquet"), classes=teacher.num_classes)
+    found = load_labeled_images(asset("real.parquet"), classes=teacher.num_classes)
 
     student = prismkd.distill(
         teacher, found.images, found.labels, student="small-resnet-16", seed=0, num_steps=num_steps

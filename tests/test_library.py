@@ -19,7 +19,7 @@ from PIL import Image
 
 import prismkd
 from prismkd.assets import asset
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NUM_CLASSES = 24
@@ -74,7 +74,7 @@ def test_distill() -> None:
 def test_evaluate(tmp_path: Path) -> None:
     student = prismkd.load_teacher("pictograms", classes="pictograms")
     names = [prismkd.plan("pictograms")[label].class_name for label in range(NUM_CLASSES)]
-    found = load_labelled_images(asset("test.parquet"), NUM_CLASSES).domain("id").subset(np.arange(0, 480, 8))
+    found = load_labeled_images(asset("test.parquet"), NUM_CLASSES).domain("id").subset(np.arange(0, 480, 8))
     for number, (image, label) in enumerate(zip(found.images, found.labels.tolist(), strict=True)):
         folder = tmp_path / "test" / names[label]
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from prismkd.classifiers import count_parameters, predict, save_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data import LabeledImages, load_labeled_images
 
 TEACHER = {"architecture": "small-resnet-32x2", "num_classes": len(CLASSES), "in_channels": 1}
 JUDGE = {
@@ -70,7 +70,7 @@ def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_r
     return network
 
 
-def figures(network: torch.nn.Module, config: dict, test: LabelledImages, num_images: int) -> dict:
+def figures(network: torch.nn.Module, config: dict, test: LabeledImages, num_images: int) -> dict:
     """Parameters, training images and top-1 per test domain."""
     shift, scale = (config["mean"][0], config["std"][0]) if "mean" in config else (0.0, 1.0)
     correct = (predict(network, (test.images - shift) / scale).argmax(1) == test.labels).numpy()
@@ -79,7 +79,7 @@ def figures(network: torch.nn.Module, config: dict, test: LabelledImages, num_im
             "training_images": num_images, "top1": top1}  # fmt: skip
 
 
-def judge_data(cache: Path, real: LabelledImages) -> tuple[Tensor, Tensor]:
+def judge_data(cache: Path, real: LabeledImages) -> tuple[Tensor, Tensor]:
     """Class icons of every style from generator and teacher families."""
     icons = np.load(cache / "generator.npz")
     labels = icons["labels"].astype(np.int64)
@@ -92,8 +92,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
     cache = parser.parse_args().cache
-    real = load_labelled_images(ASSETS / "real.parquet", len(CLASSES))
-    test = load_labelled_images(ASSETS / "test.parquet", len(CLASSES))
+    real = load_labeled_images(ASSETS / "real.parquet", len(CLASSES))
+    test = load_labeled_images(ASSETS / "test.parquet", len(CLASSES))
     record = {}
     for name, config, (images, labels), steps in (
         ("teacher", TEACHER, (real.images, real.labels), 1500),

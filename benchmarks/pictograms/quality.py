@@ -18,7 +18,8 @@ from prismkd.assets import asset
 from prismkd.classes import load_classes
 from prismkd.classifiers import load_classifier
 from prismkd.config import Config
-from prismkd.data import load_labelled_images
+from prismkd.config.seeds import derive
+from prismkd.data import load_labeled_images
 from prismkd.evaluation.images import evaluate_images
 from prismkd.generators import load_generator
 from prismkd.prompts import PromptPlan
@@ -42,14 +43,14 @@ def main() -> None:
     count = parser.parse_args().images_per_class
     config, classes = Config(), load_classes("pictograms")
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
-    test = load_labelled_images(asset("test.parquet"), len(classes))
+    test = load_labeled_images(asset("test.parquet"), len(classes))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
     wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": unjudged_senses(classes, {}, 0)}
     template = with_defaults(config.prompts, config.generator.source).template
     results, timings = [], []
-    for seed in SEEDS:  # the seeds of the plans are far from those of runs, whose images these aren't to be
+    for seed in SEEDS:  # the plans' seeds are derived: these are to be other images than those of a run
         for method, senses in wordings.items():
-            plan = template_plan(senses, 50_000 + seed, template)
+            plan = template_plan(senses, derive(seed, "quality"), template)
             start = time.monotonic()
             images, labels = draw(synthesizer, plan, count * len(classes))
             timings.append({"stage": "synthesize", "method": method, "seed": seed,

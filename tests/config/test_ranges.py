@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig
 from prismkd.config.load import check_config, config_from_dict
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive, check_fields, typed_fields, without_extras
+from prismkd.config.seeds import derive
 from prismkd.config.settings import MAX_SEED
-from prismkd.distillation.loop import _step_seed
 from prismkd.errors import UserError
 
 
@@ -112,25 +112,8 @@ def test_ints_are_floats_and_lists_are_tuples_in_python() -> None:
 
 
 def test_the_largest_seed_works_at_the_last_step() -> None:
-    check_config(replace(Config(), seeds=(MAX_SEED,)))
-    torch.Generator().manual_seed(_step_seed(MAX_SEED, 10**15 - 1) + 1000)  # of a thousand processes
-    with pytest.raises(ValueError, match="Overflow"):
-        torch.Generator().manual_seed(_step_seed(MAX_SEED + 2, 10**15 - 1))
+    check_config(replace(Config(), seeds=(0, MAX_SEED)))
+    torch.Generator().manual_seed(derive(MAX_SEED, "batch", 10**15 - 1))
     for seed in (MAX_SEED + 1, -1):
         with pytest.raises(UserError, match=f"expected seeds from 0 to {MAX_SEED}, got {seed}"):
             check_config(replace(Config(), seeds=(0, seed)))
-
-
-@pytest.mark.parametrize("batch_size", [2, 128, 4096])
-def test_rand_augment_takes_smaller_seeds(batch_size: int) -> None:
-    """Its images' seeds are ``step_seed * batch_size + row``."""
-    recipe = DistillationConfig(rand_augment=9, batch_size=batch_size, num_steps=1000)
-    with pytest.raises(UserError, match="expected seeds of at most") as error:
-        check_config(replace(Config(), seeds=(MAX_SEED,), distillation=recipe))
-    limit = int(str(error.value).split()[5])
-    check_config(replace(Config(), seeds=(limit,), distillation=recipe))
-    torch.Generator().manual_seed(_step_seed(limit, 999) * batch_size + batch_size - 1)
-    with pytest.raises(ValueError, match="Overflow"):
-        torch.Generator().manual_seed(_step_seed(limit + 1, 999) * batch_size + batch_size - 1)
-    with pytest.raises(UserError, match="expected seeds of at most"):
-        check_config(replace(Config(), seeds=(limit + 1,), distillation=recipe))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.data.decode import decode as decode_file
 from prismkd.errors import UserError
 
@@ -29,7 +29,7 @@ def folder_of(tmp_path: Path, write: Callable[..., Path], **files: tuple) -> Pat
 def test_batches_are_the_images_in_order(tmp_path: Path, write: Callable[..., Path]) -> None:
     for value in range(7):
         write(tmp_path / "0" / f"{value}.png", 10 * value)
-    images = load_labelled_images(tmp_path, 1)
+    images = load_labeled_images(tmp_path, 1)
     sizes = [len(batch) for batch in images.batches(3)]
     assert sizes == [3, 3, 1] and len(images) == 7
     assert torch.equal(torch.cat(list(images.batches(3))), images.images)
@@ -41,21 +41,21 @@ def test_gray_images_have_one_channel_and_one_color_image_makes_all_three(
     tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     folder_of(tmp_path, write, a=(50, (8, 8), "L"), b=(60, (8, 8), "L"))
-    assert load_labelled_images(tmp_path, 1).images.shape[1] == 1
+    assert load_labeled_images(tmp_path, 1).images.shape[1] == 1
     write(tmp_path / "0" / "c.png", 70, (8, 8), "RGBA")
-    assert load_labelled_images(tmp_path, 1).images.shape[1] == 3
+    assert load_labeled_images(tmp_path, 1).images.shape[1] == 3
 
 
 def test_images_of_one_size_stay_as_they_are_and_others_are_cut_to_the_usual_size(
     tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     folder_of(tmp_path, write, a=(0, (12, 10)))
-    assert load_labelled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (10, 12)
-    assert load_labelled_images(tmp_path, 1, image_size=4, usual_size=6).images.shape[2:] == (4, 4)
+    assert load_labeled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (10, 12)
+    assert load_labeled_images(tmp_path, 1, image_size=4, usual_size=6).images.shape[2:] == (4, 4)
     write(tmp_path / "0" / "b.png", 0, (30, 5))
-    assert load_labelled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (6, 6)
+    assert load_labeled_images(tmp_path, 1, usual_size=6).images.shape[2:] == (6, 6)
     with pytest.raises(UserError, match=r"one size .* got \[\(12, 10\), \(30, 5\)\]; set evaluation.image_size"):
-        load_labelled_images(tmp_path, 1)
+        load_labeled_images(tmp_path, 1)
 
 
 def test_the_middle_is_cut_out(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_middle_is_cut_out(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     Image.fromarray(pixels).save(tmp_path / "0" / "wide.png")
     Image.fromarray(pixels.T).save(tmp_path / "0" / "tall.png")
-    images = load_labelled_images(tmp_path, 1, image_size=8).images
+    images = load_labeled_images(tmp_path, 1, image_size=8).images
     assert torch.allclose(images, torch.full_like(images, 200 / 255))
 
 
@@ -103,7 +103,7 @@ def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
     exif[0x0112] = 8
     Image.new("L", (4, 8)).save(tmp_path / "0" / "upright.png")
     Image.new("L", (8, 4)).save(tmp_path / "0" / "turned.png", exif=exif)
-    assert load_labelled_images(tmp_path, 1).images.shape == (2, 1, 8, 4)
+    assert load_labeled_images(tmp_path, 1).images.shape == (2, 1, 8, 4)
 
 
 def test_a_damaged_note_about_the_camera_is_no_reason_to_refuse_a_photo(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_gray_in_16_bits_stays_gray_beside_8_bits_and_in_range_when_resized(tmp_
     edge[:, 8:] = 65535
     Image.fromarray(edge).save(tmp_path / "0" / "deep.png")
     Image.fromarray((edge // 257).astype(np.uint8)).save(tmp_path / "0" / "shallow.png")
-    images = load_labelled_images(tmp_path, 1, image_size=5).images
+    images = load_labeled_images(tmp_path, 1, image_size=5).images
     assert images.shape == (2, 1, 5, 5) and images.min() == 0 and images.max() == 1
     assert (images[0] - images[1]).abs().max() <= 1 / 255
 
@@ -126,7 +126,7 @@ def test_an_image_of_unknown_range_is_named(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "0" / "float.tif")
     with pytest.raises(UserError, match=r"float\.tif: an image of mode F, whose range isn't known"):
-        load_labelled_images(tmp_path, 1)
+        load_labeled_images(tmp_path, 1)
 
 
 def test_all_truncated_images_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_all_truncated_images_are_counted_and_the_first_ones_named(tmp_path: Pat
         Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
         if number % 2:
             path.write_bytes(path.read_bytes()[:-200])  # the header is whole, the pixels are not
-    images = load_labelled_images(tmp_path, 1)
+    images = load_labeled_images(tmp_path, 1)
     with pytest.raises(UserError, match="got 6 of 12 that do not") as caught:
         images.check()
     message = str(caught.value)
@@ -150,7 +150,7 @@ def test_files_that_are_no_images_are_found_by_their_headers(tmp_path: Path, wri
     (tmp_path / "0" / "page.png").write_text("<html>not found</html>")
     (tmp_path / "0" / "empty.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"got 2 of 3 that do not .*empty\.png.*page\.png"):
-        load_labelled_images(tmp_path, 1)
+        load_labeled_images(tmp_path, 1)
 
 
 def test_a_fingerprint_is_of_bytes_labels_and_order_but_not_of_places(
@@ -159,11 +159,11 @@ def test_a_fingerprint_is_of_bytes_labels_and_order_but_not_of_places(
     for folder in ("here", "there"):
         for label in (0, 1):
             write(tmp_path / folder / str(label) / "a.png", 10 * label)
-    here, there = (load_labelled_images(tmp_path / folder, 2) for folder in ("here", "there"))
+    here, there = (load_labeled_images(tmp_path / folder, 2) for folder in ("here", "there"))
     assert here.fingerprint() == there.fingerprint()
     assert here.subset(np.array([1, 0])).fingerprint() != here.fingerprint()
     assert here.subset(np.array([0])).fingerprint() != here.fingerprint()
-    relabelled = LabelledImages(here.encoded, 1 - here.labels, here.domains, here.form, here.source)
-    assert relabelled.fingerprint() != here.fingerprint()
+    relabeled = LabeledImages(here.encoded, 1 - here.labels, here.domains, here.form, here.source)
+    assert relabeled.fingerprint() != here.fingerprint()
     write(tmp_path / "there" / "1" / "a.png", 11)
-    assert here.fingerprint() != load_labelled_images(tmp_path / "there", 2).fingerprint()
+    assert here.fingerprint() != load_labeled_images(tmp_path / "there", 2).fingerprint()

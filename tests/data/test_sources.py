@@ -15,14 +15,14 @@ import pytest
 from prismkd.assets import asset
 from prismkd.classes.lists import load_classes, names_of
 from prismkd.classes.matching import ClassLabels
-from prismkd.data import LabelledImages, load_domains, load_labelled_images
+from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.errors import UserError
 
 CLASSES = ClassLabels([["tench", "n01440764"], ["goldfish", "n01443537"], ["white shark", "n01484850"]])
 LABELS = (0, 0, 1, 2, 2, 2)
 
 
-def values(images: LabelledImages) -> list[tuple[int, int]]:
+def values(images: LabeledImages) -> list[tuple[int, int]]:
     """(label, gray value) of each image."""
     grays = (255 * images.images[:, 0, 0, 0]).round().int().tolist()
     return list(zip(images.labels.tolist(), grays, strict=True))
@@ -49,7 +49,7 @@ def test_class_folders(tmp_path: Path, write: Callable[..., Path], names: tuple[
     (tmp_path / "README.txt").write_text("no image")
     write(tmp_path / ".hidden" / "0.png")
     write(tmp_path / names[0] / ".ipynb_checkpoints" / "0-checkpoint.png")
-    images = load_labelled_images(tmp_path, CLASSES)
+    images = load_labeled_images(tmp_path, CLASSES)
     assert values(images) == EXPECTED and set(images.domains) == {"id"}
 
 
@@ -83,7 +83,7 @@ def test_a_list_of_files_without_folders_goes_by_its_labels(tmp_path: Path, writ
     for place in range(6):
         write(tmp_path / f"{place}.png", 40 * place)
     (tmp_path / "val.txt").write_text("\n".join(f"{place}.png {label}" for place, label in enumerate(LABELS)))
-    images = load_labelled_images(tmp_path / "val.txt", CLASSES)
+    images = load_labeled_images(tmp_path / "val.txt", CLASSES)
     assert values(images) == EXPECTED and set(images.domains) == {"id"}
 
 
@@ -101,16 +101,16 @@ def test_wrong_lists_are_one_error(tmp_path: Path, write: Callable[..., Path], t
     write(tmp_path / "a.png", 40)
     (tmp_path / "val.txt").write_text(text)
     with pytest.raises(UserError, match=error):
-        load_labelled_images(tmp_path / "val.txt", CLASSES)
+        load_labeled_images(tmp_path / "val.txt", CLASSES)
 
 
 def test_webdataset_shards_by_folder_pattern_and_braces(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     write_tar(tmp_path / "shard-000000.tar", draw, range(4))
     write_tar(tmp_path / "shard-000001.tar", draw, range(4, 6))
     for source in (tmp_path, tmp_path / "shard-*.tar", tmp_path / "shard-{000000..000001}.tar"):
-        assert values(load_labelled_images(source, CLASSES)) == EXPECTED
+        assert values(load_labeled_images(source, CLASSES)) == EXPECTED
     with pytest.raises(UserError, match=r"found no .*shard-000002\.tar"):
-        load_labelled_images(tmp_path / "shard-{000000..000002}.tar", CLASSES)
+        load_labeled_images(tmp_path / "shard-{000000..000002}.tar", CLASSES)
 
 
 def test_webdataset_itself_writes_what_is_read(tmp_path: Path, draw: Callable[..., bytes]) -> None:
@@ -118,25 +118,25 @@ def test_webdataset_itself_writes_what_is_read(tmp_path: Path, draw: Callable[..
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
         for place, label in enumerate(LABELS):
             writer.write({"__key__": f"{place:04d}", "png": draw(40 * place), "cls": label})
-    assert values(load_labelled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
+    assert values(load_labeled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
 
 
 def test_classes_of_shards_may_be_names(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     write_tar(tmp_path / "a.tar", draw, range(6), ("tench", "goldfish", "white shark").__getitem__)
-    assert values(load_labelled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
+    assert values(load_labeled_images(tmp_path / "a.tar", CLASSES)) == EXPECTED
 
 
 def test_a_truncated_shard_and_a_sample_without_a_class_are_refused(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     write_tar(tmp_path / "a.tar", draw, range(6))
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"a\.tar"):
-        load_labelled_images(tmp_path, CLASSES)
+        load_labeled_images(tmp_path, CLASSES)
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         member = tarfile.TarInfo("0001.png")
         member.size = len(draw())
         tar.addfile(member, io.BytesIO(draw()))
     with pytest.raises(UserError, match=r"got only one of them for 1 \(0001\)"):
-        load_labelled_images(tmp_path, CLASSES)
+        load_labeled_images(tmp_path, CLASSES)
 
 
 def test_what_hugging_face_datasets_saves_is_read_and_labels_go_by_their_names(
@@ -151,26 +151,26 @@ def test_what_hugging_face_datasets_saves_is_read_and_labels_go_by_their_names(
     data.to_parquet(str(tmp_path / "parquet" / "test-00000-of-00001.parquet"))
     datasets.DatasetDict({"test": data, "train": data}).save_to_disk(str(tmp_path / "splits"))
     for source in ("saved", "parquet", "parquet/test-00000-of-00001.parquet", "splits/test"):
-        assert values(load_labelled_images(tmp_path / source, CLASSES)) == EXPECTED
+        assert values(load_labeled_images(tmp_path / source, CLASSES)) == EXPECTED
     with pytest.raises(UserError, match=r"expected one split, got .* with test, train; name one"):
-        load_labelled_images(tmp_path / "splits", CLASSES)
+        load_labeled_images(tmp_path / "splits", CLASSES)
 
 
 def test_parquet_with_bytes_and_domains(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     table = {"image": [draw(40 * place) for place in range(6)], "label": LABELS, "domain": ["id"] * 4 + ["x"] * 2}
     pq.write_table(pa.table(table), tmp_path / "test.parquet")
-    images = load_labelled_images(tmp_path / "test.parquet", CLASSES)
+    images = load_labeled_images(tmp_path / "test.parquet", CLASSES)
     assert values(images) == EXPECTED and images.domains.tolist() == table["domain"]
     pq.write_table(pa.table({**table, "label": [0, 1, 2, 3, 9, -1]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"labels from 0 to 2 in .*, got -1, 3, 9"):
-        load_labelled_images(tmp_path / "test.parquet", CLASSES)
+        load_labeled_images(tmp_path / "test.parquet", CLASSES)
     pq.write_table(pa.table({"label": LABELS}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match=r"expected a column image in .*, got label"):
-        load_labelled_images(tmp_path / "test.parquet", CLASSES)
+        load_labeled_images(tmp_path / "test.parquet", CLASSES)
 
 
 def test_the_embedded_world_is_as_it_was() -> None:
-    images = load_labelled_images(asset("test.parquet"), len(json.loads(asset("classes.json").read_text())))
+    images = load_labeled_images(asset("test.parquet"), len(json.loads(asset("classes.json").read_text())))
     assert images.images.shape == (1801, 1, 32, 32)
     assert images.domain("id").labels.shape == (485,) and len(set(images.domains)) == 6
 
@@ -211,9 +211,9 @@ def test_the_layouts_of_the_known_benchmarks(layout: str, tmp_path: Path, write:
 
 def test_nothing_is_not_mistaken_for_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected class folders"):
-        load_labelled_images(tmp_path, CLASSES)
+        load_labeled_images(tmp_path, CLASSES)
     (tmp_path / "tench").mkdir()
     with pytest.raises(UserError, match=r"expected images in .*tench, got none"):
-        load_labelled_images(tmp_path, CLASSES)
+        load_labeled_images(tmp_path, CLASSES)
     with pytest.raises(UserError, match=r"got .*nowhere; check the path"):
-        load_labelled_images(tmp_path / "nowhere", CLASSES)
+        load_labeled_images(tmp_path / "nowhere", CLASSES)

@@ -79,7 +79,7 @@ def _row(method: str, seed: int, domain: str, metric: str, value: float) -> dict
 
 
 def write_test(path: Path, num_classes: int, channels: int) -> Path:
-    """Noise as labelled test images."""
+    """Noise as labeled test images."""
     rng = np.random.default_rng(0)
     shape = (SIDE, SIDE) if channels == 1 else (SIDE, SIDE, channels)
     images = []

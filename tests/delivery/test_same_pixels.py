@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 from prismkd.delivery.predict import Student, predict_files
 from prismkd.delivery.student_folder import Delivered
 from prismkd.evaluation.students import logits_of
@@ -80,7 +80,7 @@ class Witness(nn.Module):
 
 def shown_in_evaluation(folder: Path, channels: int) -> np.ndarray:
     witness = Witness()
-    logits_of(Classifier(witness, {"num_classes": 2, "in_channels": channels}), load_labelled_images(folder, 1, SIDE))
+    logits_of(Classifier(witness, {"num_classes": 2, "in_channels": channels}), load_labeled_images(folder, 1, SIDE))
     return torch.cat(witness.seen).numpy()
 
 

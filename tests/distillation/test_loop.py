@@ -15,6 +15,7 @@ from prismkd.classifiers.networks import SmallResNet
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
+from prismkd.config.seeds import derive
 from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, new_student, train
 from prismkd.distillation.losses import feature_loss
 from prismkd.distillation.state import Pupil, memory_format_of
@@ -27,7 +28,7 @@ class InterruptionError(Exception):
 
 
 def reference(student: nn.Module, teacher: Classifier, images: Tensor, config: DistillationConfig, seed: int) -> None:
-    """The loop that the published results were made with."""
+    """The loop in a few lines, with the batches and views that ours draws."""
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     layout = memory_format_of(student, images.device)
@@ -36,7 +37,7 @@ def reference(student: nn.Module, teacher: Classifier, images: Tensor, config: D
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / max(1, config.num_steps // 20)) * cosine
-        generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+        generator = torch.Generator().manual_seed(derive(seed, "batch", step))
         index = torch.randint(len(images), (config.batch_size,), generator=generator)
         views = random_views(images[index], generator=generator).contiguous(memory_format=layout)
         with fast_matmul(views.device):
@@ -93,6 +94,14 @@ class Told(Classifier):
         return super().forward(images)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**70])
+def test_any_whole_number_is_a_seed(tmp_path: Path, seed: int) -> None:
+    """Initial weights, batches, views, mixtures and augmentation: each generator gets a seed that it takes."""
+    config = replace(ALL, num_steps=2)
+    log = train(new_student(config, 2, 1, seed), bright_side(), mixture(), config, seed, tmp_path / "c.pt", ignore)
+    assert log.rows
+
+
 @pytest.mark.parametrize("stored", [False, True], ids=["online", "stored"])
 def test_the_teacher_is_told_what_the_images_show(tmp_path: Path, stored: bool) -> None:
     teacher = Told(BrightSide(), {"num_classes": 2, "in_channels": 1}).requires_grad_(False)
@@ -110,7 +119,7 @@ def test_the_teacher_is_told_what_the_images_show(tmp_path: Path, stored: bool) 
     if stored:
         assert len(found) == 1 and found[0] is not None and torch.equal(found[0], labels)
         return
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(derive(0, "batch", 0))
     first = torch.randint(len(images), (CONFIG.batch_size,), generator=generator)
     assert len(found) == 2 and found[0] is not None and torch.equal(found[0], F.one_hot(labels[first], 2).float())
     (mixed, _) = told(TrainingSet(images, labels), mixup=1.0)

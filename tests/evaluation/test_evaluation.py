@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
-from prismkd.data import EncodedImage, LabelledImages
+from prismkd.data import EncodedImage, LabeledImages
 from prismkd.data.images import Form
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
 from prismkd.evaluation.students import evaluate_student, logits_of
@@ -41,13 +41,13 @@ def classifier(offset: int = 0) -> Classifier:
     return Classifier(Gray(offset), {"num_classes": NUM_CLASSES, "in_channels": 1}).eval()
 
 
-def images_of(labels: list[int], domains: list[str]) -> LabelledImages:
+def images_of(labels: list[int], domains: list[str]) -> LabeledImages:
     def encoded(label: int) -> EncodedImage:
         buffer = io.BytesIO()
         Image.fromarray(np.full((4, 4), 10 * label, np.uint8)).save(buffer, "PNG")
         return EncodedImage(f"image of {label}", lambda: io.BytesIO(buffer.getvalue()))
 
-    return LabelledImages([encoded(label) for label in labels], torch.tensor(labels), np.array(domains),
+    return LabeledImages([encoded(label) for label in labels], torch.tensor(labels), np.array(domains),
                           Form("L", None), "memory")  # fmt: skip
 
 

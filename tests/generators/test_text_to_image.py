@@ -9,7 +9,7 @@ from prismkd.assets import asset
 from prismkd.classes import load_classes
 from prismkd.classifiers import Classifier, load_teacher
 from prismkd.config import Config, GuidanceConfig
-from prismkd.data import load_labelled_images
+from prismkd.data import load_labeled_images
 from prismkd.generators import TextToImage, load_generator
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.guidance.energy import hinge_energy
@@ -75,7 +75,7 @@ def test_the_negative_sign_raises_it(generator: TextToImage, teacher: Classifier
 
 
 def test_the_tiny_decoder_agrees_with_the_full_one_on_icons(generator: TextToImage) -> None:
-    icons = load_labelled_images(asset("real.parquet"), NUM_CLASSES).images[:64]
+    icons = load_labeled_images(asset("real.parquet"), NUM_CLASSES).images[:64]
     vae = generator.pipeline.vae
     with torch.no_grad():
         latents = vae.encode(icons * 2 - 1).latent_dist.mean * vae.config.scaling_factor

@@ -285,7 +285,7 @@ def test_a_leader_who_may_lead_by_chance_is_named_as_such(tmp_path: Path) -> Non
         if (result["method"], result["domain"], result["metric"]) == ("dpe", "id", "top1"):
             result["value"] = 0.75
     write_json(run / "metrics.json", metrics)
-    said = "The best without real data: DPE only with 75.0% on the original domain, no significant difference."
+    said = "The best without real data: DPE only with 75.0% on the original domain (no significant difference)."
     assert said in Page(write_report(run)).text  # they hit the same images
 
 

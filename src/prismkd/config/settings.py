@@ -16,7 +16,7 @@ EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
-MAX_SEED = (2**64 - 10**15) // 1_000_003 - 1  # a training step draws from 1_000_003 * seed + step, below torch's 2**64
+MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class DistillationConfig:
     stored_top_k: Annotated[int, Positive()] = 4000
     """Stored logits keep at most this many classes per image; the others share the rest of the mass evenly."""
     real: str = ""
-    """Labelled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
+    """Labeled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
     real_share: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
     memory_gigabytes: Annotated[float, AtLeast(0)] = 4.0

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prismkd.data.decode import EncodedImage
-    from prismkd.data.images import LabelledImages
-    from prismkd.data.sources import load_domains, load_labelled_images
+    from prismkd.data.images import LabeledImages
+    from prismkd.data.sources import load_domains, load_labeled_images
 
 __all__ = [
     "EncodedImage",
-    "LabelledImages",
+    "LabeledImages",
     "load_domains",
-    "load_labelled_images",
+    "load_labeled_images",
 ]
 
 _HOMES = {
     "EncodedImage": "prismkd.data.decode",
-    "LabelledImages": "prismkd.data.images",
+    "LabeledImages": "prismkd.data.images",
     "load_domains": "prismkd.data.sources",
-    "load_labelled_images": "prismkd.data.sources",
+    "load_labeled_images": "prismkd.data.sources",
 }
 
 

@@ -18,7 +18,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabeledImages:
     """Images, labels (n,) int64 and each image's domain (n,).
 
     Attributes:
@@ -50,14 +50,14 @@ class LabelledImages:
                 pixels = list(pool.map(self.form.decode, self.encoded[start : start + batch_size]))
                 yield torch.from_numpy(np.stack(pixels))
 
-    def domain(self, name: str) -> LabelledImages:
+    def domain(self, name: str) -> LabeledImages:
         """The part of one domain."""
         return self.subset(np.flatnonzero(self.domains == name))
 
-    def subset(self, indices: np.ndarray) -> LabelledImages:
+    def subset(self, indices: np.ndarray) -> LabeledImages:
         """Some of the images, in the order of ``indices``."""
         encoded = [self.encoded[index] for index in indices]
-        return LabelledImages(encoded, self.labels[indices], self.domains[indices], self.form, self.source)
+        return LabeledImages(encoded, self.labels[indices], self.domains[indices], self.form, self.source)
 
     def check(self) -> None:
         """Decode every image once.

@@ -12,7 +12,7 @@ import torch
 from prismkd.classes.matching import ClassLabels
 from prismkd.data.decode import common_form
 from prismkd.data.folders import list_class_folders
-from prismkd.data.images import LabelledImages
+from prismkd.data.images import LabeledImages
 from prismkd.data.listing import Listing
 from prismkd.data.lists import list_split_lists
 from prismkd.data.tables import list_parquet, list_saved_dataset
@@ -26,9 +26,9 @@ LAYOUTS = (
 )
 
 
-def load_labelled_images(
+def load_labeled_images(
     source: str | Path, classes: ClassLabels | int, image_size: int = 0, usual_size: int | None = None
-) -> LabelledImages:
+) -> LabeledImages:
     """Find labeled images; they are decoded when they are needed.
 
     Args:
@@ -50,7 +50,7 @@ def load_labelled_images(
         raise UserError(f"expected images in {source}, got none; check the path")
     form = common_form(listing.encoded, str(source), image_size, usual_size)
     labels = torch.tensor(listing.labels, dtype=torch.int64)
-    return LabelledImages(listing.encoded, labels, np.array(listing.domains), form, str(source))
+    return LabeledImages(listing.encoded, labels, np.array(listing.domains), form, str(source))
 
 
 def load_domains(
@@ -60,21 +60,21 @@ def load_domains(
     id_domain: str = ID,
     image_size: int = 0,
     usual_size: int | None = None,
-) -> LabelledImages:
+) -> LabeledImages:
     """The test images of ``source``, and each of ``shifted`` (NAME=PATH) as the domain NAME.
 
     Args:
-        source: as in ``load_labelled_images``.
+        source: as in ``load_labeled_images``.
         shifted: further sets, each of one domain.
         classes: the run's.
         id_domain: which domain of ``source`` is the teacher's own; it is called ``id`` from here on.
-        image_size: as in ``load_labelled_images``.
-        usual_size: as in ``load_labelled_images``.
+        image_size: as in ``load_labeled_images``.
+        usual_size: as in ``load_labeled_images``.
 
     Raises:
-        UserError: as ``load_labelled_images``; no such ``id_domain``; or entries that aren't NAME=PATH with new names.
+        UserError: as ``load_labeled_images``; no such ``id_domain``; or entries that aren't NAME=PATH with new names.
     """
-    parts = [_with_id_domain(load_labelled_images(source, classes, image_size, usual_size), id_domain)]
+    parts = [_with_id_domain(load_labeled_images(source, classes, image_size, usual_size), id_domain)]
     for entry in shifted:
         name, separator, path = entry.partition("=")
         taken = {str(domain) for part in parts for domain in part.domains}
@@ -83,13 +83,13 @@ def load_domains(
                 f"expected NAME=PATH with a new name in evaluation.shifted, got {entry[:80]!r}; "
                 f"the domains so far are {', '.join(sorted(taken))}"
             )
-        part = load_labelled_images(path, classes, image_size, usual_size)
+        part = load_labeled_images(path, classes, image_size, usual_size)
         # Whatever domains the set has of its own: the user's name is for all of it
         parts.append(replace(part, domains=np.full(len(part), name)))
     return _joined(parts, image_size, usual_size) if len(parts) > 1 else parts[0]
 
 
-def _with_id_domain(images: LabelledImages, id_domain: str) -> LabelledImages:
+def _with_id_domain(images: LabeledImages, id_domain: str) -> LabeledImages:
     """The images, with the teacher's own domain under the name ``id``."""
     present = sorted(set(images.domains.tolist()))
     if id_domain not in present or (id_domain != ID and ID in present):
@@ -100,10 +100,10 @@ def _with_id_domain(images: LabelledImages, id_domain: str) -> LabelledImages:
     return replace(images, domains=np.array([ID if name == id_domain else name for name in images.domains.tolist()]))
 
 
-def _joined(parts: Sequence[LabelledImages], image_size: int, usual_size: int | None) -> LabelledImages:
+def _joined(parts: Sequence[LabeledImages], image_size: int, usual_size: int | None) -> LabeledImages:
     encoded = [image for part in parts for image in part.encoded]
     source = ", ".join(part.source for part in parts)
-    return LabelledImages(
+    return LabeledImages(
         encoded,
         torch.cat([part.labels for part in parts]),
         np.concatenate([part.domains for part in parts]),

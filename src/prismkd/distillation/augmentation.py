@@ -54,7 +54,7 @@ def mix(views: Tensor, mixup: float, cutmix: float, seed: int) -> tuple[Tensor, 
 def _seeded_numpy(seed: int) -> Iterator[None]:
     """timm draws from numpy's global generator."""
     state = np.random.get_state()
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # it takes no more bits
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
+from prismkd.config.seeds import derive
 from prismkd.distillation.augmentation import mix, rand_augment
 from prismkd.distillation.log import TrainingLog, quarter_means, vanished_classes
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
@@ -119,7 +120,7 @@ class _Training:
         state = self.state
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(_step_seed(self.seed, state.step) + self.accelerator.process_index)  # dropout
+        torch.manual_seed(derive(self.seed, "dropout", state.step, self.accelerator.process_index))
         generator, places = self._draw(state.step)
         views, mixing = self._mixed(self._views(generator, places, images))
         loss = self._loss(model, views, mixing, places)
@@ -133,7 +134,7 @@ class _Training:
 
     def _draw(self, step: int) -> tuple[torch.Generator, Tensor]:
         """The step's generator, behind the draw of the batch, and the places of this process's images."""
-        generator = torch.Generator().manual_seed(_step_seed(self.seed, step))
+        generator = torch.Generator().manual_seed(derive(self.seed, "batch", step))
         places = self.data.draw(generator, self.config.batch_size)
         return generator, places if self.rows is None else places[self.rows]
 
@@ -143,8 +144,8 @@ class _Training:
             images = next(self.data.batches([places]))
         if self.config.rand_augment:
             rows = range(len(images)) if self.rows is None else self.rows.tolist()
-            start = generator.initial_seed() * self.config.batch_size
-            images = rand_augment(to_bytes(images), self.config.rand_augment, [start + row for row in rows])
+            seeds = [derive(generator.initial_seed(), row) for row in rows]
+            images = rand_augment(to_bytes(images), self.config.rand_augment, seeds)
         if self.device.type == "cuda":
             generator = torch.Generator(self.device).manual_seed(generator.initial_seed())
         images = to_float(images.to(self.device, non_blocking=True))
@@ -155,7 +156,7 @@ class _Training:
         """MixUp or CutMix, where the recipe has one, and each view's shares of the images."""
         if not (self.config.mixup or self.config.cutmix):
             return views, None
-        return mix(views, self.config.mixup, self.config.cutmix, _step_seed(self.seed, self.state.step))
+        return mix(views, self.config.mixup, self.config.cutmix, derive(self.seed, "mixture", self.state.step))
 
     # --- the loss ------------------------------------------------------------------------------------------------
 
@@ -250,10 +251,6 @@ def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor
     size = batch_size // (2 * num_processes)
     first = torch.arange(process * size, (process + 1) * size)
     return torch.cat([first, batch_size - 1 - first.flip(0)])
-
-
-def _step_seed(seed: int, step: int) -> int:
-    return 1_000_003 * seed + step
 
 
 def _learning_rate(config: DistillationConfig, step: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
+from prismkd.config.seeds import derive
 from prismkd.distillation.student import classifier_of
 from prismkd.shards import Storage
 
@@ -26,7 +27,7 @@ class Pupil(nn.Module):
         if teacher_width:
             last = classifier_of(student)
             with torch.random.fork_rng():
-                torch.manual_seed(seed)
+                torch.manual_seed(derive(seed, "feature map"))
                 self.map = nn.Linear(last.in_features, teacher_width)
             self._hook = last.register_forward_pre_hook(self._remember)
 

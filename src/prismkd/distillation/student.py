@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
 from prismkd.classifiers.networks import new_network
 from prismkd.config import DistillationConfig
+from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 
 Factory = Callable[[], nn.Module]  # of networks from images (batch, channels, height, width) in [0, 1] to logits
@@ -29,7 +30,7 @@ def new_student(
         UserError: no such architecture, or ``config.initial`` doesn't fit it.
     """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(derive(seed, "student"))
         student = factory() if factory else new_network(config.architecture, num_classes, in_channels=in_channels)
     if config.initial:
         start_from(student, initial_weights(config.initial), config.initial)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
-from prismkd.data import LabelledImages
+from prismkd.data import LabeledImages
 from prismkd.evaluation.rows import BATCH, Batches, Row, device_of, mean_row
 from prismkd.metrics import (
     bootstrap_interval,
@@ -70,13 +70,13 @@ def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> Ju
     return JudgedImages(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def labeled_batches(images: LabelledImages) -> Iterator[tuple[Tensor, Tensor]]:
+def labeled_batches(images: LabeledImages) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of images (batch, channels, height, width) in [0, 1] and their labels (batch,), decoded as they come."""
     yield from zip(images.batches(BATCH), images.labels.split(BATCH), strict=True)
 
 
 def evaluate_images(
-    images: Tensor, labels: Tensor, teacher: Classifier, judge: Classifier, real: LabelledImages, k: int,
+    images: Tensor, labels: Tensor, teacher: Classifier, judge: Classifier, real: LabeledImages, k: int,
     method: str, seed: int
 ) -> list[Row]:  # fmt: skip
     """``compare_images`` of images that are in memory.

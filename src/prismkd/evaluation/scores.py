@@ -16,11 +16,11 @@ from prismkd.classes.lists import as_classes, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier
 from prismkd.config import EvaluationConfig
-from prismkd.data import LabelledImages, load_labelled_images
+from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.errors import UserError
 from prismkd.evaluation.students import TestImages, evaluate_student, logits_of
 
-Source = str | Path | LabelledImages | tuple[Tensor | np.ndarray, Tensor | np.ndarray | Sequence[int]]
+Source = str | Path | LabeledImages | tuple[Tensor | np.ndarray, Tensor | np.ndarray | Sequence[int]]
 COLUMNS = ("top1", "top5", "ece", "agreement")  # of the printed table
 
 
@@ -78,7 +78,7 @@ def evaluate(
             ``distill`` and ``load_teacher`` return, or a module that does its own preprocessing.
         source: a folder of class folders, of domain folders with class folders (PACS, Office-Home, DomainNet), of
             webdataset shards, Parquet files, a data set that Hugging Face saved, or a split list; loaded
-            ``LabelledImages``; or ``(images, labels)``: (n, channels, height, width) as uint8 or as float in [0, 1],
+            ``LabeledImages``; or ``(images, labels)``: (n, channels, height, width) as uint8 or as float in [0, 1],
             and (n,). Images without a domain of their own are ``id``.
         classes: a built-in list (``imagenet-1k``, ``pacs``, ...), a class list file, names in the order of the
             student's outputs, or their number where the test set's labels are numbers.
@@ -125,15 +125,13 @@ class _InMemory:
             yield batch.float().div(255) if batch.dtype == torch.uint8 else batch.float()
 
 
-def _load(
-    source: Source, classes: ClassLabels | int, image_size: int, student: nn.Module
-) -> LabelledImages | _InMemory:
+def _load(source: Source, classes: ClassLabels | int, image_size: int, student: nn.Module) -> LabeledImages | _InMemory:
     """The test images of a source, whatever it is."""
-    if isinstance(source, LabelledImages):
+    if isinstance(source, LabeledImages):
         return source
     if isinstance(source, str | Path):
         usual = student.input_size if isinstance(student, Classifier) else None
-        return load_labelled_images(source, classes, image_size, usual)
+        return load_labeled_images(source, classes, image_size, usual)
     pixels, labels = (torch.as_tensor(values) for values in source)
     if pixels.ndim != 4 or len(pixels) == 0 or labels.shape != pixels.shape[:1] or labels.is_floating_point():
         raise UserError(

@@ -25,7 +25,7 @@ TOP = 5  # top-5 is reported of domains with more classes than that
 
 
 class TestImages(Protocol):
-    """Labeled images of one or more domains, such as ``prismkd.data.LabelledImages``."""
+    """Labeled images of one or more domains, such as ``prismkd.data.LabeledImages``."""
 
     @property
     def labels(self) -> Tensor:

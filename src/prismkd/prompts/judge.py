@@ -18,11 +18,12 @@ from torch.nn import functional as F
 
 from prismkd.classifiers import Classifier
 from prismkd.config import PromptsConfig
+from prismkd.config.seeds import derive
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.prompts.allocation import Allocation, allocate
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.grammar import compose
-from prismkd.prompts.plan import PROBE_SEED, image_seed
+from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Score, Sense, choose_wordings
 from prismkd.prompts.styles import probe_phrase
 from prismkd.shards import Sample, to_array
@@ -65,7 +66,7 @@ def _probes(senses: Sequence[Sense], texts: Iterable[list[str]], num_probes: int
     jobs = [(label, text, probe) for label, class_texts in enumerate(texts) for text in class_texts
             for probe in range(num_probes)]  # fmt: skip
     return [
-        Prompt(index, label, senses[label].class_name, text, "probe", image_seed(seed, probe))
+        Prompt(index, label, senses[label].class_name, text, "probe", derive(seed, probe))
         for index, (label, text, probe) in enumerate(jobs)
     ]
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
+from prismkd.config.seeds import derive
 from prismkd.errors import UserError
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
@@ -26,10 +27,9 @@ CONTENT_STEP, STYLE_STEP = 0.7548776662466927, 0.5698402909980532
 # sqrt(2) - 1 and the golden ratio's 1 / phi shift each class's sequence, so that a batch of all classes isn't of one
 # style. Irrational and other numbers than the steps, so that no class repeats another one's turns.
 SILVER, GOLDEN = 0.41421356237309515, 0.6180339887498949
-PROBE_SEED = 7_000_000  # of probes and calibration images: far from the seeds that people give to runs
-CYCLE = (
-    32  # prompts per class, on average, in one round of an uneven allocation; shares are met to 1 / 32 of an even one
-)
+PROBE_SEED = derive(0, "probes")  # of probes and calibration images: the same for all seeds of a run
+# Prompts per class, on average, in one round of an uneven allocation; shares are met to 1 / 32 of an even one
+CYCLE = 32
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class PromptPlan:
         content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
         style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
         text = compose(style.phrase, content, subject.text)
-        return Prompt(index, label, subject.class_name, text, style.name, image_seed(self.seed, index), subject.text)
+        return Prompt(index, label, subject.class_name, text, style.name, derive(self.seed, index), subject.text)
 
     def _turn(self, index: int) -> tuple[int, int]:
         """The label of a prompt, and its turn: how many prompts of that label come before it.
@@ -187,16 +187,6 @@ def _rounded(values: Sequence[float], total: int) -> list[int]:
     while sum(counts) > total:  # where many were raised to 1; the largest can spare it
         counts[counts.index(max(counts))] -= 1
     return counts
-
-
-def image_seed(run_seed: int, index: int) -> int:
-    """The seed of one image's noise, 63 bits, as torch's generators take.
-
-    Hashed from both, since a sum of the two would make image i of seed 1 image i + 1 of seed 0. The class is no part of
-    it: no two images of a run have one index, so no two classes get the same noise.
-    """
-    digest = hashlib.sha256(f"{run_seed}:{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def check_budget(num_images: int, num_classes: int) -> None:

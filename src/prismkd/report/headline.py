@@ -112,7 +112,7 @@ def _leaders(fields: Fields, above: Margins, student: str) -> list[str]:
         winner = min(best(scores), default=student, key=lambda method: (method != student, method))
         if winner != student and (leading := scores[winner]):
             margin = above[winner].get(where)
-            level = ", no significant difference" if margin and margin.may_be_chance else ""
+            level = " (no significant difference)" if margin and margin.may_be_chance else ""
             leaders.append(f"{names.method_label(winner)} with {formats.percent(leading.mean)}% {PLACES[where]}{level}")
     return [f"The best without real data: {' and '.join(leaders)}."] if leaders else []
 

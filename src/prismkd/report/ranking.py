@@ -15,8 +15,7 @@ from prismkd.report.names import PLACES
 
 def sentence(runs: Sequence[NamedRun]) -> str:
     """Whose student is better than all others', where one is; who can't be told apart, where none is."""
-    leads: dict[str, list[str]] = {}
-    level: list[str] = []
+    parts: dict[str, list[str]] = {}  # who leads -> where
     for where, place in PLACES.items():
         ranking = _ranking(runs, where)
         if len(ranking) < 2:
@@ -27,16 +26,16 @@ def sentence(runs: Sequence[NamedRun]) -> str:
         equals = [entry for entry, verdict in zip(ranking[1:], verdicts, strict=True) if not _leads(verdict)]
         if equals:
             students = [f"{n.name} ({n.letter}, {formats.percent(s.mean)}%)" for s, n in [ranking[0], *equals]]
-            level.append(f"no significant difference {place} between {listed(students)}")
+            parts[f"no significant difference {place} between"] = [listed(students)]
         else:
             ahead = f"{formats.percent(first.mean)}%, {formats.percent(first.mean - second.mean)} points ahead"
             untested = ", not tested for chance" if None in verdicts else ""
-            leads.setdefault(f"{leader.name} ({leader.letter})", []).append(f"{place} ({ahead}{untested})")
-    parts = [f"{name} reaches the most {' and '.join(places)}" for name, places in leads.items()] + level
+            lead = f"{leader.name} ({leader.letter}) reaches the most"
+            parts.setdefault(lead, []).append(f"{place} ({ahead}{untested})")
     if not parts:
         return "No two of these runs have a student to compare."
-    text = "; ".join(parts) + "."
-    return text if leads else text[0].upper() + text[1:]
+    text = "; ".join(f"{head} {' and '.join(tails)}" for head, tails in parts.items()) + "."
+    return text[0].upper() + text[1:] if text.startswith("no significant") else text
 
 
 def _ranking(runs: Sequence[NamedRun], where: str) -> list[tuple[Score, NamedRun]]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from prismkd.config import METHODS
-from prismkd.data import LabelledImages
+from prismkd.data import LabeledImages
 from prismkd.distillation import TrainingSet, open_images, to_bytes
 from prismkd.distillation.tar_images import read_logits
 from prismkd.errors import UserError
@@ -97,7 +97,7 @@ class RealImages(Dataset):
     """The method ``real``: nothing is drawn, students learn from the teacher's own training images (a reference)."""
 
     @property
-    def images(self) -> LabelledImages:
+    def images(self) -> LabeledImages:
         """The real images, which ``open_run`` has made sure of."""
         images = self.run.real_training
         if images is None:
@@ -231,7 +231,7 @@ class DrawnImages(Dataset):
             )
 
 
-def real_batches(real: LabelledImages, at_most: int) -> Batches:
+def real_batches(real: LabeledImages, at_most: int) -> Batches:
     """Real images with labels, a fixed random choice of ``at_most`` of them, every one of which decodes."""
     chosen = real.subset(random_places(len(real), at_most))
     chosen.check()

@@ -12,7 +12,7 @@ import torch
 
 from prismkd import __version__
 from prismkd.classifiers import Classifier
-from prismkd.data import LabelledImages
+from prismkd.data import LabeledImages
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
@@ -48,7 +48,7 @@ class Measurement:
     run: Run
 
     @cached_property
-    def test(self) -> LabelledImages:
+    def test(self) -> LabeledImages:
         """All test images, every one of which decodes."""
         self.run.test.check()
         return self.run.test

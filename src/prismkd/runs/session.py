@@ -30,7 +30,7 @@ from prismkd.config import (
     GuidanceConfig,
     PromptsConfig,
 )
-from prismkd.data import LabelledImages, load_domains, load_labelled_images
+from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
 from prismkd.evaluation.rows import Row
@@ -104,28 +104,28 @@ class Session:
     # --- real images, which only measure, or serve the reference rows ------------------------------------------------
 
     @cached_property
-    def test(self) -> LabelledImages:
+    def test(self) -> LabeledImages:
         """The labeled test images of every domain."""
         config = self.config.evaluation
         source = asset("test.parquet") if config.source == "pictograms" else config.source
         return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
 
     @cached_property
-    def real(self) -> LabelledImages | None:
+    def real(self) -> LabeledImages | None:
         """The teacher's real training images, for the reference rows only; None where there are none."""
-        return self._labelled(self.config.evaluation.real)
+        return self._labeled(self.config.evaluation.real)
 
     @cached_property
-    def real_training(self) -> LabelledImages | None:
+    def real_training(self) -> LabeledImages | None:
         """Real images that students learn from: of the method ``real``, and of a mixture."""
         source = self.config.distillation.real
-        return self._labelled(source) if source else self.real
+        return self._labeled(source) if source else self.real
 
-    def _labelled(self, source: str) -> LabelledImages | None:
+    def _labeled(self, source: str) -> LabeledImages | None:
         if not source:
             return None
         path = asset("real.parquet") if source == "pictograms" else source
-        return load_labelled_images(path, self._labels, *self._test_size)
+        return load_labeled_images(path, self._labels, *self._test_size)
 
     @property
     def _labels(self) -> ClassLabels:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prismkd.classifiers import Preprocessing, as_classifier
 from prismkd.config import Config, GuidanceConfig
 from prismkd.config.load import check_config
+from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 from prismkd.generators.configured import ConfiguredPipeline
 from prismkd.generators.text_to_image import check_band
@@ -21,7 +22,7 @@ from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
-from prismkd.prompts.plan import PROBE_SEED, image_seed
+from prismkd.prompts.plan import PROBE_SEED
 from prismkd.synthesis.calibrate import run_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels
 
@@ -217,7 +218,7 @@ class EDA:
         self._generator.use_arguments(arguments)
         count, given = self.guidance.num_calibration_images, len(texts)
         places = [turn % given if given <= count else turn * given // count for turn in range(count)]
-        wanted = [_prompt(texts[at], int(targets[at]), image_seed(PROBE_SEED, turn)) for turn, at in enumerate(places)]
+        wanted = [_prompt(texts[at], int(targets[at]), derive(PROBE_SEED, turn)) for turn, at in enumerate(places)]
         self.calibration, _ = run_calibration(wanted, self._drawing, self.guidance, progress)
         return self.calibration
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from prismkd.classifiers import Classifier, smooth_backward
 from prismkd.config import GuidanceConfig
+from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.guidance.energy import free_energy
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.prompts.plan import image_seed
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 
 Drawing = TypeVar("Drawing")  # what one batch becomes
@@ -205,7 +205,7 @@ class Synthesizer:
         """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""
         reason = "not finite each time"
         for tries in range(1 if problem else 2, MAX_TRIES + 1):
-            again = replace(prompt, seed=image_seed(prompt.seed, tries)) if tries > 1 else prompt
+            again = replace(prompt, seed=derive(prompt.seed, tries)) if tries > 1 else prompt
             outcome = self._attempt([again], self._draw_quantized)
             if isinstance(outcome, Exception):
                 reason = f"{type(outcome).__name__}: {outcome}"
