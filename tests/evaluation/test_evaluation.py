@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import starmap
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from prismkd.classifiers import Classifier
 from prismkd.data import EncodedImage, LabeledImages
 from prismkd.data.images import Form
 from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
+from prismkd.evaluation.rows import LabeledBatch
 from prismkd.evaluation.students import evaluate_student, logits_of
 from prismkd.metrics.hits import pack_hits, unpack_hits
 
@@ -123,8 +125,17 @@ def test_a_view_by_batches_is_the_view_of_all() -> None:
     seen = judge_images(labeled_batches(images), classifier(1), classifier())
     assert seen.judge_hits.all() and seen.teacher_hits.mean() == 1 / NUM_CLASSES
     assert seen.features[:, 0] == pytest.approx(EVERY)
-    again = judge_images(zip(images.images.split(7), images.labels.split(7), strict=True), classifier(1), classifier())
+    batches = list(starmap(LabeledBatch, zip(images.images.split(7), images.labels.split(7), strict=True)))
+    again = judge_images(batches, classifier(1), classifier())
     assert all(np.allclose(one, other) for one, other in zip(seen, again, strict=True))
+
+
+def test_what_the_teacher_said_at_drawing_is_not_asked_again() -> None:
+    images = images_of(EVERY, ["id"] * len(EVERY))
+    said = np.arange(len(EVERY)) % 2.0
+    batch = LabeledBatch(images.images, images.labels, said)
+    judged = judge_images([batch], classifier(1), classifier())
+    assert np.array_equal(judged.teacher_hits, said) and judged.judge_hits.all()
 
 
 def test_halves_share_no_image_and_every_class_is_in_both() -> None:

@@ -64,7 +64,7 @@ def test_the_images_of_the_method_real_are_those_that_its_student_learns_from(fo
     config = replace(Config(), distillation=DistillationConfig(real=str(folders / "id")))
     run = Run(config, directory=folders)
     assert run.real is not None and len(run.real) == 1304
-    assert sum(len(labels) for _, labels in run.dataset(0, "real").batches(10_000)) == 24 * PER_CLASS
+    assert sum(len(labels) for _, labels, _ in run.dataset(0, "real").batches(10_000)) == 24 * PER_CLASS
 
 
 def test_corrupt_images_stop_the_evaluation_before_it_begins(folders: Path) -> None:

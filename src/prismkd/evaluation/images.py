@@ -7,6 +7,7 @@ construction, whatever they show.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
 from prismkd.data import LabeledImages
-from prismkd.evaluation.rows import BATCH, Batches, Row, device_of, mean_row
+from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch, Row, device_of, mean_row
 from prismkd.metrics import (
     bootstrap_interval,
     class_averaged,
@@ -62,17 +63,23 @@ def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> Ju
         judge: another network with the same classes, on any device.
     """
     parts = []
-    for images, labels in batches:
+    for images, labels, teacher_hits in batches:
         features = judge.features(images.to(device_of(judge))).flatten(1).cpu().numpy()
-        hits = [correct(predict(network, images.to(device_of(network))).cpu().numpy(), labels.numpy())
-                for network in (judge, teacher)]  # fmt: skip
-        parts.append((features, labels.numpy(), *hits))
+        if teacher_hits is None:
+            teacher_hits = _hits(teacher, images, labels)
+        parts.append((features, labels.numpy(), _hits(judge, images, labels), teacher_hits))
     return JudgedImages(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def labeled_batches(images: LabeledImages) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of images (batch, channels, height, width) in [0, 1] and their labels (batch,), decoded as they come."""
-    yield from zip(images.batches(BATCH), images.labels.split(BATCH), strict=True)
+def _hits(network: Classifier, images: Tensor, labels: Tensor) -> np.ndarray:
+    """(batch,), 1.0 where the network predicts the intended class."""
+    return correct(predict(network, images.to(device_of(network))).cpu().numpy(), labels.numpy())
+
+
+def labeled_batches(images: LabeledImages) -> Iterator[LabeledBatch]:
+    """The images with their labels, decoded as they come."""
+    for batch, labels in zip(images.batches(BATCH), images.labels.split(BATCH), strict=True):
+        yield LabeledBatch(batch, labels)
 
 
 def evaluate_images(
@@ -94,7 +101,8 @@ def evaluate_images(
     Raises:
         UserError: k or fewer images in a set.
     """
-    fake_judged = judge_images(zip(images.split(BATCH), labels.split(BATCH), strict=True), teacher, judge)
+    batches = starmap(LabeledBatch, zip(images.split(BATCH), labels.split(BATCH), strict=True))
+    fake_judged = judge_images(batches, teacher, judge)
     return compare_images(fake_judged, judge_images(labeled_batches(real), teacher, judge), k, method, seed)
 
 

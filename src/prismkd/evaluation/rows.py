@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,23 @@ from prismkd.metrics import bootstrap_interval
 
 BATCH = 128  # images per forward pass; results don't depend on it
 
-Batches = Iterable[tuple[Tensor, Tensor]]  # images (batch, channels, height, width) in [0, 1] and labels (batch,)
+
+class LabeledBatch(NamedTuple):
+    """A batch of images to look at.
+
+    Attributes:
+        images: (batch, channels, height, width) in [0, 1].
+        labels: (batch,) intended classes.
+        teacher_hits: (batch,) 1.0 where the teacher predicts the intended class, where that is known already: it was
+            asked when the images were drawn. None: it has to be asked.
+    """
+
+    images: Tensor
+    labels: Tensor
+    teacher_hits: np.ndarray | None = None
+
+
+Batches = Iterable[LabeledBatch]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from prismkd.distillation import TrainingSet, open_images, to_bytes
 from prismkd.distillation.tar_images import read_logits
 from prismkd.errors import UserError
 from prismkd.evaluation.images import labeled_batches
-from prismkd.evaluation.rows import BATCH, Batches
+from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
 from prismkd.records.directory import LABELS_STUDENT, STUDENT, images_of, job_folder, read_json, write_json
@@ -175,8 +175,10 @@ class DrawnImages(Dataset):
         chosen = set(random_places(ledger.num_images, at_most).tolist())
         samples = (sample for place, sample in enumerate(read_encoded(self.images)) if place in chosen)
         while batch := [decode(sample) for sample in islice(samples, BATCH)]:
-            images = np.stack([to_array(sample) for sample in batch])
-            yield torch.from_numpy(images), torch.tensor([sample.label for sample in batch])
+            images = torch.from_numpy(np.stack([to_array(sample) for sample in batch]))
+            labels = torch.tensor([sample.label for sample in batch])
+            hits = np.array([sample.metadata["teacher_top1"] == sample.label for sample in batch], dtype=np.float64)
+            yield LabeledBatch(images, labels, hits)
 
     def energies(self) -> dict[str, list[float]]:
         metadata = [sample.metadata for sample in read_encoded(self.images)]
