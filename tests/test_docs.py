@@ -177,7 +177,7 @@ def test_broken_links_are_noticed(tmp_path: Path) -> None:
     assert broken_links(page) == ["other.md#where", "no.md"]
 
 
-@of_the_pages([page for page in PAGES if page.name != "README.md"])
+@of_the_pages(PAGES)
 def test_every_path_in_backticks_is_there(page: Path) -> None:
     paths = [span for span in spans(page) if span.startswith(FOLDERS) and " " not in span]
     assert [path for path in paths if not list(ROOT.glob(path))] == []
