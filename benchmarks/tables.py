@@ -197,6 +197,40 @@ def cost_of_guidance_table(data: Row) -> str:
     return table(["shape", "gradient through", "decoder", "share guided", "FLOPs ratio", "seconds ratio"], lines)
 
 
+GPU_SHAPES = {"sd-1.5": "SD 1.5 at 512", "sdxl": "SDXL at 1024", "dit-xl": "DiT-XL/2 at 256"}
+
+
+def gpu_drawing_table(data: Row) -> str:
+    """Images per second on a GPU, and what guidance costs beside its FLOPs; the shapes' weights are random."""
+    lines = []
+    for part, shape in GPU_SHAPES.items():
+        for size, ways in data["parts"][part].items():
+            if not size.startswith("batch"):
+                continue
+            plain, tiny = ways["unguided"], ways["x0, tiny decoder"]
+            ratios = [f"{ways[way]['seconds_ratio']:.2f}" for way in ("check only", "x0, full decoder")]
+            lines.append([shape, size.removeprefix("batch "), f"{plain['images_per_second']:.2f}",
+                          f"{tiny['images_per_second']:.2f}", f"{tiny['seconds_ratio']:.2f}",
+                          f"{tiny['flops_ratio']:.3f}", *ratios, f"{tiny['memory_gib']:.1f}"])  # fmt: skip
+    header = ["shape, 20 steps", "batch", "images/s unguided", "guided, worst case", "ratio", "FLOPs ratio",
+              "none needs it", "full decoder", "GiB"]  # fmt: skip
+    return table(header, lines)
+
+
+def gpu_rest_table(data: Row) -> str:
+    """Training beside a bare loop, and two workers on one GPU beside one."""
+    parts, lines = data["parts"], []
+    for size, row in parts["distillation"].items():
+        if size.startswith("batch"):
+            speeds = row["images_per_second"]
+            lines.append([f"ResNet-50 to ResNet-18 at 224, {size}: images/s, and the share of a bare loop's",
+                          f"{speeds['loop']:,.0f}, {row['share_of_bare']:.2f}"])  # fmt: skip
+    workers = parts["workers"]
+    lines.append(["two workers on one GPU over one, the embedded generator", f"{workers['two_over_one']:.2f}"])
+    lines.append(["shards whose bytes differ between workers", str(sum(workers["different_shards"].values()))])
+    return table(["what", "measured"], lines)
+
+
 # --- DPE: docs/dpe.md --------------------------------------------------------------------------------------------
 
 
@@ -332,6 +366,8 @@ TABLES = {
     "curve": curve_table,
     "survival": survival_table,
     "guidance": cost_of_guidance_table,
+    "gpu": gpu_drawing_table,
+    "gpu_rest": gpu_rest_table,
     "steps": steps_table,
     "senses": senses_table,
     "faults": faults_table,
