@@ -5,8 +5,17 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch import nn
 
-from prismkd.classifiers import Preprocessing, load_classifier, load_teacher, save_classifier, smooth_backward
+from prismkd.classifiers import (
+    Classifier,
+    Preprocessing,
+    load_classifier,
+    load_teacher,
+    predict,
+    save_classifier,
+    smooth_backward,
+)
 from prismkd.classifiers.networks import SmallResNet
 from prismkd.errors import UserError
 
@@ -79,3 +88,14 @@ def test_a_folder_as_timm_writes_it_brings_its_preprocessing(tmp_path: Path) -> 
 def test_smooth_backward_needs_a_relu() -> None:
     with pytest.raises(UserError, match=r"expected a teacher with nn\.ReLU"):
         smooth_backward(torch.nn.Linear(2, 2))
+
+
+def test_a_prediction_leaves_every_module_in_its_mode() -> None:
+    """Also where they differ: a wrapper that is new, and so in training mode, around a network in evaluation mode."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.BatchNorm1d(3)).eval()
+    classifier = Classifier(network, {"num_classes": 3, "in_channels": 1})
+    assert classifier.training and not network.training
+    statistics = network[2].running_mean.clone()
+    predict(classifier, torch.rand(4, 1, 4, 4))
+    assert classifier.training and not any(module.training for module in network.modules())
+    assert torch.equal(network[2].running_mean, statistics)

@@ -157,9 +157,9 @@ def test_a_users_own_module() -> None:
         as_teacher(Small(), 3, Preprocessing())
     with pytest.raises(UserError, match=r"float32 on a CPU, got float16; call teacher\.float\(\)"):
         as_teacher(Small().eval().half(), 3, Preprocessing())
-    with pytest.raises(UserError, match=r"expected logits \(1, 5\) of the teacher, got \(1, 3\)"):
+    with pytest.raises(UserError, match=r"expected finite logits \(1, 5\) of the teacher, got \(1, 3\)"):
         as_teacher(network, 5, Preprocessing())
-    with pytest.raises(UserError, match="to take images"):
+    with pytest.raises(UserError, match="expected a teacher that takes images"):
         as_teacher(nn.Sequential(nn.Conv2d(1, 3, 3), Small()).eval(), 3, Preprocessing(3))
 
 

@@ -274,7 +274,7 @@ def test_a_teacher_is_shown_what_its_preprocessing_makes_of_an_image() -> None:
         EDA(pipe, Classifier(Ramp(), {"num_classes": 2}).eval(), preprocessing=wanted)
     with pytest.raises(UserError, match=r"got one in training mode; call teacher\.eval\(\)"):
         EDA(pipe, Ramp())
-    with pytest.raises(UserError, match="expected finite logits"):
+    with pytest.raises(UserError, match=r"expected logits \(1, classes\) of the teacher, got \(3072,\)"):
         EDA(pipe, nn.Flatten(0).eval())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -109,17 +111,17 @@ def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessin
         raise UserError("expected a teacher in float32 on a CPU, got float16; call teacher.float()")
     teacher = Classifier(network, {"num_classes": num_classes, **to_config(preprocessing)})
     teacher.requires_grad_(False)
-    check_outputs(teacher, "the teacher")
+    check_outputs(teacher, "teacher")
     return teacher
 
 
 @torch.no_grad()
-def check_outputs(classifier: Classifier, what: str) -> None:
+def check_outputs(classifier: Classifier, role: str) -> None:
     """Show a classifier one gray image, so that what doesn't fit is found before anything is drawn.
 
     Args:
         classifier: any.
-        what: names it in errors.
+        role: teacher, judge or student, for errors.
 
     Raises:
         UserError: it fails on the image, or its answer isn't (1, num_classes) finite logits.
@@ -127,21 +129,41 @@ def check_outputs(classifier: Classifier, what: str) -> None:
     size = classifier.preprocess.crop or (32, 32)
     parameter = next(classifier.parameters(), torch.empty(0))
     image = torch.full((1, classifier.in_channels, *size), 0.5, device=parameter.device)
-    expected = (1, classifier.num_classes)
+    logits = answer(classifier, image, role, "check its preprocessing")
+    if logits.shape[1] != classifier.num_classes or not bool(logits.isfinite().all()):
+        raise UserError(
+            f"expected finite logits {(1, classifier.num_classes)} of the {role}, got {tuple(logits.shape)}, finite: "
+            f"{bool(logits.isfinite().all())}; check its head and the class list"
+        )
+
+
+@torch.no_grad()
+def answer(network: nn.Module, images: Tensor, role: str, remedy: str) -> Tensor:
+    """A network's logits (n, classes), in evaluation mode, of images (n, channels, height, width) that may not fit it.
+
+    Args:
+        network: any.
+        images: to be shown.
+        role: teacher, judge or student, for errors.
+        remedy: what to do where it doesn't take them.
+
+    Raises:
+        UserError: it fails on them, or what it answers isn't (n, any number).
+    """
     try:
-        logits = classifier(image)
+        with evaluating(network):
+            logits = network(images)
     except UserError:
         raise
     except Exception as error:  # a model's own errors have no common type
-        reason = str(error).splitlines()[0] if str(error) else ""
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"expected {what} to take images {tuple(image.shape)}, got {type(error).__name__}: {reason}; check its "
-            "preprocessing"
+            f"expected a {role} that takes images {tuple(images.shape)}, got {type(error).__name__}: {reason}; {remedy}"
         ) from None
-    if not isinstance(logits, Tensor) or logits.shape != expected or not bool(logits.isfinite().all()):
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        finite = " with values that aren't finite" if got == expected else ""
-        raise UserError(f"expected logits {expected} of {what}, got {got}{finite}; check its head and the class list")
+        raise UserError(f"expected logits ({len(images)}, classes) of the {role}, got {got}; check its last layer")
+    return logits
 
 
 @torch.no_grad()
@@ -150,11 +172,21 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
     The network is in evaluation mode for it, and afterwards in the mode that it was in.
     """
-    training = network.training
+    with evaluating(network):
+        return torch.cat([network(batch) for batch in images.split(PREDICT_BATCH)])
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """While active the network is in evaluation mode; afterwards each of its modules is in the mode that it was in."""
+    # Not network.train(before): a wrapper in training mode around a frozen network would put that in training, too.
+    training = [module for module in network.modules() if module.training]
     network.eval()
-    logits = torch.cat([network(batch) for batch in images.split(PREDICT_BATCH)])
-    network.train(training)
-    return logits
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prismkd.classifiers.classifier import Classifier
+from prismkd.classifiers.classifier import Classifier, answer
 from prismkd.classifiers.preprocessing import Preprocessing, to_config
 from prismkd.errors import UserError
 
@@ -50,20 +50,8 @@ def _fixed(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).cpu().float().requires_grad_(False)
 
 
-@torch.no_grad()
 def _num_outputs(classifier: Classifier, image_shape: tuple[int, int, int]) -> int:
-    image = torch.full((1, *image_shape), 0.5)
-    try:
-        logits = classifier(image)
-    except UserError:
-        raise
-    except Exception as error:  # a model's own errors have no common type
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"expected a teacher that takes images {tuple(image.shape)}, got {type(error).__name__}: {reason}; give "
-            "its preprocessing"
-        ) from None
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1 or not bool(logits.isfinite().all()):
-        got = f"values {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"expected finite logits (1, num_classes) of the teacher, got {got}; check its last layer")
+    logits = answer(classifier, torch.full((1, *image_shape), 0.5), "teacher", "give its preprocessing")
+    if not bool(logits.isfinite().all()):
+        raise UserError("expected finite logits of the teacher, got others; check its weights and preprocessing")
     return logits.shape[1]

@@ -153,7 +153,7 @@ def _load_fitting(role: str, setting: str, source: str, num_classes: int, *, tru
             f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
             f"got {num_classes}; make `classes` and `{setting}` fit each other"
         )
-    check_outputs(classifier, f"the {role}")  # one image now, rather than an error in the middle of a run
+    check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
     return classifier
 
 

@@ -71,7 +71,7 @@ def _size(teacher: Classifier) -> str:
 
 
 def _outputs(teacher: Classifier, class_names: list[str] | None) -> Check:
-    check_outputs(teacher, "the teacher")
+    check_outputs(teacher, "teacher")
     if class_names is None:
         return Check("outputs", "warning", f"{teacher.num_classes}; name the class list with --classes to compare")
     fits = len(class_names) == teacher.num_classes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
+from prismkd.classifiers.classifier import answer
 from prismkd.classifiers.networks import new_network
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
@@ -52,26 +53,18 @@ def name_of_module(factory: Factory) -> str:
     return f"module {type(first).__name__} {hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]}"
 
 
-@torch.no_grad()
 def check_student(student: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
     """Show a new student two black images (channels, height, width).
 
     Raises:
         UserError: it fails on them, or its answer isn't (2, num_classes) logits.
     """
-    training, images = student.training, torch.zeros(2, *image_shape)
-    try:
-        logits = student.eval()(images)
-    except Exception as error:  # a model's own errors have no common type
-        reason = str(error).partition("\n")[0]
+    remedy = "choose another distillation.architecture, or images of its size"
+    logits = answer(student, torch.zeros(2, *image_shape), "student", remedy)
+    if logits.shape[1] != num_classes:
         raise UserError(
-            f"expected a student that takes images {tuple(images.shape)}, got {type(error).__name__}: {reason}; choose "
-            "another distillation.architecture, or images of its size"
-        ) from None
-    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"expected logits {(2, num_classes)} of the student, got {found}; check its last layer")
-    student.train(training)
+            f"expected logits {(2, num_classes)} of the student, got {tuple(logits.shape)}; check its last layer"
+        )
 
 
 def initial_weights(source: str) -> dict[str, Tensor]:

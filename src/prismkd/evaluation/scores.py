@@ -15,9 +15,11 @@ from prismkd.classes import ClassName
 from prismkd.classes.lists import as_classes, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier
+from prismkd.classifiers.classifier import answer
 from prismkd.config import EvaluationConfig
 from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.errors import UserError
+from prismkd.evaluation.rows import device_of
 from prismkd.evaluation.students import TestImages, evaluate_student, logits_of
 
 Source = str | Path | LabeledImages | tuple[Tensor | np.ndarray, Tensor | np.ndarray | Sequence[int]]
@@ -164,17 +166,11 @@ def _evaluate(
 def _check_outputs(network: nn.Module, name: str, test: TestImages, num_classes: int) -> None:
     """Show it the first image."""
     image = next(iter(test.batches(1)))
-    try:
-        logits = logits_of(network, _InMemory(image, test.labels[:1], test.domains[:1]))
-    except Exception as error:  # a model's own errors have no common type
-        reason = str(error).partition("\n")[0]
+    remedy = "set image_size, or give it its preprocessing (prismkd.classifiers.as_teacher)"
+    logits = answer(network, image.to(device_of(network)), name, remedy)
+    if logits.shape[1] != num_classes:
         raise UserError(
-            f"expected a {name} that takes images {tuple(image.shape)}, got {type(error).__name__}: {reason}; set "
-            "image_size, or give it its preprocessing (prismkd.classifiers.as_teacher)"
-        ) from None
-    if logits.shape != (1, num_classes):
-        raise UserError(
-            f"expected logits {(1, num_classes)} of the {name}, got {logits.shape}; make it and `classes` fit"
+            f"expected logits {(1, num_classes)} of the {name}, got {tuple(logits.shape)}; make it and `classes` fit"
         )
 
 
