@@ -139,7 +139,7 @@ def measure_processes() -> dict[str, Any]:
             for num_workers, of_workers in speeds.items():
                 of_workers.append(_images_per_second(opened, num_workers))
                 for shard in range(PROCESS_SHARDS):
-                    drop_shard(run.drawn[0].images, shard)
+                    drop_shard(run.drawn[0].storage, shard)
     one, two = (median(speeds[num_workers]) for num_workers in (1, 2))
     return {"ratio": two / one, "images_per_second": {"one": one, "two": two}, "all": speeds}
 

@@ -23,7 +23,7 @@ from prismkd.config.load import check_config
 from prismkd.distillation.student import Factory
 from prismkd.errors import UserError
 from prismkd.progress import bars, silent
-from prismkd.records.directory import STUDENT, job_folder, read_json, run_folder
+from prismkd.records.directory import STUDENT, dataset_folder, read_json, run_folder
 from prismkd.runs.open import held, open_run
 from prismkd.runs.stages import STAGES
 
@@ -63,7 +63,7 @@ class RunResult:
             UserError: the run has no such student.
         """
         seed = self.metrics["seeds"][0] if seed is None else seed
-        folder = job_folder(self.directory, seed, method) / STUDENT
+        folder = dataset_folder(self.directory, seed, method) / STUDENT
         return load_classifier(folder, self.new_network and self.new_network())
 
 

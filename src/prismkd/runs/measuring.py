@@ -43,7 +43,7 @@ def evaluate(run: Run) -> None:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The test images with what all data sets of a run are compared with, each computed when it is first needed."""
+    """The test images with what all datasets of a run are compared with, each computed when it is first needed."""
 
     run: Run
 
@@ -72,7 +72,7 @@ class Measurement:
         return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
-        """One data set's student, and the images that it learned from."""
+        """One dataset's student, and the images that it learned from."""
         run, config = self.run, self.run.config.evaluation
         student = self._on_test(run.load_student(dataset.student_folder), dataset.method, dataset.seed)
         rows = student.rows
@@ -142,7 +142,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
 
 
 def _timings(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a data set's students and images took."""
+    """What a dataset's students and images took."""
     timings = []
     for stage, name in zip(("distill", "cas"), recipes(dataset.run.config), strict=False):
         log = read_json(dataset.folder / name / "log.json")

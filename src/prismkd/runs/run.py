@@ -23,7 +23,7 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import jobs_of, read_json, write_json
+from prismkd.records.directory import dataset_keys, read_json, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.session import Session
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
@@ -42,7 +42,7 @@ class Run(Session):
     @property
     def datasets(self) -> list[Dataset]:
         """Every method of every seed in the order of work: ``more`` last, since it spends what PRISM's images cost."""
-        return [self.dataset(seed, method) for seed, method in jobs_of(self.config)]
+        return [self.dataset(seed, method) for seed, method in dataset_keys(self.config)]
 
     @property
     def drawn(self) -> list[DrawnImages]:

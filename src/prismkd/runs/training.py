@@ -1,4 +1,4 @@
-"""The distill stage: every data set's students, on one device or on all processes of `torchrun`."""
+"""The distill stage: every dataset's students, on one device or on all processes of `torchrun`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prismkd.runs.run import Run
 
 
 def distill_students(run: Run) -> None:
-    """Train every data set's students; where images were added since, new ones.
+    """Train every dataset's students; where images were added since, new ones.
 
     Under `torchrun` or `accelerate launch` all processes train together, and the first one alone writes.
     """
@@ -43,7 +43,7 @@ def distill_students(run: Run) -> None:
 
 
 def recipes(config: Config) -> dict[str, DistillationConfig]:
-    """How each of a data set's students is trained, by its folder's name."""
+    """How each of a dataset's students is trained, by its folder's name."""
     found = {STUDENT: config.distillation}
     if config.evaluation.cas:
         found[LABELS_STUDENT] = replace(config.distillation, hard_label_weight=1.0, feature_weight=0.0)
