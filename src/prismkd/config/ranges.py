@@ -1,4 +1,4 @@
-"""Which values a setting may take: ranges that stand on the fields, and the one walk that checks types and ranges."""
+"""How the ranges of settings are said and checked; the ranges themselves stand on the fields in settings.py."""
 
 from __future__ import annotations
 

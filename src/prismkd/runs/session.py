@@ -45,7 +45,7 @@ from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.shards import Sample
-from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels, quantized
 
 
@@ -214,7 +214,7 @@ class Session:
         plan = plain_plan(self.classes, PROBE_SEED, self.prompts.template)
         synthesizer = Synthesizer(self.generator, teacher or self.teacher)
         with self.track("calibration (unguided images)", guidance.num_calibration_images) as progress:
-            return run_calibration(plan, synthesizer, guidance, progress)
+            return measure_calibration(plan, synthesizer, guidance, progress)
 
     def synthesizer(self, method: str) -> Synthesizer:
         """What draws a method's images: guided, where the method is."""

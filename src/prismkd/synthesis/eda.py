@@ -23,7 +23,7 @@ from prismkd.guidance.energy import free_energy
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels
 
 UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
@@ -219,7 +219,7 @@ class EDA:
         count, given = self.guidance.num_calibration_images, len(texts)
         places = [turn % given if given <= count else turn * given // count for turn in range(count)]
         wanted = [_prompt(texts[at], int(targets[at]), derive(PROBE_SEED, turn)) for turn, at in enumerate(places)]
-        self.calibration, _ = run_calibration(wanted, self._drawing, self.guidance, progress)
+        self.calibration, _ = measure_calibration(wanted, self._drawing, self.guidance, progress)
         return self.calibration
 
     @contextmanager
