@@ -29,8 +29,8 @@ class Comparison:
     """B against A on every domain, over the seeds that both have.
 
     Attributes:
-        a: who.
-        b: against whom.
+        a: the baseline.
+        b: the contender; differences are b minus a.
         seeds: that both have.
         domains: a comparison on each.
         shifted: on the mean of the shifted domains, where there are several.
