@@ -29,9 +29,9 @@ class Policy:
         backoff: seconds before the second try; each further one waits twice as long.
     """
 
-    max_tries: int = 3
-    timeout: float = 900.0
-    start_timeout: float = 1800.0
+    max_tries: int
+    timeout: float
+    start_timeout: float
     backoff: float = 1.0
 
 
@@ -95,7 +95,7 @@ class Pool:
         """Do all units; returns the reasons of those that were given up.
 
         Raises:
-            UserError: a unit met bad input, which no retry mends.
+            UserError: a unit met bad input, which no retry cures.
         """
         queue = deque(units)
         seats = [_Seat(start) for start in self.starters[: len(queue)]]
