@@ -88,15 +88,18 @@ def run(
     Raises:
         UserError: as on the command line.
     """
+    # Settings from files and flags are checked where they are read; these came from Python.
     check_config(config)
     directory = run_folder(out)
     given = None
     if teacher is not None:
         _check_one_process(config)
+        # Checked before the folder is claimed, as all other input is.
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
     opened = open_run(config, directory, "prismkd.run", bars if progress else silent, teacher=given, student=student)
     with held(opened):
         for stage in STAGES.values():
+            # Each skips what is there, so the same call after a crash goes on where it ended.
             stage(opened)
     return RunResult(directory, read_json(directory / "metrics.json"), student)
 

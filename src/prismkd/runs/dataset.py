@@ -29,6 +29,7 @@ from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_
 from prismkd.shards.samples import decode
 
 if TYPE_CHECKING:
+    # A run makes its datasets, so its module imports this one.
     from prismkd.runs.run import Run
 
 
@@ -146,6 +147,7 @@ class DrawnImages(Dataset):
         Raises:
             UserError: it hasn't begun, or the manifest is damaged.
         """
+        # Read each time: synthesis writes it, and extends it where a run gets more images.
         manifest = read_manifest(self.storage)
         if manifest is None:
             raise UserError(f"expected a data set in {self.storage.url}, got none; run `prismkd synthesize` first")
@@ -157,6 +159,7 @@ class DrawnImages(Dataset):
 
     def training_set(self) -> TrainingSet:
         config = self.run.config.distillation
+        # Now, rather than after hours of training on what may be damaged.
         verified(self.storage)
         images, labels = open_images(self.storage, config.memory_gigabytes * 1e9, config.num_workers)
         logits = read_logits(self.storage) if config.stored_logits else None
@@ -173,6 +176,7 @@ class DrawnImages(Dataset):
     def batches(self, at_most: int) -> Batches:
         _, ledger = verified(self.storage)
         chosen = set(random_places(ledger.num_images, at_most).tolist())
+        # All tars are read, but only the chosen images are decoded.
         samples = (sample for place, sample in enumerate(read_encoded(self.storage)) if place in chosen)
         while batch := [decode(sample) for sample in islice(samples, BATCH)]:
             images = torch.from_numpy(np.stack([to_array(sample) for sample in batch]))
@@ -183,6 +187,7 @@ class DrawnImages(Dataset):
     def energies(self) -> dict[str, list[float]]:
         metadata = [sample.metadata for sample in read_encoded(self.storage)]
         energies = {"after": [row["energy_after"] for row in metadata]}
+        # Unguided images have none, as the teacher sees them when they are finished.
         if all(row["energy_before"] is not None for row in metadata):
             energies["before"] = [row["energy_before"] for row in metadata]
         return energies
@@ -203,6 +208,7 @@ class DrawnImages(Dataset):
                 f"expected at least two images per class for prompts.pilot_share, got {num_images} of {num_classes} "
                 "classes; raise synthesis.images_per_class or set pilot_share to 0"
             )
+        # At least one round in the pilot and one after it.
         rounds = min(max(1, round(share * num_images / num_classes)), num_images // num_classes - 1)
         return rounds * num_classes
 
@@ -224,6 +230,7 @@ class DrawnImages(Dataset):
         with locked(self.run.directory, "prepare", wait=True):
             if self.allocation_file.is_file():
                 return
+            # Its seconds count as the method's: ``more`` may spend them too.
             start = time.monotonic()
             samples = (sample for sample in read_samples(self.storage, shards) if sample.index < pilot)
             teacher, device = self.run.synthesizer("plain").teacher_on_device, self.run.generator.device
@@ -236,11 +243,13 @@ class DrawnImages(Dataset):
 def real_batches(real: LabeledImages, at_most: int) -> Batches:
     """Real images with labels, a fixed random choice of ``at_most`` of them, every one of which decodes."""
     chosen = real.subset(random_places(len(real), at_most))
+    # Before the batches: one error then names all images that don't decode.
     chosen.check()
     yield from labeled_batches(chosen)
 
 
 def random_places(count: int, at_most: int) -> np.ndarray:
     """Places of ``at_most`` of ``count`` images, ascending: drawn, since classes may lie in any order."""
+    # The seed is fixed, so that all methods and a resumed evaluation are measured by the same images.
     drawn = np.random.default_rng(0).permutation(count)[:at_most]
     return np.sort(drawn)

@@ -112,10 +112,12 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
             "generator": asdict(config.generator) | {"weights": weights},
             "pilot": pilot,
         }
+        # Where and how fast an image is computed; a run may go on on another machine.
         for irrelevant in ("device", "offload", "compile"):
             del identity["generator"][irrelevant]
         if METHODS[dataset.method].guided:
             identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
+        # No shard has images of both the pilot and the rest, which are planned from the pilot.
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         names = tuple(item.name for item in run.classes)
@@ -133,6 +135,7 @@ def planned_images(dataset: DrawnImages) -> int:
         plain, prism = (_summary(dataset, name, planned) for name in METHODS[dataset.method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(record)["seconds"] for record in records if record.is_file())
+        # Seconds of PRISM, over the seconds that one plain image took on the same machine.
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
         write_json(path, {"of": planned, "num_images": max(planned, bought)})
     return int(read_json(path)["num_images"])
@@ -185,10 +188,13 @@ def _draw_share(
     if not shards:
         return
     config, storage = dataset.run.config.synthesis, dataset.storage
+    # Tried once more: what failed may have been the machine.
     clear_failures(storage, failed.keys() & set(shards))
     workers, pause = starters(dataset, progress)
+    # Twice as long at the start, where models are loaded and perhaps compiled.
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     given_up = Pool(workers, policy, warn, pause=pause).run(shards, progress)
+    # With their reasons, which `prismkd verify` and the other ranks read.
     for shard, reason in given_up.items():
         record_failure(storage, shard, reason)
     if given_up:

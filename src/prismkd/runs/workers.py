@@ -37,6 +37,7 @@ class OpenShards:
     def __call__(self, device: str) -> Unit:
         """Load the models onto ``device``."""
         if self.num_threads:
+            # Before any model is loaded; else each process would use all cores.
             torch.set_num_threads(self.num_threads)
         config = recorded_config(self.directory)
         config = replace(config, trust=self.trust, generator=replace(config.generator, device=device))
@@ -75,6 +76,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
         from prismkd.synthesis.workers.ray import ray_starters
 
         return ray_starters(opened, number, config.synthesis.ray_address), PAUSE_SECONDS
+    # More workers than devices share these, in turn.
     number = number or len(devices)
     opened = replace(opened, num_threads=config.num_threads or max(1, (os.cpu_count() or 1) // number))
     workers = [partial(ProcessWorker, opened, devices[place % len(devices)]) for place in range(number)]

@@ -51,9 +51,11 @@ def measure_calibration(
     """
     teacher = synthesizer.teacher
     prompts = [plan[index] for index in range(config.num_calibration_images)]
+    # The given synthesizer may be guided already, and a target is what images are like before that.
     unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
     batches = [batch.images for batch in unguided.batches(prompts, progress)]
     threshold = _react_threshold(teacher, batches, config.react_quantile)
+    # No targets yet: it is asked for logits alone, with the clip of features that guidance will use.
     energy = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
     logits = _logits(energy, batches, torch.tensor([prompt.label for prompt in prompts]))
     energies = free_energy(logits, config.temperature)
@@ -62,6 +64,7 @@ def measure_calibration(
             f"expected finite energies of unguided images, got {int((~energies.isfinite()).sum())} of {len(energies)} "
             "that aren't; check the teacher's weights, and use generator.dtype float32"
         )
+    # In two passes, since gradients of the hinge can only be measured once it has its targets.
     first = calibration_from(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
     first = replace(first, react_threshold=threshold)
     gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
@@ -74,6 +77,7 @@ def _probe_gradients(
     prompts: list[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, calibration: Calibration
 ) -> tuple[Tensor, Tensor]:
     """The usual sizes of gradients and latents: a few samples, guided so weakly that nothing moves."""
+    # Not 0, at which guidance would look at nothing.
     weakest = replace(config, strength=1e-9)
     probe = Synthesizer(synthesizer.generator, synthesizer.teacher, weakest, calibration)
     gradients, latents = [torch.empty(0)], [torch.empty(0)]

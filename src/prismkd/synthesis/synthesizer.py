@@ -181,6 +181,7 @@ class Synthesizer:
             return problem
         gc.collect()
         if torch.cuda.is_available():
+            # Blocks of the large batch's sizes would else stay reserved beside those of the smaller one.
             torch.cuda.empty_cache()
         return _OutOfMemoryError(str(problem))
 
@@ -198,6 +199,7 @@ class Synthesizer:
         images, edit = self.draw(prompts)
         images = quantized(images)
         with torch.no_grad():
+            # Of the rounded images, which are those that students will see.
             logits = self.teacher_on_device(images.to(self.generator.device), self.labels_of(prompts))
         return Drawn(images, logits.cpu(), edit)
 
@@ -205,6 +207,7 @@ class Synthesizer:
         """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""
         reason = "not finite each time"
         for tries in range(1 if problem else 2, MAX_TRIES + 1):
+            # The first try keeps the seed: if the batch failed as a whole, this image may be as planned.
             again = replace(prompt, seed=derive(prompt.seed, tries)) if tries > 1 else prompt
             outcome = self._attempt([again], self._draw_quantized)
             if isinstance(outcome, Exception):
@@ -258,6 +261,7 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
     }
     if edit is not None and edit.energy_before is not None and edit.num_edits is not None:
         metadata |= {"energy_before": round(float(edit.energy_before[place]), 5), "guided": int(edit.num_edits[place])}
+    # Exact, as the images were rounded to 8 bits before the teacher saw them.
     pixels = drawn.images[place].mul(255).round().byte()
     picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
     return Sample(prompt.index, picture.numpy(), prompt.label, metadata)
@@ -278,6 +282,7 @@ def run_shard(
     Raises:
         UserError: not one image of the shard is finite, or the disk is full.
     """
+    # Asked again here, although the caller listed what is missing: another worker may have drawn it since.
     if is_committed(folder, shard, plan_hash):
         progress(len(indices))
     else:

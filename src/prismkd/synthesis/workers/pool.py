@@ -126,6 +126,7 @@ class Pool:
                     "cluster has room for synthesis.num_workers workers, then give the same command again"
                 )
             return
+        # Units that wait for their back-off are passed over, so that one bad unit holds up no other.
         unit = next((unit for unit in queue if self._ready_at.get(unit, 0.0) <= now), None)
         if unit is None:
             return
