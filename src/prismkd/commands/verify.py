@@ -45,7 +45,7 @@ def verify(arguments: Arguments) -> None:
         print_findings(findings, counts)
     wrong = sum(finding.kind != "foreign" for found in findings.values() for finding in found)
     if wrong:
-        repair = f"mend them with `prismkd repair --out {arguments.out}`"
+        repair = f"repair them with `prismkd repair --out {arguments.out}`"
         remedy = repair if names_a_run(arguments.out) else "repair its run, or copy it again"
         raise UserError(f"expected whole data sets in {arguments.out}, got {wrong} findings; {remedy}")
 

@@ -112,7 +112,7 @@ class GuidanceConfig:
     num_views: Annotated[int, Positive()] = 2
     """Differentiable augmented views averaged per gradient."""
     augment: bool = True
-    """Augment the views; off, guidance makes adversarial patterns rather than better images."""
+    """Augment the views, against adversarial patterns; off is for comparison."""
     margin_weight: Annotated[float, AtLeast(0)] = 1.0
     """Weight of the hinge on the free energy."""
     label_weight: Annotated[float, AtLeast(0)] = 0.5
@@ -244,7 +244,7 @@ class EvaluationConfig:
     nearest_k: Annotated[int, Positive()] = 5
     """Neighbors in precision, recall, density and coverage."""
     max_images: Annotated[int, Positive()] = 10_000
-    """Images of a set, and real ones, that are compared in the judge's features at most."""
+    """Largest number of images of a set, and of real ones, that are compared in the judge's features."""
 
 
 @dataclass(frozen=True)

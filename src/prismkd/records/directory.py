@@ -129,10 +129,10 @@ def read_json_if_any(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UserError(f"expected JSON in {path}, got: {error}; do: delete the file and run again") from None
+        raise UserError(f"expected JSON in {path}, got: {error}; delete the file and run again") from None
     if not isinstance(document, dict):
         got = type(document).__name__
-        raise UserError(f"expected a JSON object in {path}, got {got}; do: delete the file and run again")
+        raise UserError(f"expected a JSON object in {path}, got {got}; delete the file and run again")
     return document
 
 
