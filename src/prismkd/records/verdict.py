@@ -4,7 +4,7 @@ B is called better than A where both a test and an interval say so: the exact si
 number of domains (Holm), has p < 0.05, and the 95 % bootstrap interval of the difference over images and seeds leaves
 out zero. The test alone would take the luck of one training for a better method; the interval alone isn't exact where
 few images differ. What can't be paired has no verdict here: hits that weren't kept, hits of other images, or of one
-alone. Only ``report/ranking.py`` then goes by the means, untested, and says so on the page.
+alone. There a page shows means alone, untested; where ``report/ranking.py`` lets the higher mean lead, it says so.
 """
 
 from __future__ import annotations
