@@ -45,6 +45,7 @@ def mix(views: Tensor, mixup: float, cutmix: float, seed: int) -> tuple[Tensor, 
     from timm.data import Mixup
 
     count = len(views)
+    # timm mixes labels; given the batch's own indices as labels, what it returns of them is the mixing itself.
     mixer = Mixup(mixup_alpha=mixup, cutmix_alpha=cutmix, label_smoothing=0.0, num_classes=count)
     with _seeded_numpy(seed):
         return mixer(views, torch.arange(count, device=views.device))
