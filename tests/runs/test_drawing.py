@@ -116,8 +116,9 @@ def test_other_tools_load_the_runs_data_set_as_it_is(
         assert sorted((picture.convert("L").tobytes(), label) for picture, label in rows) == expected, tool
 
 
-def test_worker_processes_give_the_same_bytes(finished: Path, tmp_path: Path, settings: str) -> None:
-    assert main(["synthesize", *start(tmp_path, settings), "--synthesis.num-workers", "2"]) == 0
+def test_a_worker_process_gives_the_same_bytes(finished: Path, tmp_path: Path, settings: str) -> None:
+    """One, since each takes seconds to import its models; several share the work in tests/synthesis."""
+    assert main(["synthesize", *start(tmp_path, settings), "--synthesis.num-workers", "1"]) == 0
     assert tars(tmp_path / "out") == tars(finished)
 
 

@@ -81,13 +81,13 @@ class OpenTrouble:
 
 
 def test_a_hung_process_is_timed_out_killed_and_its_shard_given_up() -> None:
-    policy, workers = Policy(max_tries=1, timeout=30, start_timeout=3), list[ProcessWorker]()
+    policy, workers = Policy(max_tries=1, timeout=30, start_timeout=2), list[ProcessWorker]()
 
     def start() -> ProcessWorker:
         workers.append(ProcessWorker(OpenTrouble("hang"), "cpu"))
         return workers[-1]
 
-    assert Pool([start], policy, print).run([0], lambda count: None) == {0: "no sign of life for 3 s"}
+    assert Pool([start], policy, print).run([0], lambda count: None) == {0: "no sign of life for 2 s"}
     with pytest.raises(ValueError, match=r"closed|process object"):
         _ = workers[0].pid
 
