@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GREY = 128  # what RandAugment's rotations and shifts bring in, as timm's do
+GRAY = 128  # what RandAugment's rotations and shifts bring in, as timm's do
 
 
 def rand_augment(images: Tensor, magnitude: int, seeds: Sequence[int]) -> Tensor:
@@ -22,7 +22,7 @@ def rand_augment(images: Tensor, magnitude: int, seeds: Sequence[int]) -> Tensor
     """
     from torchvision.transforms import v2
 
-    transform = v2.RandAugment(num_ops=2, magnitude=magnitude, fill=GREY)
+    transform = v2.RandAugment(num_ops=2, magnitude=magnitude, fill=GRAY)
     views = []
     with torch.random.fork_rng(devices=[]):  # torchvision takes no generator
         for image, seed in zip(images, seeds, strict=True):

@@ -59,7 +59,7 @@ class TextToImage:
 
     @property
     def num_channels(self) -> int:
-        """Channels of the images: 1 for grey, 3 for color."""
+        """Channels of the images: 1 for gray, 3 for color."""
         return int(getattr(self.pipeline.vae.config, "out_channels", 3))
 
     @property

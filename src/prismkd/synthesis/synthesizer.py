@@ -31,7 +31,7 @@ LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguide
 
 
 def check_channels(teacher: Classifier, generator: TextToImage) -> None:
-    """Grey images may go to a color teacher and the other way round, but no further.
+    """Gray images may go to a color teacher and the other way round, but no further.
 
     Raises:
         UserError: the teacher takes images of another kind, such as multispectral ones.
@@ -39,7 +39,7 @@ def check_channels(teacher: Classifier, generator: TextToImage) -> None:
     if teacher.in_channels != generator.num_channels and {teacher.in_channels, generator.num_channels} != {1, 3}:
         raise UserError(
             f"expected a teacher of {generator.num_channels} channels, as the generator draws, got one of "
-            f"{teacher.in_channels}; only grey (1) and color (3) are converted into each other"
+            f"{teacher.in_channels}; only gray (1) and color (3) are converted into each other"
         )
 
 
