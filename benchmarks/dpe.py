@@ -26,7 +26,9 @@ from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import embedded_session, judge_of, labels_of, top1
 from benchmarks.publish import RESULTS, ROOT, write_results
 from prismkd import Session
+from prismkd.classes import ClassName
 from prismkd.classifiers import predict
+from prismkd.config import PromptsConfig
 from prismkd.config.seeds import derive
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
@@ -137,7 +139,7 @@ class Measurements:
         rows = []
         for item, sense in zip(self.session.classes, judged, strict=True):
             sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
-                       "definition of the class list": candidate_wordings(item)[-1]}  # fmt: skip
+                       "definition of the class list": _wordings(item)[-1]}  # fmt: skip
             of_wordnet = [wording for wording in sense.wordings if wording.source == "wordnet"]
             if of_wordnet:
                 sources["WordNet's first sense"] = of_wordnet[0]
@@ -149,7 +151,7 @@ class Measurements:
     def _bare_senses(self) -> list[Sense]:
         """The classes as a list of bare names would give them."""
         bare = [replace(item, definition="") for item in self.session.classes]
-        return [Sense(item.name, tuple(candidate_wordings(item))) for item in bare]
+        return [Sense(item.name, tuple(_wordings(item))) for item in bare]
 
     def recognized(self, class_name: str, wording: Wording, seed: int) -> float:
         """The share of a wording's images that the judge takes for the class."""
@@ -159,6 +161,10 @@ class Measurements:
         prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, derive(seed, "judge"))
         images = quantized(Synthesizer(session.generator, session.teacher).draw_all(prompts))
         return float((predict(judge_of(session), images).argmax(1) == names.index(class_name)).float().mean())
+
+
+def _wordings(item: ClassName) -> list[Wording]:
+    return candidate_wordings(item, max_senses=PromptsConfig.max_senses)
 
 
 def main() -> None:

@@ -542,7 +542,7 @@ def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[O
     claim_datasets(run)
     threads = max(1, (os.cpu_count() or 1) // 2)
     opened = OpenShards(run.directory, 0, "plain", num_threads=threads, trust=False)
-    return opened, run.drawn[0].images, num_shards, size
+    return opened, run.drawn[0].storage, num_shards, size
 
 
 def open_stand_ins(folder: Path) -> tuple[Open, Folder, int, int]:

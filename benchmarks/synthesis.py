@@ -23,11 +23,13 @@ from typing import Any
 
 from benchmarks.publish import RESULTS, ROOT, write_results
 from benchmarks.stand_in import OpenStandIns, prepared
+from prismkd.synthesis.workers import Policy, Pool
 
 NUM_PAIRS, NUM_BATCHES = 5, 4  # of 48 images
 PROCESS_SHARDS, PROCESS_SHARD_SIZE = 16, 48
 MEMORY_SIZES, MEMORY_SHARD_SIZE = (10_000, 100_000, 1_000_000), 1_000  # images
 SCANNED_SHARDS = 10_000
+POLICY = Policy(max_tries=3, timeout=900, start_timeout=1800)
 
 
 def measure_engine() -> dict[str, Any]:
@@ -139,14 +141,13 @@ def measure_processes() -> dict[str, Any]:
             for num_workers, of_workers in speeds.items():
                 of_workers.append(_images_per_second(opened, num_workers))
                 for shard in range(PROCESS_SHARDS):
-                    drop_shard(run.drawn[0].images, shard)
+                    drop_shard(run.drawn[0].storage, shard)
     one, two = (median(speeds[num_workers]) for num_workers in (1, 2))
     return {"ratio": two / one, "images_per_second": {"one": one, "two": two}, "all": speeds}
 
 
 def _images_per_second(opened: Any, num_workers: int) -> float:
     """The speed of so many worker processes while all of them are at work."""
-    from prismkd.synthesis.workers import Policy, Pool
     from prismkd.synthesis.workers.process import ProcessWorker
 
     times = list[float]()
@@ -154,7 +155,7 @@ def _images_per_second(opened: Any, num_workers: int) -> float:
     def note_time(count: int) -> None:
         times.append(time.perf_counter())
 
-    pool = Pool([partial(ProcessWorker, opened, "cpu")] * num_workers, Policy(), print)
+    pool = Pool([partial(ProcessWorker, opened, "cpu")] * num_workers, POLICY, print)
     pool.run(range(PROCESS_SHARDS), note_time)
     # From the first batch of the worker that came last, to the last batch but those that others end with alone.
     return PROCESS_SHARD_SIZE * (len(times) - 2 * num_workers) / (times[-num_workers] - times[num_workers])
@@ -177,14 +178,13 @@ def measure_memory() -> dict[str, Any]:
 def draw_stand_ins(num_images: int) -> None:
     """Draw so many stand-ins, and print the peak memory of this process and the speed, as JSON."""
     from prismkd.shards import scan
-    from prismkd.synthesis.workers import Policy, Pool
     from prismkd.synthesis.workers.inline import InlineWorker
 
     with tempfile.TemporaryDirectory() as folder:
         shards = prepared(folder, num_images, MEMORY_SHARD_SIZE)
         start = time.perf_counter()
         unit = OpenStandIns(folder)("cpu")
-        Pool([lambda: InlineWorker(unit, lambda count: None)], Policy(), print, pause=0).run(shards, lambda count: None)
+        Pool([lambda: InlineWorker(unit, lambda count: None)], POLICY, print, pause=0).run(shards, lambda count: None)
         seconds = time.perf_counter() - start
         assert sum(record.count for record in scan(folder).records.values()) == num_images
     print(json.dumps({"images": num_images, "peak_megabytes": _peak_megabytes(),

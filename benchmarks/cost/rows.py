@@ -21,7 +21,7 @@ from prismkd.guidance import X0Map, edit_x0
 from prismkd.prompts import plain_plan
 from prismkd.prompts.dpe import with_defaults
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer
 
 EMBEDDED = "embedded"
@@ -103,7 +103,7 @@ def embedded_rows(
     if not measure or not guided_steps:
         return _rows(title, pieces, steps, guided_steps, config, {})
     note(f"embedded: calibration on {config.num_calibration_images} images")
-    calibration = run_calibration(plan, Synthesizer(generator, teacher), config, lambda count: None)[0]
+    calibration = measure_calibration(plan, Synthesizer(generator, teacher), config, lambda count: None)[0]
     draws = EmbeddedDraws(generator, teacher, prompts, calibration, config)
     share = draws.share_guided()
     note(f"embedded: {len(VARIANTS) + 1} ways of drawing {num_images} images, {rounds} rounds after one untimed")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _MODULES says the same to Py
     from prismkd.evaluation.scores import Scores, evaluate
     from prismkd.generators import load_generator
     from prismkd.guidance import Calibration
-    from prismkd.prompts.given import plan
+    from prismkd.prompts.without_teacher import plan
     from prismkd.runs.api import run
     from prismkd.runs.session import Session
     from prismkd.synthesis.eda import EDA, Guided
@@ -77,7 +77,7 @@ _MODULES = {
     "load_generator": "prismkd.generators",
     "load_teacher": "prismkd.classifiers",
     "metrics": "prismkd",  # the package itself
-    "plan": "prismkd.prompts.given",
+    "plan": "prismkd.prompts.without_teacher",
     "run": "prismkd.runs.api",
 }
 

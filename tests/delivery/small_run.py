@@ -47,13 +47,13 @@ def make_run(
     results = [_row("teacher", 0, domain, "top1", 0.9) for domain in DOMAINS]
     for seed in seeds:
         for place, method in enumerate(METHODS):
-            job = folder / f"seed-{seed}" / method
-            _save_student(job / "student", seed, architecture, len(names), channels, arguments or {})
+            dataset = folder / f"seed-{seed}" / method
+            _save_student(dataset / "student", seed, architecture, len(names), channels, arguments or {})
             rows = [_row(method, seed, domain, metric, 0.5 + 0.1 * place + 0.02 * seed)
                     for domain in DOMAINS for metric in ("top1", "agreement", "ece")]  # fmt: skip
-            write(job / "evaluation.json", {"results": rows})
+            write(dataset / "evaluation.json", {"results": rows})
             examples = [{"text": f"a drawing of {name}"} for name in names]
-            write(job / "prompts.json", {"examples": examples})
+            write(dataset / "prompts.json", {"examples": examples})
             results += rows
     write(folder / "metrics.json", {"schema": 1, "results": results, "classes": names, "hardware": "an abacus"})
     return folder

@@ -18,7 +18,7 @@ from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, new_student, train
 from prismkd.distillation.losses import feature_loss
-from prismkd.distillation.state import Pupil, memory_format_of
+from prismkd.distillation.state import StudentWithProjection, memory_format_of
 from prismkd.errors import UserError
 from tests.distillation.worlds import ALL, CONFIG, BrightSide, bright_side, halves, ignore, mixture, sides
 
@@ -213,18 +213,18 @@ def test_a_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint_stays(
         train(Breaking(), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
     kept = torch.load(tmp_path / "c.pt", weights_only=True)
     assert kept["step"] == CHECKPOINT_EVERY
-    assert all(tensor.isfinite().all() for tensor in kept["pupil"].values())
+    assert all(tensor.isfinite().all() for tensor in kept["model"].values())
 
 
 def test_the_feature_loss_teaches_the_teacher_s_features(tmp_path: Path) -> None:
     """1 is what zero would get, and the features' mean gets about 0.3."""
     config = replace(CONFIG, feature_weight=5.0, num_steps=150)
     train(new_student(config, 2, 1, seed=0), bright_side(), halves(), config, 0, tmp_path / "c.pt", ignore)
-    pupil = Pupil(new_student(config, 2, 1, seed=0), teacher_width=2)
-    pupil.load_state_dict(torch.load(tmp_path / "c.pt", weights_only=True)["pupil"])
+    model = StudentWithProjection(new_student(config, 2, 1, seed=0), teacher_width=2)
+    model.load_state_dict(torch.load(tmp_path / "c.pt", weights_only=True)["model"])
     views = random_views(halves().float() / 255, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         wanted = bright_side().features(views)
         assert feature_loss(wanted.mean(0).expand_as(wanted), wanted) > 0.2
-        assert feature_loss(pupil.eval()(views)[1], wanted) < 0.05
-    assert not pupil.release().head._forward_pre_hooks
+        assert feature_loss(model.eval()(views)[1], wanted) < 0.05
+    assert not model.release().head._forward_pre_hooks

@@ -215,7 +215,7 @@ def test_batch_norm_energy_falls_when_the_statistics_are_met() -> None:
     assert after < before
 
 
-def test_the_queue_of_statistics_moves_slowly_and_passes_the_whole_gradient() -> None:
+def test_the_average_of_statistics_moves_slowly_and_passes_the_whole_gradient() -> None:
     config = replace(PLAIN, batch_norm_weight=1.0, margin_weight=0.0, label_weight=0.0)
     energy, labels, sizes = TeacherEnergy(teacher(), HARD, config), torch.zeros(8, dtype=torch.long), []
     for _ in range(3):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prismkd.guidance import Calibration, calibrate
+from prismkd.guidance import Calibration, calibration_from
 
 NUM_CLASSES = 4
 EIGHTHS = st.integers(-400, 400).map(lambda number: number / 8)  # sums of which are exact
@@ -15,7 +15,9 @@ Samples = list[tuple[float, int]]
 
 def calibrated(samples: Samples, gradients: list[float] | None = None) -> Calibration:
     energies, predictions = zip(*samples, strict=True)
-    return calibrate(torch.tensor(energies), torch.tensor(predictions), torch.tensor(gradients or []), NUM_CLASSES)
+    return calibration_from(
+        torch.tensor(energies), torch.tensor(predictions), torch.tensor(gradients or []), NUM_CLASSES
+    )
 
 
 def median(values: list[float]) -> float:

@@ -133,7 +133,7 @@ def test_classes_with_too_few_samples_are_left_out_of_the_average() -> None:
 
 
 def test_too_few_samples_are_named() -> None:
-    with pytest.raises(UserError, match=r"got k = 5, 5 real and 80 fake; do lower k"):
+    with pytest.raises(UserError, match=r"got k = 5, 5 real and 80 fake; lower k"):
         prdc(gaussian(0, 5), gaussian(1, 80), k=5)
     with pytest.raises(UserError, match=r"got k = 5, 80 real and 5 fake"):
         prdc(gaussian(0, 80), gaussian(1, 5), k=5)

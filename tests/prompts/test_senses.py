@@ -28,7 +28,7 @@ def score(value: float, error: float = 0.1, agreement: float = 0.5) -> Score:
 
 
 def test_a_bare_name_is_tried_in_its_wordnet_senses_and_a_language_models() -> None:
-    found = candidate_wordings(ClassName("crane"), [SenseSuggestion("an origami bird", ("a folded {}",))])
+    found = candidate_wordings(ClassName("crane"), [SenseSuggestion("an origami bird", ("a folded {}",))], max_senses=4)
     assert found[0] == Wording("crane", "name")
     assert {BIRD, MACHINE} <= {w.synset for w in found}
     assert found[-1].source == "language model" and found[-1].contents == ("a folded {}",)
@@ -36,13 +36,15 @@ def test_a_bare_name_is_tried_in_its_wordnet_senses_and_a_language_models() -> N
 
 
 def test_what_the_user_says_is_meant_leaves_no_other_sense() -> None:
-    found = candidate_wordings(ClassName("crane", synset=MACHINE), [SenseSuggestion("a bird", ())])
+    found = candidate_wordings(ClassName("crane", synset=MACHINE), [SenseSuggestion("a bird", ())], max_senses=4)
     assert [w.source for w in found] == ["name", "synset"] and found[1].synset == MACHINE
-    assert candidate_wordings(ClassName("crane", "a machine for lifting"))[1].text == "machine for lifting"
+    assert (
+        candidate_wordings(ClassName("crane", "a machine for lifting"), max_senses=4)[1].text == "machine for lifting"
+    )
 
 
 def test_synonyms_bring_their_senses() -> None:
-    found = candidate_wordings(ClassName("GSD", synonyms=("German shepherd",)))
+    found = candidate_wordings(ClassName("GSD", synonyms=("German shepherd",)), max_senses=4)
     assert "n02106662" in {w.synset for w in found}
 
 
@@ -129,11 +131,11 @@ def test_glosses_are_cut_to_their_first_clause() -> None:
 
 
 def test_a_class_of_none_of_wordnets_senses_has_no_such_candidates() -> None:
-    found = candidate_wordings(ClassName("beard", synset=NO_SYNSET))
+    found = candidate_wordings(ClassName("beard", synset=NO_SYNSET), max_senses=4)
     assert [w.source for w in found] == ["name"]
     assert Sense("beard", tuple(found)).synset == "" and Sense("beard", tuple(found)).unlisted
 
 
 def test_slang_for_people_comes_last() -> None:
-    sources = [wordnet.kind(w.synset) for w in candidate_wordings(ClassName("beard")) if w.synset]
+    sources = [wordnet.kind(w.synset) for w in candidate_wordings(ClassName("beard"), max_senses=4) if w.synset]
     assert "person" in sources and sources == sorted(sources, key="person".__eq__)

@@ -10,7 +10,13 @@ import pytest
 
 @pytest.mark.parametrize(
     "package",
-    ["prismkd.records", "prismkd.report", "prismkd.data.decode", "prismkd.data.folders", "prismkd.delivery.predict"],
+    [
+        "prismkd.records",
+        "prismkd.report",
+        "prismkd.data.decode",
+        "prismkd.data.class_folders",
+        "prismkd.delivery.predict",
+    ],
 )
 def test_no_module_imports_torch(package: str) -> None:
     code = (

@@ -74,7 +74,7 @@ def test_images_that_are_gone_are_a_remark_and_no_error(tmp_path: Path, memory: 
 NUM_CLASSES, SHARD_SIZE = 5, 10
 
 
-def make_data_set(folder: Path, num_images: int, shards: tuple[int, ...]) -> Storage:
+def make_dataset(folder: Path, num_images: int, shards: tuple[int, ...]) -> Storage:
     """A data set with a manifest, of which some shards are committed."""
     classes = tuple(f"class {label}" for label in range(NUM_CLASSES))
     manifest = claim(folder, Manifest({"of": "test"}, (num_images,), SHARD_SIZE, classes))
@@ -90,11 +90,11 @@ def test_no_tar_is_opened_to_find_the_first_images_of_classes_in_turn(
 ) -> None:
     run = make_run(tmp_path)
     shutil.rmtree(run / "seed-0" / "prism" / "images")
-    make_data_set(run / "seed-0" / "prism" / "images", 60, (0, 2, 3))
-    data_set = stored_images(load_run(run)).data_sets["prism"]
-    by_reading = first_indices(replace(data_set, in_turn=False), 3, 4)
+    make_dataset(run / "seed-0" / "prism" / "images", 60, (0, 2, 3))
+    dataset = stored_images(load_run(run)).datasets["prism"]
+    by_reading = first_indices(replace(dataset, in_turn=False), 3, 4)
     opened = record_openings(monkeypatch)
-    assert first_indices(data_set, 3, 4) == by_reading == [[0, 5, 20, 25], [1, 6, 21, 26], [2, 7, 22, 27]]
+    assert first_indices(dataset, 3, 4) == by_reading == [[0, 5, 20, 25], [1, 6, 21, 26], [2, 7, 22, 27]]
     assert opened == []
 
 
@@ -113,7 +113,7 @@ def record_openings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_only_tars_with_wanted_images_are_opened_and_none_is_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = make_data_set(tmp_path, 60, (0, 1, 2, 3, 4, 5))
+    storage = make_dataset(tmp_path, 60, (0, 1, 2, 3, 4, 5))
     tar = tmp_path / "shard-000004.tar"
     whole = tar.read_bytes()
     tar.write_bytes(whole[: len(whole) // 2] + b"\0" * (len(whole) - len(whole) // 2))  # the second half is gone
@@ -123,7 +123,7 @@ def test_only_tars_with_wanted_images_are_opened_and_none_is_read_to_its_end(
 
 
 def test_a_damaged_shard_that_holds_a_wanted_image_is_one_error(tmp_path: Path) -> None:
-    storage = make_data_set(tmp_path, 20, (0, 1))
+    storage = make_dataset(tmp_path, 20, (0, 1))
     (tmp_path / "shard-000001.tar").unlink()
     assert [sample.index for sample in read_few(storage, {3})] == [3]
     with pytest.raises(UserError, match="the shard is damaged; `prismkd repair` draws it again"):

@@ -304,7 +304,7 @@ def test_a_shard_beyond_the_plan_stands_for_none_of_it(copied: list[str], tmp_pa
     write_shard(folder, 99, samples, manifest.plan_hash)
     drop_shard(folder, 0)
     found = status_of(copy)
-    assert not found.finished and min(job.shards for job in found.jobs) == 3
+    assert not found.finished and min(dataset.shards for dataset in found.datasets) == 3
 
 
 def test_status_imports_no_torch(finished: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_tries_wait_twice_as_long_each_time() -> None:
         times.append(time.monotonic())
         return [Event("failed", "")]
 
-    pool = Pool([lambda: Scripted(script, [])], Policy(backoff=0.05), lambda text: None, pause=0.001)
+    pool = Pool([lambda: Scripted(script, [])], replace(QUICK, backoff=0.05), lambda text: None, pause=0.001)
     pool.run([0], lambda count: None)
     assert times[1] - times[0] >= 0.05 and times[2] - times[1] >= 0.1
 

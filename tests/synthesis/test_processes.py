@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class OpenTrouble:
 
 
 def test_a_hung_process_is_timed_out_killed_and_its_shard_given_up() -> None:
-    policy, workers = Policy(max_tries=1, start_timeout=2), list[ProcessWorker]()
+    policy, workers = Policy(max_tries=1, timeout=30, start_timeout=2), list[ProcessWorker]()
 
     def start() -> ProcessWorker:
         workers.append(ProcessWorker(OpenTrouble("hang"), "cpu"))
@@ -106,7 +107,8 @@ from prismkd.synthesis.workers.process import ProcessWorker
 if __name__ == "__main__":
     shards = prepared(sys.argv[1], 30, 6)
     workers = [partial(ProcessWorker, OpenStandIns(sys.argv[1], delay=0.02), "cpu")] * 2
-    Pool(workers, Policy(), print).run(shards, lambda count: print("drawn", flush=True))
+    policy = Policy(max_tries=3, timeout=900, start_timeout=1800)
+    Pool(workers, policy, print).run(shards, lambda count: print("drawn", flush=True))
 """
 
 
@@ -133,7 +135,7 @@ def test_a_worker_that_starts_does_not_hear_ctrl_c(tmp_path: Path, expected: dic
     for _ in range(20):  # while it imports
         os.kill(worker.pid, signal.SIGINT)
         time.sleep(0.05)
-    assert Pool([lambda: worker], Policy(max_tries=1), print).run(shards, done.append) == {}
+    assert Pool([lambda: worker], replace(QUICK, max_tries=1), print).run(shards, done.append) == {}
     assert tars(tmp_path) == expected
 
 
@@ -168,7 +170,8 @@ class OpenBar:
         return lambda number, progress: list(tqdm(range(3), disable=True))
 
 if __name__ == "__main__":
-    assert Pool([partial(ProcessWorker, OpenBar(), "cpu")], Policy(), print).run([0], print) == {}
+    policy = Policy(max_tries=3, timeout=900, start_timeout=1800)
+    assert Pool([partial(ProcessWorker, OpenBar(), "cpu")], policy, print).run([0], print) == {}
 """
 
 

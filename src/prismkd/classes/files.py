@@ -99,12 +99,14 @@ def parse_table(text: str, path: Path) -> list[Any]:
     try:
         lines = [[cell.strip() for cell in line] for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
-        raise UserError(f"expected a table in {path}, got in line {reader.line_num}: {error}; mend the file") from None
+        raise UserError(
+            f"expected a table in {path}, got in line {reader.line_num}: {error}; correct the file"
+        ) from None
     header, *rows = lines or [["name"]]  # an empty file is an empty list, which is refused later with a better error
     columns = [cell.lower() for cell in header]
     _check_columns(columns, f"the first line of {path}")
     if len(set(columns)) < len(columns) or not {"name", "synset"} & set(columns):
-        raise UserError(f"expected a column name and none twice in {path}, got {header}; mend the first line")
+        raise UserError(f"expected a column name and none twice in {path}, got {header}; correct the first line")
     for number, row in enumerate(rows, 1):
         if len(row) > len(columns):
             raise UserError(
@@ -119,7 +121,7 @@ def _parse_toml(text: str, path: Path) -> list[Any]:
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
-        raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
+        raise UserError(f"expected TOML in {path}, got: {error}; correct the file") from None
     if list(data) != ["classes"] or not isinstance(data["classes"], list):
         raise UserError(
             f"expected only [[classes]] tables in {path}, got {str(data)[:60]}; write [[classes]] above each class"
@@ -136,7 +138,7 @@ def parse_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
-        raise UserError(f"expected JSON in {path}, got: {error}; mend the file") from None
+        raise UserError(f"expected JSON in {path}, got: {error}; correct the file") from None
 
 
 def rows_to_classes(rows: Iterable[Any], path: Path) -> list[ClassName]:
@@ -196,5 +198,5 @@ def _truth(row: dict[str, Any], column: str, place: str) -> bool:
     value = row.get(column) or False
     value = TRUTH_VALUES.get(value.strip().lower()) if isinstance(value, str) else value
     if not isinstance(value, bool):
-        raise UserError(f"expected true or false as {column} in {place}, got {str(row[column])[:60]}; mend it")
+        raise UserError(f"expected true or false as {column} in {place}, got {str(row[column])[:60]}; correct it")
     return value

@@ -81,7 +81,8 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
     classes = _resolve(rows_to_classes(rows, path), path)
     if config.get("num_classes", len(classes)) != len(classes):
         raise UserError(
-            f"expected num_classes {config['num_classes']!r} label names in {path}, got {len(classes)}; mend the labels"
+            f"expected num_classes {config['num_classes']!r} label names in {path}, got {len(classes)}; correct "
+            "the labels"
         )
     return classes
 
@@ -201,7 +202,7 @@ def _check_definition(item: ClassName, path: Path) -> None:
     if problem:
         raise UserError(
             f"expected definitions of at most {MAX_DEFINITION} printable characters without < > {{ }}, "
-            f"got that of {item.name!r} with {problem}; shorten or mend it in {path}"
+            f"got that of {item.name!r} with {problem}; shorten or correct it in {path}"
         )
 
 

@@ -16,10 +16,10 @@ smooth.py         a teacher with smoother gradients
 from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
-from prismkd.classifiers.modules import as_classifier
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
 from prismkd.classifiers.sources import load_judge, load_source, load_teacher, needs_the_web, weights_digest
+from prismkd.classifiers.user_module import as_classifier
 
 __all__ = [
     "Classifier",

@@ -39,12 +39,12 @@ def export(arguments: Arguments) -> None:
 
 
 def _export_images(arguments: Arguments) -> None:
-    from prismkd.commands.data_sets import one_data_set
+    from prismkd.commands.datasets import one_dataset
     from prismkd.records.directory import lasting
     from prismkd.shards import read_manifest
     from prismkd.shards.export import export
 
-    source = one_data_set(arguments.out, arguments.method, arguments.seed)
+    source = one_dataset(arguments.out, arguments.method, arguments.seed)
     manifest = read_manifest(source)
     with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)

@@ -38,7 +38,7 @@ def predict(arguments: Arguments) -> None:
     """Print the likeliest classes of each file; unreadable ones are an error, after the others."""
     if arguments.top < 1 or not arguments.files:
         got = f"--top {arguments.top}" if arguments.files else "no files"
-        raise UserError(f"expected image files, and --top of at least 1, got {got}; mend it")
+        raise UserError(f"expected image files, and --top of at least 1, got {got}; correct it")
     from prismkd.delivery.image_files import find_images
     from prismkd.delivery.predict import load_student, predict_files
 
@@ -52,7 +52,9 @@ def predict(arguments: Arguments) -> None:
     if failed:
         named = "; ".join(f"{printable(str(row.file))}: {row.problem}" for row in failed[:3])
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-        raise UserError(f"expected {len(found)} images, got {len(failed)} unreadable ({named}{more}); mend them")
+        raise UserError(
+            f"expected {len(found)} images, got {len(failed)} unreadable ({named}{more}); replace or remove them"
+        )
 
 
 def print_predictions(found: list[Prediction], names: list[str]) -> None:

@@ -13,7 +13,7 @@ from prismkd.config import METHODS
 from prismkd.config.ranges import AtLeast
 
 if TYPE_CHECKING:
-    from prismkd.records.status import Status
+    from prismkd.records.status import DatasetStatus, Status
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Arguments:
 
 
 def status(arguments: Arguments) -> None:
-    """Print how far each data set and student is."""
+    """Print how far each dataset and student is."""
     from prismkd.records.status import status_of
 
     while True:
@@ -44,18 +44,8 @@ def status(arguments: Arguments) -> None:
 
 
 def print_status(found: Status) -> None:
-    """How far each data set and student is."""
-    lines = []
-    for job in found.jobs:
-        draws = METHODS[job.method].draws_images
-        shards = f"{job.shards:,}/{_known(job.shards_in_all)}" if draws else ""
-        images = f"{job.images:,}/{_known(job.images_in_all)}" if draws else ""
-        speed = f"{job.images_per_second:.3g}" if job.images_per_second else ""
-        trouble = [f"{job.damaged} damaged"] * bool(job.damaged) + [f"{job.failed} given up"] * bool(job.failed)
-        student = "evaluated" if job.evaluated else "trained" if job.student else ""
-        lines.append(
-            [job.method, str(job.seed), ", ".join(trouble), student, shards, images, f"{job.gigabytes:.3f}", speed]
-        )
+    """How far each dataset and student is."""
+    lines = [_line(dataset) for dataset in found.datasets]
     header = ["method", "seed", "trouble", "student", "shards", "images", "GB", "images/s"]
     print_table("Data sets", header, lines, left=4)
     left = found.seconds_left
@@ -64,6 +54,19 @@ def print_status(found: Status) -> None:
     elif left is not None:
         print(f"about {left / 3600:.2f} h of one worker are left")
     print("at work: " + ("; ".join(found.workers) or "nobody"))
+
+
+def _line(dataset: DatasetStatus) -> list[str]:
+    draws = METHODS[dataset.method].draws_images
+    shards = f"{dataset.shards:,}/{_known(dataset.shards_in_all)}" if draws else ""
+    images = f"{dataset.images:,}/{_known(dataset.images_in_all)}" if draws else ""
+    speed = f"{dataset.images_per_second:.3g}" if dataset.images_per_second else ""
+    damaged = [f"{dataset.damaged} damaged"] if dataset.damaged else []
+    failed = [f"{dataset.failed} given up"] if dataset.failed else []
+    trouble = ", ".join(damaged + failed)
+    student = "evaluated" if dataset.evaluated else "trained" if dataset.student else ""
+    gigabytes = f"{dataset.gigabytes:.3f}"
+    return [dataset.method, str(dataset.seed), trouble, student, shards, images, gigabytes, speed]
 
 
 def _known(number: int | None) -> str:

@@ -27,12 +27,12 @@ class Arguments:
 
 def verify(arguments: Arguments) -> None:
     """Print what is wrong with the images; anything but foreign files is an error."""
-    from prismkd.commands.data_sets import begun_data_sets, names_a_run
+    from prismkd.commands.datasets import begun_datasets, names_a_run
     from prismkd.shards import inspect, read_manifest
 
     findings: dict[str, list[Finding]] = {}
     counts: dict[str, int] = {}
-    for images in begun_data_sets(arguments.out):
+    for images in begun_datasets(arguments.out):
         manifest = read_manifest(images)
         with bars(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
             findings[images.url], counts[images.url] = inspect(images, progress)
@@ -45,7 +45,7 @@ def verify(arguments: Arguments) -> None:
         print_findings(findings, counts)
     wrong = sum(finding.kind != "foreign" for found in findings.values() for finding in found)
     if wrong:
-        repair = f"mend them with `prismkd repair --out {arguments.out}`"
+        repair = f"repair them with `prismkd repair --out {arguments.out}`"
         remedy = repair if names_a_run(arguments.out) else "repair its run, or copy it again"
         raise UserError(f"expected whole data sets in {arguments.out}, got {wrong} findings; {remedy}")
 

@@ -24,7 +24,7 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise UserError(f"expected a configuration file, got {path}: {error.strerror}; check --config") from None
     except (ValueError, RecursionError, OverflowError) as error:
-        raise UserError(f"expected TOML in {path}, got: {error}; mend the file") from None
+        raise UserError(f"expected TOML in {path}, got: {error}; correct the file") from None
     config = cast(Config, _build(Config, data, ""))
     check_config(config)
     return config

@@ -1,4 +1,4 @@
-"""Which values a setting may take: ranges that stand on the fields, and the one walk that checks types and ranges."""
+"""How the ranges of settings are said and checked; the ranges themselves stand on the fields in settings.py."""
 
 from __future__ import annotations
 
@@ -158,14 +158,14 @@ def check_value(value: Any, kind: Any, name: str, *, ranges: bool = True) -> Non
         return
     if not _has_type(value, kind):
         got = f"{shortened(value)} ({type(value).__name__})"
-        raise UserError(f"expected {kind.__name__} for {name}, got {got}; mend the value")
+        raise UserError(f"expected {kind.__name__} for {name}, got {got}; correct the value")
     if ranges and isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"expected a finite {name}, got {value}; give a number")
     own = [limit for limit in limits if isinstance(limit, Range)]
     for limit in own if ranges else ():
         limit.check(value, name)
     if isinstance(value, int) and abs(value) >= MAX_INT and not any(isinstance(limit, Between) for limit in own):
-        raise UserError(f"expected a number below 10**15 for {name}, got a larger one; mend it")
+        raise UserError(f"expected a number below 10**15 for {name}, got a larger one; correct it")
 
 
 def without_extras(kind: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""The configuration: frozen dataclasses, one per stage, and the only place where defaults stand.
+"""The configuration: frozen dataclasses, one per stage, which hold the only defaults of a run's settings.
 
 Each field's docstring is its ``--help``, and its range stands in its type. Nothing here imports torch.
 """
@@ -44,19 +44,20 @@ class PromptsConfig:
     template: str = ""
     """The plain prompt of the methods without DPE; empty: "an icon of a {name}" or "a photo of a {name}"."""
     num_probes: Annotated[int, AtLeast(0)] = 8
-    """Images per wording by which the teacher chooses each class's sense; 0 takes what the class list gives."""
+    """Images drawn per wording, by which the teacher chooses each class's sense; 0 takes what the class list gives."""
     max_senses: Annotated[int, AtLeast(0)] = 4
-    """Senses of a bare class name, the most frequent ones first, that are tried beside the name alone."""
+    """WordNet senses tried for a bare class name beside the name alone, the most frequent ones first."""
     content: bool = True
-    """Vary what is drawn: sub-kinds, attributes, surroundings."""
+    """Vary the content of prompts: sub-kinds, attributes, surroundings."""
     num_content_probes: Annotated[int, AtLeast(0)] = 2
-    """Images per content by which the teacher drops contents that lose the class; 0 keeps them all."""
+    """Images drawn per content, by which the teacher drops contents that lose the class; 0 keeps them all."""
     domains: tuple[str, ...] = ()
-    """How it is drawn, the teacher's own domain first; or "name: a phrase with {}"; empty: as suits the generator."""
+    """Styles to draw in, the teacher's own first: photo, sketch, ..., or "name: a phrase with {}". Empty: chosen for
+    the generator."""
     id_share: Annotated[float, Between(0, 1, "it is a share")] = 0.25
     """Share of images in the teacher's own domain; the rest is spread over the others."""
     pilot_share: Annotated[float, Between(0, 1, "0 allocates evenly", open_high=True)] = 0.0
-    """Share of the images after which coverage decides which classes and styles get the rest; 0 is off."""
+    """Share of the images drawn first, whose coverage decides which classes and styles get the rest; 0 is off."""
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
 
 
@@ -71,13 +72,14 @@ class GeneratorConfig:
     variant: str = ""
     """Variant of the weight files, such as fp16."""
     device: str = "auto"
-    """auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, ..."""
+    """Where the pipeline computes: auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, ..."""
     dtype: str = "auto"
-    """auto (bfloat16 on accelerators, else float32), float32, float16 or bfloat16."""
+    """Precision of the pipeline: auto (bfloat16 on accelerators, else float32), float32, float16 or bfloat16."""
     scheduler: str = ""
     """Name of another diffusers scheduler, made from the pipeline's own settings; empty keeps the pipeline's."""
     tiny_decoder: str = "auto"
-    """auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder or hub model."""
+    """Small decoder for guidance: auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder
+    or hub model."""
     image_size: Annotated[int, AtLeast(0)] = 0
     """Pixels per side; 0 is the pipeline's own."""
     num_inference_steps: Annotated[int, Positive()] = 16
@@ -99,7 +101,8 @@ class GuidanceConfig:
     strength: Annotated[float, AtLeast(0)] = 0.8
     """Length of one edit relative to the root mean square of the x0 prediction; 0 is off."""
     energy: Annotated[str, OneOf(ENERGIES)] = "hinge"
-    """What is descended: hinge (free energy down to its target, and the label), free, joint, conditional or elucd."""
+    """Energy that guidance lowers: hinge (free energy down to its target, and the label), free, joint, conditional or
+    elucd."""
     log_snr_min: float = -1.2
     """Guide only where log(alpha / sigma) is above this."""
     log_snr_max: float = 0.2
@@ -109,7 +112,7 @@ class GuidanceConfig:
     num_views: Annotated[int, Positive()] = 2
     """Differentiable augmented views averaged per gradient."""
     augment: bool = True
-    """Whether the views are augmented; off is the adversarial regime."""
+    """Augment the views, against adversarial patterns; off is for comparison."""
     margin_weight: Annotated[float, AtLeast(0)] = 1.0
     """Weight of the hinge on the free energy."""
     label_weight: Annotated[float, AtLeast(0)] = 0.5
@@ -125,17 +128,17 @@ class GuidanceConfig:
     diversity_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the repulsion between images of one class; couples the images of a batch."""
     react_quantile: Annotated[float, Between(0, 1, "1 is off", open_low=True)] = 1.0
-    """Clip the teacher's features at this quantile of unguided ones while guiding (ReAct); 1 is off."""
+    """Clip the teacher's features, while guiding, at this quantile of those of unguided images (ReAct); 1 is off."""
     smooth_backward: bool = False
     """Let gradients pass the teacher's ReLUs as if they were softplus."""
     adam: bool = False
-    """Steer by Adam's moments of the gradient over the steps."""
+    """Edit along Adam's direction, from moments of the gradient over the steps, instead of along the gradient."""
     x0_noise: Annotated[float, AtLeast(0)] = 0.0
     """Noise on x0 per view, relative to its root mean square (LGD); each view is then decoded on its own."""
     full_decoder: bool = False
     """Take gradients through the full decoder even where there is a tiny one."""
     ascend: bool = False
-    """The negative control: raise the energy."""
+    """Raise the energy instead of lowering it: the negative control."""
     num_calibration_images: Annotated[int, Positive()] = 192
     """Unguided images that set the target energies."""
 
@@ -149,13 +152,13 @@ class SynthesisConfig:
     shard_size: Annotated[int, Positive()] = 480
     """Images per shard, the unit that a crash can lose; best a multiple of the batch size."""
     image_format: Annotated[str, OneOf(IMAGE_FORMATS)] = "png"
-    """png, webp or jpeg."""
+    """Format of the stored images: png, webp or jpeg."""
     image_quality: Annotated[int, Between(1, 100)] = 95
     """Quality of webp and jpeg, 1 to 100; webp at 100 loses nothing."""
     storage: str = ""
-    """Folder or URL (such as s3://bucket/folder) that gets the images; empty: the run's folder."""
+    """Folder or URL (such as s3://bucket/folder) where the images are stored; empty: the run's folder."""
     executor: Annotated[str, OneOf(EXECUTORS)] = "local"
-    """local (this machine) or ray (a cluster)."""
+    """Who draws: local (this machine) or ray (a cluster)."""
     num_workers: Annotated[int, AtLeast(0)] = 0
     """Worker processes; 0: this process where there is one device, else one per GPU."""
     ray_address: str = ""
@@ -179,7 +182,7 @@ class DistillationConfig:
     batch_size: Annotated[int, Positive()] = 128
     """Images per step, over all processes."""
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
-    """adamw or sgd (with Nesterov's momentum)."""
+    """Optimizer: adamw or sgd (with Nesterov's momentum)."""
     learning_rate: Annotated[float, Positive()] = 2e-3
     """Peak learning rate; cosine to zero."""
     weight_decay: Annotated[float, AtLeast(0)] = 0.05
@@ -197,17 +200,18 @@ class DistillationConfig:
     mixup: Annotated[float, AtLeast(0)] = 0.0
     """MixUp: parameter of the beta distribution of shares, such as 0.2; 0 is off. The teacher sees the mixture too."""
     cutmix: Annotated[float, AtLeast(0)] = 0.0
-    """CutMix, in the same way; with both, a coin decides for every batch."""
+    """CutMix: parameter of its beta distribution; 0 is off. With MixUp too, a coin decides for every batch."""
     rand_augment: Annotated[int, Between(0, 30, "9 is usual")] = 0
     """Magnitude of two random operations on each image (RandAugment), 1 to 30; 0 is off."""
     mixed_precision: Annotated[str, OneOf(PRECISIONS)] = "auto"
-    """no, bf16, fp16, or auto: bf16 on a GPU, and on a CPU that computes it natively."""
+    """Precision of the training: no (float32), bf16, fp16, or auto: bf16 on a GPU, and on a CPU that computes it
+    natively."""
     stored_logits: bool = False
     """Fast mode: the teacher sees every image once, without augmentation, instead of every view."""
     stored_top_k: Annotated[int, Positive()] = 4000
     """Stored logits keep at most this many classes per image; the others share the rest of the mass evenly."""
     real: str = ""
-    """Labeled images to mix in, and those of the method ``real``: as evaluation.real, which serves where empty."""
+    """Labeled real images to mix in, and to learn from in the method ``real``; empty: those of evaluation.real."""
     real_share: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
     memory_gigabytes: Annotated[float, AtLeast(0)] = 4.0
@@ -221,7 +225,8 @@ class EvaluationConfig:
     """Measuring student and images."""
 
     source: str = "pictograms"
-    """``pictograms``; or class folders (or domain/class), split lists, webdataset shards, Parquet or a saved HF set."""
+    """Test images: ``pictograms``; or class folders (or domain/class), split lists, webdataset shards, Parquet or a
+    saved HF set."""
     shifted: tuple[str, ...] = ()
     """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
     id_domain: str = "id"
@@ -235,11 +240,11 @@ class EvaluationConfig:
     real: str = "pictograms"
     """The real reference images, in one of these layouts; an empty string when there are none."""
     judge: str = "pictograms"
-    """``pictograms`` or a classifier folder that guides nothing: its features measure the images; empty: no measure."""
+    """Classifier that guides nothing and whose features measure the images: ``pictograms`` or a folder; empty: none."""
     nearest_k: Annotated[int, Positive()] = 5
     """Neighbors in precision, recall, density and coverage."""
     max_images: Annotated[int, Positive()] = 10_000
-    """At most so many images of a set, and so many real ones, that are compared in the judge's features."""
+    """Largest number of images of a set, and of real ones, that are compared in the judge's features."""
 
 
 @dataclass(frozen=True)

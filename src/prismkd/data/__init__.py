@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prismkd.data.decode import EncodedImage
     from prismkd.data.images import LabeledImages
-    from prismkd.data.sources import load_domains, load_labeled_images
+    from prismkd.data.layouts import load_domains, load_labeled_images
 
 __all__ = [
     "EncodedImage",
@@ -23,8 +23,8 @@ __all__ = [
 _HOMES = {
     "EncodedImage": "prismkd.data.decode",
     "LabeledImages": "prismkd.data.images",
-    "load_domains": "prismkd.data.sources",
-    "load_labeled_images": "prismkd.data.sources",
+    "load_domains": "prismkd.data.layouts",
+    "load_labeled_images": "prismkd.data.layouts",
 }
 
 

@@ -77,7 +77,7 @@ def decode(file: BinaryIO, side: int | None = None, mode: str | None = None) -> 
         OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
     """
     with Image.open(file) as stored:
-        picture = cut_square(_simplified(stored), side)
+        picture = cut_square(_upright_and_opaque(stored), side)
     if picture.mode == "F":
         pixels = np.asarray(picture).clip(0, 1)[None]  # bicubic interpolation overshoots at edges
         return np.repeat(pixels, 3, 0) if mode == "RGB" else pixels
@@ -99,8 +99,8 @@ def cut_square(picture: Image.Image, side: int | None) -> Image.Image:
     return resized.crop((left, top, left + side, top + side))
 
 
-def _simplified(stored: Image.Image) -> Image.Image:
-    """Upright and opaque: L, RGB, or F in [0, 1] where 8 bits would lose some of 16."""
+def _upright_and_opaque(stored: Image.Image) -> Image.Image:
+    """L, RGB, or F in [0, 1] where 8 bits would lose some of 16."""
     _refuse_unknown_range(stored)
     picture = _upright(stored)
     if picture.mode.startswith(DEEP_MODE):

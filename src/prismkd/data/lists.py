@@ -47,7 +47,7 @@ def _rows(path: Path) -> list[Row]:
             if not name or not label.isdecimal():
                 raise UserError(
                     f"expected an image's path and its label in line {number} of {path}, such as real/dog/1.jpg 3, got "
-                    f"{line[:80]!r}; mend it"
+                    f"{line[:80]!r}; correct it"
                 )
             parts = PurePosixPath(name.strip()).parts
             rows.append((path.parent.joinpath(*parts), parts, int(label)))

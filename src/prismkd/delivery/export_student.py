@@ -28,7 +28,7 @@ from prismkd.delivery.student_folder import (
     student_of,
 )
 from prismkd.errors import UserError
-from prismkd.records.directory import images_of, recorded_config
+from prismkd.records.directory import recorded_config, storage_of
 from prismkd.runs.run import Run
 from prismkd.shards import read_samples
 from prismkd.shards.storage import is_used
@@ -112,7 +112,7 @@ def image_side(directory: Path, config: dict[str, Any]) -> int:
         height, width = next(_run(directory).test.batches(1)).shape[-2:]  # all have the size of the first
     else:
         seed, method = recorded.seeds[0], next(name for name in recorded.methods if name != "real")
-        height, width = next(read_samples(images_of(recorded, directory, seed, method))).image.shape[:2]
+        height, width = next(read_samples(storage_of(recorded, directory, seed, method))).image.shape[:2]
     if height != width:
         raise UserError(
             f"expected square images in {recorded.evaluation.source or directory}, got {width} x {height}, so that a "

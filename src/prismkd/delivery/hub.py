@@ -34,7 +34,7 @@ def plan_upload(folder: Path, repository: str, private: bool) -> Upload:
     from huggingface_hub.utils import filter_repo_objects
 
     if not re.fullmatch(REPOSITORY, repository, re.ASCII) or len(repository) > 96:
-        raise UserError(f"expected --repo org/name, got {repository[:100]!r}; mend it")
+        raise UserError(f"expected --repo org/name, got {repository[:100]!r}; correct it")
     kind = _kind(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: (folder / name).stat().st_size for name in filter_repo_objects(names, ignore_patterns=HIDDEN)}

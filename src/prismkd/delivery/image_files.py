@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import UnidentifiedImageError
 
+from prismkd.data.class_folders import SUFFIXES, images_below
 from prismkd.data.decode import decode
-from prismkd.data.folders import SUFFIXES, images_below
 from prismkd.errors import UserError
 
 LUMA = np.array([0.2989, 0.587, 0.114], np.float32)  # of red, green and blue, as in torchvision

@@ -15,7 +15,7 @@ from prismkd import __version__
 from prismkd.config import METHODS, Config
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS
-from prismkd.records.directory import STUDENT, job_folder, read_json, recorded_config
+from prismkd.records.directory import STUDENT, dataset_folder, read_json, recorded_config
 from prismkd.records.results import EVALUATION, load_run
 from prismkd.records.scores import Result, score
 from prismkd.report.names import method_label, method_note
@@ -64,7 +64,7 @@ def model_card(
 
 def figures(directory: Path, method: str, seed: int) -> list[Result]:
     """The rows of ``metrics.json`` on this student; none where it isn't evaluated, or was trained again since."""
-    evaluated = (job_folder(directory, seed, method) / EVALUATION).is_file()
+    evaluated = (dataset_folder(directory, seed, method) / EVALUATION).is_file()
     if not evaluated or not (directory / "metrics.json").is_file():
         return []
     rows = load_run(directory).results
@@ -141,7 +141,7 @@ def _introduction(method: str, delivered: dict[str, Any]) -> str:
 
 def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
     record = read_json(directory / "run.json")
-    log = read_json(job_folder(directory, seed, method) / STUDENT / "log.json")
+    log = read_json(dataset_folder(directory, seed, method) / STUDENT / "log.json")
     recipe, energy, generator = config.distillation, config.guidance, config.generator
     rows = {
         "method": f"{method_label(method)} ({method_note(method)}), seed {seed}",
@@ -158,7 +158,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
         rows["energy guidance"] = (
             f"{energy.energy}, strength {energy.strength:g}, log SNR {energy.log_snr_min:g} to {energy.log_snr_max:g}"
         )
-    for number, prompt in enumerate(_examples(job_folder(directory, seed, method)), start=1):
+    for number, prompt in enumerate(_examples(dataset_folder(directory, seed, method)), start=1):
         rows[f"prompt {number}"] = prompt
     rows["run"] = f"{_public(record['command'])}, begun {record['started'][:10]}, prismkd {record['version']}"
     rows["exported"] = f"{datetime.now(UTC):%Y-%m-%d}, prismkd {__version__}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GREY = 128  # what RandAugment's rotations and shifts bring in, as timm's do
+GRAY = 128  # what RandAugment's rotations and shifts bring in, as timm's do
 
 
 def rand_augment(images: Tensor, magnitude: int, seeds: Sequence[int]) -> Tensor:
@@ -22,7 +22,7 @@ def rand_augment(images: Tensor, magnitude: int, seeds: Sequence[int]) -> Tensor
     """
     from torchvision.transforms import v2
 
-    transform = v2.RandAugment(num_ops=2, magnitude=magnitude, fill=GREY)
+    transform = v2.RandAugment(num_ops=2, magnitude=magnitude, fill=GRAY)
     views = []
     with torch.random.fork_rng(devices=[]):  # torchvision takes no generator
         for image, seed in zip(images, seeds, strict=True):
@@ -45,6 +45,7 @@ def mix(views: Tensor, mixup: float, cutmix: float, seed: int) -> tuple[Tensor, 
     from timm.data import Mixup
 
     count = len(views)
+    # timm mixes labels; given the batch's own indices as labels, what it returns of them is the mixing itself.
     mixer = Mixup(mixup_alpha=mixup, cutmix_alpha=cutmix, label_smoothing=0.0, num_classes=count)
     with _seeded_numpy(seed):
         return mixer(views, torch.arange(count, device=views.device))

@@ -69,9 +69,10 @@ def vanished_classes(student: nn.Module, data: TrainingSet, device: torch.device
     if data.labels is None:
         return ()
     count = min(len(data), MAX_LOOKED_AT)
-    places = torch.arange(count) * len(data) // count
-    found = [predicted(student, to_float(images.to(device))) for images in data.batches(places.split(LOOK_SIZE))]
-    missing = set(data.labels[places].tolist()) - set(torch.cat(found).tolist())
+    # Evenly spread and not the first ones: images of a class may lie together.
+    indices = torch.arange(count) * len(data) // count
+    found = [predicted(student, to_float(images.to(device))) for images in data.batches(indices.split(LOOK_SIZE))]
+    missing = set(data.labels[indices].tolist()) - set(torch.cat(found).tolist())
     return tuple(sorted(missing))
 
 

@@ -20,7 +20,7 @@ from prismkd.config.seeds import derive
 from prismkd.distillation.augmentation import mix, rand_augment
 from prismkd.distillation.log import TrainingLog, quarter_means, vanished_classes
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
-from prismkd.distillation.state import Pupil, State, memory_format_of, teacher_width
+from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.errors import UserError
@@ -62,6 +62,7 @@ def train(
         UserError: no images, a recipe that doesn't fit, or a loss that isn't finite.
     """
     data = images if isinstance(images, TrainingSet) else TrainingSet(images)
+    # "no": else Accelerate takes a precision from the environment. The recipe's own acts in ``_precision``.
     training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
     if checkpoint is not None and checkpoint.is_file():
         training.state.restore(checkpoint)
@@ -80,17 +81,20 @@ class _Training:
         world, device = accelerator.num_processes, accelerator.device
         _check_recipe(config, teacher, data, world, device)
         self.data, self.config, self.seed = data, config, seed
-        self.accelerator, self.device, self.place = accelerator, device, next(student.parameters()).device
+        self.accelerator, self.device = accelerator, device
+        self.original_device = next(student.parameters()).device
         self.memory_format = memory_format_of(student, device)
         self.teacher: Classifier | None = None
         if teacher is not None:
+            # A copy, since the caller's teacher stays where and as it is.
             self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=self.memory_format)
         self.rows = rows_of_process(config.batch_size, accelerator.process_index, world)
         student.train()
         width = 0
         if config.feature_weight and self.teacher is not None:
+            # One forward pass asks for the width, which no attribute tells for every network.
             width = teacher_width(self.teacher, self._views(*self._draw(0)))
-        self.state = State(Pupil(student, width, seed), config, device)
+        self.state = State(StudentWithProjection(student, width, seed), config, device)
         self.stored = self._store() if config.stored_logits and self._asks_teacher else None
 
     @property
@@ -100,8 +104,10 @@ class _Training:
     def run(self, checkpoint: Path | None, progress: Progress) -> None:
         """All steps that are left."""
         state, config = self.state, self.config
-        model = self.accelerator.prepare(state.pupil) if self.accelerator.num_processes > 1 else state.pupil
+        # Prepared, it averages gradients over processes; for one process the wrapper is left out.
+        model = self.accelerator.prepare(state.model) if self.accelerator.num_processes > 1 else state.model
         batches = self.data.batches(self._draw(step)[1] for step in range(state.step, config.num_steps))
+        # Dropout draws from torch's global generators, which the caller gets back as they were.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for images in batches:
                 rate = _learning_rate(config, state.step)
@@ -119,12 +125,15 @@ class _Training:
         """One optimizer step on a batch; returns its loss."""
         state = self.state
         for group in state.optimizer.param_groups:
+            # Set at each step, as a function of the step alone: so the schedule has no state to save.
             group["lr"] = rate
+        # Dropout follows from the step, so a resumed run drops the same units. Processes drop different ones.
         torch.manual_seed(derive(self.seed, "dropout", state.step, self.accelerator.process_index))
-        generator, places = self._draw(state.step)
-        views, mixing = self._mixed(self._views(generator, places, images))
-        loss = self._loss(model, views, mixing, places)
+        generator, indices = self._draw(state.step)
+        views, mixing = self._mixed(self._views(generator, indices, images))
+        loss = self._loss(model, views, mixing, indices)
         state.optimizer.zero_grad()
+        # Without fp16 the scaler is off, and these are loss.backward() and optimizer.step().
         state.scaler.scale(loss).backward()
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -133,20 +142,26 @@ class _Training:
     # --- data ----------------------------------------------------------------------------------------------------
 
     def _draw(self, step: int) -> tuple[torch.Generator, Tensor]:
-        """The step's generator, behind the draw of the batch, and the places of this process's images."""
-        generator = torch.Generator().manual_seed(derive(self.seed, "batch", step))
-        places = self.data.draw(generator, self.config.batch_size)
-        return generator, places if self.rows is None else places[self.rows]
+        """The step's random generator, from which the views are drawn next, and the indices (batch,) of its images.
 
-    def _views(self, generator: torch.Generator, places: Tensor, images: Tensor | None = None) -> Tensor:
+        Of several processes each gets its own part of the batch that one alone would draw.
+        """
+        generator = torch.Generator().manual_seed(derive(self.seed, "batch", step))
+        indices = self.data.draw(generator, self.config.batch_size)
+        return generator, indices if self.rows is None else indices[self.rows]
+
+    def _views(self, generator: torch.Generator, indices: Tensor, images: Tensor | None = None) -> Tensor:
         """Augmented views of a batch; an accelerator draws them itself."""
         if images is None:
-            images = next(self.data.batches([places]))
+            images = next(self.data.batches([indices]))
         if self.config.rand_augment:
+            # Each image's operations follow from its row in the whole batch, however many processes share it.
             rows = range(len(images)) if self.rows is None else self.rows.tolist()
             seeds = [derive(generator.initial_seed(), row) for row in rows]
             images = rand_augment(to_bytes(images), self.config.rand_augment, seeds)
         if self.device.type == "cuda":
+            # Drawn where they are needed. From one seed a GPU draws other numbers than a CPU, so a run that is resumed
+            # on the other kind of device sees other views.
             generator = torch.Generator(self.device).manual_seed(generator.initial_seed())
         images = to_float(images.to(self.device, non_blocking=True))
         views = random_views(images, generator=generator, rows=self.rows, batch_size=self.config.batch_size)
@@ -160,40 +175,46 @@ class _Training:
 
     # --- the loss ------------------------------------------------------------------------------------------------
 
-    def _loss(self, model: nn.Module, views: Tensor, mixing: Tensor | None, places: Tensor) -> Tensor:
+    def _loss(self, model: nn.Module, views: Tensor, mixing: Tensor | None, indices: Tensor) -> Tensor:
         """``(1 - a) T^2 KL + a CE(labels) + w feature loss``."""
         config, losses = self.config, list[Tensor]()
         with self._precision():
             student_logits, features = model(views)
-        targets = self._targets(mixing, places, student_logits.shape[1])
+        targets = self._targets(mixing, indices, student_logits.shape[1])
         with self._precision(), torch.no_grad():
-            teacher_logits = self._teacher_logits(views, mixing, places, targets)
+            teacher_logits = self._teacher_logits(views, mixing, indices, targets)
             wanted = self.teacher.features(views) if config.feature_weight and self.teacher is not None else None
         if teacher_logits is not None:
+            # In float32: half precision loses the small probabilities, by which a teacher says what an image resembles.
             kl = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
             losses.append(kl if config.hard_label_weight == 0 else (1 - config.hard_label_weight) * kl)
         if config.hard_label_weight and targets is not None:
             losses.append(config.hard_label_weight * nn.functional.cross_entropy(student_logits.float(), targets))
         if wanted is not None and features is not None:
             losses.append(config.feature_weight * feature_loss(features.float(), wanted.float()))
+        # (1 - a) T^2 KL + a CE + w F: Hinton et al. 2015 (KL and CE; their gradients are of one size by the factor
+        # T^2), Romero et al. 2015 (F, with a linear map from the student's features to the teacher's). One deviation: F
+        # is relative to the teacher's features, see ``feature_loss``.
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _targets(self, mixing: Tensor | None, places: Tensor, num_classes: int) -> Tensor | None:
+    def _targets(self, mixing: Tensor | None, indices: Tensor, num_classes: int) -> Tensor | None:
         """Shares of the classes (batch, classes) that were asked for in each view; None for images without labels."""
         if self.data.labels is None:
             return None
-        targets = nn.functional.one_hot(self.data.labels[places], num_classes).float().to(self.device)
+        # Distributions rather than labels, since a mixed view has the labels of two images in its shares.
+        targets = nn.functional.one_hot(self.data.labels[indices], num_classes).float().to(self.device)
         return targets if mixing is None else mixing @ targets
 
     def _teacher_logits(
-        self, views: Tensor, mixing: Tensor | None, places: Tensor, targets: Tensor | None
+        self, views: Tensor, mixing: Tensor | None, indices: Tensor, targets: Tensor | None
     ) -> Tensor | None:
         """Of the views, or in fast mode of the images that they show; None where the recipe needs none."""
         if not self._asks_teacher:
             return None
         if self.stored is None:
             return self._ask(views, targets)
-        logits = self.stored[places].to(self.device)
+        # The teacher never saw this mixture: the mixture of its answers stands for the answer to the mixture.
+        logits = self.stored[indices].to(self.device)
         return logits if mixing is None else mixed_logits(logits, mixing, self.config.temperature)
 
     def _store(self) -> StoredLogits:
@@ -219,6 +240,7 @@ class _Training:
     def _check_and_log(self, loss: Tensor, rate: float, *, keeps: bool) -> None:
         """Check the losses since the last row of the log, and add one."""
         state = self.state
+        # Looked at only now and then: to read a loss is to wait for the device.
         every = self.accelerator.gather(torch.stack([loss, state.bad_step])[None])
         bad = every[every[:, 1] >= 0, 1]
         if len(bad):
@@ -232,12 +254,13 @@ class _Training:
     def finish(self) -> TrainingLog:
         """Give the student its averaged weights, and look back."""
         state = self.state
-        student = state.pupil.release()
+        student = state.model.release()
         student.load_state_dict(broadcast(state.average))  # batch norm's statistics differ between processes
         student.eval()
+        # Each process saw the losses of its part of the batches.
         sums = self.accelerator.reduce(state.sums, "mean")
         vanished = vanished_classes(student, self.data, self.device)
-        student.to(self.place)
+        student.to(self.original_device)
         return TrainingLog(state.rows, quarter_means(sums, self.config.num_steps), vanished)
 
 
@@ -256,6 +279,7 @@ def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor
 def _learning_rate(config: DistillationConfig, step: int) -> float:
     """Linear warm-up over 5 % of the steps, then a cosine to zero."""
     warm_up = max(1, config.num_steps // 20)
+    # Cosine: Loshchilov and Hutter 2017; warm-up: Goyal et al. 2017. From step + 1, so that the first step moves.
     cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
     return config.learning_rate * min(1.0, (step + 1) / warm_up) * cosine
 
@@ -269,6 +293,7 @@ def _check_recipe(
         raise UserError(
             "expected a teacher, got none; without one set distillation.hard_label_weight to 1 and feature_weight to 0"
         )
+    # Partners in a mixture are a batch's mirror images (``rows_of_process``), so its halves are cut evenly.
     pairs = 2 * world if world > 1 or config.mixup or config.cutmix else 1
     if config.batch_size % pairs:
         raise UserError(

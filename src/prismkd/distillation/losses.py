@@ -13,8 +13,13 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     The factor keeps the gradient's size when T grows; for T to infinity it tends to that of
     ``|z_s - z_t|^2 / (2 C)`` with both logits centered.
     """
+    # Its gradient by the student's logits is T (softmax(z_s / T) - softmax(z_t / T)) per image: without the factor T^2
+    # it would fall with 1 / T^2, and each temperature would need a learning rate of its own. For large T softmax(z / T)
+    # is about (1 + z / T) / C for centered logits, hence the limit.
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    # log_softmax is exact where a softmax would underflow to 0. "batchmean", as "mean" divides by the number of classes
+    # too.
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
@@ -27,6 +32,8 @@ def feature_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
         student_features: (batch, teacher's width), mapped linearly from the student's own width.
         teacher_features: (batch, teacher's width).
     """
+    # Relative to the teacher's own power, so that one weight suits teachers whose features differ in scale. The floor
+    # is for an image of which the teacher's features are all zero.
     power = teacher_features.square().mean(1).clamp_min(torch.finfo(teacher_features.dtype).tiny)
     return ((student_features - teacher_features).square().mean(1) / power).mean()
 
@@ -39,5 +46,6 @@ def mixed_logits(logits: Tensor, mixing: Tensor, temperature: float) -> Tensor:
         mixing: (batch, batch), each row a mixture.
         temperature: at which the distributions are mixed.
     """
+    # softmax(T log(p) / T) = p, so T log(p) are logits of the mixture p, which the loss can take as any others.
     mixture = mixing @ F.softmax(logits / temperature, dim=1)
     return temperature * mixture.clamp_min(torch.finfo(mixture.dtype).tiny).log()

@@ -17,23 +17,25 @@ from prismkd.shards import Storage
 ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AVX-512
 
 
-class Pupil(nn.Module):
+class StudentWithProjection(nn.Module):
     """The student, and for the feature loss a learned linear map from its features to the teacher's."""
 
     def __init__(self, student: nn.Module, teacher_width: int = 0, seed: int = 0) -> None:
         super().__init__()
         self.student = student
-        self.map: nn.Linear | None = None
+        self.projection: nn.Linear | None = None
         if teacher_width:
             last = classifier_of(student)
+            # The projection's weights are drawn aside, so that a feature loss changes no other random number.
             with torch.random.fork_rng():
                 torch.manual_seed(derive(seed, "feature map"))
-                self.map = nn.Linear(last.in_features, teacher_width)
+                self.projection = nn.Linear(last.in_features, teacher_width)
+            # What the last layer gets is the penultimate features, whatever the network calls them.
             self._hook = last.register_forward_pre_hook(self._remember)
 
     def release(self) -> nn.Module:
         """The student alone."""
-        if self.map is not None:
+        if self.projection is not None:
             self._hook.remove()
         return self.student
 
@@ -43,13 +45,14 @@ class Pupil(nn.Module):
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits, and features in the teacher's space or None."""
         logits = self.student(views)
-        return logits, None if self.map is None else self.map(self._features)
+        return logits, None if self.projection is None else self.projection(self._features)
 
 
 class State:
     """All that changes from step to step.
 
     Attributes:
+        model: the student, and the projection of its features where the recipe has a feature loss.
         average: the moving average of the student's weights.
         step: the next one.
         sums: the loss summed over each quarter of the steps.
@@ -57,12 +60,15 @@ class State:
         rows: of the log.
     """
 
-    def __init__(self, pupil: Pupil, config: DistillationConfig, device: torch.device) -> None:
-        self.pupil, self.config = pupil.to(device).to(memory_format=memory_format_of(pupil, device)), config
-        self.optimizer = new_optimizer(pupil, config)
+    def __init__(self, model: StudentWithProjection, config: DistillationConfig, device: torch.device) -> None:
+        self.model = model.to(device).to(memory_format=memory_format_of(model, device))
+        self.config = config
+        self.optimizer = new_optimizer(model, config)
+        # Only fp16 needs it: bfloat16 has the range of float32, in which small gradients don't underflow.
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.mixed_precision == "fp16")
-        self.average = {name: tensor.clone() for name, tensor in pupil.student.state_dict().items()}
+        self.average = {name: tensor.clone() for name, tensor in model.student.state_dict().items()}
         self.step, self.rows = 0, list[dict[str, float]]()
+        # These two stay on the device, since reading them at every step would wait for it.
         self.sums = torch.zeros(4, device=device)
         self.bad_step = torch.full((), -1.0, device=device)
 
@@ -75,16 +81,19 @@ class State:
     @torch.no_grad()
     def update_average(self) -> None:
         """Move the average towards the student; in the first steps it moves faster."""
+        # The warm-up of TensorFlow's ExponentialMovingAverage, (1 + n) / (10 + n) after n updates. With the full decay
+        # from the start the untrained weights would keep a share of decay^n: 37 % after 100 steps at 0.99.
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
-        for name, tensor in self.pupil.student.state_dict().items():
+        for name, tensor in self.model.student.state_dict().items():
             if tensor.is_floating_point():
                 self.average[name].lerp_(tensor, 1 - decay)
             else:
+                # Batch norm's count of batches is no quantity to average.
                 self.average[name].copy_(tensor)
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at once, so that a kill leaves the old one or the new one."""
-        found = {"pupil": self.pupil.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+        found = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
                  "scaler": self.scaler.state_dict(), "average": self.average, "sums": self.sums,
                  "log": self.rows}  # fmt: skip
         storage = Storage(path.parent)
@@ -93,9 +102,11 @@ class State:
             torch.save(found, file)
 
     def restore(self, path: Path) -> None:
-        """The inverse."""
+        """Load the checkpoint that ``save`` wrote."""
+        # weights_only: a checkpoint is data, and loading it runs no code. By way of the CPU, as the device that wrote
+        # it may be another one.
         found: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
-        self.pupil.load_state_dict(found["pupil"])
+        self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.scaler.load_state_dict(found["scaler"])
         self.average = {name: tensor.to(self.sums.device) for name, tensor in found["average"].items()}
@@ -103,7 +114,7 @@ class State:
 
 
 def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """channels_last, which is faster, but where it isn't safe.
+    """channels_last, which is faster; the contiguous format for networks that crash with it on a CPU.
 
     On a CPU, oneDNN's gradient of a strided 1 x 1 convolution of few channels in that format writes beyond its memory
     (uxlfoundation/oneDNN issue 6035): with torch 2.14 on AVX2 the process hangs or dies.
@@ -116,12 +127,13 @@ def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_f
     return torch.channels_last
 
 
-def new_optimizer(pupil: nn.Module, config: DistillationConfig) -> torch.optim.Optimizer:
+def new_optimizer(model: nn.Module, config: DistillationConfig) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov's momentum."""
     if config.optimizer == "sgd":
-        return torch.optim.SGD(pupil.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+        # Nesterov needs a momentum; torch refuses it at 0.
+        return torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
                                momentum=config.momentum, nesterov=config.momentum > 0)  # fmt: skip
-    return torch.optim.AdamW(pupil.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def teacher_width(teacher: Classifier, images: Tensor) -> int:

@@ -29,21 +29,24 @@ class StoredLogits:
     classes: Tensor | None = None
     rest: Tensor | None = None
 
-    def __getitem__(self, places: Tensor) -> Tensor:
-        """The logits (batch, classes) of the images at ``places``."""
-        values = self.values[places].float()
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The logits (batch, classes) of the images at ``indices``."""
+        values = self.values[indices].float()
         if self.classes is None or self.rest is None:
             return values
-        return self.rest[places].repeat(1, self.num_classes).scatter(1, self.classes[places].long(), values)
+        return self.rest[indices].repeat(1, self.num_classes).scatter(1, self.classes[indices].long(), values)
 
 
 def compress(logits: Tensor, top_k: int) -> StoredLogits:
     """Keep the ``top_k`` largest of the logits (n, classes), or all where there are no more."""
     num_classes = logits.shape[1]
     if num_classes <= top_k:
+        # float16 keeps 3 digits at half the memory.
         return StoredLogits(logits.half(), num_classes)
     values, classes = logits.topk(top_k, dim=1)
     others = logits.scatter(1, classes, -math.inf)
+    # rest = log(mean of exp(others)): so the softmax of what is kept has the right denominator, and each kept class its
+    # exact probability, at temperature 1.
     rest = others.logsumexp(1, keepdim=True) - math.log(num_classes - top_k)
     return StoredLogits(values.half(), num_classes, classes.int(), rest.float())
 
@@ -62,11 +65,13 @@ def store(
     """
     rank, world = share
     num_known = 0 if data.logits is None else len(data.logits)
+    # Real images have no stored logits and are numbered after those that have: the teacher is asked about these.
     if data.logits is not None and num_known == len(data):
         return compress(data.logits.float(), top_k)
+    # Parts of equal length, as gathering needs: the last ones repeat the last image, which is cut off below.
     size = math.ceil((len(data) - num_known) / world)
-    places = (num_known + torch.arange(rank * size, (rank + 1) * size)).clamp_max(len(data) - 1)
-    looks = places.split(LOOK_SIZE)
+    indices = (num_known + torch.arange(rank * size, (rank + 1) * size)).clamp_max(len(data) - 1)
+    looks = indices.split(LOOK_SIZE)
     asked = [None if data.labels is None else data.labels[own].to(device) for own in looks]
     with torch.no_grad():
         parts = [

@@ -31,6 +31,7 @@ def new_student(
         UserError: no such architecture, or ``config.initial`` doesn't fit it.
     """
     with torch.random.fork_rng():
+        # From the run's seed and nothing else: methods are compared from the same first weights.
         torch.manual_seed(derive(seed, "student"))
         student = factory() if factory else new_network(config.architecture, num_classes, in_channels=in_channels)
     if config.initial:
@@ -45,6 +46,7 @@ def name_of_module(factory: Factory) -> str:
         UserError: it makes no networks, or the same one again and again.
     """
     with torch.random.fork_rng():
+        # Twice, since one that returns the same module would train a single student for all methods and seeds.
         first, second = factory(), factory()
     if not isinstance(first, nn.Module) or first is second:
         got = "the same one twice" if first is second else type(first).__name__
@@ -76,6 +78,7 @@ def initial_weights(source: str) -> dict[str, Tensor]:
 def start_from(student: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Load ``weights``; a last layer of another number of classes stays untrained, and that is said."""
     own = student.state_dict()
+    # Only the last layer may differ: any other shape means another architecture, which load_weights refuses.
     foreign = [name for name in _last_layer(student) if name in weights and weights[name].shape != own[name].shape]
     if foreign:
         warn(

@@ -100,6 +100,7 @@ def _members(storage: Storage, shard: int) -> Iterator[tuple[int, int, int, str]
         members = tar.getmembers()
         for at, member in enumerate(members):
             if member.name.endswith(extensions):
+                # A sample's files follow each other: image, logits where they were kept, label, metadata.
                 behind = at + 2 if members[at + 1].name.endswith(LOGITS) else at + 1
                 label, metadata = (tar.extractfile(members[place]).read() for place in (behind, behind + 1))  # type: ignore[union-attr]
                 yield member.offset_data, member.size, int(label), json.loads(metadata).get("mode", "")
@@ -114,9 +115,9 @@ class TarImages(Dataset):
     def __len__(self) -> int:
         return len(self.index.labels)
 
-    def __getitem__(self, places: Tensor) -> Tensor:
-        """The images at these places, each shard opened once."""
-        wanted = places.numpy()
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The images at these indices, each shard opened once."""
+        wanted = indices.numpy()
         shards, images = self.index.shards[wanted], np.empty((len(wanted), *self.image_shape), np.uint8)
         for shard in np.unique(shards):
             with self.storage.reading(tar_name(int(shard))) as file:
@@ -124,15 +125,17 @@ class TarImages(Dataset):
                     images[row] = channels_first(self._read(file, int(wanted[row])))
         return torch.from_numpy(images)
 
-    def _read(self, tar: BinaryIO, place: int) -> np.ndarray:
-        mode = str(self.index.modes[place])
-        tar.seek(int(self.index.offsets[place]))
-        contents = tar.read(int(self.index.sizes[place]))
-        return decode(Encoded(place, "", contents, 0, {"mode": mode} if mode else {})).image
+    def _read(self, tar: BinaryIO, at: int) -> np.ndarray:
+        mode = str(self.index.modes[at])
+        tar.seek(int(self.index.offsets[at]))
+        contents = tar.read(int(self.index.sizes[at]))
+        return decode(Encoded(at, "", contents, 0, {"mode": mode} if mode else {})).image
 
-    def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of each batch, in order."""
+        # torch refuses prefetch_factor where no worker could prefetch.
         options = {"prefetch_factor": PREFETCH} if self.num_workers else {}
         return iter(
-            DataLoader(self, sampler=places, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
+            # The sampler gives whole batches of indices, which batch_size=None hands on as they are.
+            DataLoader(self, sampler=indices, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
         )

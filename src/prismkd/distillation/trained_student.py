@@ -98,8 +98,8 @@ def distill(
     _check_labels(data, known.num_classes)
     network, name = _new_network(student, recipe, known.num_classes, channels, seed)
     check_student(network, (channels, height, width), known.num_classes)
-    place = None if checkpoint is None else Path(checkpoint)
-    log = train(network, known, data, recipe, seed, place, progress or ignore)
+    path = None if checkpoint is None else Path(checkpoint)
+    log = train(network, known, data, recipe, seed, path, progress or ignore)
     for text in log.warnings():
         warn(text)
     described = {"architecture": name, "num_classes": known.num_classes, "in_channels": channels}
@@ -140,6 +140,7 @@ def _training_set(
             f"expected labels ({len(pixels)},) as integers, one per image, got {given.dtype} {tuple(given.shape)}; "
             "give each image its class"
         )
+    # All images stay on the CPU, where they may be many; a batch at a time goes to the device.
     pixels = pixels.cpu() if pixels.dtype == torch.uint8 else pixels.cpu().float()
     return TrainingSet(pixels, None if given is None else given.cpu().long())
 
@@ -156,6 +157,7 @@ def _of_shards(folder: Path, recipe: DistillationConfig) -> TrainingSet:
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or len(images) == 0:
         raise UserError(f"expected images (n, channels, height, width), got {tuple(images.shape)}; stack them so")
+    # Channels last, as numpy and Pillow have it: more than 4 channels and at most 4 pixels wide is no image.
     if images.shape[1] > 4 >= images.shape[3]:
         raise UserError(
             f"expected images (n, channels, height, width), got {tuple(images.shape)}, whose channels are last; move "

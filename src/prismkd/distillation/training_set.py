@@ -14,7 +14,7 @@ from prismkd.errors import UserError
 
 
 class Images(Protocol):
-    """Images of one shape that are looked up by their places."""
+    """Images of one shape that are looked up by their indices."""
 
     def __len__(self) -> int: ...
 
@@ -22,8 +22,8 @@ class Images(Protocol):
     def image_shape(self) -> tuple[int, ...]:
         """(channels, height, width)."""
 
-    def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The images (batch, channels, height, width) at each of the ``places`` (batch,), uint8 or float."""
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images (batch, channels, height, width) at each of the ``indices`` (batch,), uint8 or float."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TensorImages:
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.images.shape[1:])
 
-    def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
-        for batch in places:
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        for batch in indices:
             yield self.images[batch]
 
 
@@ -83,24 +83,30 @@ class TrainingSet:
         return len(self.images) + (0 if self.real is None else len(self.real))
 
     def draw(self, generator: torch.Generator, batch_size: int) -> Tensor:
-        """Places (batch,) of a batch's images; the real ones come behind the synthetic ones."""
+        """Indices (batch,) of a batch's images; the real images are numbered after the synthetic ones."""
         if self.real is None:
+            # With replacement: a batch follows from its generator alone, and a resumed run needs no position in an
+            # epoch.
             return torch.randint(len(self.images), (batch_size,), generator=generator)
         num_real = round(self.real_share * batch_size)
         synthetic = torch.randint(len(self.images), (batch_size - num_real,), generator=generator)
         real = torch.randint(len(self.real), (num_real,), generator=generator) + len(self.images)
+        # Shuffled: processes take parts of the batch, and mixing its mirror images, each of which should have both
+        # kinds.
         return torch.cat([synthetic, real])[torch.randperm(batch_size, generator=generator)]
 
-    def batches(self, places: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The images at each of the places."""
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images at each of the indices."""
         if self.real is None:
-            yield from self.images.batches(places)
+            yield from self.images.batches(indices)
             return
-        first, second, whole = itertools.tee(places, 3)
+        # Synthetic images may come from workers that run ahead: each reader goes through the indices at its own pace.
+        first, second, whole = itertools.tee(indices, 3)
         start = len(self.images)
         synthetic = self.images.batches(batch[batch < start] for batch in first)
         real = self.real.batches(batch[batch >= start] - start for batch in second)
         for batch, ours, theirs in zip(whole, synthetic, real, strict=True):
+            # Shards hold 8 bits anyway, so images in float are rounded to 8 bits too.
             ours, theirs = (ours, theirs) if ours.dtype == theirs.dtype else (to_bytes(ours), to_bytes(theirs))
             images = ours.new_empty(len(batch), *ours.shape[1:])
             images[batch < start], images[batch >= start] = ours, theirs

@@ -17,6 +17,7 @@ from prismkd.generators.decoders import copied_decoder, full_decoder, load_tiny_
 from prismkd.generators.layouts import Edit
 from prismkd.generators.text_to_image import TextToImage
 
+# Arguments of a pipeline's call that are given here, and by no caller.
 OURS = ("prompt", "class_labels", "generator", "num_images_per_prompt", "output_type", "return_dict")
 # Latents per side for which these pipelines know the usual aspect ratios; any other size they refuse by default.
 KNOWN_SIZES = {
@@ -40,6 +41,7 @@ class ConfiguredPipeline(TextToImage):
 
     def __init__(self, pipeline: Any, decoder: str | Path | nn.Module | None = None, batch_size: int = 8) -> None:
         full_decoder(pipeline)  # refuses a pipeline without one
+        # The base class switches the gradients of the vae's weights off, which its owner may be training.
         with without_gradients(pipeline.vae):
             super().__init__(pipeline, None, GeneratorConfig(batch_size=batch_size))
         self.arguments: dict[str, Any] = {}
@@ -73,6 +75,7 @@ class ConfiguredPipeline(TextToImage):
         pipeline = self.pipeline
         network = getattr(pipeline, "transformer", None) or pipeline.unet
         latents = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
+        # As diffusers' own pipelines compute it.
         scale = getattr(pipeline, "vae_scale_factor", None) or 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         return int(latents * scale)
 
@@ -81,6 +84,7 @@ class ConfiguredPipeline(TextToImage):
         known = KNOWN_SIZES.get(type(self.pipeline).__name__)
         if known is None or self.pipeline.transformer.config.sample_size in known:
             return self.arguments
+        # The default may be longer than the miniature's tokenizer allows.
         usual = inspect.signature(type(self.pipeline).__call__).parameters["max_sequence_length"].default
         length = min(usual, self.pipeline.tokenizer.model_max_length)
         needed = {"use_resolution_binning": False, "clean_caption": False, "max_sequence_length": length}

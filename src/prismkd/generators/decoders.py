@@ -45,6 +45,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
     if choice == "auto":
         own = folder / "tiny_vae" if folder is not None else None
         source = own if own is not None and own.is_dir() else None
+        # Only for a pipeline that is itself from the hub: nothing is downloaded for one in a folder.
         if source is None and folder is None:
             source = TINY_DECODERS.get(type(pipeline).__name__)
         if source is None:
@@ -56,6 +57,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
             f"expected an AutoencoderTiny at {source}, got: {str(error).splitlines()[0]}; give its folder "
             "(generator.tiny_decoder), or none to guide through the full decoder"
         ) from None
+    # Two families of latents may have the same number of channels: this finds the gross mistakes only.
     check_latents(tiny, pipeline, str(source))
     return tiny.to(device).eval().requires_grad_(False)
 
@@ -121,6 +123,7 @@ def decode_with(vae: Any, *, tiny: bool) -> Callable[[Tensor], Tensor]:
         return latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
 
     def decode(latents: Tensor) -> Tensor:
+        # Decoders give [-1, 1]. What lies beyond is clamped and has no gradient, so guidance can't drive it further.
         images = vae.decode(unscale(latents).to(vae.dtype)).sample
         return images.float().add(1).div(2).clamp(0, 1)
 

@@ -61,6 +61,7 @@ class TextEmbeddings:
             self._kept.move_to_end(text)
         rows = [{**self._negative, **self._kept[text]} for text in prompts]
         excess = self.num_bytes - self.max_bytes
+        # The least recently used first; those of this batch, moved to the end above, stay.
         while len(self._kept) > len(set(prompts)) and excess > 0:
             excess -= _num_bytes(self._kept.popitem(last=False)[1])
         given: dict[str, Any] = {name: _stack([row[name] for row in rows]).to(device) for name in rows[0]}
@@ -92,6 +93,7 @@ class TextEmbeddings:
             settings |= {"clean_caption": False, "max_sequence_length": limit}
         device = getattr(self.pipeline, "_execution_device", self.pipeline.device)
         outputs = self.pipeline.encode_prompt(text, device=device, num_images_per_prompt=1, **settings)
+        # On the CPU, where memory is cheap: a batch's few go to the device at each call.
         found = {name: value.cpu() for name, value in zip(OUTPUTS[self._name], outputs, strict=True)
                  if name in self._accepted and value is not None}  # fmt: skip
         return _without_padding(found) if self._name.startswith("PixArt") else found
@@ -100,6 +102,7 @@ class TextEmbeddings:
 def _without_padding(found: Encoded) -> Encoded:
     """Only the tokens that are there: a PixArt prompt is a tenth of its longest."""
     for prefix in ("", "negative_"):
+        # Padding is put back up to the longest prompt of a batch; masked tokens have no effect on the others.
         mask = found.get(f"{prefix}prompt_attention_mask")
         if mask is not None:
             length = int(mask.sum())

@@ -55,6 +55,7 @@ class PackedLayout(Layout):
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline)
         side = pipeline.default_sample_size * pipeline.vae_scale_factor
+        # Until a call says otherwise.
         self._height, self._width = side, side
 
     def latents(self, x0: Tensor) -> Tensor:
@@ -78,6 +79,7 @@ class PackedLayout(Layout):
             self._height, self._width = given["height"], given["width"]
             return prepare(*args, **kwargs)
 
+        # On the instance, where it hides the class's method; deleting it brings that back.
         self.pipeline.prepare_latents = prepare_latents
         try:
             yield
@@ -95,6 +97,7 @@ class DoubledLayout(Layout):
             if len(x0) != 2 * num_images:
                 _check_batch(len(x0), num_images)
                 return edit(x0, mapping)
+            # The halves are equal, so one is guided and the other gets the same: half of the price.
             delta = edit(x0[:num_images], mapping)
             return None if delta is None else torch.cat([delta, delta])
 

@@ -69,6 +69,7 @@ def load_generator(config: GeneratorConfig | str) -> TextToImage:
     generator.place(device, offload=config.offload)
     _use_plain_attention_for_few_tokens(pipeline)
     if config.compile:
+        # The denoiser alone, which runs at every step; the decoder runs once, and where guidance has its gradients.
         name = "transformer" if getattr(pipeline, "transformer", None) is not None else "unet"
         getattr(pipeline, name).compile()
     return generator
@@ -112,6 +113,7 @@ def resolve_device(name: str) -> torch.device:
 
 def _resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
+        # Most CPUs compute bfloat16 by way of float32, and lose its precision for nothing.
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if name not in DTYPES:
         raise UserError(f"expected generator.dtype auto, {', '.join(DTYPES)}, got {name!r}; choose one")
@@ -126,6 +128,7 @@ def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dt
     transformers.utils.logging.disable_progress_bar()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
+    # A folder is as it is; a commit is the hub's.
     remote = {} if folder is not None else {"revision": config.revision or None}
     try:
         return DiffusionPipeline.from_pretrained(
@@ -149,6 +152,7 @@ def _other_scheduler(scheduler: Any, name: str) -> Any:
 
     if name not in SUPPORTED:
         raise UserError(f"expected generator.scheduler to be one of {', '.join(SUPPORTED)}, got {name!r}; choose one")
+    # Both would clip x0 to the range of pixels, which latents exceed.
     settings: dict[str, Any] = {"clip_sample": False, "thresholding": False}
     is_flow = type(scheduler).__name__ in FLOW or scheduler.config.get("prediction_type") == "flow_prediction"
     fitting = FLOW + BY_SIGMA if is_flow else BY_TIMESTEP + BY_SIGMA + EXPLODING
@@ -156,6 +160,7 @@ def _other_scheduler(scheduler: Any, name: str) -> Any:
         kind = "a flow model" if is_flow else "a model that predicts noise or v"
         raise UserError(f"expected a scheduler for {kind} ({', '.join(fitting)}), got {name}; choose one of these")
     if is_flow and name in BY_SIGMA:
+        # The flow schedulers call it shift, the others flow_shift: the same schedule of noise under both.
         shift = scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
         settings |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift}
     cls = getattr(diffusers, name)
@@ -186,6 +191,7 @@ def fingerprint(folder: Path | None) -> str:
 @cache
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
+    # Sorted, and with the names: the same files give the same digest on every file system.
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in FINGERPRINTED:
             digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())

@@ -41,7 +41,9 @@ class TextToImage:
         self.config, self.batch_size = config, config.batch_size
         self.layout = layout_of(pipeline)
         self._full_decoder = full_decoder(pipeline)
+        # Gradients pass through the decoder to x0; none of its weights needs one.
         pipeline.vae.requires_grad_(False)
+        # Pipelines differ in what their call takes, and diffusers has no other record of it.
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
         self._embeddings = TextEmbeddings(pipeline, config.guidance_scale)
         _check_pipeline(pipeline, config)
@@ -57,7 +59,7 @@ class TextToImage:
 
     @property
     def num_channels(self) -> int:
-        """Channels of the images: 1 for grey, 3 for color."""
+        """Channels of the images: 1 for gray, 3 for color."""
         return int(getattr(self.pipeline.vae.config, "out_channels", 3))
 
     @property
@@ -75,6 +77,7 @@ class TextToImage:
             UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, or the pipeline
                 refuses the settings.
         """
+        # On the CPU and one per image: the same seed is the same noise on every device and in every batch.
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         arguments = {**self.settings(), **self.prompt_arguments(prompts), "generator": generators, "output_type": "pt"}
         guided = nullcontext() if guidance is None else self.guided(guidance, len(prompts))
@@ -95,6 +98,7 @@ class TextToImage:
             "num_inference_steps": config.num_inference_steps, "guidance_scale": config.guidance_scale
         }  # fmt: skip
         if "use_resolution_binning" in self._accepted:
+            # Else these pipelines draw at a known size nearby and resize: what guidance saw is not what is kept.
             given["use_resolution_binning"] = False
         if config.image_size and "height" in self._accepted:
             given |= {"height": config.image_size, "width": config.image_size}
@@ -115,6 +119,7 @@ class TextToImage:
             return None
         rows = []
         for text in texts:
+            # One by one, so that no padding enters the mean over tokens.
             tokens = tokenizer(text, truncation=True, return_tensors="pt").to(encoder.device)
             found = encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
             rows.append(found.last_hidden_state[0].float().mean(0).cpu())

@@ -11,6 +11,6 @@ schedulers.py      which schedulers are supported, and each one's x0 = a x_t + b
 from prismkd.guidance.edit import EnergyGuidance, rms
 from prismkd.guidance.hook import edit_x0, seeded_steps
 from prismkd.guidance.schedulers import X0Map, x0_map
-from prismkd.guidance.targets import Calibration, calibrate
+from prismkd.guidance.targets import Calibration, calibration_from
 
-__all__ = ["Calibration", "EnergyGuidance", "X0Map", "calibrate", "edit_x0", "rms", "seeded_steps", "x0_map"]
+__all__ = ["Calibration", "EnergyGuidance", "X0Map", "calibration_from", "edit_x0", "rms", "seeded_steps", "x0_map"]

@@ -105,14 +105,17 @@ class EnergyGuidance:
         x0.requires_grad_(True)
         with torch.enable_grad():
             images = self.decode(x0)
-        above = self._above_target(images.detach(), places)
+        needed = self._needs_gradient(images.detach(), places)
         delta = torch.zeros_like(x0)
-        if above.any():
-            delta[above] = self._descent(x0, images, above, places[above])
+        if needed.any():
+            delta[needed] = self._descent(x0, images, needed, places[needed])
         return delta
 
-    def _above_target(self, images: Tensor, places: Tensor) -> Tensor:
-        """Which images (batch,) need a gradient: above their target energy, or not of their class by the teacher."""
+    def _needs_gradient(self, images: Tensor, places: Tensor) -> Tensor:
+        """Which images (batch,) of those at ``places`` need a gradient; counts them in ``num_edits``.
+
+        With the hinge: those above their target energy, or not of their class by the teacher. Else all of them.
+        """
         # One forward pass decides, since the hinge would give the others no gradient but a little of the label's, and
         # the views and the way back are most of what guidance costs. Other energies have no target at which an image
         # is done, the negative control is to raise the energy of all, and where images act on each other, one that is
@@ -122,13 +125,13 @@ class EnergyGuidance:
         if self.num_band_steps == 1:
             self.energy_before[places] = energy.float()
         may_skip = self.config.skip_satisfied and not self.config.ascend and not self.energy.couples_the_batch
-        above = ~satisfied if may_skip and self.config.energy == "hinge" else torch.ones_like(satisfied)
-        self.num_edits[places] += above
-        return above
+        needed = ~satisfied if may_skip and self.config.energy == "hinge" else torch.ones_like(satisfied)
+        self.num_edits[places] += needed
+        return needed
 
-    def _descent(self, x0: Tensor, images: Tensor, above: Tensor, places: Tensor) -> Tensor:
-        """``-strength rms(x0) g / max(rms(g), g_floor)`` of the images ``above`` their target."""
-        g = self._gradient(x0, images, above, self.labels[places])[above]
+    def _descent(self, x0: Tensor, images: Tensor, needed: Tensor, places: Tensor) -> Tensor:
+        """``-strength rms(x0) g / max(rms(g), g_floor)`` of the images where it is ``needed``."""
+        g = self._gradient(x0, images, needed, self.labels[places])[needed]
         size = rms(g)
         self.gradient_sizes.append(size.flatten())
         # Every edit has the same length relative to x0, whatever the scale of the energy and of the latents. But a
@@ -137,10 +140,10 @@ class EnergyGuidance:
         if self.config.adam:
             g = self._adam_direction(g, places)
         sign = 1 if self.config.ascend else -1
-        return sign * self.config.strength * rms(x0[above]) * g
+        return sign * self.config.strength * rms(x0[needed]) * g
 
-    def _gradient(self, x0: Tensor, images: Tensor, above: Tensor, labels: Tensor) -> Tensor:
-        """dE/dx0 (batch, ...), E the mean energy over augmented views of the images ``above`` their target.
+    def _gradient(self, x0: Tensor, images: Tensor, needed: Tensor, labels: Tensor) -> Tensor:
+        """dE/dx0 (batch, ...), E the mean energy over augmented views of the images where it is ``needed``.
 
         ``images`` are the decoded ``x0`` with their graph, which the check of the targets has paid for already.
         """
@@ -155,7 +158,7 @@ class EnergyGuidance:
                 if self.config.x0_noise:  # LGD: the expectation over a neighborhood of x0 (Song et al. 2023)
                     noise = torch.randn(x0.shape[1:], generator=generator, device=x0.device)
                     images = self.decode(x0 + self.config.x0_noise * rms(x0.detach()) * noise)
-                seen = images[above]
+                seen = images[needed]
                 if self.config.augment:
                     seen = random_views(seen, shared=True, generator=generator)
                 total = total + self.energy(seen, labels) / count

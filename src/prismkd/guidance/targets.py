@@ -34,7 +34,7 @@ class Calibration:
     react_threshold: float | None = None
 
 
-def calibrate(energies: Tensor, predictions: Tensor, gradients: Tensor, num_classes: int) -> Calibration:
+def calibration_from(energies: Tensor, predictions: Tensor, gradients: Tensor, num_classes: int) -> Calibration:
     """The targets and the gradient floor from measurements on unguided samples.
 
     ``E_target[y] = c median(E_free of samples of y) + (1 - c) median(E_free of all)`` with the confidence

@@ -27,7 +27,7 @@ from prismkd.guidance.energy import (
 )
 from prismkd.guidance.targets import Calibration
 
-QUEUE_MOMENTUM = 0.9  # of the running statistics that those of a small batch are mixed with
+STATISTICS_MOMENTUM = 0.9  # of the moving average that smooths a small batch's statistics
 
 
 class LayerStatistics(NamedTuple):
@@ -51,7 +51,7 @@ class TeacherEnergy:
     teacher: Classifier
     calibration: Calibration
     config: GuidanceConfig
-    _queue: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _running_statistics: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by the layer's number
 
     @property
     def couples_the_batch(self) -> bool:
@@ -130,21 +130,21 @@ class TeacherEnergy:
             )
         total = torch.zeros((), device=statistics[0].mean.device)
         for number, (layer, mean, variance) in enumerate(statistics):
-            mean, variance = self._mixed_with_queue(number, mean, variance)
+            mean, variance = self._smoothed(number, mean, variance)
             assert layer.running_mean is not None and layer.running_var is not None
             total = total + batch_norm_energy(mean, variance, layer.running_mean, layer.running_var)
         return total
 
-    def _mixed_with_queue(self, number: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """The statistics of layer ``number``, mixed with those of the views and steps before."""
+    def _smoothed(self, number: int, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """The moving average of layer ``number``'s statistics over views and steps, these ones included."""
         # A batch of a few images can't have the statistics of a training set, however good its images are, and would
-        # be driven to the impossible. The mixture moves slowly; only the old part is cut off from the graph, as
+        # be driven to the impossible. The average moves slowly; only the old part is cut off from the graph, as
         # mean + m (old - mean).detach(), so the gradient is as large as without it.
-        if number in self._queue:
-            old_mean, old_variance = self._queue[number]
-            mean = mean + QUEUE_MOMENTUM * (old_mean - mean).detach()
-            variance = variance + QUEUE_MOMENTUM * (old_variance - variance).detach()
-        self._queue[number] = (mean.detach(), variance.detach())
+        if number in self._running_statistics:
+            old_mean, old_variance = self._running_statistics[number]
+            mean = mean + STATISTICS_MOMENTUM * (old_mean - mean).detach()
+            variance = variance + STATISTICS_MOMENTUM * (old_variance - variance).detach()
+        self._running_statistics[number] = (mean.detach(), variance.detach())
         return mean, variance
 
 

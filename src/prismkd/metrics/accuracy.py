@@ -25,7 +25,7 @@ def correct(logits: Array, labels: Array) -> np.ndarray:
             "do pass one row of logits and one label per image"
         )
     if not np.isfinite(logits).all():
-        raise UserError("expected finite logits, got NaN or infinity; do check the network's weights and its input")
+        raise UserError("expected finite logits, got NaN or infinity; check the network's weights and its input")
     # argmax takes the first of equal logits: a network that has collapsed to one value is right about class 0 only
     return np.asarray(logits.argmax(axis=1) == labels, dtype=np.float64)
 

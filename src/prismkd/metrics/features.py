@@ -29,4 +29,4 @@ def check_features(real: np.ndarray, fake: np.ndarray, at_least: int = 1) -> Non
             "do make more images"
         )
     if not (np.isfinite(real).all() and np.isfinite(fake).all()):
-        raise UserError("expected finite features, got NaN or infinity; do check the network that computed them")
+        raise UserError("expected finite features, got NaN or infinity; check the network that computed them")

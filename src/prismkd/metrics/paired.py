@@ -56,7 +56,7 @@ def paired_interval(
     differences = to_numpy(differences)
     num_seeds, num_images = differences.shape
     if num_images < 2:
-        raise UserError(f"expected at least 2 test images, got {num_images}; do test on more")
+        raise UserError(f"expected at least 2 test images, got {num_images}; evaluate on at least 2 images")
     # Images with the same differences under all seeds are exchangeable: drawing how many of each pattern come, by one
     # multinomial, gives the same distribution as drawing images, for a handful of patterns instead of 50,000 images
     patterns, counts = np.unique(differences, axis=1, return_counts=True)

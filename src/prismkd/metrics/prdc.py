@@ -129,7 +129,7 @@ def neighborhoods(real: Array, fake: Array, k: int) -> Neighborhoods:
     if k < 1 or min(len(real), len(fake)) <= k:
         raise UserError(
             f"expected more than k samples in each set and k >= 1, got k = {k}, {len(real)} real and {len(fake)} fake; "
-            "do lower k or make more images"
+            "lower k or make more images"
         )
     # Distances don't change with the origin, but the products that they are computed from get smaller, and so do their
     # rounding errors. Both sets move by the same vector.

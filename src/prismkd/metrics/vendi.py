@@ -25,13 +25,13 @@ def vendi_score(features: Array, q: float = 1.0) -> float:
     """
     features = to_numpy(features)
     if features.ndim != 2 or features.size == 0:
-        raise UserError(f"expected features (n, num_features), n >= 1, got {features.shape}; do pass one row per image")
+        raise UserError(f"expected features (n, num_features), n >= 1, got {features.shape}; pass one row per image")
     if not q > 0:
-        raise UserError(f"expected an order q > 0, got {q}; do pass 1 for the usual Vendi score")
+        raise UserError(f"expected an order q > 0, got {q}; pass 1 for the usual Vendi score")
     features = features.astype(np.float64)
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     if not (np.isfinite(norms) & (norms > 0)).all():
-        raise UserError("expected finite features with no zero row, got one; do check the network that computed them")
+        raise UserError("expected finite features with no zero row, got one; check the network that computed them")
 
     normalized = features / norms
     n, num_features = normalized.shape

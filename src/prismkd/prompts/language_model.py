@@ -226,7 +226,7 @@ class _Server:
         raise self._refusal(status)
 
     def _refusal(self, status: int) -> Exception:
-        """The error for an HTTP status: ``UserError`` for what the user must mend, which ends the run; else a fault."""
+        """The error for an HTTP status: ``UserError`` where the user must act, which ends the run; else a fault."""
         if status in (401, 403):
             variable = self.config.key_variable
             return UserError(f"expected a key for {self.address} in {variable}, got HTTP {status}; set {variable}")
@@ -302,7 +302,7 @@ def _shown_address(url: str) -> str:
     if not usable or not url.isprintable() or " " in url:
         raise UserError(
             "expected an address such as http://localhost:8080/v1 in prompts.language_model.url, got something else; "
-            "mend it"
+            "correct it"
         )
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -311,7 +311,7 @@ def _key(config: LanguageModelConfig) -> str:
     """The key from the environment; a placeholder for servers without keys, as the client insists on one."""
     key = os.environ.get(config.key_variable, "").strip()
     if not key.isascii() or not key.isprintable():
-        raise UserError(f"expected a key of printable ASCII in {config.key_variable}, got other characters; mend it")
+        raise UserError(f"expected a key of printable ASCII in {config.key_variable}, got other characters; correct it")
     return key or "none"
 
 
@@ -342,4 +342,4 @@ def _store(path: Path, name: str, model: str, senses: Sequence[SenseSuggestion])
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"expected a writable folder {path.parent}, got {error.strerror}; mend it") from None
+        raise UserError(f"expected a writable folder {path.parent}, got {error.strerror}; make it writable") from None

@@ -165,7 +165,7 @@ class Sense:
 
 
 def candidate_wordings(
-    item: ClassName, suggestions: Sequence[SenseSuggestion] = (), max_senses: int = 4
+    item: ClassName, suggestions: Sequence[SenseSuggestion] = (), *, max_senses: int
 ) -> list[Wording]:
     """The wordings of a class to choose from, each text once.
 
@@ -260,7 +260,7 @@ def unjudged_senses(
     """
     senses = []
     for item in classes:
-        wordings = candidate_wordings(item, suggestions.get(item.name, ()), max_senses)
+        wordings = candidate_wordings(item, suggestions.get(item.name, ()), max_senses=max_senses)
         by_user = [i for i, wording in enumerate(wordings) if wording.source in ("name", "definition", "synset")]
         senses.append(Sense(item.name, tuple(wordings), by_user[-1]))
     return senses

@@ -155,6 +155,6 @@ def class_weights(bank: Sequence[Style], allowed: Sequence[str], class_name: str
         available = ", ".join(dict.fromkeys(style.domain for style in bank if style.weight > 0))
         raise UserError(
             f"expected styles of the class {class_name!r} among {available}, got {', '.join(allowed)}; "
-            "add one to prompts.domains or mend the class list"
+            "add one to prompts.domains or correct the class list"
         )
     return tuple(weight / sum(weights) for weight in weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
-from prismkd.records.directory import job_folder, read_json, recorded_config
+from prismkd.records.directory import dataset_folder, read_json, recorded_config
 from prismkd.records.results import EVALUATION, Hits, RunResults, expected_shape, load_run
 from prismkd.records.verdict import DomainComparison, compare_hits
 
@@ -29,8 +29,8 @@ class Comparison:
     """B against A on every domain, over the seeds that both have.
 
     Attributes:
-        a: who.
-        b: against whom.
+        a: the baseline.
+        b: the contender; differences are b minus a.
         seeds: that both have.
         domains: a comparison on each.
         shifted: on the mean of the shifted domains, where there are several.
@@ -150,7 +150,7 @@ def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
     hits = results.hits(method)
     for seed in seeds:
         if not hits.get(seed):
-            path = job_folder(results.folder, seed, method) / EVALUATION
+            path = dataset_folder(results.folder, seed, method) / EVALUATION
             read_json(path)  # says so where it is missing
             raise UserError(
                 f"expected each test image's hit in {path}, got none, as of an older version; delete the file and run "

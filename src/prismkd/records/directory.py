@@ -45,26 +45,26 @@ def lasting(url: str) -> Storage:
     return storage
 
 
-def jobs_of(config: Config) -> list[tuple[int, str]]:
-    """(seed, method) in the order of work: ``more`` last, since it spends the seconds that PRISM took."""
+def dataset_keys(config: Config) -> list[tuple[int, str]]:
+    """(seed, method) of every dataset in the order of work: ``more`` last, as it spends the seconds that PRISM took."""
     methods = in_order_of_work(config.methods)
     return [(seed, method) for seed in config.seeds for method in methods]
 
 
-def job_folder(directory: Path, seed: int, method: str) -> Path:
-    """Where one method of one seed lives."""
+def dataset_folder(directory: Path, seed: int, method: str) -> Path:
+    """Where a dataset, one method of one seed, has its plan, images, students and evaluation."""
     return directory / f"seed-{seed}" / method
 
 
-def images_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
+def storage_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
     """Where the images of one method of one seed are."""
-    return images_at(config.synthesis.storage, directory, seed, method)
+    return storage_at(config.synthesis.storage, directory, seed, method)
 
 
-def images_at(storage: str, directory: Path, seed: int, method: str) -> Storage:
+def storage_at(storage: str, directory: Path, seed: int, method: str) -> Storage:
     """Where they are by ``synthesis.storage`` alone, for whoever has no more of a run's settings."""
     if not storage:  # then they move with the run's folder
-        return Storage(job_folder(directory, seed, method) / "images")
+        return Storage(dataset_folder(directory, seed, method) / "images")
     return Storage(f"{storage.rstrip('/')}/seed-{seed}/{method}")
 
 
@@ -129,10 +129,10 @@ def read_json_if_any(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UserError(f"expected JSON in {path}, got: {error}; do: delete the file and run again") from None
+        raise UserError(f"expected JSON in {path}, got: {error}; delete the file and run again") from None
     if not isinstance(document, dict):
         got = type(document).__name__
-        raise UserError(f"expected a JSON object in {path}, got {got}; do: delete the file and run again")
+        raise UserError(f"expected a JSON object in {path}, got {got}; delete the file and run again")
     return document
 
 

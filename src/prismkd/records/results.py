@@ -109,12 +109,12 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
     if metrics is None and finished:
         raise UserError(
             f"expected a finished run with {path}, got no such file; "
-            f"do: run `prismkd run --config FILE --out {folder}` again, it resumes where it stopped"
+            f"run `prismkd run --config FILE --out {folder}` again, it resumes where it stopped"
         )
     if metrics is not None and metrics.get("schema") != SCHEMA:
         raise UserError(
             f"expected schema {SCHEMA} in {path}, got {metrics.get('schema')!r}; "
-            "do: make the report with the version of prismkd that made the run"
+            "make the report with the version of prismkd that made the run"
         )
     metrics, record = metrics or {}, read_json_if_any(folder / "run.json") or {}
     classes = metrics.get("classes") or [row["name"] for row in record.get("classes") or []]
@@ -137,7 +137,7 @@ def expected_shape(*folders: Path) -> Iterator[None]:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"expected JSON files as this version of prismkd writes them in {', '.join(map(str, folders))}, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())}; do: delete the damaged file and run again, or "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; delete the damaged file and run again, or "
             "make the report with the version that made the run"
         ) from error
 
@@ -164,7 +164,7 @@ def _rows(metrics: dict[str, Any], path: Path) -> list[Result]:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"expected rows with method, seed, domain, metric and value in {path}, got {row!r}; "
-                "do: delete the file and run again"
+                "delete the file and run again"
             ) from error
         if math.isfinite(result.value):
             rows.append(result)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.records.directory import STUDENT, images_of, job_folder, jobs_of, read_record, recorded_config
+from prismkd.records.directory import STUDENT, dataset_folder, dataset_keys, read_record, recorded_config, storage_of
 from prismkd.records.lock import holder, is_locked, rank_locks
 from prismkd.shards import read_manifest, scan
 
 
 @dataclass(frozen=True)
-class JobStatus:
+class DatasetStatus:
     """One method of one seed.
 
     Attributes:
@@ -39,32 +39,33 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All jobs of a run, and who is at work in it."""
+    """All datasets of a run, and who is at work in it."""
 
-    jobs: list[JobStatus]
+    datasets: list[DatasetStatus]
     workers: list[str]
 
     @property
     def finished(self) -> bool:
-        """Whether every data set is complete."""
-        return all(job.shards == job.shards_in_all for job in self.jobs)
+        """Whether every dataset is complete."""
+        return all(dataset.shards == dataset.shards_in_all for dataset in self.datasets)
 
     @property
     def seconds_left(self) -> float | None:
         """At the measured speed, with one worker; None before there is one."""
-        speeds = [job.images_per_second for job in self.jobs if job.images_per_second]
+        speeds = [dataset.images_per_second for dataset in self.datasets if dataset.images_per_second]
         seconds = 0.0
-        for job in self.jobs:
-            missing = (job.images_in_all or 0) - job.images
+        for dataset in self.datasets:
+            missing = (dataset.images_in_all or 0) - dataset.images
             if missing > 0 and not speeds:
                 return None
             # A method without a committed shard is taken to be as fast as the others are on average
-            seconds += missing / (job.images_per_second or sum(speeds) / len(speeds)) if missing > 0 else 0.0
+            seconds += missing / (dataset.images_per_second or sum(speeds) / len(speeds)) if missing > 0 else 0.0
         return seconds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"jobs": [vars(job) for job in self.jobs], "workers": self.workers, "seconds_left": self.seconds_left}
+        datasets = [vars(dataset) for dataset in self.datasets]
+        return {"jobs": datasets, "workers": self.workers, "seconds_left": self.seconds_left}
 
 
 def status_of(directory: Path) -> Status:
@@ -76,23 +77,23 @@ def status_of(directory: Path) -> Status:
     config = recorded_config(directory)
     num_classes = len(read_record(directory)["classes"])
     rows = []
-    for seed, method in jobs_of(config):
-        folder = job_folder(directory, seed, method)
+    for seed, method in dataset_keys(config):
+        folder = dataset_folder(directory, seed, method)
         student = (folder / STUDENT / "log.json").is_file()
         evaluated = (folder / "evaluation.json").is_file()
-        if method == "real":  # draws nothing: its data set is complete from the start
-            rows.append(JobStatus(seed, method, 0, 0, 0, 0, 0.0, None, 0, 0, student, evaluated))
+        if method == "real":  # draws nothing: its dataset is complete from the start
+            rows.append(DatasetStatus(seed, method, 0, 0, 0, 0, 0.0, None, 0, 0, student, evaluated))
             continue
-        images = images_of(config, directory, seed, method)
+        images = storage_of(config, directory, seed, method)
         manifest, ledger = read_manifest(images), scan(images)
         records = ledger.records.values()
         count, seconds = ledger.num_images, sum(record.seconds for record in records)
         # How many images PRISM's seconds buy for `more` nobody knows before
         expected = None if method == "more" else config.synthesis.images_per_class * num_classes
-        row = JobStatus(
+        row = DatasetStatus(
             seed=seed,
             method=method,
-            # A shard that the manifest doesn't have brings the data set no nearer to its end
+            # A shard that the manifest doesn't have brings the dataset no nearer to its end
             shards=len(ledger.records.keys() & range(len(manifest.ranges))) if manifest else len(ledger.records),
             shards_in_all=len(manifest.ranges) if manifest else None,
             images=count,

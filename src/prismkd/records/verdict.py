@@ -3,7 +3,8 @@
 B is called better than A where both a test and an interval say so: the exact sign test over images, corrected for the
 number of domains (Holm), has p < 0.05, and the 95 % bootstrap interval of the difference over images and seeds leaves
 out zero. The test alone would take the luck of one training for a better method; the interval alone isn't exact where
-few images differ.
+few images differ. What can't be paired has no verdict here: hits that weren't kept, hits of other images, or of one
+alone. There a page shows means alone, untested; where ``report/ranking.py`` lets the higher mean lead, it says so.
 """
 
 from __future__ import annotations

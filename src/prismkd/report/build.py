@@ -8,7 +8,7 @@ from typing import Any
 
 from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import ceiling_of
-from prismkd.report import formats, panels, plane, prompts, tables
+from prismkd.report import formats, panels, precision_recall, prompts, tables
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
 from prismkd.report.page import render, write_page
@@ -32,7 +32,7 @@ def write_report(run_dir: Path) -> Path:
 
 def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
-    points, ceiling = plane.points_of(run), ceiling_of(run.results)
+    points, ceiling = precision_recall.points_of(run), ceiling_of(run.results)
     stored = stored_images(run)
     return {
         "name": run_name(run.folder),
@@ -46,7 +46,7 @@ def context(run: RunResults) -> dict[str, Any]:
         "domain_panels": panels.domain_panels(run),
         "behavior": tables.behavior_table(run),
         "image_metrics": tables.image_tables(run),
-        "plane": plane.plane_figure(points, plane.path({point.key for point in points})),
+        "plane": precision_recall.plane_figure(points, precision_recall.path({point.key for point in points})),
         "ceiling": bool(ceiling),
         "grids": image_grids(run, stored),
         "no_images": stored.remark,

@@ -53,7 +53,7 @@ def margins(run: RunResults, student: str, rival: str) -> dict[str, Margin]:
 
 
 def _verdicts(run: RunResults, student: str, rival: str) -> dict[str, DomainComparison]:
-    """None where the student has seeds that the rival lacks: the means then rest on more than can be paired."""
+    """Empty where the student has seeds that the rival lacks: the means then rest on more than can be paired."""
     ours, theirs = run.hits(student), run.hits(rival)
     if theirs.keys() != {EVERY_SEED} and not ours.keys() <= theirs.keys():
         return {}

@@ -10,7 +10,7 @@ from prismkd import shards
 from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
 from prismkd.report import formats, names, thumbnails
-from prismkd.report.stored_images import DataSet, StoredImages
+from prismkd.report.stored_images import StoredDataset, StoredImages
 from prismkd.report.thumbnails import Thumbnail
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6
@@ -118,10 +118,10 @@ def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
         if same:
             same.methods.append(names.method_label(method))
         else:
-            data_set = stored.data_sets.get(method)
-            if data_set and data_set.folder != run.folders[method][0]:
-                data_set = None  # images of another seed are of other noise, and maybe of other prompts
-            examples = _examples(run, data_set, document.get("examples") or [])
+            dataset = stored.datasets.get(method)
+            if dataset and dataset.folder != run.folders[method][0]:
+                dataset = None  # images of another seed are of other noise, and maybe of other prompts
+            examples = _examples(run, dataset, document.get("examples") or [])
             sets.append(PromptSet([names.method_label(method)], styles, contents, examples))
     return sets
 
@@ -136,11 +136,11 @@ def _shares(plan: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _examples(run: RunResults, data_set: DataSet | None, rows: list[dict[str, Any]]) -> list[Example]:
+def _examples(run: RunResults, dataset: StoredDataset | None, rows: list[dict[str, Any]]) -> list[Example]:
     shown = rows[:MAX_EXAMPLES]
     pictures: dict[tuple[int, int], Thumbnail] = {}
-    if data_set is not None:
-        pictures = thumbnails.thumbnails_of(run, data_set.storage, {row["index"] for row in shown}, MAX_SIDE)
+    if dataset is not None:
+        pictures = thumbnails.thumbnails_of(run, dataset.storage, {row["index"] for row in shown}, MAX_SIDE)
     return [
         Example(row["index"], row["class_name"], row["text"], row["style"], pictures.get((row["index"], row["label"])))
         for row in shown

@@ -14,7 +14,10 @@ from prismkd.report.names import PLACES
 
 
 def sentence(runs: Sequence[NamedRun]) -> str:
-    """Whose student is better than all others', where one is; who can't be told apart, where none is."""
+    """Whose student is better than all others', where one is; who can't be told apart, where none is.
+
+    Where hits can't be paired the higher mean leads, and the sentence says "not tested for chance".
+    """
     parts: dict[str, list[str]] = {}  # who leads -> where
     for where, place in PLACES.items():
         ranking = _ranking(runs, where)
@@ -57,7 +60,7 @@ def _verdict(leader: NamedRun, other: NamedRun, where: str) -> DomainComparison 
 
 
 def _leads(verdict: DomainComparison | None) -> bool:
-    """Whether the leader by the mean is better; runs whose hits nobody kept are taken by their means."""
+    """Whether the leader by the mean is better; where nothing can be tested (None), the mean counts untested."""
     return verdict is None or (verdict.significant and verdict.difference > 0)
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from prismkd.config.methods import REFERENCES
 from prismkd.records.scores import Result, image_methods, methods, score, shifted_domains
-from prismkd.report import formats, names, plane, tables
+from prismkd.report import formats, names, precision_recall, tables
 from prismkd.report.figures import Mark
 from prismkd.report.named_run import NamedRun
 from prismkd.report.panels import Panel, accuracy_panels
@@ -82,14 +82,14 @@ def _colors(named: NamedRun, method: str) -> str:
 
 def plane_of_runs(runs: Sequence[NamedRun]) -> Markup | None:
     """The path of every run in one plane."""
-    points: list[plane.Point] = []
+    points: list[precision_recall.Point] = []
     steps: list[tuple[str, str]] = []
     for named in runs:
-        of_run = plane.points_of(named.run, f"{named.letter} ", named.style)
+        of_run = precision_recall.points_of(named.run, f"{named.letter} ", named.style)
         # One ceiling is enough: runs stand in one plane only where they were measured against the same real images
         points += [p for p in of_run if not (p.ceiling and any(other.ceiling for other in points))]
-        steps += plane.path({p.key for p in of_run}, f"{named.letter} ")
-    return plane.plane_figure(points, steps)
+        steps += precision_recall.path({p.key for p in of_run}, f"{named.letter} ")
+    return precision_recall.plane_figure(points, steps)
 
 
 def same_measures_of_images(runs: Sequence[NamedRun]) -> bool:

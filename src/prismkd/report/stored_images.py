@@ -1,4 +1,4 @@
-"""A few images of a run's data sets, wherever these are stored: on the disk, in another folder, or in an object store.
+"""A few images of a run's datasets, wherever these are stored: on the disk, in another folder, or in an object store.
 
 A data set may have millions of images, each behind a network. So no tar is read further than the last image that is
 wanted of it, tars without such an image aren't opened, and only wanted images are decoded.
@@ -14,15 +14,15 @@ from pathlib import Path
 from prismkd.config import Config
 from prismkd.config.methods import REFERENCES
 from prismkd.errors import UserError
-from prismkd.records.directory import images_at
+from prismkd.records.directory import storage_at
 from prismkd.records.results import RunResults, seed_of
 from prismkd.shards import Sample, Storage, committed_shards, read_encoded, read_manifest, read_shard, scan
 from prismkd.shards.samples import decode
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """The images of one method of one seed.
+class StoredDataset:
+    """A dataset, one method of one seed, as the page reads it.
 
     Attributes:
         folder: the method's, where its prompts are.
@@ -37,9 +37,9 @@ class DataSet:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """By method, the data set of the first seed that has images; or a remark on why there is none."""
+    """By method, the dataset of the first seed that has images; or a remark on why there is none."""
 
-    data_sets: dict[str, DataSet]
+    datasets: dict[str, StoredDataset]
     remark: str = ""
 
 
@@ -47,18 +47,18 @@ def stored_images(run: RunResults) -> StoredImages:
     """Look where the run's record says that its images are; what can't be reached is a remark on the page, no error."""
     url = _recorded_storage(run)
     try:
-        data_sets = {
-            method: data_set
+        datasets = {
+            method: dataset
             for method in run.folders
-            if method not in REFERENCES and (data_set := _first_data_set(run, url, method))
+            if method not in REFERENCES and (dataset := _first_dataset(run, url, method))
         }
     except UserError as error:
         if not url:
             raise
         return StoredImages({}, f"The images are in {url}, which can't be read from here ({error}).")
-    if url and not data_sets:
+    if url and not datasets:
         return StoredImages({}, f"The images were written to {url}, where none are found now.")
-    return StoredImages(data_sets)
+    return StoredImages(datasets)
 
 
 def _recorded_storage(run: RunResults) -> str:
@@ -67,21 +67,21 @@ def _recorded_storage(run: RunResults) -> str:
     return str(settings.get("storage", Config().synthesis.storage))
 
 
-def _first_data_set(run: RunResults, url: str, method: str) -> DataSet | None:
+def _first_dataset(run: RunResults, url: str, method: str) -> StoredDataset | None:
     for folder in run.folders[method]:
-        storage = images_at(url, run.folder, seed_of(folder), method)
+        storage = storage_at(url, run.folder, seed_of(folder), method)
         if committed_shards(storage):
             # A pilot's coverage gives classes other numbers of images, and so other places
-            return DataSet(folder, storage, in_turn=not (folder / "allocation.json").is_file())
+            return StoredDataset(folder, storage, in_turn=not (folder / "allocation.json").is_file())
     return None
 
 
-def first_indices(data_set: DataSet, num_classes: int, per_class: int) -> list[list[int]]:
+def first_indices(dataset: StoredDataset, num_classes: int, per_class: int) -> list[list[int]]:
     """The first ``per_class`` image indices of each of the first ``num_classes`` classes, as far as there are any."""
-    manifest = read_manifest(data_set.storage)
-    if manifest is None or not data_set.in_turn:
-        return _indices_by_reading(data_set.storage, num_classes, per_class)
-    committed = set(committed_shards(data_set.storage))
+    manifest = read_manifest(dataset.storage)
+    if manifest is None or not dataset.in_turn:
+        return _indices_by_reading(dataset.storage, num_classes, per_class)
+    committed = set(committed_shards(dataset.storage))
     ranges = [indices for shard, indices in enumerate(manifest.ranges) if shard in committed]
     step = len(manifest.classes)
     return [

@@ -24,7 +24,8 @@ from prismkd.report.confusion import Confusion, confusion_of
 from prismkd.report.table import Cell, Column, Head, Row, ScoreColumn, Table, method_head, score_table
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
-STAGES = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")  # others come last
+TIMING_ORDER = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")
+"""Rows of the table of seconds, in the order of the work; stages that aren't named here come last."""
 
 
 Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
@@ -145,7 +146,7 @@ def timings_of(run: RunResults) -> dict[tuple[str, str], tuple[float, float]]:
 
 def place_in_work(stage: str) -> int:
     """By which stages are sorted."""
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+    return TIMING_ORDER.index(stage) if stage in TIMING_ORDER else len(TIMING_ORDER)
 
 
 def total_seconds(run: RunResults) -> float:

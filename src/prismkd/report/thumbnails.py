@@ -59,17 +59,17 @@ class ClassGrid:
 
 def image_grids(run: RunResults, stored: StoredImages) -> list[ClassGrid]:
     """Plain beside prism where the run has both, else the first method with images."""
-    data_sets = stored.data_sets
-    shown = [method for method in ("plain", "prism") if method in data_sets] or list(data_sets)[:1]
+    datasets = stored.datasets
+    shown = [method for method in ("plain", "prism") if method in datasets] or list(datasets)[:1]
     if not shown:
         return []
     num_classes = min(len(run.classes), MAX_CLASSES)
-    indices = {shown[0]: first_indices(data_sets[shown[0]], num_classes, PER_CLASS)}
+    indices = {shown[0]: first_indices(datasets[shown[0]], num_classes, PER_CLASS)}
     for method in shown[1:]:
-        same = data_sets[method].in_turn  # then a column shows one index, which has the same noise in every method
-        indices[method] = indices[shown[0]] if same else first_indices(data_sets[method], num_classes, PER_CLASS)
+        same = datasets[method].in_turn  # then a column shows one index, which has the same noise in every method
+        indices[method] = indices[shown[0]] if same else first_indices(datasets[method], num_classes, PER_CLASS)
     pictures = {
-        method: thumbnails_of(run, data_sets[method].storage, {i for chosen in indices[method] for i in chosen})
+        method: thumbnails_of(run, datasets[method].storage, {i for chosen in indices[method] for i in chosen})
         for method in shown
     }
     return [

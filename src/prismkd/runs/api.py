@@ -23,7 +23,7 @@ from prismkd.config.load import check_config
 from prismkd.distillation.student import Factory
 from prismkd.errors import UserError
 from prismkd.progress import bars, silent
-from prismkd.records.directory import STUDENT, job_folder, read_json, run_folder
+from prismkd.records.directory import STUDENT, dataset_folder, read_json, run_folder
 from prismkd.runs.open import held, open_run
 from prismkd.runs.stages import STAGES
 
@@ -63,7 +63,7 @@ class RunResult:
             UserError: the run has no such student.
         """
         seed = self.metrics["seeds"][0] if seed is None else seed
-        folder = job_folder(self.directory, seed, method) / STUDENT
+        folder = dataset_folder(self.directory, seed, method) / STUDENT
         return load_classifier(folder, self.new_network and self.new_network())
 
 
@@ -88,15 +88,18 @@ def run(
     Raises:
         UserError: as on the command line.
     """
+    # Settings from files and flags are checked where they are read; these came from Python.
     check_config(config)
     directory = run_folder(out)
     given = None
     if teacher is not None:
         _check_one_process(config)
+        # Checked before the folder is claimed, as all other input is.
         given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
     opened = open_run(config, directory, "prismkd.run", bars if progress else silent, teacher=given, student=student)
     with held(opened):
         for stage in STAGES.values():
+            # Each skips what is there, so the same call after a crash goes on where it ended.
             stage(opened)
     return RunResult(directory, read_json(directory / "metrics.json"), student)
 

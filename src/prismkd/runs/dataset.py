@@ -23,12 +23,13 @@ from prismkd.evaluation.images import labeled_batches
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, images_of, job_folder, read_json, write_json
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of, write_json
 from prismkd.records.lock import locked
 from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
 from prismkd.shards.samples import decode
 
 if TYPE_CHECKING:
+    # A run makes its datasets, so its module imports this one.
     from prismkd.runs.run import Run
 
 
@@ -54,7 +55,7 @@ class Dataset(ABC):
     @property
     def folder(self) -> Path:
         """Where its plan, students and evaluation are."""
-        return job_folder(self.run.directory, self.seed, self.method)
+        return dataset_folder(self.run.directory, self.seed, self.method)
 
     @property
     def student_folder(self) -> Path:
@@ -123,9 +124,9 @@ class DrawnImages(Dataset):
     """Images that are drawn from a plan and kept in shards."""
 
     @property
-    def images(self) -> Storage:
+    def storage(self) -> Storage:
         """The shards; with ``synthesis.storage`` they are not in the run's folder."""
-        return images_of(self.run.config, self.run.directory, self.seed, self.method)
+        return storage_of(self.run.config, self.run.directory, self.seed, self.method)
 
     @cached_property
     def plan(self) -> PromptPlan:
@@ -146,20 +147,22 @@ class DrawnImages(Dataset):
         Raises:
             UserError: it hasn't begun, or the manifest is damaged.
         """
-        manifest = read_manifest(self.images)
+        # Read each time: synthesis writes it, and extends it where a run gets more images.
+        manifest = read_manifest(self.storage)
         if manifest is None:
-            raise UserError(f"expected a data set in {self.images.url}, got none; run `prismkd synthesize` first")
+            raise UserError(f"expected a data set in {self.storage.url}, got none; run `prismkd synthesize` first")
         return manifest
 
     @property
     def num_images(self) -> int:
-        return scan(self.images).num_images
+        return scan(self.storage).num_images
 
     def training_set(self) -> TrainingSet:
         config = self.run.config.distillation
-        verified(self.images)
-        images, labels = open_images(self.images, config.memory_gigabytes * 1e9, config.num_workers)
-        logits = read_logits(self.images) if config.stored_logits else None
+        # Now, rather than after hours of training on what may be damaged.
+        verified(self.storage)
+        images, labels = open_images(self.storage, config.memory_gigabytes * 1e9, config.num_workers)
+        logits = read_logits(self.storage) if config.stored_logits else None
         return TrainingSet(images, labels, self._real_share(), config.real_share, logits)
 
     def _real_share(self) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -171,9 +174,10 @@ class DrawnImages(Dataset):
         return to_bytes(real.images), real.labels
 
     def batches(self, at_most: int) -> Batches:
-        _, ledger = verified(self.images)
+        _, ledger = verified(self.storage)
         chosen = set(random_places(ledger.num_images, at_most).tolist())
-        samples = (sample for place, sample in enumerate(read_encoded(self.images)) if place in chosen)
+        # All tars are read, but only the chosen images are decoded.
+        samples = (sample for place, sample in enumerate(read_encoded(self.storage)) if place in chosen)
         while batch := [decode(sample) for sample in islice(samples, BATCH)]:
             images = torch.from_numpy(np.stack([to_array(sample) for sample in batch]))
             labels = torch.tensor([sample.label for sample in batch])
@@ -181,8 +185,9 @@ class DrawnImages(Dataset):
             yield LabeledBatch(images, labels, hits)
 
     def energies(self) -> dict[str, list[float]]:
-        metadata = [sample.metadata for sample in read_encoded(self.images)]
+        metadata = [sample.metadata for sample in read_encoded(self.storage)]
         energies = {"after": [row["energy_after"] for row in metadata]}
+        # Unguided images have none, as the teacher sees them when they are finished.
         if all(row["energy_before"] is not None for row in metadata):
             energies["before"] = [row["energy_before"] for row in metadata]
         return energies
@@ -203,6 +208,7 @@ class DrawnImages(Dataset):
                 f"expected at least two images per class for prompts.pilot_share, got {num_images} of {num_classes} "
                 "classes; raise synthesis.images_per_class or set pilot_share to 0"
             )
+        # At least one round in the pilot and one after it.
         rounds = min(max(1, round(share * num_images / num_classes)), num_images // num_classes - 1)
         return rounds * num_classes
 
@@ -224,8 +230,9 @@ class DrawnImages(Dataset):
         with locked(self.run.directory, "prepare", wait=True):
             if self.allocation_file.is_file():
                 return
+            # Its seconds count as the method's: ``more`` may spend them too.
             start = time.monotonic()
-            samples = (sample for sample in read_samples(self.images, shards) if sample.index < pilot)
+            samples = (sample for sample in read_samples(self.storage, shards) if sample.index < pilot)
             teacher, device = self.run.synthesizer("plain").teacher_on_device, self.run.generator.device
             allocation = judge_pilot(teacher, device, self.plan, samples)
             write_json(
@@ -236,11 +243,13 @@ class DrawnImages(Dataset):
 def real_batches(real: LabeledImages, at_most: int) -> Batches:
     """Real images with labels, a fixed random choice of ``at_most`` of them, every one of which decodes."""
     chosen = real.subset(random_places(len(real), at_most))
+    # Before the batches: one error then names all images that don't decode.
     chosen.check()
     yield from labeled_batches(chosen)
 
 
 def random_places(count: int, at_most: int) -> np.ndarray:
     """Places of ``at_most`` of ``count`` images, ascending: drawn, since classes may lie in any order."""
+    # The seed is fixed, so that all methods and a resumed evaluation are measured by the same images.
     drawn = np.random.default_rng(0).permutation(count)[:at_most]
     return np.sort(drawn)

@@ -1,4 +1,4 @@
-"""The synthesize stage: every data set is drawn by whoever does the work, shard by shard."""
+"""The synthesize stage: every dataset is drawn by whoever does the work, shard by shard."""
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ def synthesize(run: Run, share: Share = Share()) -> None:
 
 
 def claim_datasets(run: Run) -> None:
-    """Write every data set's manifest, so that the ranks of an array job find all decided."""
+    """Write every dataset's manifest, so that the ranks of an array job find all decided."""
     for dataset in run.drawn:
         if not METHODS[dataset.method].budget_of:  # its size follows from the seconds that the others take
             claim_dataset(dataset)
 
 
 def repair(run: Run) -> None:
-    """Read every byte of the data sets again, and draw again what is not as it should be."""
+    """Read every byte of the datasets again, and draw again what is not as it should be."""
     for dataset in run.drawn:
-        if not is_begun(dataset.images):
+        if not is_begun(dataset.storage):
             continue
         manifest = claim_dataset(dataset)
         with run.track(f"reading {dataset.title}", manifest.num_images) as progress:
-            findings = inspect(dataset.images, progress)[0]
-        dropped = discard_broken(dataset.images, findings)
+            findings = inspect(dataset.storage, progress)[0]
+        dropped = discard_broken(dataset.storage, findings)
         if dropped:
-            warn(f"{dropped} shards of {dataset.images.url} are drawn again")
+            warn(f"{dropped} shards of {dataset.storage.url} are drawn again")
         _draw_missing(dataset, manifest, Share())
 
 
 def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> None:
     """Draw this process's share of the shards that aren't there: first the pilot's, which decide about the rest."""
-    run, ledger = dataset.run, scan(dataset.images, manifest.plan_hash)
+    run, ledger = dataset.run, scan(dataset.storage, manifest.plan_hash)
     for reason in ledger.damaged.values():
         warn(f"{reason}; the shard is drawn again")
     missing, pilot = manifest.missing(ledger.records), manifest.identity["pilot"]
@@ -96,14 +96,14 @@ def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> Non
 
 
 def claim_dataset(dataset: DrawnImages) -> Manifest:
-    """The data set's manifest: written, found again, or extended where the run asks for more images now.
+    """The dataset's manifest: written, found again, or extended where the run asks for more images now.
 
     Raises:
         UserError: the folder holds images of another plan, teacher, generator or guidance.
     """
     run, config = dataset.run, dataset.run.config
     with locked(run.directory, "prepare", wait=True):
-        old, num_images = read_manifest(dataset.images), planned_images(dataset)
+        old, num_images = read_manifest(dataset.storage), planned_images(dataset)
         pilot = old.identity.get("pilot", 0) if old else dataset.pilot_size(num_images)
         weights = fingerprint(generator_folder(config.generator))
         identity: dict[str, Any] = {
@@ -112,18 +112,20 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
             "generator": asdict(config.generator) | {"weights": weights},
             "pilot": pilot,
         }
+        # Where and how fast an image is computed; a run may go on on another machine.
         for irrelevant in ("device", "offload", "compile"):
             del identity["generator"][irrelevant]
         if METHODS[dataset.method].guided:
             identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
+        # No shard has images of both the pilot and the rest, which are planned from the pilot.
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         names = tuple(item.name for item in run.classes)
-        return claim(dataset.images, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
+        return claim(dataset.storage, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
 
 
 def planned_images(dataset: DrawnImages) -> int:
-    """Images of a data set; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
+    """Images of a dataset; ``more`` gets as many as PRISM's seconds, its own preparation included, would buy plain."""
     run = dataset.run
     planned = run.config.synthesis.images_per_class * len(run.classes)
     if not METHODS[dataset.method].budget_of:
@@ -133,6 +135,7 @@ def planned_images(dataset: DrawnImages) -> int:
         plain, prism = (_summary(dataset, name, planned) for name in METHODS[dataset.method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(record)["seconds"] for record in records if record.is_file())
+        # Seconds of PRISM, over the seconds that one plain image took on the same machine.
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
         write_json(path, {"of": planned, "num_images": max(planned, bought)})
     return int(read_json(path)["num_images"])
@@ -159,14 +162,14 @@ def _allocate(dataset: DrawnImages, manifest: Manifest, given_up_before: set[int
     pilot, timeout = manifest.identity["pilot"], dataset.run.config.synthesis.timeout
     shards = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
     last_change, num_missing = time.monotonic(), -1
-    while missing := shards - (ledger := scan(dataset.images)).records.keys():
+    while missing := shards - (ledger := scan(dataset.storage)).records.keys():
         given_up_before &= ledger.failed.keys()
         if num_missing != len(missing):
             last_change, num_missing = time.monotonic(), len(missing)
             warn(f"waiting for {len(missing)} shards of the pilot that other ranks draw")
         if time.monotonic() - last_change > timeout or missing & (ledger.failed.keys() - given_up_before):
             raise UserError(
-                f"expected the pilot's shards of the other ranks in {dataset.images.url}, got none for "
+                f"expected the pilot's shards of the other ranks in {dataset.storage.url}, got none for "
                 f"{timeout:.0f} s ({len(missing)} missing, {len(ledger.failed)} given up); start those ranks, then "
                 "give the same command again"
             )
@@ -184,27 +187,30 @@ def _draw_share(
     shards = units_of_rank(shards, share.rank, share.world)
     if not shards:
         return
-    config, images = dataset.run.config.synthesis, dataset.images
-    clear_failures(images, failed.keys() & set(shards))
+    config, storage = dataset.run.config.synthesis, dataset.storage
+    # Tried once more: what failed may have been the machine.
+    clear_failures(storage, failed.keys() & set(shards))
     workers, pause = starters(dataset, progress)
+    # Twice as long at the start, where models are loaded and perhaps compiled.
     policy = Policy(max_tries=config.max_tries, timeout=config.timeout, start_timeout=2 * config.timeout)
     given_up = Pool(workers, policy, warn, pause=pause).run(shards, progress)
+    # With their reasons, which `prismkd verify` and the other ranks read.
     for shard, reason in given_up.items():
-        record_failure(images, shard, reason)
+        record_failure(storage, shard, reason)
     if given_up:
         shard, reason = next(iter(given_up.items()))
         raise UserError(
-            f"expected every shard of {images.url} to be drawn, got {len(given_up)} of {len(shards)} given up (shard "
+            f"expected every shard of {storage.url} to be drawn, got {len(given_up)} of {len(shards)} given up (shard "
             f"{shard}: {reason}); give the same command again to try them once more; what is committed stays"
         )
 
 
 def _finish(dataset: DrawnImages, manifest: Manifest) -> None:
-    """Where all shards are there, whoever drew them: the summary, and what other tools want to know of the data set."""
-    ledger = scan(dataset.images, manifest.plan_hash)
+    """Where all shards are there, whoever drew them: the summary, and what other tools want to know of the dataset."""
+    ledger = scan(dataset.storage, manifest.plan_hash)
     num_missing = len(manifest.missing(ledger.records))
     if num_missing:
-        warn(f"{num_missing} of {len(manifest.ranges)} shards of {dataset.images.url} are left to other ranks")
+        warn(f"{num_missing} of {len(manifest.ranges)} shards of {dataset.storage.url} are left to other ranks")
         return
     seconds = sum(record.seconds for record in ledger.records.values())
     if dataset.allocation_file.is_file():
@@ -217,4 +223,4 @@ def _finish(dataset: DrawnImages, manifest: Manifest) -> None:
     with locked(dataset.run.directory, "prepare", wait=True):  # ranks may finish together
         if not path.is_file() or read_json(path) != summary:
             write_json(path, summary)
-        write_card(dataset.images, manifest, ledger, dataset.title)
+        write_card(dataset.storage, manifest, ledger, dataset.title)

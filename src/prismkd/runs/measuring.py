@@ -37,13 +37,14 @@ def evaluate(run: Run) -> None:
     for dataset in run.datasets:
         path = dataset.folder / "evaluation.json"
         if not path.is_file():
+            # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
             write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies()})
     write_json(run.directory / "metrics.json", gather_metrics(run))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The test images with what all data sets of a run are compared with, each computed when it is first needed."""
+    """The test images with what all datasets of a run are compared with, each computed when it is first needed."""
 
     run: Run
 
@@ -68,16 +69,19 @@ class Measurement:
         """The real images of the teacher's own domain, as judge and teacher see them."""
         assert self.run.judge is not None
         images = self.test.domain("id")
+        # Cut down before judging: the judge's features are what takes memory.
         images = images.subset(random_places(len(images), self.run.config.evaluation.max_images))
         return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
-        """One data set's student, and the images that it learned from."""
+        """One dataset's student, and the images that it learned from."""
         run, config = self.run, self.run.config.evaluation
         student = self._on_test(run.load_student(dataset.student_folder), dataset.method, dataset.seed)
         rows = student.rows
         if config.cas:
             of_labels = self._on_test(run.load_student(dataset.labels_student_folder), dataset.method, dataset.seed)
+            # Of that student only the accuracy is of interest: the classification accuracy score (Ravuri and Vinyals
+            # 2019).
             rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
         if run.judge is not None:
             seen = judge_images(dataset.batches(config.max_images), run.teacher, run.judge)
@@ -122,6 +126,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
     for dataset in run.datasets:
         results += read_json(dataset.folder / "evaluation.json")["results"]
         timings += _timings(dataset)
+    # What DPE and EDA prepare has its price too, once per run.
     for stage in ("senses", "contents", "calibration"):
         path = run.directory / f"{stage}.json"
         if path.is_file():
@@ -142,8 +147,9 @@ def gather_metrics(run: Run) -> dict[str, Any]:
 
 
 def _timings(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a data set's students and images took."""
+    """What a dataset's students and images took."""
     timings = []
+    # Not strict: the student of labels is there only where cas asks for it.
     for stage, name in zip(("distill", "cas"), recipes(dataset.run.config), strict=False):
         log = read_json(dataset.folder / name / "log.json")
         timings.append(_timing(stage, dataset.method, dataset.seed, log["seconds"], log["images"]))

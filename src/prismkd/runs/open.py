@@ -34,6 +34,7 @@ from prismkd.runs.run import Run
 from prismkd.shards import differing_keys
 from prismkd.shards.storage import is_used, remove_temporary_files
 
+# A run may go on with others of these: they say who draws and how often it is tried, not what is drawn.
 SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "num_threads",
     "trust",
@@ -64,10 +65,12 @@ def open_run(
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    # First what a setting means now, since that is recorded and compared with later calls.
     config = _with_pinned_generator(config, directory)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
     if teacher is not None:
+        # A module has no name to open it by. Its digest tells whether a later call brings the same one.
         config = replace(config, teacher=f"module {weights_digest(teacher)}")
     if student is not None:
         config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
@@ -91,6 +94,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
     with locked(run.directory, lock):
         _record_growth(run)
         if lock == "run":
+            # Only who is alone in the folder may: of other ranks these are files that are being written.
             remove_temporary_files(run.directory)
         yield
 
@@ -122,8 +126,10 @@ def _continue(run: Run) -> None:
     old = config_from_dict(recorded["config"])
     changed = differing_keys(_as_json(asdict(old)), _as_json(asdict(run.config)))
     changed = [name for name in changed if name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS]
+    # The file of a class list may have changed under the same name.
     if recorded["classes"] != _as_json([asdict(item) for item in run.classes]):
         changed.append(f"content of the class list {run.config.classes}")
+    # Fewer would leave images that no plan of the run has.
     if GROWING_SETTING in changed and old.synthesis.images_per_class < run.config.synthesis.images_per_class:
         changed.remove(GROWING_SETTING)
     if changed:
@@ -152,6 +158,7 @@ def _with_pinned_generator(config: Config, directory: Path) -> Config:
     """The commit of a hub model: the run's own where it has one, else what the name stands for now."""
     if is_run(directory) and not config.generator.revision:
         recorded = recorded_config(directory).generator
+        # Else the hub's newest commit would make a resumed run another one.
         if recorded.source == config.generator.source:
             return replace(config, generator=replace(config.generator, revision=recorded.revision))
     return replace(config, generator=pinned(config.generator))
@@ -183,12 +190,14 @@ def _check_inputs(run: Run) -> None:
     _ = run.teacher, run.judge, run.real, run.real_training
     generator_folder(run.config.generator)
     resolve_device(run.config.generator.device)
+    # Built to be thrown away: an unknown architecture should not show after days of drawing.
     if run.new_network is None:
         new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
     if run.config.distillation.initial:
         initial_weights(run.config.distillation.initial)
     _check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
+    # The default test set is of the embedded classes and can't measure others.
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
         raise UserError(
             "expected evaluation.source, test images of your classes, got none; name a folder of class folders, "

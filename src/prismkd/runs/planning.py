@@ -1,4 +1,4 @@
-"""The prompts stage: senses and contents are chosen once per run, and each data set gets its plan."""
+"""The prompts stage: senses and contents are chosen once per run, and each dataset gets its plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def choose_senses(run: Run) -> None:
 
 
 def write_plans(run: Run) -> None:
-    """Choose senses and contents, and write every data set's ``prompts.json``: its plan, with examples."""
+    """Choose senses and contents, and write every dataset's ``prompts.json``: its plan, with examples."""
     num_images = run.config.synthesis.images_per_class * len(run.classes)
     for dataset in run.drawn:
         path = dataset.folder / "prompts.json"

@@ -23,7 +23,7 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import jobs_of, read_json, write_json
+from prismkd.records.directory import dataset_keys, read_json, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.session import Session
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
@@ -42,7 +42,7 @@ class Run(Session):
     @property
     def datasets(self) -> list[Dataset]:
         """Every method of every seed in the order of work: ``more`` last, since it spends what PRISM's images cost."""
-        return [self.dataset(seed, method) for seed, method in jobs_of(self.config)]
+        return [self.dataset(seed, method) for seed, method in dataset_keys(self.config)]
 
     @property
     def drawn(self) -> list[DrawnImages]:
@@ -63,6 +63,7 @@ class Run(Session):
             return senses_from_rows(read_json(path)["senses"], path)
         start = time.monotonic()
         senses = self.choose_senses()
+        # The seconds are part of what PRISM costs (``more`` may spend them), so they are kept with the decision.
         write_json(path, {"seconds": time.monotonic() - start, "images": self._num_probes["senses"],
                           "senses": senses_to_rows(senses)})  # fmt: skip
         return senses
@@ -89,6 +90,7 @@ class Run(Session):
             write_json(path, {**asdict(calibration), "num_images": len(energies), "energies": energies,
                               "seconds": time.monotonic() - start})  # fmt: skip
         data = read_json(path)
+        # From the file even when just measured: a resumed run then has the same numbers to the last digit.
         return Calibration(*(data[field.name] for field in fields(Calibration)))
 
     def candidates(self) -> list[Sense]:
@@ -119,6 +121,7 @@ class Run(Session):
         with self.track("language model", len(names)) as progress:
             answers = ask_about(names, config, self.directory / "language-model", progress)
         problems = {name: answer.problem for name, answer in answers.items() if answer.problem}
+        # A server that is down fails for every class, which three lines say as well as a thousand.
         for name, problem in list(problems.items())[:3]:
             warn(f"the language model gave nothing for {name!r}: {problem}; the built-in contents serve")
         if len(problems) > 3:
@@ -129,10 +132,12 @@ class Run(Session):
         """Probe images, kept small and in shards, so that they can be looked at and a crash loses few of them."""
         self._num_probes[name] += len(prompts)
         folder, size = self.directory / "probes" / name, self.config.synthesis.shard_size
+        # Probes of other texts, or of other models, must not be taken for these.
         identity = [[prompt.text for prompt in prompts], asdict(self.config.generator), self.config.teacher]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         synthesizer = Synthesizer(self.generator, self.teacher)
         with self.track(f"{name} (teacher as judge)", len(prompts)) as progress:
+            # In shards as the datasets' images: a crash loses one, and whoever doubts a choice can look at them.
             for shard, start in enumerate(range(0, len(prompts), size)):
                 batch = prompts[start : start + size]
                 if is_committed(folder, shard, digest):

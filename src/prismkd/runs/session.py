@@ -45,7 +45,7 @@ from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.shards import Sample
-from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels, quantized
 
 
@@ -83,6 +83,7 @@ class Session:
     @cached_property
     def generator(self) -> TextToImage:
         """The text-to-image model, whose images the teacher can take."""
+        # Checked here, since it takes both models and neither knows of the other.
         generator = load_generator(self.config.generator)
         check_channels(self.teacher, generator)
         return generator
@@ -107,6 +108,7 @@ class Session:
     def test(self) -> LabeledImages:
         """The labeled test images of every domain."""
         config = self.config.evaluation
+        # The embedded world comes with the package, whatever folder one is in.
         source = asset("test.parquet") if config.source == "pictograms" else config.source
         return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
 
@@ -119,6 +121,7 @@ class Session:
     def real_training(self) -> LabeledImages | None:
         """Real images that students learn from: of the method ``real``, and of a mixture."""
         source = self.config.distillation.real
+        # evaluation.real serves where no other is named, so that one setting is enough for both uses.
         return self._labeled(source) if source else self.real
 
     def _labeled(self, source: str) -> LabeledImages | None:
@@ -173,6 +176,7 @@ class Session:
 
     def choose_contents(self) -> tuple[list[list[str]], list[DroppedContent]]:
         """Every class's contents, and those that were dropped because they lose the class."""
+        # Senses first: what may be drawn of a crane depends on which crane it is.
         contents = contents_of_classes(self.senses, self.prompts)
         if not (self.prompts.num_content_probes and self.prompts.content):
             return contents, []
@@ -211,13 +215,15 @@ class Session:
         self, guidance: GuidanceConfig, teacher: Classifier | None = None
     ) -> tuple[Calibration, list[float]]:
         """Draw unguided images of plain prompts; the targets, and each image's free energy under the teacher."""
+        # Plain prompts and a seed of its own: one calibration serves all methods and seeds of a run.
         plan = plain_plan(self.classes, PROBE_SEED, self.prompts.template)
         synthesizer = Synthesizer(self.generator, teacher or self.teacher)
         with self.track("calibration (unguided images)", guidance.num_calibration_images) as progress:
-            return run_calibration(plan, synthesizer, guidance, progress)
+            return measure_calibration(plan, synthesizer, guidance, progress)
 
     def synthesizer(self, method: str) -> Synthesizer:
         """What draws a method's images: guided, where the method is."""
+        # Logits are computed anyway for the images' records, so keeping them costs their bytes only.
         is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
         guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
         return Synthesizer(self.generator, self.teacher, guidance, calibration, keep_logits=keeps)
@@ -233,6 +239,7 @@ class Session:
         prompts = [plan[index] for index in range(num_images)]
         with self.track(f"images {method} (seed {seed})", num_images) as progress:
             images = self.synthesizer(method).draw_all(prompts, progress)
+        # Without 8 bits a student would learn from other images here than in a run.
         return quantized(images), torch.tensor([prompt.label for prompt in prompts])
 
     # --- students ----------------------------------------------------------------------------------------------------
@@ -255,6 +262,7 @@ class Session:
         """
         recipe = recipe or self.config.distillation
         data = images if isinstance(images, TrainingSet) else TrainingSet(images, labels)
+        # A copy with the other recipe: what this session has loaded stays as it is.
         session = replace(self, config=replace(self.config, distillation=recipe))
         student = session.new_student(data.images.image_shape[0], seed)
         with self.track(f"student (seed {seed})", recipe.num_steps) as progress:

@@ -1,4 +1,4 @@
-"""The distill stage: every data set's students, on one device or on all processes of `torchrun`."""
+"""The distill stage: every dataset's students, on one device or on all processes of `torchrun`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prismkd.runs.run import Run
 
 
 def distill_students(run: Run) -> None:
-    """Train every data set's students; where images were added since, new ones.
+    """Train every dataset's students; where images were added since, new ones.
 
     Under `torchrun` or `accelerate launch` all processes train together, and the first one alone writes.
     """
@@ -43,9 +43,10 @@ def distill_students(run: Run) -> None:
 
 
 def recipes(config: Config) -> dict[str, DistillationConfig]:
-    """How each of a data set's students is trained, by its folder's name."""
+    """How each of a dataset's students is trained, by its folder's name."""
     found = {STUDENT: config.distillation}
     if config.evaluation.cas:
+        # The same recipe but for the teacher: the score is of the images alone.
         found[LABELS_STUDENT] = replace(config.distillation, hard_label_weight=1.0, feature_weight=0.0)
     return found
 
@@ -67,6 +68,7 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
                                       "in_channels": shape[0]})  # fmt: skip
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
                                      **log.to_dict(), "warnings": warnings})  # fmt: skip
+    # Last: a kill before this costs a look at the checkpoint, one after it nothing.
     (folder / "checkpoint.pt").unlink()
 
 
@@ -88,5 +90,6 @@ def _set_aside(folder: Path) -> None:
     warn(f"images were added: the {folder.name} of {num_images} is now in {kept}, and a new one is trained")
     evaluation = folder.parent / "evaluation.json"
     if evaluation.is_file():
+        # Before the folder is moved: a kill in between must not leave old figures beside a new student.
         evaluation.replace(folder / "evaluation.json")
     folder.replace(kept)

@@ -1,4 +1,4 @@
-"""Who draws a data set's shards: this process, one per device, or a cluster; each opens the run's models for itself."""
+"""Who draws a dataset's shards: this process, one per device, or a cluster; each opens the run's models for itself."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class OpenShards:
     def __call__(self, device: str) -> Unit:
         """Load the models onto ``device``."""
         if self.num_threads:
+            # Before any model is loaded; else each process would use all cores.
             torch.set_num_threads(self.num_threads)
         config = recorded_config(self.directory)
         config = replace(config, trust=self.trust, generator=replace(config.generator, device=device))
@@ -44,13 +45,13 @@ class OpenShards:
 
 
 def draws_shards(dataset: DrawnImages) -> Unit:
-    """What draws a shard of a data set by its number."""
-    manifest, plan, images = dataset.manifest, dataset.final_plan, dataset.images
+    """What draws a shard of a dataset by its number."""
+    manifest, plan, storage = dataset.manifest, dataset.final_plan, dataset.storage
     synthesizer = dataset.run.synthesizer(dataset.method)
     ranges, plan_hash = manifest.ranges, manifest.plan_hash
 
     def draw(shard: int, progress: Progress) -> None:
-        run_shard(images, shard, plan, ranges[shard], synthesizer, plan_hash, progress, manifest.encoding)
+        run_shard(storage, shard, plan, ranges[shard], synthesizer, plan_hash, progress, manifest.encoding)
 
     return draw
 
@@ -65,7 +66,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
     devices, number = device_names(config.generator.device), config.synthesis.num_workers
     if config.synthesis.executor == "local" and not number and len(devices) == 1:
         return [lambda: InlineWorker(draws_shards(dataset), progress)], 0.0
-    if dataset.images.is_in_memory:
+    if dataset.storage.is_in_memory:
         raise UserError(
             f"expected synthesis.storage that worker processes share, got {config.synthesis.storage}, this process's "
             "memory; name a folder or s3://bucket/folder, or draw with num_workers 0, executor local and one device"
@@ -75,6 +76,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
         from prismkd.synthesis.workers.ray import ray_starters
 
         return ray_starters(opened, number, config.synthesis.ray_address), PAUSE_SECONDS
+    # More workers than devices share these, in turn.
     number = number or len(devices)
     opened = replace(opened, num_threads=config.num_threads or max(1, (os.cpu_count() or 1) // number))
     workers = [partial(ProcessWorker, opened, devices[place % len(devices)]) for place in range(number)]

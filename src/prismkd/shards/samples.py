@@ -212,7 +212,7 @@ def check_image(sample: Sample) -> None:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise UserError(
             f"expected image {sample.index} as uint8 (height, width) or (height, width, 3), "
-            f"got {image.dtype} {image.shape}; do convert it with (255 * image).round().astype(np.uint8)"
+            f"got {image.dtype} {image.shape}; convert it with (255 * image).round().astype(np.uint8)"
         )
 
 

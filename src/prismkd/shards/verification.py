@@ -23,7 +23,7 @@ class Finding:
     """Something that a data set should not have, or lacks.
 
     Attributes:
-        kind: damaged, failed, missing, or leftover (a killed writer's file), all of which ``repair`` mends; extra (a
+        kind: damaged, failed, missing, or leftover (a killed writer's file), all of which ``repair`` corrects; extra (a
             shard that the manifest doesn't have), which the user must move; or foreign (not prismkd's), which harms
             nobody.
         message: what was expected and what is there.

@@ -11,7 +11,7 @@ from torch import Tensor
 from prismkd.classifiers import Classifier
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
-from prismkd.guidance import Calibration, calibrate
+from prismkd.guidance import Calibration, calibration_from
 from prismkd.guidance.energy import free_energy
 from prismkd.guidance.teacher_energy import TeacherEnergy
 from prismkd.progress import Progress
@@ -22,10 +22,10 @@ NUM_GRADIENT_PROBES = 48
 
 
 @torch.no_grad()
-def _logits(view: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
+def _logits(energy: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
     """The teacher's logits (n, classes) of images in batches, which were drawn for ``labels`` (n,)."""
     parts = labels.split([len(images) for images in batches])
-    return torch.cat([view.logits(images, own.to(images.device)) for images, own in zip(batches, parts, strict=True)])
+    return torch.cat([energy.logits(images, own.to(images.device)) for images, own in zip(batches, parts, strict=True)])
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float
     return float(features[round(quantile * (len(features) - 1))])
 
 
-def run_calibration(
+def measure_calibration(
     plan: PromptPlan | Sequence[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, progress: Progress
 ) -> tuple[Calibration, list[float]]:
     """Draw unguided images, measure energies on the way and at the end, and set the guidance's targets.
@@ -51,21 +51,24 @@ def run_calibration(
     """
     teacher = synthesizer.teacher
     prompts = [plan[index] for index in range(config.num_calibration_images)]
+    # The given synthesizer may be guided already, and a target is what images are like before that.
     unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
     batches = [batch.images for batch in unguided.batches(prompts, progress)]
     threshold = _react_threshold(teacher, batches, config.react_quantile)
-    view = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
-    logits = _logits(view, batches, torch.tensor([prompt.label for prompt in prompts]))
+    # No targets yet: it is asked for logits alone, with the clip of features that guidance will use.
+    energy = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
+    logits = _logits(energy, batches, torch.tensor([prompt.label for prompt in prompts]))
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(
             f"expected finite energies of unguided images, got {int((~energies.isfinite()).sum())} of {len(energies)} "
             "that aren't; check the teacher's weights, and use generator.dtype float32"
         )
-    first = calibrate(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
+    # In two passes, since gradients of the hinge can only be measured once it has its targets.
+    first = calibration_from(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
     first = replace(first, react_threshold=threshold)
     gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
-    found = calibrate(energies, logits.argmax(1), gradients, teacher.num_classes)
+    found = calibration_from(energies, logits.argmax(1), gradients, teacher.num_classes)
     latent_rms = float(latents.max()) if len(latents) else 0.0
     return replace(found, latent_rms=latent_rms, react_threshold=threshold), energies.tolist()
 
@@ -74,6 +77,7 @@ def _probe_gradients(
     prompts: list[Prompt], synthesizer: Synthesizer, config: GuidanceConfig, calibration: Calibration
 ) -> tuple[Tensor, Tensor]:
     """The usual sizes of gradients and latents: a few samples, guided so weakly that nothing moves."""
+    # Not 0, at which guidance would look at nothing.
     weakest = replace(config, strength=1e-9)
     probe = Synthesizer(synthesizer.generator, synthesizer.teacher, weakest, calibration)
     gradients, latents = [torch.empty(0)], [torch.empty(0)]

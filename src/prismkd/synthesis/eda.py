@@ -23,7 +23,7 @@ from prismkd.guidance.energy import free_energy
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.synthesis.calibrate import run_calibration
+from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels
 
 UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
@@ -217,9 +217,11 @@ class EDA:
         texts, targets = self._check(prompts, labels)
         self._generator.use_arguments(arguments)
         count, given = self.guidance.num_calibration_images, len(texts)
+        # Repeated in turn, or thinned out evenly, so that the prompts at the end count as those at the beginning.
         places = [turn % given if given <= count else turn * given // count for turn in range(count)]
+        # Seeds of their own: the images that are drawn later should not be those that set the targets.
         wanted = [_prompt(texts[at], int(targets[at]), derive(PROBE_SEED, turn)) for turn, at in enumerate(places)]
-        self.calibration, _ = run_calibration(wanted, self._drawing, self.guidance, progress)
+        self.calibration, _ = measure_calibration(wanted, self._drawing, self.guidance, progress)
         return self.calibration
 
     @contextmanager
@@ -255,6 +257,7 @@ class EDA:
                 f"expected {type(self._generator.pipeline).__name__} to draw inside the block, got no step of its "
                 "scheduler; nothing was guided: call the pipeline that EDA was given"
             )
+        # Only now: that no step fell into the band can be said when the schedule is over.
         for edit in batches.guidances:
             check_band(edit)
             records.append(Guided.by(edit))
@@ -274,6 +277,7 @@ class EDA:
     @property
     def _drawing(self) -> Synthesizer:
         """What draws, with the teacher where the pipeline computes, which its owner may have moved."""
+        # A synthesizer keeps the teacher on one device; the owner of the pipeline may have moved it since.
         if self._device != self._generator.device:
             self._synthesizer = Synthesizer(self._generator, self._teacher, self.guidance)
             self._device = self._generator.device
@@ -281,6 +285,7 @@ class EDA:
         return self._synthesizer
 
     def _check(self, prompts: Sequence[str], labels: Labels) -> tuple[list[str], Tensor]:
+        # A string is a sequence too, of prompts of one letter.
         if isinstance(prompts, str) or not prompts:
             raise UserError(f'expected a list of prompts, got {prompts!r}; write ["a photo of a crane"]')
         targets = self._check_labels(labels)
@@ -331,6 +336,7 @@ def _joined(records: Sequence[Guided]) -> Guided:
         energy_before=torch.cat([record.energy_before for record in records]),
         energy_after=torch.cat([record.energy_after for record in records if record.energy_after is not None]),
         num_edits=torch.cat([record.num_edits for record in records]),
+        # One schedule for all batches of a call, so one number of steps.
         num_band_steps=records[0].num_band_steps,
         latent_ratio=torch.cat([record.latent_ratio for record in records]),
     )

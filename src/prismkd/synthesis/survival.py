@@ -73,6 +73,7 @@ def survival_test(
     rows = []
     for variant in VARIANTS:
         config = {"unguided": None, "guided": guidance, "ascending": replace(guidance, ascend=True)}[variant]
+        # The same prompts, so the same seeds: variants differ by their guidance and nothing else.
         images = replace(synthesizer, guidance=config).draw_all(prompts, progress)
         for treatment, treat in treatments(synthesizer.generator).items():
             treated = treat(images)
@@ -98,6 +99,7 @@ def gains(rows: list[SurvivalRow], variant: str = "guided") -> list[dict[str, An
     for (name, treatment, viewer), row in found.items():
         if name != variant:
             continue
+        # Against the unguided images after the same treatment, which moves their energies too.
         base, whole = found["unguided", treatment, viewer], found[variant, "none", viewer]
         untreated = found["unguided", "none", viewer].energy - whole.energy
         gain = base.energy - row.energy
@@ -124,6 +126,7 @@ def treatments(generator: TextToImage) -> dict[str, Callable[[Tensor], Tensor]]:
         "resize": resize,
         "jpeg": jpeg,
         "re-encode": encode_again,
+        # In the order in which an image would meet them: resized, stored, and used by another model.
         "all": lambda images: encode_again(jpeg(resize(images))),
     }
 
@@ -132,6 +135,7 @@ def resize(images: Tensor, factor: float = 0.75) -> Tensor:
     """Down to ``factor`` of the size and back, bilinear with antialiasing."""
     size = images.shape[-2:]
     small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    # With antialiasing, so that a fine pattern is averaged away; without it, some of its pixels would be picked.
     down = F.interpolate(images, small, mode="bilinear", antialias=True, align_corners=False)
     return F.interpolate(down, size, mode="bilinear", align_corners=False).clamp(0, 1)
 
@@ -141,6 +145,7 @@ def jpeg(images: Tensor, quality: int = 75) -> Tensor:
     pixels = images.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     decoded = []
     for picture in pixels:
+        # Pillow and not a differentiable stand-in: the pattern meets the files that people use.
         file = io.BytesIO()
         Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(file, "JPEG", quality=quality)
         decoded.append(np.asarray(Image.open(file)).reshape(picture.shape))

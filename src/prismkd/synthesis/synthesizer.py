@@ -24,14 +24,14 @@ from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 
-Drawing = TypeVar("Drawing")  # what one batch becomes
-MAX_TRIES = 3  # draws of an image before it is given up
+Outcome = TypeVar("Outcome")  # what a function makes of one batch of prompts
+MAX_TRIES_PER_IMAGE = 3  # draws of an image before it is given up
 PATIENCE = 3  # images of a failed batch that fail alone before the whole shard counts as failed
 LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
 
 
 def check_channels(teacher: Classifier, generator: TextToImage) -> None:
-    """Grey images may go to a color teacher and the other way round, but no further.
+    """Gray images may go to a color teacher and the other way round, but no further.
 
     Raises:
         UserError: the teacher takes images of another kind, such as multispectral ones.
@@ -39,26 +39,38 @@ def check_channels(teacher: Classifier, generator: TextToImage) -> None:
     if teacher.in_channels != generator.num_channels and {teacher.in_channels, generator.num_channels} != {1, 3}:
         raise UserError(
             f"expected a teacher of {generator.num_channels} channels, as the generator draws, got one of "
-            f"{teacher.in_channels}; only grey (1) and color (3) are converted into each other"
+            f"{teacher.in_channels}; only gray (1) and color (3) are converted into each other"
         )
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Images (batch, channels, height, width) in [0, 1], the teacher's logits of them, and the guidance that acted."""
+class StoredBatch:
+    """One batch as it will be stored, rounded to 8 bits.
+
+    Attributes:
+        images: (batch, channels, height, width) in [0, 1].
+        logits: (batch, classes), the teacher's of these images.
+        guidance: what acted on them; None where the images are unguided.
+    """
 
     images: Tensor
     logits: Tensor
     guidance: EnergyGuidance | None
 
     def is_broken(self, place: int) -> bool:
-        """Whether an image is not finite, or its energy isn't."""
+        """Whether the image or its logits aren't finite."""
         return not (self.images[place].isfinite().all() and self.logits[place].isfinite().all())
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Prompts, their images (batch, channels, height, width) in [0, 1], and the guidance that acted on them."""
+class RawBatch:
+    """One batch as the generator gives it.
+
+    Attributes:
+        prompts: one per image.
+        images: (batch, channels, height, width) in [0, 1].
+        guidance: what acted on them; None where they are unguided.
+    """
 
     prompts: list[Prompt]
     images: Tensor
@@ -116,7 +128,7 @@ class Synthesizer:
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
-    def batches(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Iterator[Batch]:
+    def batches(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Iterator[RawBatch]:
         """Draw any number of prompts, batch by batch and in their order; a batch that memory can't hold is halved.
 
         Images are as the generator gives them, not yet rounded to 8 bits.
@@ -124,7 +136,7 @@ class Synthesizer:
         for batch, outcome in self._attempts(prompts, self.draw):
             if isinstance(outcome, Exception):
                 raise outcome
-            yield Batch(batch, *outcome)
+            yield RawBatch(batch, *outcome)
             progress(len(batch))
 
     def draw_all(self, prompts: Sequence[Prompt], progress: Progress = ignore) -> Tensor:
@@ -137,12 +149,12 @@ class Synthesizer:
             prompts = sorted(prompts, key=lambda prompt: prompt.label)  # images of one class repel each other
         warned = False
         for batch, outcome in self._attempts(prompts, self._draw_quantized):
-            drawn, problem = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
-            warned = warned or _warn_if_out_of_range(drawn.guidance if drawn else None)
+            stored, problem = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
+            warned = warned or _warn_if_out_of_range(stored.guidance if stored else None)
             recovered = False
             for place, prompt in enumerate(batch):
-                if drawn is not None and not drawn.is_broken(place):
-                    yield self._sample(prompt, drawn, place, tries=1)
+                if stored is not None and not stored.is_broken(place):
+                    yield self._sample(prompt, stored, place, tries=1)
                     continue
                 for sample in self._draw_alone(prompt, problem):
                     recovered = True
@@ -152,8 +164,8 @@ class Synthesizer:
             progress(len(batch))
 
     def _attempts(
-        self, prompts: Sequence[Prompt], draw: Callable[[list[Prompt]], Drawing]
-    ) -> Iterator[tuple[list[Prompt], Drawing | Exception]]:
+        self, prompts: Sequence[Prompt], draw: Callable[[list[Prompt]], Outcome]
+    ) -> Iterator[tuple[list[Prompt], Outcome | Exception]]:
         """The one path of every drawing: each batch with what ``draw`` made of it, or the error that stopped it.
 
         Where memory runs out the batch is halved and drawn again; the smaller size is kept for all that follows.
@@ -168,7 +180,7 @@ class Synthesizer:
                 yield batch, outcome
                 start += len(batch)
 
-    def _attempt(self, prompts: list[Prompt], draw: Callable[[list[Prompt]], Drawing]) -> Drawing | Exception:
+    def _attempt(self, prompts: list[Prompt], draw: Callable[[list[Prompt]], Outcome]) -> Outcome | Exception:
         """One batch, or the error that stopped it; memory is given back before anything is tried again."""
         problem: Exception
         try:
@@ -181,6 +193,7 @@ class Synthesizer:
             return problem
         gc.collect()
         if torch.cuda.is_available():
+            # Blocks of the large batch's sizes would else stay reserved beside those of the smaller one.
             torch.cuda.empty_cache()
         return _OutOfMemoryError(str(problem))
 
@@ -193,18 +206,20 @@ class Synthesizer:
         self.generator.batch_size = tried // 2
         warn(f"memory ran out with {tried} images together; going on with {self.generator.batch_size}")
 
-    def _draw_quantized(self, prompts: list[Prompt]) -> Drawn:
+    def _draw_quantized(self, prompts: list[Prompt]) -> StoredBatch:
         """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
         images, edit = self.draw(prompts)
         images = quantized(images)
         with torch.no_grad():
+            # Of the rounded images, which are those that students will see.
             logits = self.teacher_on_device(images.to(self.generator.device), self.labels_of(prompts))
-        return Drawn(images, logits.cpu(), edit)
+        return StoredBatch(images, logits.cpu(), edit)
 
     def _draw_alone(self, prompt: Prompt, problem: Exception | None) -> Iterator[Sample]:
         """One image of a batch that failed, then again with seeds derived from its own and the number of the try."""
         reason = "not finite each time"
-        for tries in range(1 if problem else 2, MAX_TRIES + 1):
+        for tries in range(1 if problem else 2, MAX_TRIES_PER_IMAGE + 1):
+            # The first try keeps the seed: if the batch failed as a whole, this image may be as planned.
             again = replace(prompt, seed=derive(prompt.seed, tries)) if tries > 1 else prompt
             outcome = self._attempt([again], self._draw_quantized)
             if isinstance(outcome, Exception):
@@ -212,11 +227,11 @@ class Synthesizer:
             elif not outcome.is_broken(0):
                 yield self._sample(again, outcome, 0, tries)
                 return
-        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES} tries: {reason}")
+        warn(f"gave up image {prompt.index} ({prompt.text!r}) after {MAX_TRIES_PER_IMAGE} tries: {reason}")
 
-    def _sample(self, prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
-        sample = _sample(prompt, drawn, place, tries)
-        return replace(sample, logits=drawn.logits[place].numpy()) if self.keep_logits else sample
+    def _sample(self, prompt: Prompt, batch: StoredBatch, place: int, tries: int) -> Sample:
+        sample = _sample(prompt, batch, place, tries)
+        return replace(sample, logits=batch.logits[place].numpy()) if self.keep_logits else sample
 
 
 class _OutOfMemoryError(Exception):
@@ -239,9 +254,9 @@ def _warn_if_out_of_range(edit: EnergyGuidance | None) -> bool:
     return True
 
 
-def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
+def _sample(prompt: Prompt, batch: StoredBatch, place: int, tries: int) -> Sample:
     """One image with its provenance."""
-    edit, logits = drawn.guidance, drawn.logits[place]
+    edit, logits = batch.guidance, batch.logits[place]
     metadata: dict[str, Any] = {
         "index": prompt.index,
         "class": prompt.class_name,
@@ -258,7 +273,8 @@ def _sample(prompt: Prompt, drawn: Drawn, place: int, tries: int) -> Sample:
     }
     if edit is not None and edit.energy_before is not None and edit.num_edits is not None:
         metadata |= {"energy_before": round(float(edit.energy_before[place]), 5), "guided": int(edit.num_edits[place])}
-    pixels = drawn.images[place].mul(255).round().byte()
+    # Exact, as the images were rounded to 8 bits before the teacher saw them.
+    pixels = batch.images[place].mul(255).round().byte()
     picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
     return Sample(prompt.index, picture.numpy(), prompt.label, metadata)
 
@@ -278,6 +294,7 @@ def run_shard(
     Raises:
         UserError: not one image of the shard is finite, or the disk is full.
     """
+    # Asked again here, although the caller listed what is missing: another worker may have drawn it since.
     if is_committed(folder, shard, plan_hash):
         progress(len(indices))
     else:
@@ -292,6 +309,7 @@ def _nonempty(synthesizer: Synthesizer, plan: PromptPlan, indices: range, progre
         yield sample
     if count == 0:
         raise UserError(
-            f"expected finite images and energies, got none in {len(indices)} prompts after {MAX_TRIES} tries each; "
-            "check the teacher on one image, use generator.dtype float32, or lower guidance.strength"
+            f"expected finite images and energies, got none in {len(indices)} prompts after "
+            f"{MAX_TRIES_PER_IMAGE} tries each; check the teacher on one image, use generator.dtype "
+            "float32, or lower guidance.strength"
         )

@@ -21,4 +21,5 @@ def check_rank(rank: int, world: int) -> None:
 
 def units_of_rank(units: Sequence[int], rank: int, world: int) -> list[int]:
     """Every ``world``-th unit by its number, so that a rank's share doesn't depend on what others have done already."""
+    # By the number modulo the world and not by the place in the list, which shrinks as others finish.
     return [unit for unit in units if unit % world == rank]

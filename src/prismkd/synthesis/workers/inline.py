@@ -30,6 +30,7 @@ class InlineWorker:
         except UserError:
             raise
         except Exception as error:  # whatever it is, it is recorded with its unit and tried again
+            # What was counted of the failed try is taken back: the bar shows images that are there.
             self._progress(-done)
             self._events.append(Event("failed", describe(error)))
         else:

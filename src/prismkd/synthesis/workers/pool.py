@@ -29,9 +29,9 @@ class Policy:
         backoff: seconds before the second try; each further one waits twice as long.
     """
 
-    max_tries: int = 3
-    timeout: float = 900.0
-    start_timeout: float = 1800.0
+    max_tries: int
+    timeout: float
+    start_timeout: float
     backoff: float = 1.0
 
 
@@ -95,7 +95,7 @@ class Pool:
         """Do all units; returns the reasons of those that were given up.
 
         Raises:
-            UserError: a unit met bad input, which no retry mends.
+            UserError: a unit met bad input, which no retry cures.
         """
         queue = deque(units)
         seats = [_Seat(start) for start in self.starters[: len(queue)]]
@@ -126,6 +126,7 @@ class Pool:
                     "cluster has room for synthesis.num_workers workers, then give the same command again"
                 )
             return
+        # Units that wait for their back-off are passed over, so that one bad unit holds up no other.
         unit = next((unit for unit in queue if self._ready_at.get(unit, 0.0) <= now), None)
         if unit is None:
             return

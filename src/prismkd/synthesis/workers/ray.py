@@ -85,6 +85,7 @@ def ray_starters(open_worker: Open, num_workers: int, address: str = "") -> list
     Raises:
         UserError: Ray isn't installed, or there is no cluster at ``address``.
     """
+    # Nobody here asked for usage reports to be sent.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -99,7 +100,10 @@ def ray_starters(open_worker: Open, num_workers: int, address: str = "") -> list
                 f"expected a Ray cluster at {address or 'this machine'}, got: {reason}; check synthesis.ray_address"
             ) from None
     gpus = int(ray.cluster_resources().get("GPU", 0))
+    # Without GPUs one actor per node, as each uses all of a node's cores.
     count = num_workers or gpus or sum(node["Alive"] for node in ray.nodes())
+    # The pool itself starts a lost actor again, so Ray must not: the pool would not know which unit was lost. Two calls
+    # at a time: an actor answers how it goes while it begins a unit.
     options: dict[str, Any] = {"max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": "SPREAD", "num_cpus": 1}
     remote: Any = ray.remote(**options, **({"num_gpus": 1} if gpus else {}))(_Actor)
     device = "cuda" if gpus else "cpu"  # Ray shows each actor its own GPU only

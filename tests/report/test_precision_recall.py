@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.records.results import load_run
-from prismkd.report.plane import path, place_labels, plane_figure, points_of
+from prismkd.report.precision_recall import path, place_labels, plane_figure, points_of
 from tests.report.made import make_run, row, write_json
 
 

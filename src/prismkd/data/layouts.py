@@ -1,4 +1,4 @@
-"""Where labeled images come from: which layout a path has, and what is in it."""
+"""Which layout labeled images lie in, and what is in it: the one entrance to test sets and other real images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from prismkd.classes.matching import ClassLabels
+from prismkd.data.class_folders import list_class_folders
 from prismkd.data.decode import common_form
-from prismkd.data.folders import list_class_folders
 from prismkd.data.images import LabeledImages
 from prismkd.data.listing import Listing
 from prismkd.data.lists import list_split_lists
@@ -45,7 +45,7 @@ def load_labeled_images(
     """
     if isinstance(classes, int):
         classes = ClassLabels([[str(label)] for label in range(classes)])
-    listing = _list(str(source), classes)
+    listing = _list_in_its_layout(str(source), classes)
     if not listing.encoded:
         raise UserError(f"expected images in {source}, got none; check the path")
     form = common_form(listing.encoded, str(source), image_size, usual_size)
@@ -112,7 +112,7 @@ def _joined(parts: Sequence[LabeledImages], image_size: int, usual_size: int | N
     )
 
 
-def _list(source: str, classes: ClassLabels) -> Listing:
+def _list_in_its_layout(source: str, classes: ClassLabels) -> Listing:
     """The images at a path, in whichever layout they are."""
     path = Path(source)
     if source.endswith(".tar"):

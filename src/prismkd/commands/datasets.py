@@ -1,4 +1,4 @@
-"""Which data sets a command means: those of a run, or a folder or URL of shards."""
+"""Which datasets a command means: those of a run, or a folder or URL of shards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
-from prismkd.records.directory import images_of, is_run, jobs_of, recorded_config
+from prismkd.records.directory import dataset_keys, is_run, recorded_config, storage_of
 from prismkd.shards import Storage, is_begun
 
 
@@ -15,7 +15,7 @@ def names_a_run(out: str) -> bool:
     return "://" not in out and is_run(Path(out))
 
 
-def begun_data_sets(out: str) -> list[Storage]:
+def begun_datasets(out: str) -> list[Storage]:
     """Those of a run that have been begun, or the folder itself.
 
     Raises:
@@ -28,14 +28,14 @@ def begun_data_sets(out: str) -> list[Storage]:
         return [images]
     folder = Path(out)
     config = recorded_config(folder)
-    found = [images_of(config, folder, seed, method) for seed, method in _drawing_jobs(config)]
+    found = [storage_of(config, folder, seed, method) for seed, method in _drawn_keys(config)]
     begun = [images for images in found if is_begun(images)]
     if not begun:
         raise UserError(f"expected data sets in {folder}, got none yet; run `prismkd synthesize` first")
     return begun
 
 
-def one_data_set(out: str, method: str, seed: int | None) -> Storage:
+def one_dataset(out: str, method: str, seed: int | None) -> Storage:
     """That of a method and a seed of a run, the first one where ``seed`` is None; or the folder itself.
 
     Raises:
@@ -46,12 +46,12 @@ def one_data_set(out: str, method: str, seed: int | None) -> Storage:
     folder = Path(out)
     config = recorded_config(folder)
     seed = config.seeds[0] if seed is None else seed
-    jobs = _drawing_jobs(config)
-    if (seed, method) not in jobs:
-        known = ", ".join(f"--method {name} --seed {number}" for number, name in jobs)
+    keys = _drawn_keys(config)
+    if (seed, method) not in keys:
+        known = ", ".join(f"--method {name} --seed {number}" for number, name in keys)
         raise UserError(f"expected a data set of {folder}, got method {method} and seed {seed}; use one of {known}")
-    return images_of(config, folder, seed, method)
+    return storage_of(config, folder, seed, method)
 
 
-def _drawing_jobs(config: Config) -> list[tuple[int, str]]:
-    return [(seed, method) for seed, method in jobs_of(config) if METHODS[method].draws_images]
+def _drawn_keys(config: Config) -> list[tuple[int, str]]:
+    return [(seed, method) for seed, method in dataset_keys(config) if METHODS[method].draws_images]

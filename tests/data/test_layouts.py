@@ -92,7 +92,7 @@ def test_a_list_of_files_without_folders_goes_by_its_labels(tmp_path: Path, writ
     [
         ("a.png 0\nb.png 1\n", r"expected the 2 images of .*, found no .*b\.png \(1 in all\); put the images beside"),
         ("a.png 3\n", r"expected labels from 0 to 2 in .*val\.txt, got 3"),
-        ("a.png\n", r"expected an image's path and its label in line 1 of .*val\.txt, .*got 'a\.png'; mend it"),
+        ("a.png\n", r"expected an image's path and its label in line 1 of .*val\.txt, .*got 'a\.png'; correct it"),
         ("a.png dog\n", r"line 1 of .*val\.txt"),
         ("\n", r"expected images in .*val\.txt, got none"),
     ],

@@ -11,9 +11,9 @@ from prismkd.config import PromptsConfig
 from prismkd.errors import UserError
 from prismkd.prompts import diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes
-from prismkd.prompts.given import plan
 from prismkd.prompts.senses import unjudged_senses
 from prismkd.prompts.styles import ICON_DOMAINS, PHOTO_DOMAINS
+from prismkd.prompts.without_teacher import plan
 
 
 @pytest.mark.parametrize(("classes", "domains"), [("pacs", PHOTO_DOMAINS), ("pictograms", ICON_DOMAINS)])

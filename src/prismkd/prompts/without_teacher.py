@@ -1,4 +1,4 @@
-"""A plan from a class list alone: every sense as it is given, nothing drawn, nothing judged."""
+"""``prismkd.plan``: a plan from a class list alone; no teacher is asked, every sense is taken as it is given."""
 
 from __future__ import annotations
 
