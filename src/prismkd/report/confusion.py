@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Confusion:
     against: str
     by_seed: list[Counts]
 
-    @property
+    @cached_property
     def counts(self) -> Counts:
         """All seeds together."""
         return np.sum(self.by_seed, axis=0)
@@ -33,7 +34,7 @@ class Confusion:
         totals = self.counts.sum(axis=1)
         return np.divide(np.diag(self.counts), totals, out=np.full(len(totals), np.nan), where=totals > 0)
 
-    @property
+    @cached_property
     def images(self) -> Counts:
         """(classes,): test images of each row, the mean over seeds."""
         return self.counts.sum(axis=1) / len(self.by_seed)
