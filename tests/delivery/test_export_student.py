@@ -65,6 +65,7 @@ def test_the_graph_has_the_top1_of_torch_on_the_whole_id_test(tmp_path: Path) ->
     write(tmp_path / "run" / "run.json", {**record, "config": {}, "classes": [{"name": name} for name in names]})
     assert Config().evaluation.source == "pictograms"
     parity = export_student(tmp_path / "run", "prism", None, "onnx", tmp_path / "out", quiet)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "config.json", "model.onnx"]
 
     table = pq.read_table(asset("test.parquet")).to_pylist()
     files = [row["image"] for row in table if row["domain"] == "id"]
@@ -142,10 +143,13 @@ def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: in
     assert tuned(images).shape == (4, 7), "timm replaces the last layer for other classes"
 
 
-def test_each_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:
-    for layout, file in (("safetensors", "model.safetensors"), ("onnx", "model.onnx")):
-        export_student(run, "plain", 1, layout, tmp_path / layout, quiet)
-        assert sorted(path.name for path in (tmp_path / layout).iterdir()) == ["README.md", "config.json", file]
+def test_a_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:
+    export_student(run, "plain", 1, "safetensors", tmp_path / "out", quiet)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_a_run_without_test_images_is_compared_on_noise(run: Path, tmp_path: Path) -> None:
