@@ -26,6 +26,15 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("repeatable")
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 ICONS_OF_A_CLASS = {"real": 20, "id": 6, "shifted": 2}  # what Vendi score and nearest neighbors need, and a few
 
 

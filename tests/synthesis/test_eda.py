@@ -344,7 +344,6 @@ def test_an_image_that_a_safety_checker_blackened_is_not_a_number(capsys: pytest
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_pipeline_and_its_offloaded_parts_are_guided_where_they_compute() -> None:
     for dtype, offload in ((torch.float16, False), (torch.bfloat16, True), (torch.float16, True)):
         pipe, _ = build("sd-DDIM")
