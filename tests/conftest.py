@@ -26,6 +26,7 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("repeatable")
 
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none."""
     if item.get_closest_marker("gpu"):
