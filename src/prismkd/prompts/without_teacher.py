@@ -52,7 +52,8 @@ def plan(
         UserError: no such list or domain, a broken class list, a share out of range, or a template without ``{name}``.
 
     Example:
-        >>> prompts = [prismkd.plan("imagenet-1k", domains=["photo", "sketch"])[i] for i in range(1000)]
+        >>> plan = prismkd.plan("imagenet-1k", domains=["photo", "sketch"])
+        >>> prompts = [plan[i] for i in range(1000)]
     """
     listed = as_classes(classes)
     generator = "pictograms" if classes == "pictograms" else ""
