@@ -20,7 +20,7 @@ from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, new_student, tra
 from prismkd.distillation.losses import feature_loss
 from prismkd.distillation.state import StudentWithProjection, memory_format_of
 from prismkd.errors import UserError
-from tests.distillation.worlds import ALL, CONFIG, BrightSide, bright_side, halves, ignore, mixture, sides
+from tests.distillation.worlds import ALL, CONFIG, Breaking, BrightSide, bright_side, halves, ignore, mixture, sides
 
 
 class InterruptionError(Exception):
@@ -200,17 +200,8 @@ def test_no_images_and_recipes_that_do_not_fit_are_refused(tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
-    class Breaking(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.calls = nn.Linear(1024, 2), 0
-
-        def forward(self, images: Tensor) -> Tensor:
-            self.calls += 1
-            return self.layer(images.flatten(1)) * (math.nan if self.calls > CHECKPOINT_EVERY + 7 else 1.0)
-
     with pytest.raises(UserError, match=rf"at step {CHECKPOINT_EVERY + 7}; the checkpoint of step {CHECKPOINT_EVERY}"):
-        train(Breaking(), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
+        train(Breaking(CHECKPOINT_EVERY + 7), bright_side(), halves(), CONFIG, 0, tmp_path / "c.pt", ignore)
     kept = torch.load(tmp_path / "c.pt", weights_only=True)
     assert kept["step"] == CHECKPOINT_EVERY
     assert all(tensor.isfinite().all() for tensor in kept["model"].values())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prismkd.classifiers import Preprocessing, load_classifier
 from prismkd.config import DistillationConfig
@@ -17,7 +17,7 @@ from prismkd.distillation import CHECKPOINT_EVERY, TrainedStudent, TrainingSet, 
 from prismkd.errors import UserError
 from prismkd.shards import Manifest, Sample, claim, write_shard
 
-from .worlds import CONFIG, BrightSide, bright_side, halves, sides
+from .worlds import CONFIG, Breaking, BrightSide, bright_side, halves, sides
 
 SHORT = replace(CONFIG, num_steps=12)
 
@@ -94,17 +94,8 @@ def test_a_training_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path: P
 
 
 def test_without_a_checkpoint_nothing_is_kept_and_the_error_says_so(tmp_path: Path) -> None:
-    class Breaking(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.calls = nn.Linear(1024, 2), 0
-
-        def forward(self, images: Tensor) -> Tensor:
-            self.calls += 1
-            return self.layer(images.flatten(1)) * (torch.nan if self.calls > CHECKPOINT_EVERY + 7 else 1.0)
-
     with pytest.raises(UserError, match=r"expected a finite loss, got another at step .*; nothing is kept; lower the"):
-        distilled(student=Breaking(), config=CONFIG)
+        distilled(student=Breaking(CHECKPOINT_EVERY + 7), config=CONFIG)
 
 
 def test_a_teacher_of_the_users_own_stays_as_it_is() -> None:

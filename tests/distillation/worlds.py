@@ -34,6 +34,18 @@ class BrightSide(nn.Module):
         return self.forward_head(self.forward_features(images))
 
 
+class Breaking(nn.Module):
+    """A student whose logits are not finite after ``num_calls``."""
+
+    def __init__(self, num_calls: int) -> None:
+        super().__init__()
+        self.layer, self.calls, self.num_calls = nn.Linear(1024, 2), 0, num_calls
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layer(images.flatten(1)) * (torch.nan if self.calls > self.num_calls else 1.0)
+
+
 def bright_side() -> Classifier:
     return Classifier(BrightSide(), {"num_classes": 2, "in_channels": 1}).requires_grad_(False)
 

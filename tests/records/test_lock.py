@@ -6,6 +6,8 @@ import errno
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,56 +25,54 @@ with locked(Path(sys.argv[2]), sys.argv[3]):
 """
 
 
-def hold(directory: Path, name: str = "run") -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, "synthesize", str(directory), name], stdout=subprocess.PIPE)
-    assert process.stdout is not None and process.stdout.readline() == b"held\n"
-    return process
+@contextmanager
+def held(directory: Path, name: str = "run") -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that holds the lock, killed at the end."""
+    command = [sys.executable, "-c", HOLD, "synthesize", str(directory), name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_the_second_process_says_who_holds_the_lock_and_gets_it_after_a_kill(tmp_path: Path) -> None:
-    process = hold(tmp_path)
-    with pytest.raises(UserError) as error, locked(tmp_path):
-        pass
-    assert f"one that is in use by process {process.pid} on " in str(error.value)
-    assert "(prismkd synthesize, since 20" in str(error.value)
-    assert is_locked(tmp_path)
-    process.kill()
-    process.wait()
+    with held(tmp_path) as process:
+        with pytest.raises(UserError) as error, locked(tmp_path):
+            pass
+        assert f"one that is in use by process {process.pid} on " in str(error.value)
+        assert "(prismkd synthesize, since 20" in str(error.value)
+        assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
     with locked(tmp_path):
         assert is_locked(tmp_path)
 
 
 def test_ranks_share_a_directory_with_each_other_and_with_no_other_command(tmp_path: Path) -> None:
-    process = hold(tmp_path, "rank-0-of-2")
-    try:
+    with held(tmp_path, "rank-0-of-2"):
         with locked(tmp_path, "rank-1-of-2"):
             pass
         for name in ("run", "rank-0-of-2"):
             with pytest.raises(UserError, match="in use by process"), locked(tmp_path, name):
                 pass
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_no_rank_starts_beside_a_whole_command(tmp_path: Path) -> None:
-    process = hold(tmp_path, "run")
-    try:
-        with pytest.raises(UserError, match="in use by process"), locked(tmp_path, "rank-0-of-2"):
-            pass
-    finally:
-        process.kill()
-        process.wait()
+    with (
+        held(tmp_path, "run"),
+        pytest.raises(UserError, match="in use by process"),
+        locked(tmp_path, "rank-0-of-2"),
+    ):
+        pass
 
 
 def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
-    process = hold(tmp_path, "prepare")
-    start = time.monotonic()
-    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
-    with locked(tmp_path, "prepare", wait=True):
-        assert time.monotonic() - start > 0.4
-    process.wait()
+    with held(tmp_path, "prepare") as process:
+        start = time.monotonic()
+        subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
+        with locked(tmp_path, "prepare", wait=True):
+            assert time.monotonic() - start > 0.4
 
 
 def test_a_full_disk_does_not_hide_who_would_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
-from prismkd.records.directory import dataset_keys, is_run, recorded_config, storage_of
+from prismkd.records.directory import chosen_seed, dataset_keys, is_run, recorded_config, storage_of
 from prismkd.shards import Storage, is_begun
 
 
@@ -45,11 +45,7 @@ def one_dataset(out: str, method: str, seed: int | None) -> Storage:
         return Storage(out)
     folder = Path(out)
     config = recorded_config(folder)
-    seed = config.seeds[0] if seed is None else seed
-    keys = _drawn_keys(config)
-    if (seed, method) not in keys:
-        known = ", ".join(f"--method {name} --seed {number}" for number, name in keys)
-        raise UserError(f"expected a data set of {folder}, got method {method} and seed {seed}; use one of {known}")
+    seed = chosen_seed(config, folder, _drawn_keys(config), method, seed, kind="data set")
     return storage_of(config, folder, seed, method)
 
 

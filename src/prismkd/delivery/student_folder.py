@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
-from prismkd.records.directory import STUDENT, dataset_folder, dataset_keys, read_json, recorded_config
+from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_json, recorded_config
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}
@@ -21,11 +21,7 @@ def student_of(directory: Path, method: str, seed: int | None) -> tuple[Path, in
         UserError: the run has no such method or seed, or the student isn't trained yet.
     """
     config = recorded_config(directory)
-    seed = config.seeds[0] if seed is None else seed
-    keys = dataset_keys(config)
-    if (seed, method) not in keys:
-        known = ", ".join(f"--method {name} --seed {number}" for number, name in keys)
-        raise UserError(f"expected a student of {directory}, got method {method} and seed {seed}; use one of {known}")
+    seed = chosen_seed(config, directory, dataset_keys(config), method, seed, kind="student")
     folder = dataset_folder(directory, seed, method) / STUDENT
     if not (folder / "log.json").is_file():
         raise UserError(f"expected a trained student in {folder}, got none yet; run `prismkd distill` first")

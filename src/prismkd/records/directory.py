@@ -51,6 +51,29 @@ def dataset_keys(config: Config) -> list[tuple[int, str]]:
     return [(seed, method) for seed in config.seeds for method in methods]
 
 
+def chosen_seed(
+    config: Config, directory: Path, keys: list[tuple[int, str]], method: str, seed: int | None, *, kind: str
+) -> int:  # fmt: skip
+    """The seed that is meant with ``method``: the run's first where none is asked for.
+
+    Args:
+        config: the run's settings.
+        directory: the run's directory, for the error.
+        keys: the (seed, method) to choose from.
+        method: the method asked for.
+        seed: the seed asked for; None where none is.
+        kind: what is looked for, for the error: student or data set.
+
+    Raises:
+        UserError: the method and the seed are not among ``keys``.
+    """
+    seed = config.seeds[0] if seed is None else seed
+    if (seed, method) not in keys:
+        known = ", ".join(f"--method {name} --seed {number}" for number, name in keys)
+        raise UserError(f"expected a {kind} of {directory}, got method {method} and seed {seed}; use one of {known}")
+    return seed
+
+
 def dataset_folder(directory: Path, seed: int, method: str) -> Path:
     """Where a dataset, one method of one seed, has its plan, images, students and evaluation."""
     return directory / f"seed-{seed}" / method
