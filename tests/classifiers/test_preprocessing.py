@@ -125,3 +125,12 @@ def test_what_is_not_known_is_refused() -> None:
         from_transformers({"do_pad": True, "size": {"height": 8, "width": 8}})
     with pytest.raises(UserError, match="got border"):
         from_timm({"crop_mode": "border"})
+
+
+def test_cropped_images_lose_no_margin() -> None:
+    preprocess = Preprocessing(3, 256, (224, 224), "bicubic")
+    views = torch.rand(2, 3, 224, 224)
+    assert torch.equal(preprocess(views, cropped=True), views)
+    assert not torch.equal(preprocess(views), views)
+    assert preprocess(torch.rand(2, 3, 300, 300), cropped=True).shape == (2, 3, 224, 224)
+    assert Preprocessing(3)(torch.rand(1, 3, 40, 48), cropped=True).shape == (1, 3, 40, 48)

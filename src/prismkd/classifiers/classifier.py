@@ -43,7 +43,7 @@ class Classifier(nn.Module):
         resize = self.preprocess.resize or self.preprocess.crop
         return resize if resize is None or isinstance(resize, int) else max(resize)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, cropped: bool = False) -> Tensor:
         """Logits (batch, num_classes).
 
         Args:
@@ -51,23 +51,25 @@ class Classifier(nn.Module):
             labels: what the images were drawn to show, where that is known: classes (batch,), or shares of them
                 (batch, num_classes). One classifier answers the same without; of several (``Ensemble``), those who
                 know the class answer.
+            cropped: the images have been resized and cut already (``Preprocessing``).
         """
-        output = self.network(self.preprocess(images))
+        output = self.network(self.preprocess(images, cropped=cropped))
         return getattr(output, "logits", output)
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """Penultimate features (batch, width): what the last layer gets as input."""
         network = cast(Any, self.network)
         if hasattr(network, "forward_head"):  # timm's interface
-            return network.forward_head(network.forward_features(self.preprocess(images)), pre_logits=True)
-        return self._inputs_of_head(images)
+            inputs = self.preprocess(images, cropped=cropped)
+            return network.forward_head(network.forward_features(inputs), pre_logits=True)
+        return self._inputs_of_head(images, cropped=cropped)
 
-    def _inputs_of_head(self, images: Tensor) -> Tensor:
+    def _inputs_of_head(self, images: Tensor, *, cropped: bool) -> Tensor:
         """For networks of any interface: run the whole network, and record what its last layer gets."""
         recorded = list[Tensor]()
         handle = self.head.register_forward_pre_hook(lambda module, inputs: recorded.append(inputs[0]))
         try:
-            self(images)
+            self(images, cropped=cropped)
         finally:
             handle.remove()
         return recorded[-1].flatten(1)

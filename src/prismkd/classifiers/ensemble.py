@@ -50,7 +50,7 @@ class Ensemble(Classifier):
             known[number] = torch.bincount(self._outputs_and_classes(number)[1], minlength=num_classes)
         self.register_buffer("known", known, persistent=False)  # the teachers' digest is of what their owners gave
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, cropped: bool = False) -> Tensor:
         """Logits (batch, num_classes).
 
         ``f_c(x) = sum over members m and their outputs o for c of w_m f_mo(x) / sum over m of w_m known_mc``
@@ -62,7 +62,7 @@ class Ensemble(Classifier):
         for number, member in enumerate(self.members):
             (rows,), (outputs, classes) = weights[:, number].nonzero(as_tuple=True), self._outputs_and_classes(number)
             if len(rows):  # an image is shown to those who are asked about it, and to no others
-                own_logits = member(images[rows])[:, outputs].to(logits.dtype)
+                own_logits = member(images[rows], cropped=cropped)[:, outputs].to(logits.dtype)
                 logits[rows, number] = logits.new_zeros(len(rows), self.num_classes).index_add(1, classes, own_logits)
         total = weights @ self.known
         mean = (weights[:, :, None] * logits).sum(dim=1) / total.where(total > 0, 1.0)
@@ -87,9 +87,9 @@ class Ensemble(Classifier):
         outputs = (columns >= 0).nonzero().flatten()
         return outputs, columns[outputs]
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """All members' penultimate features side by side (batch, sum of widths)."""
-        return torch.cat([member.features(images) for member in self.members], dim=1)
+        return torch.cat([member.features(images, cropped=cropped) for member in self.members], dim=1)
 
     @property
     def head(self) -> nn.Linear:

@@ -57,16 +57,27 @@ class Preprocessing:
                     "correct it"
                 )
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """The network's input (batch, in_channels, height, width); differentiable with respect to ``images``."""
+    def __call__(self, images: Tensor, *, cropped: bool = False) -> Tensor:
+        """The network's input (batch, in_channels, height, width); differentiable with respect to ``images``.
+
+        Args:
+            images: (batch, channels, height, width) in [0, 1].
+            cropped: the images have been resized and cut already, as the views of a training are: no margin is cut off
+                again, and they are resized only where they haven't the network's size.
+        """
         images = _with_channels(images, self.in_channels)
-        size = self.resized(images.shape[-2], images.shape[-1])
+        size = self.size if cropped and self.size else self.resized(images.shape[-2], images.shape[-1])
         if size != images.shape[-2:]:
             images = _resize(images, size, self.interpolation)
         if self.crop is not None and self.crop != images.shape[-2:]:
             images = _crop(images, self.crop, floor=self.floor_crop)
         mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
+
+    @property
+    def size(self) -> Size | None:
+        """Height and width of the network's input; None: it takes any size, or the size follows from the image's."""
+        return self.crop or (None if isinstance(self.resize, int) else self.resize)
 
     def resized(self, height: int, width: int) -> Size:
         """The size that an image has after resizing; the longer side is rounded down, as torchvision does."""
