@@ -138,7 +138,7 @@ def test_a_list_of_teachers_is_loaded_with_their_own_names(folder: Path) -> None
         ('[[teacher]]\nsource = "a"\n', "expected a teacher for every class in .*, got none for 'cat' \\(1 of 3\\)"),
         ('[[teacher]]\nsource = "a"\nclasses = ["aple", "bell"]\n', "got 'aple'; perhaps 'apple', or - for none"),
         ('[[teacher]]\nsource = "a"\nclasses = ["apple"]\n', "expected 2 classes for a in .*, got 1"),
-        ('[[teacher]]\nsource = "a"\nweight = 2\n', "expected source and classes in each .* got 'weight'"),
+        ('[[teacher]]\nsource = "a"\nweight = 2\n', "expected source, classes or pre.* got 'weight'"),
         ('[[teacher]]\nsource = "c"\n', "expected a classifier folder with config.json, got c"),
         ("teacher = 3", r"expected \[\[teacher\]\] sections with source"),
         ("[[teacher", r"expected \[\[teacher\]\] sections with source"),

@@ -12,6 +12,7 @@ from typing import Any
 from prismkd.assets import PICTOGRAMS, asset
 from prismkd.classes.files import NO_SYNSET, ClassName, parse_rows, parse_table, read_text, rows_to_classes
 from prismkd.classes.teacher_labels import WORDNET_ID, label_rows, output_rows, read_config
+from prismkd.classes.teacher_list import classes_of_teachers
 from prismkd.classes.wordnet import Synset, find_synset
 from prismkd.config import Config
 from prismkd.errors import UserError
@@ -67,7 +68,8 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
     models whose tag says which ImageNet they were trained on (``in1k``, ``in12k``, ``in21k``, ``in22k``).
 
     Args:
-        folder: the teacher's, or ``pictograms`` for the embedded one.
+        folder: the teacher's, ``pictograms`` for the embedded one, or a FILE.toml that lists several, whose classes
+            are those that any of them knows.
 
     Raises:
         UserError: no config, no names in it, or not one per output. The number of outputs alone says nothing: a model
@@ -75,6 +77,8 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
     """
     if str(folder) == "pictograms":
         return _built_in("pictograms")
+    if str(folder).endswith(".toml"):
+        return _resolve([ClassName(name) for name in classes_of_teachers(Path(folder))], Path(folder))
     path = Path(folder, "config.json")
     config = read_config(path)
     rows = output_rows(config, path, _built_in("imagenet-1k"))

@@ -4,9 +4,12 @@ classifier.py     that function: preprocessing and network; a user's own network
 preprocessing.py  what a network wants of an image, as data, and from the descriptions of other libraries
 sources.py        what the settings ``teacher`` and ``evaluation.judge`` may say, and the classifier that it names
 folders.py        classifiers in folders, written and read
-libraries.py      classifiers of timm, torchvision and transformers by name, and programs
+timm_models.py    classifiers of timm; transformers_models.py those of transformers
+libraries.py      classifiers of torchvision by name, and programs
+loaded.py         what such a library gives: a classifier, its own transform, and what there is to know
+parity.py         our preprocessing beside the library's own transform
 checkpoint.py     which files with weights open
-ensemble.py       several teachers as one; teacher_list.py is the file that lists them
+ensemble.py       several teachers as one; classes/teacher_list.py is the file that lists them
 networks.py       the small residual network, and new networks by name
 views.py          the augmented views that guidance and students show to the teacher
 precision.py      where products in bfloat16 are faster

@@ -1,13 +1,18 @@
 """Weights from a file into a network: safetensors or a plain state dict, never a pickle that runs code.
 
 Which checkpoints open: ``.safetensors``, and whatever ``torch.load(weights_only=True)`` takes, in float32 or half
-precision, bare or wrapped as training scripts do it (``WRAPPERS``, ``PREFIXES``).
+precision, bare or wrapped as training scripts do it (``AVERAGED``, ``WRAPPERS``, ``PREFIXES``), with the arguments of
+the training beside the weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import pickle
-from collections.abc import Iterable
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +21,67 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from prismkd.errors import UserError
+from prismkd.errors import UserError, warn
 
-# Keys under which training scripts keep the weights, beside the optimizer's state and the like. The first that is there
-# counts: averaged weights before the last ones, since those are what such a script evaluates.
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "network", "net", "teacher")
+# Keys under which training scripts keep weights that were averaged over the steps. They come before the last weights,
+# since they are what such a script evaluates.
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "model_state_dict_ema",
+            "ema_model", "ema")  # fmt: skip
+# Keys under which they keep the last weights, beside the optimizer's state and the like.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "teacher")
 # What DataParallel, torch.compile, Lightning modules and our own Classifier put before every name.
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+COUNTER = "n_averaged"  # of torch's AveragedModel, beside the weights that it averages
 NUM_NAMED = 3  # keys that an error lists
 
 
+class _Inert:
+    """Stands in for a class that a pickle may name but nobody needs: it takes everything and does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+# What checkpoints have beside tensors: the arguments of a training, with paths in them, and figures of numpy's.
+ALLOWED: list[Any] = [
+    argparse.Namespace,
+    *((_Inert, f"pathlib.{name}") for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *((_Inert, f"pathlib._local.{name}") for name in ("PosixPath", "WindowsPath")),  # Python 3.13 and later
+    *((_Inert, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+    *((_Inert, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
+    *((_Inert, f"numpy.{name}") for name in ("dtype", "ndarray")),
+]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file with weights holds.
+
+    Attributes:
+        state: the weights by name, in float32.
+        arguments: those of the training that wrote the file; empty where it keeps none.
+        notes: what its owner should know of how it was read, a sentence each.
+    """
+
+    state: dict[str, Tensor]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in ``path``, as ``read_checkpoint`` reads them; what there is to know of them is said.
+
+    Raises:
+        UserError: as ``read_checkpoint``.
+    """
+    checkpoint = read_checkpoint(path)
+    for note in checkpoint.notes:
+        warn(note)
+    return checkpoint.state
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
     """The weights in ``path``, in float32, without the wrappings of training scripts (``state_dict``, ``module.``).
 
     Raises:
@@ -34,27 +89,31 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"expected a file with weights, got {path}; check the path")
-    state = _read(path)
-    for wrapper in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    content = _read(path)
+    wrapper, state = _unwrapped(content)
+    if not _is_state(state):
         raise UserError(
             f"expected a state dict (tensors by name) in {path}, got {_description(state)}; save model.state_dict() "
             "with safetensors.torch.save_file"
         )
+    state = _without_prefixes({name: tensor for name, tensor in state.items() if name != COUNTER})
+    notes = (f"{path} holds averaged weights ({wrapper}), which are used, not the last ones",)
     # float32, because a teacher is differentiated and a student trained; counters stay integers
-    return {name: t.float() if t.is_floating_point() else t for name, t in _without_prefix(state).items()}
+    return Checkpoint(
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+        _arguments(content),
+        notes if wrapper in AVERAGED else (),
+    )
 
 
-def load_weights(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+def load_weights(network: nn.Module, state: dict[str, Tensor], what: str, remedy: str = "check both") -> None:
     """Fill ``network`` with exactly these weights.
 
     Args:
         network: changed in place.
         state: from ``read_state_dict``.
         what: names the weights in errors.
+        remedy: what to do where they don't fit.
 
     Raises:
         UserError: missing or extra keys, or other shapes; the first of each are listed.
@@ -66,10 +125,17 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], what: str) -> Non
               for name in expected if name in state and state[name].shape != expected[name].shape]  # fmt: skip
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in expected]
-    problems = [_listed("missing", missing), _listed("unknown", unknown), _listed("of another shape", shapes)]
+    problems = [listed("missing", missing), listed("unknown", unknown), listed("of another shape", shapes)]
     if any(problems):
-        raise UserError(f"expected weights of {what}, got: {'; '.join(p for p in problems if p)}; check both")
+        raise UserError(f"expected weights of {what}, got: {'; '.join(p for p in problems if p)}; {remedy}")
     network.load_state_dict(state, strict=False)
+
+
+def listed(problem: str, names: Iterable[str]) -> str:
+    """``missing a, b, c and 7 more``; empty where there are none."""
+    names = list(names)
+    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    return f"{problem} {', '.join(names[:NUM_NAMED])}{more}" if names else ""
 
 
 def _read(path: Path) -> Any:
@@ -77,31 +143,60 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"expected a state dict in {path}, got a pickle that runs code when it is opened ({_first_line(error)}); "
-            "save model.state_dict() with safetensors.torch.save_file where you trust it"
+            f"expected a state dict in {path}, got a pickle that needs {_not_allowed(path, error)}, which "
+            "could run any code; save model.state_dict() with safetensors.torch.save_file where you trust it"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, OSError) as error:
         is_program = "TorchScript" in str(error)
         remedy = "use it as torchscript:FILE with --trust, for it is code" if is_program else "check the file"
         raise UserError(f"expected weights in {path}, got: {_first_line(error)}; {remedy}") from None
 
 
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without what wrappers put before every name; one after the other, for they are nested at times."""
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+def _not_allowed(path: Path, error: Exception) -> str:
+    """The classes and functions that a pickle wants and doesn't get, by their whole names."""
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    except Exception:  # an old format, of which the error names the first alone, or none of torch's
+        names = re.findall(r"GLOBAL (\S+)", str(error))[:1]
+    return listed("", sorted(names)).strip() or f"more than tensors ({_first_line(error)})"
+
+
+def _unwrapped(content: Any) -> tuple[str, Any]:
+    """The weights in what a file holds, with the key that they stand under; the whole where there is no such key."""
+    if not isinstance(content, dict):
+        return "", content
+    present = [name for name in (*AVERAGED, *WRAPPERS) if isinstance(content.get(name), dict) and content[name]]
+    # A script may keep other things under such a name, such as the decay of its average
+    usable = [name for name in present if _is_state(content[name])]
+    for name in usable or present:
+        return name, content[name]
+    return "", content
+
+
+def _is_state(content: Any) -> bool:
+    """Whether it is tensors by name."""
+    return isinstance(content, dict) and bool(content) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )  # fmt: skip
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what wrappers put before every name; they are nested in any order."""
+    while prefix := next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
 
 
-def _listed(problem: str, names: Iterable[str]) -> str:
-    """``missing a, b, c and 7 more``; empty where there are none."""
-    names = list(names)
-    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
-    return f"{problem} {', '.join(names[:NUM_NAMED])}{more}" if names else ""
+def _arguments(content: Any) -> Mapping[str, Any]:
+    """The arguments of the training, as timm's and torchvision's scripts keep them; empty where there are none."""
+    arguments = content.get("args") if isinstance(content, dict) else None
+    arguments = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _description(content: Any) -> str:
@@ -114,7 +209,7 @@ def _description(content: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """The line of an error that names the reason, at most 160 characters."""
+    """The line of an error that names the reason, at most 160 characters and cut between words."""
     lines = str(error).strip().splitlines()
     useful = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]  # torch says it further down
-    return (useful or lines or [type(error).__name__])[0].strip()[:160]
+    return textwrap.shorten((useful or lines or [type(error).__name__])[0].strip(), 160, placeholder=" ...")

@@ -126,8 +126,14 @@ def check_outputs(classifier: Classifier, role: str) -> None:
         role: teacher, judge or student, for errors.
 
     Raises:
-        UserError: it fails on the image, or its answer isn't (1, num_classes) finite logits.
+        UserError: it takes neither gray nor color images, it fails on the image, or its answer isn't (1, num_classes)
+            finite logits.
     """
+    if classifier.in_channels not in (1, 3):
+        raise UserError(
+            f"expected a {role} of images in gray (1 channel) or color (3), got one of {classifier.in_channels} "
+            "channels; only these can be drawn and read"
+        )
     size = classifier.preprocess.crop or (32, 32)
     parameter = next(classifier.parameters(), torch.empty(0))
     image = torch.full((1, classifier.in_channels, *size), 0.5, device=parameter.device)
@@ -154,7 +160,8 @@ def answer(network: nn.Module, images: Tensor, role: str, remedy: str) -> Tensor
     """
     try:
         with evaluating(network):
-            logits = network(images)
+            output = network(images)
+            logits = getattr(output, "logits", output)
     except UserError:
         raise
     except Exception as error:  # a model's own errors have no common type

@@ -1,4 +1,4 @@
-"""Classifier folders: ``config.json`` and ``model.safetensors``, as prismkd, timm or transformers writes them."""
+"""Classifier folders: ``config.json`` and a file with weights, as prismkd, timm or transformers writes them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from prismkd.classifiers.checkpoint import load_weights, read_state_dict
+from prismkd.classifiers.checkpoint import load_weights, read_checkpoint
 from prismkd.classifiers.classifier import Classifier
-from prismkd.classifiers.libraries import load_transformers
+from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier, check_single_label
 from prismkd.classifiers.networks import new_network
-from prismkd.classifiers.preprocessing import from_timm, to_config
+from prismkd.classifiers.preprocessing import Preprocessing, from_config, from_timm_data, preprocessing_of, to_config
+from prismkd.classifiers.timm_models import data_config, stock_transform, traits_in_folder
+from prismkd.classifiers.transformers_models import load_transformers
+from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+OWN_KEYS = ("in_channels", "input_size", "resize", "crop", "interpolation", "mean", "std", "floor_crop")
+# Arguments of ``timm.create_model`` that name, read or fetch weights, or that stand elsewhere in the configuration. The
+# others shape the network.
+NOT_OF_THE_SHAPE = {
+    "num_classes", "in_chans", "in_channels", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+    "pretrained_strict", "checkpoint_path", "cache_dir", "model_name", "architecture", "scriptable",
+    "exportable", "no_jit",
+}  # fmt: skip
 
 
 def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
@@ -36,44 +49,123 @@ def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifie
     """Load a classifier folder, in evaluation mode and without gradients for its weights.
 
     Args:
-        folder: with ``config.json`` and ``model.safetensors``.
+        folder: with ``config.json`` and ``model.safetensors``, or ``pytorch_model.bin``.
         network: gets the weights in place of a new one of the architecture that the folder names.
 
     Raises:
         UserError: a file is missing, isn't what its name says, or the weights don't fit the architecture.
     """
+    return load_folder(folder, network).classifier
+
+
+def load_folder(
+    folder: Path, network: nn.Module | None = None, wanted: PreprocessingConfig = AS_IT_IS
+) -> LoadedClassifier:
+    """As ``load_classifier``, with the transform of the library that wrote the folder.
+
+    Args:
+        folder: as there.
+        network: as there.
+        wanted: preprocessing that the user set.
+
+    Raises:
+        UserError: as there.
+    """
     config = _read_config(folder)
     if "model_type" in config:  # only transformers writes that
-        return load_transformers(str(folder), local=True).classifier
+        return load_transformers(str(folder), local=True, wanted=wanted)
     if not {"architecture", "num_classes"} <= config.keys():
         raise UserError(
             f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
             "; add them"
         )
-    config = {**_preprocessing_of_timm(config), **config}  # what a folder says in our words counts more
+    check_single_label(config.get("problem_type"), str(folder))
+    data, own = _data_of_timm(config, folder), _own(config)
+    preprocessing = preprocessing_of(
+        lambda: _described(data, own, folder), wanted, data["input_size"][0] if data else 3
+    )
     if network is None:
-        network = _network_of(config, folder)
-    path = folder / "model.safetensors"
-    load_weights(network, read_state_dict(path), f"{config['architecture']} in {path}")
-    return Classifier(network, config).eval().requires_grad_(False)
+        network = _network_of(config, preprocessing.in_channels, folder)
+    path = _weights_in(folder)
+    read = read_checkpoint(path)
+    load_weights(network, read.state, f"{config['architecture']} in {path}")
+    kept = own if wanted == AS_IT_IS else {}
+    config = to_config(preprocessing) | {name: config[name] for name in config if name not in OWN_KEYS} | kept
+    classifier = Classifier(network, config).eval().requires_grad_(False)
+    transform = stock_transform(data) if data and not own and wanted == AS_IT_IS else None
+    return LoadedClassifier(classifier, transform, read.notes)
 
 
-def _network_of(config: dict[str, Any], folder: Path) -> nn.Module:
+def _data_of_timm(config: dict[str, Any], folder: Path) -> dict[str, Any] | None:
+    """timm's description of images, as ``create_transform`` takes it; None in folders that timm didn't write."""
+    traits = traits_in_folder(config)
+    return None if traits is None else data_config(traits, {}, str(folder / "config.json"))
+
+
+def _own(config: dict[str, Any]) -> dict[str, Any]:
+    """What a folder says of images in our words, which counts more than timm's."""
+    is_old_timms = isinstance(config.get("input_size"), list)  # there the same words stand at the top
+    return {} if is_old_timms else {name: config[name] for name in OWN_KEYS if name in config}
+
+
+def _described(data: dict[str, Any] | None, own: dict[str, Any], folder: Path) -> Preprocessing:
+    """What the network wants of an image, in timm's words and in ours."""
+    try:
+        return from_config((to_config(from_timm_data(data)) if data else {}) | own)
+    except (TypeError, ValueError, LookupError) as error:
+        raise UserError(
+            f"expected {', '.join(OWN_KEYS)} as numbers in {folder / 'config.json'}, got {type(error).__name__}: "
+            f"{error}; correct them"
+        ) from None
+
+
+def _network_of(config: dict[str, Any], in_channels: int, folder: Path) -> nn.Module:
     """A new network of the architecture that a folder names."""
     if config["architecture"].startswith("module "):
         raise UserError(
             f"expected a network that prismkd can build, got {folder} of {config['architecture']!r}, which was given "
             "from Python; load its model.safetensors into that there"
         )
-    arguments = {"in_channels": config.get("in_channels", 3), **config.get("arguments", {})}
-    return new_network(config["architecture"], config["num_classes"], **arguments)
+    arguments = _shaping({**_table(config, "model_args", folder), **_table(config, "arguments", folder)})
+    try:
+        return new_network(config["architecture"], config["num_classes"], in_channels, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # what a network of timm's takes is known to itself alone
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise UserError(
+            f"expected arguments of {config['architecture']} in {folder / 'config.json'}, got {type(error).__name__}: "
+            f"{reason}; correct them"
+        ) from None
+
+
+def _table(config: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """A table in a folder's configuration; empty where it isn't there."""
+    table = config.get(name) or {}
+    if not isinstance(table, dict):
+        raise UserError(
+            f"expected a JSON object as {name} in {folder / 'config.json'}, got {type(table).__name__}; correct it"
+        )
+    return table
+
+
+def _shaping(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of the arguments of a network those that shape it, and that aren't given otherwise."""
+    return {name: value for name, value in arguments.items() if name not in NOT_OF_THE_SHAPE}
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file with a folder's weights."""
+    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None:
+        raise UserError(f"expected a classifier folder with {WEIGHTS[0]} or {WEIGHTS[1]}, got {folder}; check the path")
+    return found
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """A classifier folder's ``config.json``. Raises UserError where there is none, or no weights beside it."""
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise UserError(f"expected a classifier folder with {name}, got {folder}; check the path")
+    """A classifier folder's ``config.json``. Raises UserError where there is none."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"expected a classifier folder with config.json, got {folder}; check the path")
     try:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:
@@ -81,11 +173,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; correct it")
     return config
-
-
-def _preprocessing_of_timm(config: dict[str, Any]) -> dict[str, Any]:
-    """In a folder that timm's ``save_for_hf`` wrote: preprocessing and constructor's arguments, in our words."""
-    given = config.get("pretrained_cfg")
-    if not isinstance(given, dict):
-        return {}
-    return to_config(from_timm(given)) | ({"arguments": config["model_args"]} if config.get("model_args") else {})

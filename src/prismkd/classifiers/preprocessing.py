@@ -8,8 +8,8 @@ holds the logits to those after the stock transform, and ``prismkd doctor`` comp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,10 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
+from prismkd.config import PreprocessingConfig
+from prismkd.config.settings import INTERPOLATIONS
 from prismkd.errors import UserError
 
-INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
-PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # as transformers' ``resample`` numbers them
+# As transformers' ``resample`` numbers them
+PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+SET_BY_HAND = "set teacher_preprocessing (resize or crop, mean and std)"
 Size = tuple[int, int]  # height, width
 
 
@@ -168,19 +171,31 @@ def from_timm(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     """timm's evaluation transform, from a model's ``pretrained_cfg``.
 
     Raises:
-        UserError: the crop mode is ``border``.
+        UserError: as ``from_timm_data``.
     """
     from timm.data import resolve_data_config
 
-    config = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
+    return from_timm_data(resolve_data_config(pretrained_cfg=dict(pretrained_cfg)))
+
+
+def from_timm_data(config: Mapping[str, Any]) -> Preprocessing:
+    """timm's evaluation transform, from what ``timm.data.resolve_data_config`` gives.
+
+    Raises:
+        UserError: the image's shape decides what is scaled, or borders are added.
+    """
     channels, height, width = config["input_size"]
     if config["crop_mode"] == "border":
-        raise UserError("expected timm's crop mode center or squash, got border; describe the teacher in a config.json")
+        raise UserError(f"expected timm's crop mode center or squash, got border; {SET_BY_HAND}")
+    if config["crop_mode"] == "center" and height != width:
+        raise UserError(
+            f"expected timm's crop mode squash for an input that is no square, got center for {height} x {width}; "
+            f"{SET_BY_HAND}"
+        )
     # The crop's share of the resized image: resize to 224 / 0.875 = 256 and cut 224.
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
-    exact = config["crop_mode"] == "squash" or height != width
-    return Preprocessing(channels, scaled if exact else scaled[0], (height, width), config["interpolation"],
-                         tuple(config["mean"]), tuple(config["std"]))  # fmt: skip
+    return Preprocessing(channels, scaled if config["crop_mode"] == "squash" else scaled[0], (height, width),
+                         config["interpolation"], tuple(config["mean"]), tuple(config["std"]))  # fmt: skip
 
 
 def from_torchvision(preset: Any) -> Preprocessing:
@@ -189,45 +204,134 @@ def from_torchvision(preset: Any) -> Preprocessing:
     return Preprocessing(3, resize, (crop, crop), preset.interpolation.value, tuple(preset.mean), tuple(preset.std))
 
 
-def from_transformers(processor: Mapping[str, Any]) -> Preprocessing:
+def from_transformers(processor: Mapping[str, Any], in_channels: int = 3) -> Preprocessing:
     """A ``preprocessor_config.json`` of transformers, or an image processor's ``to_dict()``.
+
+    Args:
+        processor: the description.
+        in_channels: that the network takes.
 
     Raises:
         UserError: it does what isn't known here, such as padding.
     """
-    size, crop = _as_size(processor.get("size")), _as_size(processor.get("crop_size"))
-    if processor.get("do_pad"):
-        raise UserError("expected an image processor that resizes, crops and normalizes, got one that pads; write a "
-                        "config.json with resize, crop, mean and std")  # fmt: skip
+    for step, name in (("do_pad", "pads"), ("do_flip_channel_order", "swaps red and blue")):
+        if processor.get(step):
+            raise UserError(
+                f"expected an image processor that resizes, crops and normalizes, got one that {name}; {SET_BY_HAND}"
+            )
     resize = crop_to = None
-    if processor.get("do_resize", True) and size:
-        resize, crop_to = _resize_of_transformers(size, processor.get("crop_pct"))
-    if processor.get("do_center_crop") and crop:
-        crop_to = (crop["height"], crop["width"])
-    # Theirs is (255 factor x - mean) / std of our x in [0, 1], so both are divided by 255 factor, which is mostly 1.
-    scale = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255.0
-    normalized = processor.get("do_normalize", True)
-    mean, std = (processor.get(name) if normalized else None for name in ("image_mean", "image_std"))
-    return Preprocessing(
-        3, resize, crop_to, PILLOW_FILTERS.get(int(processor.get("resample", 2)), "bilinear"),
-        tuple(value / scale for value in mean or [0.0]), tuple(value / scale for value in std or [1.0]), True,
-    )  # fmt: skip
+    if processor.get("do_resize", True) and processor.get("size"):
+        resize, crop_to = _resize_of_transformers(_as_size(processor["size"]), processor)
+    if processor.get("do_center_crop") and processor.get("crop_size"):
+        crop_to = _exact(_as_size(processor["crop_size"]))
+    mean, std = _normalization_of_transformers(processor)
+    number = int(processor.get("resample", 2))
+    return Preprocessing(in_channels, resize, crop_to, PILLOW_FILTERS.get(number, f"number {number}"), mean, std, True)
 
 
 def _as_size(size: Any) -> Mapping[str, Any]:
     """transformers' ``size`` as a dictionary; old configurations have one number for a square."""
-    size = size or {}
-    return {"height": size, "width": size} if isinstance(size, int) else size
+    return {"height": size, "width": size} if isinstance(size, int) else {k: v for k, v in size.items() if v}
 
 
-def _resize_of_transformers(size: Mapping[str, Any], crop_pct: float | None) -> tuple[int | Size, Size | None]:
-    """ConvNeXT's processor crops below 384 pixels and squeezes from there on; the others do as ``size`` says."""
-    if not size.get("shortest_edge"):
-        return (size["height"], size["width"]), None
-    edge = int(size["shortest_edge"])
+def _exact(size: Mapping[str, Any]) -> Size:
+    """Height and width of a ``size``, or of a square of its ``shortest_edge``."""
+    if not (size.keys() >= {"height", "width"} or size.keys() == {"shortest_edge"}):
+        raise UserError(
+            f"expected an image processor whose size has height and width, or shortest_edge alone, got "
+            f"{' and '.join(size) or 'none'}; {SET_BY_HAND}"
+        )
+    edge = size.get("shortest_edge", 0)
+    return int(size.get("height", edge)), int(size.get("width", edge))
+
+
+def _resize_of_transformers(size: Mapping[str, Any], processor: Mapping[str, Any]) -> tuple[int | Size, Size | None]:
+    """What is resized to, and what is cut from it.
+
+    ConvNeXT's processor cuts below 384 pixels and squashes from there on; LeViT's resizes to 256/224 of what it says;
+    the others do as ``size`` says.
+    """
+    height, width = _exact(size)
+    if "shortest_edge" not in size:
+        return (height, width), None
+    crop_pct = processor.get("crop_pct")
+    if str(processor.get("image_processor_type")).startswith("Levit"):
+        return int(256 / 224 * height), None
     if crop_pct is None:
-        return edge, None
-    return (int(edge / crop_pct), (edge, edge)) if edge < 384 else ((edge, edge), None)
+        return height, None
+    return (int(height / crop_pct), (height, height)) if height < 384 else ((height, height), None)
+
+
+def _normalization_of_transformers(processor: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation for images in [0, 1].
+
+    Theirs is (factor x - mean) / std of x in [0, 255], so of ours both are divided by 255 factor, which is mostly 1.
+    EfficientNet's may subtract 1 before (``rescale_offset``), and divides by std once more (``include_top``).
+    """
+    scale = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255.0
+    offset = 1.0 if processor.get("rescale_offset") else 0.0
+    normalized = processor.get("do_normalize", True)
+    mean, std = (_values(processor.get(name)) if normalized else () for name in ("image_mean", "image_std"))
+    if processor.get("include_top"):
+        own = _values(processor.get("image_std"))
+        std = tuple(value * again for value, again in zip(std or (1.0,) * len(own), own, strict=True))
+    return tuple((value + offset) / scale for value in mean or (0.0,)), tuple(value / scale for value in std or (1.0,))
+
+
+def _values(given: Any) -> tuple[float, ...]:
+    """One number for all channels, or one for each, as a tuple."""
+    return () if given is None else (float(given),) if isinstance(given, int | float) else tuple(map(float, given))
+
+
+# --- by hand -----------------------------------------------------------------------------------------------------
+
+
+def preprocessing_of(
+    describe: Callable[[], Preprocessing], wanted: PreprocessingConfig, in_channels: int = 3
+) -> Preprocessing:
+    """What ``describe`` says, with what the user set in its place; the user's alone where that is complete.
+
+    Args:
+        describe: reads a library's or a folder's own description.
+        wanted: by the user.
+        in_channels: that the network takes.
+
+    Raises:
+        UserError: as ``describe`` and ``adjusted``.
+    """
+    try:
+        own = describe()
+    except UserError:
+        if not ((wanted.resize or wanted.crop) and wanted.mean and wanted.std):
+            raise
+        own = Preprocessing(in_channels)
+    return adjusted(own, wanted)
+
+
+def adjusted(own: Preprocessing, wanted: PreprocessingConfig) -> Preprocessing:
+    """``own`` with the settings that aren't empty in its place.
+
+    Raises:
+        UserError: a crop that is larger than what it is cut from, or values for another number of channels.
+    """
+    resize, crop = own.resize, own.crop
+    if wanted.resize:
+        resize = wanted.resize[0] if len(wanted.resize) == 1 else (wanted.resize[0], wanted.resize[1])
+        # A crop of the library's size would add borders to an image of the user's
+        crop = crop if isinstance(resize, int) else None
+    if wanted.crop:
+        crop = (wanted.crop[0], wanted.crop[-1])
+    found = replace(
+        own, resize=resize, crop=crop, mean=wanted.mean or own.mean, std=wanted.std or own.std,
+        interpolation=own.interpolation if wanted.interpolation == "auto" else wanted.interpolation,
+    )  # fmt: skip
+    sides = (resize, resize) if isinstance(resize, int) else resize
+    if (wanted.resize or wanted.crop) and sides and crop and (crop[0] > sides[0] or crop[1] > sides[1]):
+        raise UserError(
+            f"expected a crop within what images are resized to, got {found.describe()}; set both resize and crop in "
+            "teacher_preprocessing"
+        )
+    return found
 
 
 # --- to compare transforms ---------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ timm:NAME@FILE                   a timm model with weights in FILE; without @FIL
 torchvision:NAME@FILE            the same for torchvision
 transformers:ORG/NAME            an image classifier on the hub
 exported:FILE, torchscript:FILE  programs, which are code: only with --trust
-FILE.toml                        several teachers: see ``teacher_list.py``
+FILE.toml                        several teachers: see ``classes/teacher_list.py``
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,72 +20,74 @@ from pathlib import Path
 from prismkd.assets import asset
 from prismkd.classes.files import ClassName
 from prismkd.classes.lists import load_classes
+from prismkd.classes.teacher_list import class_indices, read_teacher_list
 from prismkd.classifiers.classifier import Classifier, check_outputs
 from prismkd.classifiers.ensemble import Ensemble
-from prismkd.classifiers.folders import load_classifier
-from prismkd.classifiers.libraries import (
-    LoadedClassifier,
-    load_program,
-    load_timm,
-    load_torchvision,
-    load_transformers,
-)
-from prismkd.classifiers.teacher_list import class_indices, read_teacher_list
-from prismkd.errors import UserError
+from prismkd.classifiers.folders import load_folder
+from prismkd.classifiers.libraries import load_program, load_torchvision
+from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier
+from prismkd.classifiers.parity import check_parity
+from prismkd.classifiers.timm_models import load_timm
+from prismkd.classifiers.transformers_models import load_transformers
+from prismkd.config import PreprocessingConfig
+from prismkd.errors import UserError, warn
 
 LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
 
 
-def load_source(source: str, *, trust: bool = False, embedded: str = "teacher") -> LoadedClassifier:
-    """The classifier that ``source`` names, with its library's own transform.
+def load_source(
+    source: str, *, trust: bool = False, embedded: str = "teacher", preprocessing: PreprocessingConfig = AS_IT_IS
+) -> LoadedClassifier:
+    """The classifier that ``source`` names, with its library's own transform; the two aren't compared.
 
     Args:
         source: see above.
         trust: whether programs may be opened.
         embedded: which of the embedded networks ``pictograms`` is: teacher or judge.
+        preprocessing: what the user set, in place of what the source says.
 
     Raises:
         UserError: no such source, or weights that don't fit.
     """
     if source == "pictograms":
-        return LoadedClassifier(load_classifier(asset(embedded)))
+        return load_folder(asset(embedded), wanted=preprocessing)
     # A folder may have a colon in its name, so only a known library's counts.
     library, _, rest = source.partition(":")
     if library in LIBRARIES and rest:
-        return _load_from_library(library, rest, trust=trust)
+        return _load_from_library(library, rest, preprocessing, trust=trust)
     if source.endswith(".toml"):
         raise UserError(f"expected one classifier, got the ensemble {source}; name one of its members")
-    return _load_folder(Path(source))
+    return _load_folder(Path(source), preprocessing)
 
 
-def _load_from_library(library: str, rest: str, *, trust: bool) -> LoadedClassifier:
+def _load_from_library(library: str, rest: str, wanted: PreprocessingConfig, *, trust: bool) -> LoadedClassifier:
     """LIBRARY:rest, where rest is NAME@FILE, ORG/NAME or FILE."""
     name, _, file = rest.partition("@")
     checkpoint = Path(file) if file else None
     if library == "timm":
-        return load_timm(name, checkpoint)
+        return load_timm(name, checkpoint, wanted)
     if library == "torchvision":
-        return load_torchvision(name, checkpoint)
+        return load_torchvision(name, checkpoint, wanted)
     if library == "transformers":
-        return load_transformers(rest, local=Path(rest).is_dir())
+        return load_transformers(rest, local=Path(rest).is_dir(), wanted=wanted)
     if trust:
         print(f"warning: running code from {rest}, as --trust allows", file=sys.stderr, flush=True)
-    return load_program(library, Path(rest), trust=trust)
+    return load_program(library, Path(rest), trust=trust, wanted=wanted)
 
 
-def _load_folder(folder: Path) -> LoadedClassifier:
+def _load_folder(folder: Path, wanted: PreprocessingConfig) -> LoadedClassifier:
     if folder.is_file():
         raise UserError(
             f"expected a teacher's folder, got the file {folder}; say which network its weights belong to, such as "
             f"timm:resnet50@{folder} or torchvision:resnet50@{folder}"
         )
-    # ``load_classifier`` knows the folders of transformers too, but not their own transform, which doctor compares.
-    if (folder / "config.json").is_file() and (folder / "preprocessor_config.json").is_file():
-        return load_transformers(str(folder), local=True)
-    return LoadedClassifier(load_classifier(folder))
+    return load_folder(folder, wanted=wanted)
 
 
-def load_teacher(source: str, classes: str | Sequence[str | ClassName], *, trust: bool = False) -> Classifier:
+def load_teacher(
+    source: str, classes: str | Sequence[str | ClassName], *, trust: bool = False,
+    preprocessing: PreprocessingConfig = AS_IT_IS,
+) -> Classifier:  # fmt: skip
     """Load the teacher, or several as one, and check that there is one output per class name.
 
     Args:
@@ -92,26 +95,28 @@ def load_teacher(source: str, classes: str | Sequence[str | ClassName], *, trust
             ``exported:FILE`` or ``torchscript:FILE``, or several in a FILE.toml.
         classes: names in the order of the teacher's outputs, or the name of a class list (``imagenet-1k``, a file).
         trust: whether programs (``exported``, ``torchscript``) may be opened, which may run any code.
+        preprocessing: what to do to images before the network sees them, in place of what the source says.
 
     Returns:
         A differentiable function of images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes),
         on the CPU, in evaluation mode and with fixed weights.
 
     Raises:
-        UserError: no such source, weights that don't fit, or another number of outputs than classes.
+        UserError: no such source, weights that don't fit, another number of outputs than classes, or logits other than
+            those after the transform of the teacher's own library.
     """
     listed = load_classes(classes) if isinstance(classes, str) else classes
     class_names = [item if isinstance(item, str) else item.name for item in listed]
     if source.endswith(".toml"):
         return load_ensemble(Path(source), class_names, trust=trust)
-    return _load_fitting("teacher", "teacher", source, len(class_names), trust=trust)
+    return _load_fitting("teacher", "teacher", source, len(class_names), trust=trust, preprocessing=preprocessing)
 
 
 def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False) -> Ensemble:
     """The teachers that a file lists, as one over all classes of the run.
 
     Args:
-        path: of the list (``teacher_list.py``).
+        path: of the list (``classes/teacher_list.py``).
         class_names: of the run's classes, in the order of the labels.
         trust: whether programs may be opened.
 
@@ -121,13 +126,17 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
     """
     members, columns = [], []
     for teacher in read_teacher_list(path):
-        member = load_source(teacher.source, trust=trust).classifier
+        loaded = load_source(teacher.source, trust=trust, preprocessing=teacher.preprocessing)
+        member = loaded.classifier
         names = teacher.class_names or class_names
         if len(names) != member.num_classes:
             raise UserError(
                 f"expected {member.num_classes} classes for {teacher.name} in {path}, one per output, got "
                 f"{len(names)}; list them in its order, with - for outputs that are none of ours"
             )
+        check_outputs(member, f"teacher {teacher.name}")
+        check_parity(loaded, teacher.name)
+        _say(loaded.notes)
         members.append(member)
         columns.append(class_indices(names, class_names, path))
     untaught = sorted(set(range(len(class_names))) - {label for classes in columns for label in classes})
@@ -145,16 +154,28 @@ def load_judge(source: str, num_classes: int) -> Classifier:
     return _load_fitting("judge", "evaluation.judge", source, num_classes, trust=False)
 
 
-def _load_fitting(role: str, setting: str, source: str, num_classes: int, *, trust: bool) -> Classifier:
+def _load_fitting(
+    role: str, setting: str, source: str, num_classes: int, *, trust: bool,
+    preprocessing: PreprocessingConfig = AS_IT_IS,
+) -> Classifier:  # fmt: skip
     """The classifier of a role, teacher or judge, with as many outputs as there are classes."""
-    classifier = load_source(source, trust=trust, embedded=role).classifier
+    loaded = load_source(source, trust=trust, embedded=role, preprocessing=preprocessing)
+    classifier = loaded.classifier
     if classifier.num_classes != num_classes:
         raise UserError(
             f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
             f"got {num_classes}; make `classes` and `{setting}` fit each other"
         )
     check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
+    check_parity(loaded, source)
+    _say(loaded.notes)
     return classifier
+
+
+def _say(notes: Sequence[str]) -> None:
+    # A worker process opens the teacher again, of which its driver has said this already.
+    for note in notes if multiprocessing.parent_process() is None else ():
+        warn(note)
 
 
 def needs_the_web(source: str) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prismkd.commands.opening import stay_offline
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
+from prismkd.config import Config
 
 if TYPE_CHECKING:
+    import torch
+
+    from prismkd.classifiers import Classifier
     from prismkd.commands.teacher_checks import Check
 
 
@@ -30,14 +34,39 @@ def doctor(arguments: Arguments) -> None:
     from prismkd.commands.teacher_checks import examine, verdict
     from prismkd.generators import resolve_device
 
-    named = config.teacher == "pictograms" or config.classes != "pictograms"  # else no list was given
-    names = [item.name for item in classes_of(config)] if named else None
-    checks = examine(config.teacher, names, resolve_device(config.generator.device), trust=config.trust)
+    names = [item.name for item in classes_of(config)] if _names_classes(config) else None
+    device = resolve_device(config.generator.device)
+    examined = examine(config.teacher, names, device, trust=config.trust, preprocessing=config.teacher_preprocessing)
+    checks = [*examined.checks, *_on_test_images(config, examined.teacher, names, device)]
     if arguments.json:
         print(json.dumps([check.to_dict() for check in checks], indent=1))
     else:
         print_checks(checks)
     verdict(checks)
+
+
+def _names_classes(config: Config) -> bool:
+    """Whether the class list is one that was named: the default is that of the embedded teacher."""
+    return config.teacher == "pictograms" or config.classes != "pictograms"
+
+
+def _on_test_images(config: Config, teacher: Classifier, names: list[str] | None, device: torch.device) -> list[Check]:
+    """The teacher's accuracy where there are test images of the classes; none where there aren't."""
+    from prismkd.commands.teacher_checks import Check, accuracy
+    from prismkd.runs.session import Session
+
+    evaluation = config.evaluation
+    is_embedded = evaluation.source in ("auto", "pictograms")
+    if not evaluation.source or (is_embedded and (names is None or config.classes != "pictograms")):
+        return []
+    if names is None:
+        return [Check("accuracy", "warning", f"name the class list of {evaluation.source} with --classes to see it")]
+    if len(names) != teacher.num_classes:
+        return []  # the outputs' check has failed
+    source = "pictograms" if is_embedded else evaluation.source
+    session = Session(replace(config, evaluation=replace(evaluation, source=source)))
+    session.__dict__["teacher"] = teacher  # where cached_property looks
+    return accuracy(teacher, session.test, device, evaluation.restrict_below)
 
 
 def print_checks(checks: list[Check]) -> None:

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from prismkd.classifiers import Classifier, Ensemble, count_parameters, load_source, load_teacher
 from prismkd.classifiers.classifier import check_outputs
-from prismkd.classifiers.libraries import LoadedClassifier
+from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier
+from prismkd.classifiers.parity import measure_parity
 from prismkd.classifiers.preprocessing import probe_images
+from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.evaluation.rows import Row
+from prismkd.evaluation.students import TestImages, evaluate_student
 from prismkd.guidance.energy import free_energy
 
-PARITY = 1e-2  # largest difference of logits from those after the stock transform, relative to the logits' spread
 NUM_PROBES, SPEED_BATCH, SPEED_SECONDS = 8, 16, 1.0
 
 
@@ -34,14 +37,26 @@ class Check:
         return asdict(self)
 
 
-def examine(source: str, class_names: list[str] | None, device: torch.device, *, trust: bool = False) -> list[Check]:
-    """All checks of a teacher.
+@dataclass(frozen=True)
+class Examined:
+    """A teacher and what was found of it."""
+
+    teacher: Classifier
+    checks: list[Check]
+
+
+def examine(
+    source: str, class_names: list[str] | None, device: torch.device, *, trust: bool = False,
+    preprocessing: PreprocessingConfig = AS_IT_IS,
+) -> Examined:  # fmt: skip
+    """All checks of a teacher that need no image of its classes.
 
     Args:
         source: as the setting ``teacher``.
         class_names: of the run's classes; None where no list was named.
         device: where speed and memory are measured.
         trust: whether programs may be opened.
+        preprocessing: as the setting ``teacher_preprocessing``.
 
     Raises:
         UserError: it can't be loaded.
@@ -53,16 +68,45 @@ def examine(source: str, class_names: list[str] | None, device: torch.device, *,
         for number, member in enumerate(ensemble.members):
             known = int((ensemble.known[number] > 0).sum())
             checks.append(Check(f"teacher {number}", "ok", f"{known} classes; {_size(member)}"))
-        return [*checks, *_behavior(ensemble, device)]
-    loaded = load_source(source, trust=trust)
+        return Examined(ensemble, [*checks, *_behavior(ensemble, device)])
+    loaded = load_source(source, trust=trust, preprocessing=preprocessing)
     teacher = loaded.classifier
-    return [
+    outputs = _outputs(teacher, class_names)
+    return Examined(teacher, [
         Check("network", "ok", _size(teacher)),
-        _outputs(teacher, class_names),
+        outputs,
         Check("preprocessing", "ok", teacher.preprocess.describe()),
-        _parity(loaded),
+        *(Check("note", "warning", note) for note in loaded.notes),
+        _parity(loaded, is_set=preprocessing != AS_IT_IS),
         *_behavior(teacher, device),
+    ])  # fmt: skip
+
+
+def accuracy(teacher: Classifier, images: TestImages, device: torch.device, restrict_below: float = 0.0) -> list[Check]:
+    """The teacher's top-1 on labeled test images, and its top-5 among 6 classes or more, of every domain.
+
+    Args:
+        teacher: examined.
+        images: the test images.
+        device: where the teacher looks at them.
+        restrict_below: as the setting of evaluation.
+    """
+    placed = copy.deepcopy(teacher).to(device)
+    rows = evaluate_student(placed, None, images, "teacher", 0, restrict_below=restrict_below).rows
+    by_domain: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.metric in ("top1", "top5"):
+            by_domain.setdefault(row.domain, []).append(row)
+    return [
+        Check(f"accuracy on {domain}", "ok", f"{', '.join(map(_in_words, found))} ({found[0].n} images)")
+        for domain, found in by_domain.items()
     ]
+
+
+def _in_words(row: Row) -> str:
+    """A share with its interval, such as ``top-1 88.3 % (86.1 to 90.2)``."""
+    interval = f" ({100 * row.ci95[0]:.1f} to {100 * row.ci95[1]:.1f})" if row.ci95 else ""
+    return f"{row.metric.replace('top', 'top-')} {100 * row.value:.1f} %{interval}"
 
 
 def _size(teacher: Classifier) -> str:
@@ -82,27 +126,14 @@ def _outputs(teacher: Classifier, class_names: list[str] | None) -> Check:
     )
 
 
-@torch.no_grad()
-def _parity(loaded: LoadedClassifier) -> Check:
+def _parity(loaded: LoadedClassifier, *, is_set: bool) -> Check:
     """Logits after our preprocessing beside those after the library's own."""
     name = "preprocessing parity"
-    if loaded.stock_transform is None:
-        return Check(name, "ok", "the folder describes it itself; no library's transform to compare with")
-    from torchvision.transforms.v2.functional import to_pil_image
-
-    worst, same, spread = 0.0, 0, 1e-6
-    for size in ((288, 352), (224, 224)):
-        images = probe_images(NUM_PROBES, size)
-        theirs = torch.stack([loaded.stock_transform(to_pil_image(image)) for image in images])
-        expected = loaded.classifier.network(theirs)
-        expected, found = getattr(expected, "logits", expected), loaded.classifier(images)
-        worst, spread = max(worst, float((found - expected).abs().max())), max(spread, float(expected.std()))
-        same += int((found.argmax(1) == expected.argmax(1)).sum())
-    text = (
-        f"logits within {worst:.2g} of those after the library's own transform (their spread is {spread:.2g}), "
-        f"top-1 equal on {same} of {2 * NUM_PROBES}"
-    )
-    return Check(name, "ok" if worst <= PARITY * spread else "failed", text)
+    parity = measure_parity(loaded, NUM_PROBES)
+    if parity is not None:
+        return Check(name, "ok" if parity.holds else "failed", parity.describe())
+    whose = "you set it" if is_set else "the folder describes it itself"
+    return Check(name, "ok", f"{whose}; no library's transform to compare with")
 
 
 def _behavior(teacher: Classifier, device: torch.device) -> list[Check]:

@@ -8,6 +8,7 @@ from prismkd.config.settings import (
     GeneratorConfig,
     GuidanceConfig,
     LanguageModelConfig,
+    PreprocessingConfig,
     PromptsConfig,
     SynthesisConfig,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "GuidanceConfig",
     "LanguageModelConfig",
     "Method",
+    "PreprocessingConfig",
     "PromptsConfig",
     "SynthesisConfig",
 ]

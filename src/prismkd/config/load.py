@@ -9,7 +9,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
-from prismkd.config.settings import Config
+from prismkd.config.settings import Config, PreprocessingConfig
 from prismkd.errors import UserError
 
 
@@ -93,6 +93,38 @@ def check_together(config: Config) -> None:
     _check_storage(config.synthesis.storage)
     _check_language_model(config)
     _check_template(config.prompts.template)
+    _check_teacher_preprocessing(config)
+
+
+def preprocessing_from(data: Any, name: str) -> PreprocessingConfig:
+    """A table of the settings of ``teacher_preprocessing``, which a list of teachers has for each of them.
+
+    Args:
+        data: of a TOML file.
+        name: what errors call it.
+
+    Raises:
+        UserError: an unknown key, a wrong type, or a value out of range.
+    """
+    preprocessing = cast(PreprocessingConfig, _convert(PreprocessingConfig, data, name))
+    check_fields(preprocessing, prefix=f"{name}.")
+    _check_preprocessing(preprocessing, name)
+    return preprocessing
+
+
+def _check_teacher_preprocessing(config: Config) -> None:
+    _check_preprocessing(config.teacher_preprocessing, "teacher_preprocessing")
+    if config.teacher.endswith(".toml") and config.teacher_preprocessing != PreprocessingConfig():
+        raise UserError(
+            f"expected teacher_preprocessing for one teacher, got several in {config.teacher}; set preprocessing in "
+            "their [[teacher]] sections there"
+        )
+
+
+def _check_preprocessing(preprocessing: PreprocessingConfig, name: str) -> None:
+    for key, sides in (("resize", preprocessing.resize), ("crop", preprocessing.crop)):
+        if len(sides) > 2:
+            raise UserError(f"expected one or two numbers for {name}.{key}, got {len(sides)}; give height and width")
 
 
 def _check_seeds(config: Config) -> None:

@@ -15,6 +15,8 @@ IMAGE_FORMATS = ("png", "webp", "jpeg")
 EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+MAX_SIDE = 16384  # pixels of what a network is shown
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
 
@@ -248,6 +250,23 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class PreprocessingConfig:
+    """What the teacher's network wants of an image, where nothing else says it, or says it wrong."""
+
+    resize: tuple[Annotated[int, Between(1, MAX_SIDE)], ...] = ()
+    """What the shorter side becomes, or exact height and width, which may squash; empty: as the teacher has it."""
+    crop: tuple[Annotated[int, Between(1, MAX_SIDE)], ...] = ()
+    """What is then cut from the center: a side, or height and width; empty: as the teacher has it, and nothing where
+    resize is exact."""
+    interpolation: Annotated[str, OneOf(("auto", *INTERPOLATIONS))] = "auto"
+    """bilinear, bicubic (both with antialiasing) or nearest; auto: as the teacher has it."""
+    mean: tuple[float, ...] = ()
+    """Subtracted from each channel of an image in [0, 1]; empty: as the teacher has it."""
+    std: tuple[Annotated[float, Positive()], ...] = ()
+    """Divided by, of each channel; empty: as the teacher has it."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One run: classes, teacher, generator, methods, seeds, and every stage's settings."""
 
@@ -264,6 +283,7 @@ class Config:
     """Every method runs once per seed."""
     num_threads: Annotated[int, AtLeast(0)] = 0
     """CPU threads; 0 leaves torch's own choice."""
+    teacher_preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)

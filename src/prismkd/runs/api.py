@@ -18,12 +18,14 @@ from torch import nn
 
 from prismkd.classes.lists import classes_of
 from prismkd.classifiers import Classifier, Preprocessing, as_teacher, load_classifier
+from prismkd.classifiers.preprocessing import adjusted
 from prismkd.config import Config
 from prismkd.config.load import check_config
 from prismkd.distillation.student import Factory
-from prismkd.errors import UserError
+from prismkd.errors import UserError, warn
 from prismkd.progress import bars, silent
 from prismkd.records.directory import STUDENT, dataset_folder, read_json, run_folder
+from prismkd.runs import workers
 from prismkd.runs.open import held, open_run
 from prismkd.runs.stages import STAGES
 
@@ -95,7 +97,8 @@ def run(
     if teacher is not None:
         _check_one_process(config)
         # Checked before the folder is claimed, as all other input is.
-        given = as_teacher(teacher, len(classes_of(config)), preprocessing or Preprocessing())
+        wanted = adjusted(preprocessing or Preprocessing(), config.teacher_preprocessing)
+        given = as_teacher(teacher, len(classes_of(config)), wanted)
     opened = open_run(config, directory, "prismkd.run", bars if progress else silent, teacher=given, student=student)
     with held(opened):
         for stage in STAGES.values():
@@ -109,4 +112,10 @@ def _check_one_process(config: Config) -> None:
         raise UserError(
             "expected synthesis.executor local and num_workers 0 for a teacher that is a module, which no worker can "
             "open; save it as a folder (prismkd.classifiers.save_classifier) and name that"
+        )
+    devices = workers.device_names(config.generator.device)
+    if len(devices) > 1:
+        warn(
+            f"one process draws on one of the {len(devices)} devices here, since the teacher is a module, which no "
+            "other process can open; to use all, save it as a folder (prismkd.classifiers.save_classifier) and name it"
         )

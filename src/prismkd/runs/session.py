@@ -73,7 +73,8 @@ class Session:
     @cached_property
     def teacher(self) -> Classifier:
         """The teacher, checked against the class list."""
-        return load_teacher(self.config.teacher, [item.name for item in self.classes], trust=self.config.trust)
+        config, names = self.config, [item.name for item in self.classes]
+        return load_teacher(config.teacher, names, trust=config.trust, preprocessing=config.teacher_preprocessing)
 
     @cached_property
     def teacher_digest(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from prismkd.config import Config
 from prismkd.errors import UserError
 from prismkd.progress import Progress
 from prismkd.records.directory import recorded_config
@@ -63,7 +64,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
         UserError: the images are in this process's memory, which other processes can't share; or there is no cluster.
     """
     run, config = dataset.run, dataset.run.config
-    devices, number = device_names(config.generator.device), config.synthesis.num_workers
+    devices, number = drawing_devices(config), config.synthesis.num_workers
     if config.synthesis.executor == "local" and not number and len(devices) == 1:
         return [lambda: InlineWorker(draws_shards(dataset), progress)], 0.0
     if dataset.storage.is_in_memory:
@@ -81,6 +82,12 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
     opened = replace(opened, num_threads=config.num_threads or max(1, (os.cpu_count() or 1) // number))
     workers = [partial(ProcessWorker, opened, devices[place % len(devices)]) for place in range(number)]
     return workers, PAUSE_SECONDS
+
+
+def drawing_devices(config: Config) -> list[str]:
+    """The devices that images are drawn on: one where the teacher is a module, which no other process can open."""
+    devices = device_names(config.generator.device)
+    return devices[:1] if config.teacher.startswith("module ") else devices
 
 
 def device_names(name: str) -> list[str]:

@@ -3,6 +3,7 @@
     [[teacher]]
     source = "hospital-a"             # whatever the setting `teacher` takes; a path is relative to the file
     classes = ["anchor", "bell", "-"] # its outputs in order; "-": none of ours; left out: the names that it carries
+    preprocessing = {resize = [64, 64]}  # as the setting teacher_preprocessing; left out: as the source has it
 
 A folder carries names in its ``config.json``; where nothing names the outputs, they are the run's classes in order.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prismkd.classes.matching import ClassLabels
 from prismkd.classes.teacher_labels import label_rows, read_config
+from prismkd.config import PreprocessingConfig
+from prismkd.config.load import preprocessing_from
 from prismkd.errors import UserError
 
 NONE_OF_OURS = "-"
@@ -30,11 +33,13 @@ class ListedTeacher:
         name: its source as the file has it, for errors.
         source: what ``load_source`` takes.
         class_names: what its outputs are called, in order; empty: neither the file nor the teacher says so.
+        preprocessing: what the file sets of it.
     """
 
     name: str
     source: str
     class_names: tuple[str, ...]
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
 
 
 def read_teacher_list(path: Path) -> list[ListedTeacher]:
@@ -47,7 +52,8 @@ def read_teacher_list(path: Path) -> list[ListedTeacher]:
     for section in _sections(path):
         source = _beside(path, section["source"])
         names = section.get("classes") or _names_in_folder(source)
-        teachers.append(ListedTeacher(section["source"], source, tuple(map(str, names))))
+        preprocessing = preprocessing_from(section.get("preprocessing", {}), f"preprocessing of {section['source']}")
+        teachers.append(ListedTeacher(section["source"], source, tuple(map(str, names)), preprocessing))
     return teachers
 
 
@@ -74,6 +80,23 @@ def class_indices(names: Sequence[str], class_names: Sequence[str], path: Path) 
     return indices
 
 
+def classes_of_teachers(path: Path) -> list[str]:
+    """The classes that the teachers of a list know together, each once, in the order in which they are first named.
+
+    Raises:
+        UserError: as ``read_teacher_list``; or nothing names the outputs of a teacher.
+    """
+    known: list[str] = []
+    for teacher in read_teacher_list(path):
+        if not teacher.class_names:
+            raise UserError(
+                f"expected the names of all outputs in {path}, got none for {teacher.name}; list them as its classes"
+            )
+        labels = ClassLabels([[name] for name in known])
+        known += [name for name in teacher.class_names if name != NONE_OF_OURS and labels.find(name) is None]
+    return known
+
+
 def _sections(path: Path) -> list[dict[str, Any]]:
     """The [[teacher]] sections, each with a source and perhaps classes."""
     try:
@@ -86,9 +109,11 @@ def _sections(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"expected a file that lists teachers, got {path}; check the path") from None
     except (tomllib.TOMLDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"expected [[teacher]] sections with source in {path}, got: {error}; correct them") from None
-    strange = {key for section in sections for key in section} - {"source", "classes"}
+    strange = {key for section in sections for key in section} - {"source", "classes", "preprocessing"}
     if strange:
-        raise UserError(f"expected source and classes in each [[teacher]] of {path}, got {min(strange)!r}; correct it")
+        raise UserError(
+            f"expected source, classes or preprocessing in each [[teacher]] of {path}, got {min(strange)!r}; correct it"
+        )
     return sections
 
 

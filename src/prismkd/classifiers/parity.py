@@ -1,0 +1,108 @@
+"""Our preprocessing beside the library's own transform: the logits of a few images after one and after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+
+from prismkd.classifiers.classifier import answer
+from prismkd.classifiers.loaded import LoadedClassifier, first_line
+from prismkd.classifiers.preprocessing import SET_BY_HAND, probe_images
+from prismkd.errors import UserError
+
+TOLERANCE = 1e-2  # largest difference of logits, relative to their spread; both round to 8 bits, not always alike
+# One is wider than high, so that what is squashed or cut off shows; 350 leaves odd margins, which libraries halve in
+# two ways. None is higher than wide: which side is resized first then depends on the version of Pillow.
+SIZES = ((288, 350), (224, 224))
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far logits after our preprocessing are from those after the library's own transform.
+
+    Attributes:
+        difference: the largest of all logits'.
+        spread: standard deviation of the logits.
+        num_same: images with the same top-1 class.
+        num_images: all that were shown.
+    """
+
+    difference: float
+    spread: float
+    num_same: int
+    num_images: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are equal but for rounding; not where a logit isn't finite."""
+        return self.difference <= TOLERANCE * self.spread
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"logits within {self.difference:.2g} of those after the library's own transform (their spread is "
+            f"{self.spread:.2g}), top-1 equal on {self.num_same} of {self.num_images}"
+        )
+
+
+@torch.no_grad()
+def measure_parity(loaded: LoadedClassifier, num_images: int) -> Parity | None:
+    """Show a classifier images after both preprocessings.
+
+    Args:
+        loaded: with the library's transform.
+        num_images: of each of ``SIZES``.
+
+    Returns:
+        None where there is no library's transform to compare with.
+
+    Raises:
+        UserError: the transform or the network fails on them.
+    """
+    if loaded.stock_transform is None:
+        return None
+    difference, spread, num_same = 0.0, 1e-6, 0
+    for size in SIZES:
+        images = probe_images(num_images, size)
+        expected = answer(loaded.classifier.network, _transformed(loaded, images), "teacher", SET_BY_HAND)
+        found = answer(loaded.classifier, images, "teacher", SET_BY_HAND)
+        # Not max(), which would drop a nan
+        difference = float(torch.stack([torch.tensor(difference), (found - expected).abs().max()]).max())
+        spread = max(spread, float(expected.std()))
+        num_same += int((found.argmax(1) == expected.argmax(1)).sum())
+    return Parity(difference, spread, num_same, len(SIZES) * num_images)
+
+
+def check_parity(loaded: LoadedClassifier, source: str, num_images: int = 2) -> None:
+    """Refuse a classifier that would see other images here than in its own library.
+
+    Args:
+        loaded: just now.
+        source: for errors.
+        num_images: of each of ``SIZES``; few, since this is done at every start.
+
+    Raises:
+        UserError: the logits differ.
+    """
+    parity = measure_parity(loaded, num_images)
+    if parity is not None and not parity.holds:
+        raise UserError(
+            f"expected logits of {source} as after its library's own transform, got ones that differ by up to "
+            f"{parity.difference:.2g} (their spread is {parity.spread:.2g}) after our preprocessing "
+            f"({loaded.classifier.preprocess.describe()}); {SET_BY_HAND} to what it was trained with"
+        )
+
+
+def _transformed(loaded: LoadedClassifier, images: Tensor) -> Tensor:
+    """The network's input after the library's own transform of each image (num, 3, height, width), as a picture."""
+    assert loaded.stock_transform is not None
+    try:
+        return torch.stack([loaded.stock_transform(to_pil_image(image)) for image in images])
+    except Exception as error:  # a library's own errors have no common type
+        raise UserError(
+            f"expected a transform of pictures from the teacher's library, got {type(error).__name__}: "
+            f"{first_line(error)}; {SET_BY_HAND}"
+        ) from None

@@ -1,0 +1,113 @@
+"""Image classifiers of transformers, from a folder or from the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prismkd.classifiers.checkpoint import listed
+from prismkd.classifiers.loaded import (
+    AS_IT_IS,
+    LoadedClassifier,
+    Transform,
+    check_single_label,
+    first_line,
+    ready,
+    transform_of,
+)
+from prismkd.classifiers.preprocessing import (
+    SET_BY_HAND,
+    Preprocessing,
+    from_timm_data,
+    from_transformers,
+    preprocessing_of,
+)
+from prismkd.config import PreprocessingConfig
+from prismkd.errors import UserError
+
+
+def load_transformers(source: str, *, local: bool, wanted: PreprocessingConfig = AS_IT_IS) -> LoadedClassifier:
+    """An image classifier of transformers from a folder, or from the hub (org/name).
+
+    Args:
+        source: the folder or the name.
+        local: whether it is a folder.
+        wanted: preprocessing that the user set.
+
+    Raises:
+        UserError: it isn't there, some of its weights are missing, it is no classifier of one label per image, or its
+            image processor does what isn't known here.
+    """
+    network = _network(source, local=local)
+    check_single_label(network.config.problem_type, source)
+    channels = getattr(network.config, "num_channels", 3)
+
+    def described() -> Preprocessing:
+        return _described(_processor(source, local=local), source, channels)
+
+    preprocessing = preprocessing_of(described, wanted, channels)
+    transform = _transform(_processor(source, local=local), channels) if wanted == AS_IT_IS else None
+    return LoadedClassifier(ready(network, network.config.num_labels, preprocessing), transform)
+
+
+def _network(source: str, *, local: bool) -> Any:
+    """The network with all of its weights."""
+    from transformers import AutoModelForImageClassification
+
+    try:
+        # Without trust_remote_code, which also asks no question. Weights are safetensors, or in a folder a file that
+        # transformers opens with weights_only: neither they nor the configuration can run code.
+        network, report = AutoModelForImageClassification.from_pretrained(
+            source, local_files_only=local, use_safetensors=None if local else True, dtype=torch.float32,
+            output_loading_info=True, trust_remote_code=False,
+        )  # fmt: skip
+    except Exception as error:  # a configuration that anybody may have written meets any network of transformers
+        raise UserError(
+            f"expected an image classifier of transformers in {source} (config.json, preprocessor_config.json, "
+            f"model.safetensors), got: {first_line(error)}; check the path"
+        ) from None
+    missing = [name for name in sorted(report["missing_keys"]) if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise UserError(
+            f"expected all weights of {type(network).__name__} in {source}, got: {listed('missing', missing)}; save "
+            "the whole classifier with save_pretrained, its last layer included"
+        )
+    return network
+
+
+def _processor(source: str, *, local: bool) -> Any:
+    """The image processor beside the network."""
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise UserError(
+            f"expected an image processor of transformers in {source} (preprocessor_config.json), got: "
+            f"{first_line(error)}; save it there, or {SET_BY_HAND}"
+        ) from None
+
+
+def _described(processor: Any, source: str, channels: int) -> Preprocessing:
+    """What an image processor does; that of a timm model is timm's."""
+    description = processor.to_dict()
+    try:
+        if "data_config" in description:
+            return from_timm_data(description["data_config"])
+        return from_transformers(description, channels)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(
+            f"expected an image processor that resizes, crops and normalizes in {source}, got {type(error).__name__}: "
+            f"{first_line(error)}; {SET_BY_HAND}"
+        ) from None
+
+
+def _transform(processor: Any, channels: int) -> Transform:
+    """The processor's own transform of a picture."""
+
+    def stock(picture: Any) -> Tensor:
+        return processor(images=picture, return_tensors="pt")["pixel_values"][0]
+
+    return transform_of(stock, channels)
