@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+CROP_TRIES, CROP_RATIOS = 10, (3 / 4, 4 / 3)  # of a random resized crop, as torchvision and timm have them
 
 
 def random_views(
@@ -53,6 +56,55 @@ def random_views(
     return (views + noise * draws.normal()).clamp(0, 1)
 
 
+def random_resized_crops(
+    images: Tensor,
+    size: tuple[int, int],
+    min_scale: float,
+    *,
+    generator: torch.Generator | None = None,
+    rows: Tensor | None = None,
+    batch_size: int = 0,
+) -> Tensor:
+    """A random part of each image, resized, and flipped in half of the cases (Szegedy et al. 2015).
+
+    The part's share of the area and its aspect ratio are distributed as those of torchvision's ``RandomResizedCrop``.
+    Pixels are interpolated bilinearly between the nearest four: images should not be much larger than ``size``.
+
+    Args:
+        images: (batch, channels, height, width) in [0, 1].
+        size: height and width of the views.
+        min_scale: smallest share of the area; the largest is 1.
+        generator, rows, batch_size: as of ``random_views``.
+
+    Returns:
+        Views (batch, channels, *size), in [0, 1].
+    """
+    draws = _Draws(images, False, generator, rows, batch_size)
+    width, height = _crop_sides(draws, images.shape[-1] / images.shape[-2], min_scale)
+    flip = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0)
+    # Anywhere in the image: in coordinates from -1 to 1 the center of a part of width w lies within 1 - w.
+    center = torch.stack([(1 - width) * draws.uniform(-1, 1), (1 - height) * draws.uniform(-1, 1)], dim=1)
+    theta = torch.zeros(len(images), 2, 3, device=images.device, dtype=images.dtype)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = flip * width, height, center
+    grid = F.affine_grid(theta, [*images.shape[:2], *size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _crop_sides(draws: _Draws, aspect: float, min_scale: float) -> tuple[Tensor, Tensor]:
+    """Widths and heights (batch,) of parts, as shares of the image's: the first of ten tries that fits, else all of it.
+
+    With area a, and ratio r of width to height over that of the image, the sides are sqrt(a r) and sqrt(a / r).
+    """
+    tries = draws.uniforms(2 * CROP_TRIES).view(2, CROP_TRIES, -1)
+    low, high = (math.log(ratio) for ratio in CROP_RATIOS)
+    area, ratio = min_scale + (1 - min_scale) * tries[0], (low + (high - low) * tries[1]).exp() / aspect
+    sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()])  # (2, tries, batch)
+    fits = (sides <= 1).all(0)
+    first = fits.int().argmax(0).expand(2, 1, -1)  # the first of the largest
+    width, height = sides.gather(1, first)[:, 0].where(fits.any(0), 1.0)
+    return width, height
+
+
 @dataclass(frozen=True)
 class _Draws:
     """Random numbers for the images of a batch. They are drawn for the whole batch, of which each image takes its own.
@@ -79,6 +131,10 @@ class _Draws:
         """(batch,) from [low, high)."""
         values = self._of_images(torch.rand(self._count, generator=self.generator, device=self._device))
         return (low + (high - low) * values).expand(len(self.images))
+
+    def uniforms(self, num: int) -> Tensor:
+        """(num, batch) from [0, 1); at once, as each call costs an accelerator as much as many numbers."""
+        return self._of_images(torch.rand(self._count, num, generator=self.generator, device=self._device)).T
 
     def normal(self) -> Tensor:
         """(batch or 1, channels, height, width) from N(0, 1)."""

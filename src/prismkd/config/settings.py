@@ -17,6 +17,8 @@ OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 MAX_SIDE = 16384  # pixels of what a network is shown
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+SCHEDULES = ("cosine", "half-cosine")
+AUGMENTATIONS = ("auto", "icons", "photos", "none")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
 
@@ -186,7 +188,9 @@ class DistillationConfig:
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
     """Optimizer: adamw or sgd (with Nesterov's momentum)."""
     learning_rate: Annotated[float, Positive()] = 2e-3
-    """Peak learning rate; cosine to zero."""
+    """Peak learning rate."""
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
+    """How the learning rate falls: cosine (to zero) or half-cosine (its first half, to half the peak)."""
     weight_decay: Annotated[float, AtLeast(0)] = 0.05
     """The optimizer's weight decay."""
     momentum: Annotated[float, Between(0, 1, "0.9 is usual", open_high=True)] = 0.9
@@ -199,6 +203,13 @@ class DistillationConfig:
     """Share of the loss that is cross-entropy with the images' labels; at 1 the teacher's logits aren't used."""
     feature_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the distance between the teacher's features and the student's, mapped linearly; 0 is off."""
+    image_size: Annotated[int, AtLeast(0)] = 0
+    """Pixels per side of what the student sees; 0: the teacher's input size, or the images' own where it takes any."""
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
+    """Views of an image: photos (random resized crop, flip), icons (zoom, shift, rotation, flip, contrast, noise), none,
+    or auto: photos where images get another size than their own, else icons."""
+    min_crop_scale: Annotated[float, Between(0, 1, "0.08 is usual", open_low=True)] = 0.08
+    """Smallest share of an image's area that a random resized crop shows."""
     mixup: Annotated[float, AtLeast(0)] = 0.0
     """MixUp: parameter of the beta distribution of shares, such as 0.2; 0 is off. The teacher sees the mixture too."""
     cutmix: Annotated[float, AtLeast(0)] = 0.0
@@ -216,10 +227,17 @@ class DistillationConfig:
     """Labeled real images to mix in, and to learn from in the method ``real``; empty: those of evaluation.real."""
     real_share: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of every batch that is drawn from distillation.real, for all methods but ``real``."""
+    auxiliary_batch_norm: bool = False
+    """With real_share: synthetic images pass batch norms of their own, and the student keeps those of the real ones."""
     memory_gigabytes: Annotated[float, AtLeast(0)] = 4.0
-    """Images up to this size are kept in memory, 1 byte per value; others are read from the shards again and again."""
+    """Images of the wanted size are kept in memory up to this size, 1 byte per value."""
+    cache_gigabytes: Annotated[float, AtLeast(0)] = 100.0
+    """Other images are decoded and resized once, into a file of up to this size in the run's folder; beyond it they are
+    read from the shards again and again."""
+    keep_cache: bool = False
+    """Keep that file when the student is trained."""
     num_workers: Annotated[int, AtLeast(0)] = 2
-    """Processes that decode images which aren't kept in memory."""
+    """Processes that decode images which are neither in memory nor in the file."""
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prismkd.distillation.training_set import TrainingSet, to_float
+from prismkd.distillation.training_set import TrainingSet, look_size, to_float
 
 MIN_STEPS = 40  # below, a quarter's mean is noise
 MIN_FALL = 0.02  # of the mean loss, from the first quarter of the steps to the second
@@ -64,14 +64,20 @@ class TrainingLog:
 
 
 @torch.no_grad()
-def vanished_classes(student: nn.Module, data: TrainingSet, device: torch.device) -> tuple[int, ...]:
-    """Labels among up to 10,000 evenly spread images that the student never predicts on any of these."""
+def vanished_classes(
+    student: nn.Module, data: TrainingSet, device: torch.device, look: Callable[[Tensor], Tensor] = lambda images: images
+) -> tuple[int, ...]:
+    """Labels among up to 10,000 evenly spread images that the student never predicts on any of these.
+
+    ``look`` makes of images in [0, 1] what the student sees.
+    """
     if data.labels is None:
         return ()
     count = min(len(data), MAX_LOOKED_AT)
     # Evenly spread and not the first ones: images of a class may lie together.
     indices = torch.arange(count) * len(data) // count
-    found = [predicted(student, to_float(images.to(device))) for images in data.batches(indices.split(LOOK_SIZE))]
+    looks = indices.split(look_size(data, LOOK_SIZE))
+    found = [predicted(student, look(to_float(images.to(device)))) for images in data.batches(looks)]
     missing = set(data.labels[indices].tolist()) - set(torch.cat(found).tolist())
     return tuple(sorted(missing))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,15 +15,16 @@ from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.precision import fast_matmul
-from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
+from prismkd.distillation.ahead import on_device
 from prismkd.distillation.augmentation import mix, rand_augment
 from prismkd.distillation.log import TrainingLog, quarter_means, vanished_classes
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
+from prismkd.distillation.world import World
 from prismkd.errors import UserError
 from prismkd.progress import Progress, ignore
 
@@ -42,13 +44,15 @@ def train(
     """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
 
     Every step draws from its own generator, so on a CPU a resumed run equals the uninterrupted one bit for bit.
+    What they see of an image is decided by ``World``: by the recipe's size and augmentation, and the teacher's input.
     Several processes share each batch; images, views and mixtures are those of one process. Batch norm takes its
     statistics from each process's own part, and the first one's running statistics count.
 
     Args:
-        student: any network of images (batch, channels, height, width) in [0, 1].
+        student: any network of images (batch, channels, height, width) in [0, 1]; see ``World.trained_form``.
         teacher: the classifier to imitate; None where the recipe only uses labels.
-        images: a training set, or images alone, (n, channels, height, width) as uint8 or as float in [0, 1].
+        images: a training set, or images alone, (n, channels, height, width) as uint8 or as float in [0, 1]. What is
+            larger or smaller than the student's world has it is resized at every step.
         config: recipe.
         seed: of batches and views.
         checkpoint: where progress is kept until the training is complete; only the first process writes it. None: a
@@ -84,6 +88,7 @@ class _Training:
         self.accelerator, self.device = accelerator, device
         self.original_device = next(student.parameters()).device
         self.memory_format = memory_format_of(student, device)
+        self.world = World.of(config, teacher)
         self.teacher: Classifier | None = None
         if teacher is not None:
             # A copy, since the caller's teacher stays where and as it is.
@@ -94,7 +99,10 @@ class _Training:
         if config.feature_weight and self.teacher is not None:
             # One forward pass asks for the width, which no attribute tells for every network.
             width = teacher_width(self.teacher, self._views(*self._draw(0)))
-        self.state = State(StudentWithProjection(student, width, seed), config, device)
+        splits_norms = config.auxiliary_batch_norm and data.real is not None
+        model = StudentWithProjection(student, width, seed, splits_norms=splits_norms)
+        self.state = State(model, config, device)
+        self.labels = None if data.labels is None else data.labels.to(device)
         self.stored = self._store() if config.stored_logits and self._asks_teacher else None
 
     @property
@@ -107,6 +115,8 @@ class _Training:
         # Prepared, it averages gradients over processes; for one process the wrapper is left out.
         model = self.accelerator.prepare(state.model) if self.accelerator.num_processes > 1 else state.model
         batches = self.data.batches(self._draw(step)[1] for step in range(state.step, config.num_steps))
+        # RandAugment works on the CPU, and the views are sent afterwards.
+        batches = batches if config.rand_augment else on_device(batches, self.device)
         # Dropout draws from torch's global generators, which the caller gets back as they were.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for images in batches:
@@ -151,7 +161,7 @@ class _Training:
         return generator, indices if self.rows is None else indices[self.rows]
 
     def _views(self, generator: torch.Generator, indices: Tensor, images: Tensor | None = None) -> Tensor:
-        """Augmented views of a batch; an accelerator draws them itself."""
+        """Augmented views of a batch on the device, which draws them itself."""
         if images is None:
             images = next(self.data.batches([indices]))
         if self.config.rand_augment:
@@ -163,8 +173,7 @@ class _Training:
             # Drawn where they are needed. From one seed a GPU draws other numbers than a CPU, so a run that is resumed
             # on the other kind of device sees other views.
             generator = torch.Generator(self.device).manual_seed(generator.initial_seed())
-        images = to_float(images.to(self.device, non_blocking=True))
-        views = random_views(images, generator=generator, rows=self.rows, batch_size=self.config.batch_size)
+        views = self.world.views(to_float(images.to(self.device)), generator, self.rows, self.config.batch_size)
         return views.contiguous(memory_format=self.memory_format)
 
     def _mixed(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -179,11 +188,12 @@ class _Training:
         """``(1 - a) T^2 KL + a CE(labels) + w feature loss``."""
         config, losses = self.config, list[Tensor]()
         with self._precision():
-            student_logits, features = model(views)
+            student_logits, features = self._answer(model, views, indices)
         targets = self._targets(mixing, indices, student_logits.shape[1])
         with self._precision(), torch.no_grad():
             teacher_logits = self._teacher_logits(views, mixing, indices, targets)
-            wanted = self.teacher.features(views) if config.feature_weight and self.teacher is not None else None
+            asks = config.feature_weight and self.teacher is not None
+            wanted = self.teacher.features(views, cropped=True) if asks else None  # type: ignore[union-attr]
         if teacher_logits is not None:
             # In float32: half precision loses the small probabilities, by which a teacher says what an image resembles.
             kl = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
@@ -197,12 +207,24 @@ class _Training:
         # is relative to the teacher's features, see ``feature_loss``.
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
+    def _answer(self, model: nn.Module, views: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the student says of the views; norms for two kinds of images want the real ones first."""
+        if self.state.model.norms is None:
+            return model(views)
+        is_synthetic = (indices < len(self.data.images)).int()
+        order = is_synthetic.argsort(stable=True)
+        back = _sent(order.argsort(), self.device)
+        sorted_views = views[_sent(order, self.device)].contiguous(memory_format=self.memory_format)
+        logits, features = model(sorted_views, len(indices) - int(is_synthetic.sum()))
+        return logits[back], None if features is None else features[back]
+
     def _targets(self, mixing: Tensor | None, indices: Tensor, num_classes: int) -> Tensor | None:
         """Shares of the classes (batch, classes) that were asked for in each view; None for images without labels."""
-        if self.data.labels is None:
+        if self.labels is None:
             return None
         # Distributions rather than labels, since a mixed view has the labels of two images in its shares.
-        targets = nn.functional.one_hot(self.data.labels[indices], num_classes).float().to(self.device)
+        labels = self.labels[_sent(indices, self.device)]
+        targets = nn.functional.one_hot(labels, num_classes).float()
         return targets if mixing is None else mixing @ targets
 
     def _teacher_logits(
@@ -212,21 +234,23 @@ class _Training:
         if not self._asks_teacher:
             return None
         if self.stored is None:
-            return self._ask(views, targets)
+            return self._ask(views, targets, cropped=True)
         # The teacher never saw this mixture: the mixture of its answers stands for the answer to the mixture.
         logits = self.stored[indices].to(self.device)
         return logits if mixing is None else mixed_logits(logits, mixing, self.config.temperature)
 
     def _store(self) -> StoredLogits:
         share = (self.accelerator.process_index, self.accelerator.num_processes)
-        return store(self._ask, self.data, self.config.stored_top_k, self.device, share, self.accelerator.gather)
+        # Of whole images, in the teacher's own geometry.
+        ask = partial(self._ask, cropped=False)
+        return store(ask, self.data, self.config.stored_top_k, self.device, share, self.accelerator.gather)
 
     @torch.no_grad()
-    def _ask(self, images: Tensor, labels: Tensor | None) -> Tensor:
+    def _ask(self, images: Tensor, labels: Tensor | None, *, cropped: bool) -> Tensor:
         """The teacher's logits of images, and of what was asked for in them."""
         assert self.teacher is not None
         with self._precision():
-            return self.teacher(images, labels)
+            return self.teacher(images, labels, cropped=cropped)
 
     def _precision(self) -> AbstractContextManager:
         name = self.config.mixed_precision
@@ -259,9 +283,14 @@ class _Training:
         student.eval()
         # Each process saw the losses of its part of the batches.
         sums = self.accelerator.reduce(state.sums, "mean")
-        vanished = vanished_classes(student, self.data, self.device)
+        vanished = vanished_classes(student, self.data, self.device, self.world.plain)
         student.to(self.original_device)
         return TrainingLog(state.rows, quarter_means(sums, self.config.num_steps), vanished)
+
+
+def _sent(indices: Tensor, device: torch.device) -> Tensor:
+    """Indices on the device, without waiting for what it computes."""
+    return indices.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else indices.to(device)
 
 
 def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor | None:
@@ -277,10 +306,11 @@ def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor
 
 
 def _learning_rate(config: DistillationConfig, step: int) -> float:
-    """Linear warm-up over 5 % of the steps, then a cosine to zero."""
+    """Linear warm-up over 5 % of the steps, then a cosine to zero, or the first half of one."""
     warm_up = max(1, config.num_steps // 20)
     # Cosine: Loshchilov and Hutter 2017; warm-up: Goyal et al. 2017. From step + 1, so that the first step moves.
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / config.num_steps)
+    end = 2 * config.num_steps if config.schedule == "half-cosine" else config.num_steps
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / end)
     return config.learning_rate * min(1.0, (step + 1) / warm_up) * cosine
 
 
@@ -300,5 +330,21 @@ def _check_recipe(
             f"expected a multiple of {pairs} for distillation.batch_size, got {config.batch_size}: images are mixed in "
             f"pairs and shared by {world} processes; change it"
         )
+    if config.auxiliary_batch_norm and data.real is not None:
+        _check_split(config, data, world)
     if config.mixed_precision == "fp16" and device.type == "cpu":
         raise UserError("expected a GPU for distillation.mixed_precision fp16, got a CPU; use auto or bf16")
+
+
+def _check_split(config: DistillationConfig, data: TrainingSet, world: int) -> None:
+    """Norms of two kinds need views of either kind, and two of each in every batch."""
+    if config.mixup or config.cutmix or world > 1:
+        got = f"{world} processes" if world > 1 else "mixup or cutmix, whose views are of both kinds"
+        raise UserError(f"expected one process without mixtures for distillation.auxiliary_batch_norm, got {got}; set "
+                        "it to false, or change that")  # fmt: skip
+    num_real = round(data.real_share * config.batch_size)
+    if not 2 <= num_real <= config.batch_size - 2:
+        raise UserError(
+            f"expected two real and two synthetic images in every batch for distillation.auxiliary_batch_norm, got "
+            f"{num_real} real ones of {config.batch_size}; change distillation.real_share or batch_size"
+        )

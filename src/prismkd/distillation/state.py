@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
+from prismkd.distillation.split_norms import SplitNorms
 from prismkd.distillation.student import classifier_of
 from prismkd.shards import Storage
 
@@ -18,11 +20,18 @@ ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AV
 
 
 class StudentWithProjection(nn.Module):
-    """The student, and for the feature loss a learned linear map from its features to the teacher's."""
+    """The student, and what is beside it in the training alone.
 
-    def __init__(self, student: nn.Module, teacher_width: int = 0, seed: int = 0) -> None:
+    For the feature loss that is a learned linear map from its features to the teacher's, and for synthetic images beside
+    real ones, where the recipe has it, batch norms of their own.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher_width: int = 0, seed: int = 0, *, splits_norms: bool = False
+    ) -> None:
         super().__init__()
         self.student = student
+        self.norms = SplitNorms(student) if splits_norms else None
         self.projection: nn.Linear | None = None
         if teacher_width:
             last = classifier_of(student)
@@ -37,13 +46,17 @@ class StudentWithProjection(nn.Module):
         """The student alone."""
         if self.projection is not None:
             self._hook.remove()
+        if self.norms is not None:
+            self.norms.release()
         return self.student
 
     def _remember(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._features = inputs[0]
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and features in the teacher's space or None."""
+    def forward(self, views: Tensor, num_real: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Logits, and features in the teacher's space or None; with norms for both kinds, real images come first."""
+        if self.norms is not None:
+            self.norms.num_real = num_real
         logits = self.student(views)
         return logits, None if self.projection is None else self.projection(self._features)
 
@@ -84,12 +97,25 @@ class State:
         # The warm-up of TensorFlow's ExponentialMovingAverage, (1 + n) / (10 + n) after n updates. With the full decay
         # from the start the untrained weights would keep a share of decay^n: 37 % after 100 steps at 0.99.
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
-        for name, tensor in self.model.student.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - decay)
-            else:
-                # Batch norm's count of batches is no quantity to average.
-                self.average[name].copy_(tensor)
+        # All tensors at once: on an accelerator a call for each would take longer than what it computes.
+        torch._foreach_lerp_(*self._averaged, 1 - decay)
+        if self._counts[0]:
+            torch._foreach_copy_(*self._counts)
+
+    @cached_property
+    def _averaged(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The averages and the student's own tensors, which both change in place."""
+        return self._pairs(is_averaged=True)
+
+    @cached_property
+    def _counts(self) -> tuple[list[Tensor], list[Tensor]]:
+        """As ``_averaged``, of batch norm's count of batches, which is no quantity to average."""
+        return self._pairs(is_averaged=False)
+
+    def _pairs(self, *, is_averaged: bool) -> tuple[list[Tensor], list[Tensor]]:
+        own = self.model.student.state_dict()
+        names = [name for name, tensor in own.items() if tensor.is_floating_point() == is_averaged]
+        return [self.average[name] for name in names], [own[name] for name in names]
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at once, so that a kill leaves the old one or the new one."""
@@ -109,7 +135,8 @@ class State:
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.scaler.load_state_dict(found["scaler"])
-        self.average = {name: tensor.to(self.sums.device) for name, tensor in found["average"].items()}
+        for name, tensor in found["average"].items():
+            self.average[name].copy_(tensor)
         self.sums, self.step, self.rows = found["sums"].to(self.sums.device), found["step"], found["log"]
 
 
@@ -129,14 +156,18 @@ def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_f
 
 def new_optimizer(model: nn.Module, config: DistillationConfig) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov's momentum."""
+    # One kernel for all parameters; on a CPU the digits would be others.
+    fused = True if next(model.parameters()).is_cuda else None
     if config.optimizer == "sgd":
         # Nesterov needs a momentum; torch refuses it at 0.
         return torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
-                               momentum=config.momentum, nesterov=config.momentum > 0)  # fmt: skip
-    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+                               momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)  # fmt: skip
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def teacher_width(teacher: Classifier, images: Tensor) -> int:
     """The width of the teacher's penultimate features."""
     with torch.no_grad():
-        return teacher.features(images[:1]).shape[1]
+        return teacher.features(images[:1], cropped=True).shape[1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prismkd.distillation.training_set import TrainingSet, to_float
+from prismkd.distillation.training_set import TrainingSet, look_size, to_float
 
 LOOK_SIZE = 256
 
@@ -71,7 +71,7 @@ def store(
     # Parts of equal length, as gathering needs: the last ones repeat the last image, which is cut off below.
     size = math.ceil((len(data) - num_known) / world)
     indices = (num_known + torch.arange(rank * size, (rank + 1) * size)).clamp_max(len(data) - 1)
-    looks = indices.split(LOOK_SIZE)
+    looks = indices.split(look_size(data, LOOK_SIZE))
     asked = [None if data.labels is None else data.labels[own].to(device) for own in looks]
     with torch.no_grad():
         parts = [

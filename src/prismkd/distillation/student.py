@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
-from prismkd.classifiers.classifier import answer
+from prismkd.classifiers.classifier import Classifier, answer
 from prismkd.classifiers.networks import new_network
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
@@ -105,7 +105,8 @@ def classifier_of(student: nn.Module) -> nn.Linear:
 
 def _head(student: nn.Module) -> nn.Module | None:
     """What timm's interface calls the classifier; None for a network without that interface."""
-    return cast(Any, student).get_classifier() if hasattr(student, "get_classifier") else None
+    network = student.network if isinstance(student, Classifier) else student
+    return cast(Any, network).get_classifier() if hasattr(network, "get_classifier") else None
 
 
 def _last_layer(student: nn.Module) -> list[str]:

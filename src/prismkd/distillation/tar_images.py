@@ -1,18 +1,23 @@
-"""Images in shards: kept in memory as uint8 where they fit, else read from the tars one by one."""
+"""Images in shards: kept in memory as uint8, decoded into a cache file, or read from the tars one by one."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from prismkd.distillation.cache import CachePlace, Picture, Pictures, cached
 from prismkd.distillation.training_set import Images, TensorImages
 from prismkd.errors import UserError
 from prismkd.shards import (
@@ -32,25 +37,35 @@ from prismkd.shards.samples import LOGITS, decode
 PREFETCH = 4  # batches per worker
 
 
-def open_images(folder: Folder, max_bytes: float, num_workers: int) -> tuple[Images, Tensor]:
+def open_images(
+    folder: Folder, max_bytes: float, num_workers: int, side: int | None = None, place: CachePlace | None = None
+) -> tuple[Images, Tensor]:
     """The images of a data set and their labels (n,), in its order; verify it first.
+
+    Images that have the wanted size and fit are kept in memory. Others are decoded and resized once, into a file, and
+    where that would be too large, whenever they are needed.
 
     Args:
         max_bytes: as uint8, up to which the images are kept in memory.
-        num_workers: processes that decode images which don't fit.
+        num_workers: processes that decode images which are neither in memory nor in a file.
+        side: of the squares that are wanted; the shorter side is resized and the middle kept. None: images as they are.
+        place: of the file; None: there is none.
 
     Raises:
-        UserError: there is no image, or they differ in shape.
+        UserError: there is no image, they differ in shape and no ``side`` is wanted, or the disk has no room.
     """
     storage = storage_of(folder)
     sample = next(read_samples(storage), None)
     if sample is None:
         raise UserError(f"expected images in {storage.url}, got none; finish the synthesis first")
-    count = scan(storage).num_images
-    if count * sample.image.size <= max_bytes:
-        return _in_memory(storage, count, sample.image.shape)
+    count, shape = scan(storage).num_images, channels_first(sample.image).shape
+    wanted = shape if side is None else (shape[0], side, side)
+    if shape == wanted and count * math.prod(shape) <= max_bytes:
+        return _in_memory(storage, count, shape, side)
+    if place is not None and count * math.prod(wanted) <= place.max_bytes:
+        return cached(_pictures(storage, count, wanted, side), place)
     index = TarIndex.of(storage)
-    return TarImages(storage, index, channels_first(sample.image).shape, num_workers), torch.from_numpy(index.labels)
+    return TarImages(storage, index, wanted, num_workers, side), torch.from_numpy(index.labels)
 
 
 def read_logits(folder: Folder) -> Tensor | None:
@@ -63,16 +78,43 @@ def read_logits(folder: Folder) -> Tensor | None:
     return torch.from_numpy(np.stack(logits)) if logits else None
 
 
-def _in_memory(storage: Storage, count: int, shape: tuple[int, ...]) -> tuple[Images, Tensor]:
-    images, labels = np.empty((count, *channels_first(np.empty(shape)).shape), np.uint8), np.empty(count, np.int64)
+def _in_memory(storage: Storage, count: int, shape: tuple[int, ...], side: int | None) -> tuple[Images, Tensor]:
+    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int64)
     for place, sample in enumerate(read_samples(storage)):
-        if sample.image.shape != shape:
+        image = fitted(sample.image, side)
+        if image.shape != shape:
             raise UserError(
-                f"expected images of shape {shape} in {storage.url}, got {sample.image.shape} at {sample.index}; "
-                "draw them again with one generator.image_size"
+                f"expected images of shape {shape} in {storage.url}, got {image.shape} at {sample.index}; "
+                "draw them again with one generator.image_size, or set distillation.image_size"
             )
-        images[place], labels[place] = channels_first(sample.image), sample.label
+        images[place], labels[place] = image, sample.label
     return TensorImages(torch.from_numpy(images)), torch.from_numpy(labels)
+
+
+def fitted(image: np.ndarray, side: int | None) -> np.ndarray:
+    """An image (height, width) or (height, width, 3) as (channels, side, side): its middle, with Pillow's bicubic.
+
+    With side None it stays as large as it is.
+    """
+    if side is not None and image.shape[:2] != (side, side):
+        image = np.asarray(ImageOps.fit(Image.fromarray(image), (side, side), Image.Resampling.BICUBIC))
+    return channels_first(image)
+
+
+def _pictures(storage: Storage, count: int, shape: tuple[int, ...], side: int | None) -> Pictures:
+    """The images of a data set as they go into a cache."""
+
+    def read() -> Iterator[Picture]:
+        for sample in read_encoded(storage):
+            yield Picture(f"image {sample.index}", sample.label, partial(_decode, sample, side))
+
+    # Of the shards' own checksums: equal images, in equal order.
+    shards = [(shard, record.sha256) for shard, record in sorted(scan(storage).records.items())]
+    return Pictures(storage.url, hashlib.sha256(repr((shape, shards)).encode()).hexdigest(), count, shape, read)
+
+
+def _decode(sample: Encoded, side: int | None) -> np.ndarray:
+    return fitted(decode(sample).image, side)
 
 
 @dataclass(frozen=True)
@@ -109,8 +151,11 @@ def _members(storage: Storage, shard: int) -> Iterator[tuple[int, int, int, str]
 class TarImages(Dataset):
     """Images that stay in their tars; worker processes read and decode the next batches."""
 
-    def __init__(self, storage: Storage, index: TarIndex, image_shape: tuple[int, ...], num_workers: int) -> None:
+    def __init__(
+        self, storage: Storage, index: TarIndex, image_shape: tuple[int, ...], num_workers: int, side: int | None = None
+    ) -> None:
         self.storage, self.index, self.image_shape, self.num_workers = storage, index, image_shape, num_workers
+        self.side = side
 
     def __len__(self) -> int:
         return len(self.index.labels)
@@ -122,14 +167,14 @@ class TarImages(Dataset):
         for shard in np.unique(shards):
             with self.storage.reading(tar_name(int(shard))) as file:
                 for row in np.flatnonzero(shards == shard):
-                    images[row] = channels_first(self._read(file, int(wanted[row])))
+                    images[row] = self._read(file, int(wanted[row]))
         return torch.from_numpy(images)
 
     def _read(self, tar: BinaryIO, at: int) -> np.ndarray:
         mode = str(self.index.modes[at])
         tar.seek(int(self.index.offsets[at]))
         contents = tar.read(int(self.index.sizes[at]))
-        return decode(Encoded(at, "", contents, 0, {"mode": mode} if mode else {})).image
+        return _decode(Encoded(at, "", contents, 0, {"mode": mode} if mode else {}), self.side)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of each batch, in order."""

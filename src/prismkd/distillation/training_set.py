@@ -12,6 +12,8 @@ from torch import Tensor
 
 from prismkd.errors import UserError
 
+LOOK_SIDE = 64  # pixels, up to which as many images are shown as a caller would have
+
 
 class Images(Protocol):
     """Images of one shape that are looked up by their indices."""
@@ -59,18 +61,18 @@ class TrainingSet:
     """
 
     def __init__(
-        self, images: Tensor | Images, labels: Tensor | None = None, real: tuple[Tensor, Tensor] | None = None,
+        self, images: Tensor | Images, labels: Tensor | None = None, real: tuple[Tensor | Images, Tensor] | None = None,
         real_share: float = 0.0, logits: Tensor | None = None,
     ) -> None:  # fmt: skip
-        self.images: Images = TensorImages(images) if isinstance(images, Tensor) else images
+        self.images = _looked_up(images)
         self.labels, self.real_share, self.logits = labels, real_share, logits
-        self.real: TensorImages | None = None
+        self.real: Images | None = None
         if len(self.images) == 0:
             raise UserError("expected images to distil from, got none; run `prismkd synthesize` first")
         if real is not None and real_share > 0:
-            self._join(TensorImages(real[0]), real[1])
+            self._join(_looked_up(real[0]), real[1])
 
-    def _join(self, real: TensorImages, labels: Tensor) -> None:
+    def _join(self, real: Images, labels: Tensor) -> None:
         if real.image_shape != self.images.image_shape or len(real) == 0:
             raise UserError(
                 f"expected real images of shape {self.images.image_shape}, like the synthetic ones, got {len(real)} of "
@@ -111,6 +113,16 @@ class TrainingSet:
             images = ours.new_empty(len(batch), *ours.shape[1:])
             images[batch < start], images[batch >= start] = ours, theirs
             yield images
+
+
+def _looked_up(images: Tensor | Images) -> Images:
+    return TensorImages(images) if isinstance(images, Tensor) else images
+
+
+def look_size(data: TrainingSet, at_most: int) -> int:
+    """How many images a network is shown together when it only looks at them: fewer where they are large."""
+    _, height, width = data.images.image_shape
+    return max(1, min(at_most, at_most * LOOK_SIDE**2 // (height * width)))
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "trust",
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
-    *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
+    *(f"distillation.{name}" for name in ("memory_gigabytes", "cache_gigabytes", "keep_cache", "num_workers")),
 }
 GROWING_SETTING = "synthesis.images_per_class"  # may be raised: the images that are there stay
 

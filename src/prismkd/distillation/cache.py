@@ -1,0 +1,220 @@
+"""Images decoded and resized once, into one file of bytes that every process maps into its memory.
+
+The file holds the images, uint8 (n, channels, height, width), and behind them their labels, int64 (n,). It appears
+whole or not at all, and its name says of which images and which side it is: ``cache-256-0123456789ab.bin``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prismkd.errors import UserError
+from prismkd.progress import Track, silent
+from prismkd.shards import Storage
+
+NAME = r"cache-\d+-[0-9a-f]{12}\.bin"
+MAX_DECODERS, LOOKAHEAD = 32, 4  # threads, as Pillow decodes and resizes outside of Python's lock; images per thread
+NUM_TIMED = 16  # images from which the time is estimated
+NUM_NAMED = 5  # images that don't decode
+
+
+@dataclass(frozen=True)
+class CachePlace:
+    """Where a cache may lie.
+
+    Attributes:
+        folder: on a disk.
+        max_bytes: up to which images are cached.
+        track: shows how far the building is.
+        lock: held while it is built, so that of several processes one builds it.
+    """
+
+    folder: Path
+    max_bytes: float
+    track: Track = silent
+    lock: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to be cached: its name for errors, its label, and what decodes it to uint8 (channels, height, width)."""
+
+    name: str
+    label: int
+    decode: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A set of images to be cached.
+
+    Attributes:
+        source: where they are from, for errors.
+        digest: equal for equal sets alone.
+        count: how many they are.
+        shape: (channels, height, width) of each when it is decoded.
+        read: reads them in order.
+    """
+
+    source: str
+    digest: str
+    count: int
+    shape: tuple[int, ...]
+    read: Callable[[], Iterable[Picture]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images."""
+        return self.count * math.prod(self.shape)
+
+
+class CachedImages:
+    """Images in a cache file, mapped into memory: what is used often stays there as long as there is room."""
+
+    def __init__(self, path: Path, pictures: Pictures) -> None:
+        self.image_shape = pictures.shape
+        # Shared, since a private mapping of a file larger than the memory is refused by some kernels; nothing writes.
+        mapped = torch.from_file(str(path), shared=True, size=pictures.num_bytes, dtype=torch.uint8)
+        self.images = mapped.view(pictures.count, *pictures.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images (batch, channels, height, width) at each of the indices."""
+        for batch in indices:
+            yield self.images[batch]
+
+
+def cached(pictures: Pictures, place: CachePlace) -> tuple[CachedImages, Tensor]:
+    """The images from their cache, which is built where it isn't there, and their labels (n,).
+
+    Raises:
+        UserError: an image doesn't decode, or there is no room.
+    """
+    path = place.folder / f"cache-{pictures.shape[1]}-{pictures.digest[:12]}.bin"
+    with place.lock():
+        if not _is_whole(path, pictures):
+            remove_caches(place.folder)
+            _build(path, pictures, place.track)
+    labels = np.fromfile(path, np.int64, offset=pictures.num_bytes)
+    return CachedImages(path, pictures), torch.from_numpy(labels)
+
+
+def remove_caches(folder: Path) -> None:
+    """Delete the caches that lie in a folder."""
+    for path in folder.glob("cache-*.bin"):
+        if re.fullmatch(NAME, path.name):
+            path.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, pictures: Pictures) -> bool:
+    return path.is_file() and path.stat().st_size == _file_size(pictures)
+
+
+def _file_size(pictures: Pictures) -> int:
+    return pictures.num_bytes + pictures.count * np.dtype(np.int64).itemsize
+
+
+def _build(path: Path, pictures: Pictures, track: Track) -> None:
+    """Write the file, after saying how large it will be and about how long it will take."""
+    num_threads = min(MAX_DECODERS, _num_cpus())
+    _check_room(path.parent, pictures)
+    text = f"caching {pictures.count:,} images at {pictures.shape[1]} px"
+    cost = f"{_file_size(pictures) / 1e9:.3g} GB in {path.parent}, about {_estimate(pictures, num_threads)}"
+    print(f"{text}: {cost}", file=sys.stderr, flush=True)
+    storage, labels, corrupt = Storage(path.parent), list[int](), list[tuple[str, Exception]]()
+    storage.remove_leftovers(path.name)
+    with storage.writing(path.name) as file, track("decoding images", pictures.count) as progress:
+        for picture, pixels in _decoded(pictures.read(), num_threads):
+            if isinstance(pixels, Exception):
+                corrupt.append((picture.name, pixels))
+            elif not corrupt:
+                _check_shape(picture, pixels, pictures)
+                file.write(np.ascontiguousarray(pixels))
+                labels.append(picture.label)
+            progress(1)
+        _refuse_corrupt(corrupt, pictures)
+        file.write(np.array(labels, np.int64))
+
+
+def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Picture, np.ndarray | Exception]]:
+    """Each picture in order, and its pixels or why it doesn't decode; a few are decoded ahead."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        pending = deque[tuple[Picture, Callable[[], np.ndarray | Exception]]]()
+        for picture in pictures:
+            pending.append((picture, pool.submit(_attempt, picture).result))
+            if len(pending) > LOOKAHEAD * num_threads:
+                first, pixels = pending.popleft()
+                yield first, pixels()
+        for picture, pixels in pending:
+            yield picture, pixels()
+
+
+def _attempt(picture: Picture) -> np.ndarray | Exception:
+    try:
+        return picture.decode()
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        return error
+
+
+def _estimate(pictures: Pictures, num_threads: int) -> str:
+    """Time to decode all pictures, from the first ones, in words."""
+    first = list(islice(pictures.read(), NUM_TIMED))
+    _attempt(first[0])  # not timed: Pillow loads its decoders
+    start = time.perf_counter()
+    for picture in first:
+        _attempt(picture)
+    seconds = (time.perf_counter() - start) / len(first) * pictures.count / min(num_threads, pictures.count)
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+
+
+def _num_cpus() -> int:
+    """CPUs that this process may use, whatever number of threads torch has: while a cache is built, nothing else is."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_room(folder: Path, pictures: Pictures) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(folder).free, _file_size(pictures)
+    if free < needed:
+        raise UserError(
+            f"expected {needed / 1e9:.3g} GB in {folder} for {pictures.count} decoded images, got {free / 1e9:.3g} GB "
+            "free; free some, or set distillation.cache_gigabytes to 0 to decode every batch again"
+        )
+
+
+def _check_shape(picture: Picture, pixels: np.ndarray, pictures: Pictures) -> None:
+    if pixels.shape != pictures.shape:
+        raise UserError(
+            f"expected images of shape {pictures.shape} in {pictures.source}, got {pixels.shape} of {picture.name}; "
+            "set distillation.image_size, to which they are then resized"
+        )
+
+
+def _refuse_corrupt(corrupt: list[tuple[str, Exception]], pictures: Pictures) -> None:
+    if corrupt:
+        named = "; ".join(f"{name}: {str(error)[:60]}" for name, error in corrupt[:NUM_NAMED])
+        more = f"; and {len(corrupt) - NUM_NAMED} more" if len(corrupt) > NUM_NAMED else ""
+        raise UserError(
+            f"expected images that decode in {pictures.source}, got {len(corrupt)} of {pictures.count} that do not "
+            f"({named}{more}); replace or remove them"
+        )
