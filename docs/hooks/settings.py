@@ -6,17 +6,44 @@ import ast
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, get_type_hints
 
 from prismkd.config import Config
+from prismkd.config.stages import (
+    GROWING_SETTINGS,
+    SETTINGS_WITHOUT_EFFECT_ON_RESULTS,
+    STAGES_DONE_AGAIN,
+    stage_of,
+)
 
-MARK = "<!-- all settings -->"
+MARK, STAGES = "<!-- all settings -->", "<!-- stages -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the tables where the page asks for them."""
-    return markdown.replace(MARK, "\n\n".join(tables(Config))) if MARK in markdown else markdown
+    if MARK in markdown:
+        markdown = markdown.replace(MARK, "\n\n".join(tables(Config)))
+    return markdown.replace(STAGES, stage_table())
+
+
+def stage_table() -> str:
+    """What happens to a run that goes on with another value, by the beginnings of the settings' names."""
+    of_stage: dict[str, list[str]] = {}
+    for field in dataclasses.fields(Config):
+        if field.name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS | set(GROWING_SETTINGS):
+            of_stage.setdefault(stage_of(field.name), []).append(field.name)
+    rows = ["| settings | of the stage | another value, in a run that is there |", "|---|---|---|"]
+    for stage, names in of_stage.items():
+        again = "done again; what lies before it stays" if stage in STAGES_DONE_AGAIN else "needs another `--out`"
+        rows.append(f"| {_listed(names)} | {stage} | {again} |")
+    rows.append(f"| {_listed(GROWING_SETTINGS)} | | more is added work, less is refused |")
+    rows.append(f"| {_listed(sorted(SETTINGS_WITHOUT_EFFECT_ON_RESULTS))} | | goes on, results are the same |")
+    return "\n".join(rows)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def tables(kind: type, prefix: str = "") -> Iterator[str]:

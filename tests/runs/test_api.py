@@ -91,11 +91,12 @@ def test_a_student_of_the_users_own(tiny: Config, tmp_path: Path, capsys: pytest
     state = load_file(tmp_path / "run" / "seed-0" / "plain" / "student" / "model.safetensors")
     OwnNetwork().load_state_dict(state)
     assert run(config, tmp_path / "run", student=OwnNetwork).report.is_file()
-    with pytest.raises(UserError, match=r"got another distillation\.architecture"):
-        run(config, tmp_path / "run")
     arguments = ["--method", "plain", "--to", "onnx", "--dest", str(tmp_path / "out")]
     assert main(["export", "--out", str(tmp_path / "run"), *arguments]) == 2
     assert "'module OwnNetwork" in capsys.readouterr().err
+    assert run(config, tmp_path / "run").report.is_file()  # another recipe: the network that the settings name
+    (kept,) = (tmp_path / "run" / "seed-0" / "plain").glob("student-architecture-module-OwnNetwork-*")
+    assert (kept / "evaluation.json").is_file()
 
 
 def test_students_that_cannot_be(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_the_folder_alone_goes_on_with_its_own_settings(copied: Path, capsys: py
     assert main(["run", "--out", str(copied)]) == 0
     assert digests(copied) == before
     capsys.readouterr()
-    assert main(["distill", "--out", str(copied), "--distillation.num-steps", "5"]) == 2
-    assert "another distillation.num_steps;" in capsys.readouterr().err
+    assert main(["distill", "--out", str(copied), "--guidance.num-views", "2"]) == 2
+    assert "another guidance.num_views;" in capsys.readouterr().err
 
 
 def test_two_processes_train_one_student_also_without_a_gpu(copied: Path) -> None:
@@ -153,9 +153,9 @@ def test_another_configuration_is_refused(
     finished: Path, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "other.toml"
-    config.write_text((finished.parent / "tiny.toml").read_text().replace("num_steps = 4", "num_steps = 5"))
+    config.write_text((finished.parent / "tiny.toml").read_text().replace("num_views = 1", "num_views = 2"))
     assert main(["run", "--config", str(config), "--out", str(copied)]) == 2
-    assert "another distillation.num_steps" in capsys.readouterr().err
+    assert "another guidance.num_views" in capsys.readouterr().err
 
 
 def test_a_damaged_shard_stops_the_training(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,12 @@ def read_record(directory: Path) -> dict[str, Any]:
     )
 
 
+def commands_of(record: dict[str, Any]) -> str:
+    """What to give again for the same results: the command that started a run, and those that changed its settings."""
+    changes = record.get("changes") or []
+    return "\n".join([str(record["command"]), *(str(change["command"]) for change in changes)])
+
+
 def read_json(path: Path) -> Any:
     """The JSON object in a file of the run directory, of a shape that the caller knows.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prismkd.records.directory import commands_of
 from prismkd.records.results import RunResults
 
 
@@ -15,8 +16,8 @@ def run_name(folder: Path) -> str:
 
 
 def command_of(run: RunResults) -> str:
-    """The command that made the run."""
-    return str(run.record.get("command") or run.metrics.get("command") or "")
+    """The command that made the run, and those that changed its settings, a line each."""
+    return commands_of(run.record) if run.record.get("command") else str(run.metrics.get("command") or "")
 
 
 def provenance(run: RunResults) -> list[tuple[str, str]]:

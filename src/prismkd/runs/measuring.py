@@ -17,7 +17,8 @@ from prismkd.evaluation.images import JudgedImages, compare_images, judge_images
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
 from prismkd.metrics.hits import domain_order
-from prismkd.records.directory import read_json, read_record, write_json
+from prismkd.records.directory import commands_of, read_json, read_record, write_json
+from prismkd.runs.aside import check_trained, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, random_places, real_batches
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
@@ -31,14 +32,17 @@ def evaluate(run: Run) -> None:
     Raises:
         UserError: test images that don't decode, before anything is measured; or a damaged shard.
     """
-    measurement = Measurement(run)
+    for dataset in run.datasets:
+        for name, recipe in recipes(run.config).items():
+            check_trained(dataset, name, recipe)
+    measurement, settings = Measurement(run), {"settings": evaluation_record(run)}
     if not (run.directory / "references.json").is_file():
-        write_json(run.directory / "references.json", measurement.references())
+        write_json(run.directory / "references.json", measurement.references() | settings)
     for dataset in run.datasets:
         path = dataset.folder / "evaluation.json"
         if not path.is_file():
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
-            write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies()})
+            write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies(), **settings})
     write_json(run.directory / "metrics.json", gather_metrics(run))
 
 
@@ -138,7 +142,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         "results": results,
         "timings": timings,
         "classes": [item.name for item in run.classes],
-        "command": record["command"],
+        "command": commands_of(record),
         "hardware": hardware(),
         "date": record["started"][:10],
         "version": __version__,

@@ -15,7 +15,7 @@ import torch
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
 from prismkd.config import METHODS, Config
-from prismkd.config.load import config_from_dict
+from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
 from prismkd.errors import UserError
@@ -24,25 +24,17 @@ from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.directory import (
     is_run,
-    read_json,
     read_record,
     recorded_config,
     write_json,
 )
 from prismkd.records.lock import locked
+from prismkd.runs.aside import set_stale_aside
 from prismkd.runs.run import Run
+from prismkd.runs.training import recipes
 from prismkd.shards import differing_keys
 from prismkd.shards.storage import is_used, remove_temporary_files
 
-# A run may go on with others of these: they say who draws and how often it is tried, not what is drawn.
-SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
-    "num_threads",
-    "trust",
-    *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
-    *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
-    *(f"distillation.{name}" for name in ("memory_gigabytes", "cache_gigabytes", "keep_cache", "num_workers")),
-}
-GROWING_SETTING = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
 
 def open_run(
@@ -74,13 +66,13 @@ def open_run(
         config = replace(config, teacher=f"module {weights_digest(teacher)}")
     if student is not None:
         config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
-    run = Run(config, track, student, directory=directory)
+    run = Run(config, track, student, directory=directory, command=command)
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
     _check_inputs(run)
     if claim:
-        _continue(run) if is_run(directory) else _start(run, command)
+        _continue(run) if is_run(directory) else _start(run)
     return run
 
 
@@ -92,14 +84,15 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
         UserError: another process holds it.
     """
     with locked(run.directory, lock):
-        _record_growth(run)
+        _record_changes(run)
         if lock == "run":
             # Only who is alone in the folder may: of other ranks these are files that are being written.
             remove_temporary_files(run.directory)
+            set_stale_aside(run, recipes(run.config))
         yield
 
 
-def _start(run: Run, command: str) -> None:
+def _start(run: Run) -> None:
     """Claim a new folder by writing its ``run.json``."""
     directory = run.directory
     if is_used(directory):
@@ -111,7 +104,7 @@ def _start(run: Run, command: str) -> None:
         directory / "run.json",
         {
             "schema": 1,
-            "command": command,
+            "command": run.command,
             "config": asdict(run.config),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "version": __version__,
@@ -121,22 +114,35 @@ def _start(run: Run, command: str) -> None:
 
 
 def _continue(run: Run) -> None:
-    """Refuse another configuration than the one that the folder was started with; only more images may be asked for."""
-    recorded = read_record(run.directory)
-    old = config_from_dict(recorded["config"])
-    changed = differing_keys(_as_json(asdict(old)), _as_json(asdict(run.config)))
-    changed = [name for name in changed if name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS]
+    """Refuse other settings than the run's, but for those that a stage is done again with, and for added work."""
+    changes = _changes(run)
+    refused = [name for name, (old, new) in changes.items() if not may_change(name, old, new)]
     # The file of a class list may have changed under the same name.
-    if recorded["classes"] != _as_json([asdict(item) for item in run.classes]):
-        changed.append(f"content of the class list {run.config.classes}")
-    # Fewer would leave images that no plan of the run has.
-    if GROWING_SETTING in changed and old.synthesis.images_per_class < run.config.synthesis.images_per_class:
-        changed.remove(GROWING_SETTING)
-    if changed:
+    if read_record(run.directory)["classes"] != _as_json([asdict(item) for item in run.classes]):
+        refused.append(f"content of the class list {run.config.classes}")
+    if refused:
         raise UserError(
-            f"expected the configuration that {run.directory} was started with, got another {', '.join(changed)}; "
-            "choose another --out or delete the folder"
+            f"expected the settings that the prompts and images of {run.directory} were made with, got another "
+            f"{', '.join(refused)}; choose another --out for these ({MAY_CHANGE})"
         )
+
+
+def _changes(run: Run) -> dict[str, tuple[Any, Any]]:
+    """The settings, by their names, that are others than the recorded ones: old and new value, as JSON has them."""
+    old, new = _as_json(asdict(recorded_config(run.directory))), _as_json(asdict(run.config))
+    names = [name for name in differing_keys(old, new) if name not in SETTINGS_WITHOUT_EFFECT_ON_RESULTS]
+    return {name: (_table(old, name)[_last(name)], _table(new, name)[_last(name)]) for name in names}
+
+
+def _table(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table in which the setting of a dotted name is."""
+    for part in name.split(".")[:-1]:
+        settings = settings[part]
+    return settings
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _as_json(data: object) -> Any:
@@ -144,14 +150,22 @@ def _as_json(data: object) -> Any:
     return json.loads(json.dumps(data))
 
 
-def _record_growth(run: Run) -> None:
-    """Note in ``run.json`` that a run gets more images than it was started with."""
-    path = run.directory / "run.json"
-    record = read_json(path)
-    images_per_class = run.config.synthesis.images_per_class
-    if record["config"]["synthesis"]["images_per_class"] != images_per_class:
-        record["config"]["synthesis"]["images_per_class"] = images_per_class
-        write_json(path, record)
+def _record_changes(run: Run) -> None:
+    """Make ``run.json`` hold the settings that are in force now, and when and by which command they became so."""
+    changes = _changes(run)
+    if not changes:
+        return
+    record = read_record(run.directory)
+    for name, (_, new) in changes.items():
+        _table(record["config"], name)[_last(name)] = new
+    record.setdefault("changes", []).append(
+        {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": run.command,
+            "settings": {name: {"from": old, "to": new} for name, (old, new) in changes.items()},
+        }
+    )
+    write_json(run.directory / "run.json", record)
 
 
 def _with_pinned_generator(config: Config, directory: Path) -> Config:

@@ -38,6 +38,7 @@ class Run(Session):
     """A session whose decisions and results are in ``directory``. ``open_run`` (``runs/open.py``) makes one."""
 
     directory: Path = field(kw_only=True)
+    command: str = field(default="", kw_only=True)  # that opened it, for the record
 
     @property
     def datasets(self) -> list[Dataset]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -15,7 +14,16 @@ from prismkd.distillation import TrainingSet, train
 from prismkd.distillation.student import check_student
 from prismkd.errors import warn
 from prismkd.progress import silent
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, read_json, write_json
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, write_json
+from prismkd.runs.aside import (
+    CHECKPOINT,
+    begin_training,
+    end_training,
+    is_trained,
+    num_images_of,
+    recipe_record,
+    set_aside,
+)
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
 
@@ -27,7 +35,8 @@ def distill_students(run: Run) -> None:
     """
     processes = PartialState(cpu=not torch.accelerator.is_available())  # else, without a GPU, each would be alone
     untrained = {
-        dataset: [name for name in recipes(run.config) if not _is_trained(dataset, name)] for dataset in run.datasets
+        dataset: [name for name, recipe in recipes(run.config).items() if not is_trained(dataset, name, recipe)]
+        for dataset in run.datasets
     }
     processes.wait_for_everyone()  # all have looked before the first student appears
     for dataset, names in untrained.items():
@@ -36,7 +45,8 @@ def distill_students(run: Run) -> None:
         data = dataset.training_set()
         for name in names:
             if processes.is_main_process:
-                _set_aside(dataset.folder / name)
+                _set_aside(dataset, name)
+                begin_training(dataset, name, recipes(run.config)[name])
             processes.wait_for_everyone()
             _distill_student(dataset, name, data, is_writer=processes.is_main_process)
             processes.wait_for_everyone()
@@ -58,7 +68,7 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     check_student(student, shape, len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
     with (run.track if is_writer else silent)(title, config.num_steps) as progress:
-        log = train(student, run.teacher, data, config, dataset.seed, folder / "checkpoint.pt", progress)
+        log = train(student, run.teacher, data, config, dataset.seed, folder / CHECKPOINT, progress)
     if not is_writer:
         return
     warnings = log.warnings([item.name for item in run.classes])
@@ -67,29 +77,17 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     save_classifier(folder, student, {"architecture": config.architecture, "num_classes": len(run.classes),
                                       "in_channels": shape[0]})  # fmt: skip
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
-                                     **log.to_dict(), "warnings": warnings})  # fmt: skip
+                                     **log.to_dict(), "warnings": warnings,
+                                     "recipe": recipe_record(dataset, config)})  # fmt: skip
     # Last: a kill before this costs a look at the checkpoint, one after it nothing.
-    (folder / "checkpoint.pt").unlink()
+    end_training(folder)
 
 
-def _is_trained(dataset: Dataset, name: str) -> bool:
-    """Whether there is a student of all images that there are now."""
-    log = dataset.folder / name / "log.json"
-    return log.is_file() and read_json(log)["images"] == dataset.num_images
-
-
-def _set_aside(folder: Path) -> None:
+def _set_aside(dataset: Dataset, name: str) -> None:
     """Keep the student of fewer images, where there is one, and its evaluation, under another name."""
+    folder = dataset.folder / name
     if not (folder / "log.json").is_file():
         return
-    num_images = read_json(folder / "log.json")["images"]
-    kept, number = folder.with_name(f"{folder.name}-{num_images}-images"), 1
-    while kept.exists():
-        number += 1
-        kept = folder.with_name(f"{folder.name}-{num_images}-images-{number}")
-    warn(f"images were added: the {folder.name} of {num_images} is now in {kept}, and a new one is trained")
-    evaluation = folder.parent / "evaluation.json"
-    if evaluation.is_file():
-        # Before the folder is moved: a kill in between must not leave old figures beside a new student.
-        evaluation.replace(folder / "evaluation.json")
-    folder.replace(kept)
+    num_images = num_images_of(folder)
+    kept = set_aside(dataset, name, f"{num_images}-images")
+    warn(f"images were added: the {name} of {num_images} is now in {kept}, and a new one is trained")
