@@ -121,8 +121,9 @@ def test_the_teacher_is_told_what_the_images_show(tmp_path: Path, stored: bool) 
         return
     generator = torch.Generator().manual_seed(derive(0, "batch", 0))
     first = torch.randint(len(images), (CONFIG.batch_size,), generator=generator)
-    assert len(found) == 2 and found[0] is not None and torch.equal(found[0], F.one_hot(labels[first], 2).float())
-    (mixed, _) = told(TrainingSet(images, labels), mixup=1.0)
+    assert len(found) == 3 and found[0] is not None and torch.equal(found[0], F.one_hot(labels[first], 2).float())
+    assert found[2] is not None and torch.equal(found[2], labels)  # at the end, of all its training images
+    (mixed, *_) = told(TrainingSet(images, labels), mixup=1.0)
     assert mixed is not None and torch.allclose(mixed.sum(1), torch.ones(CONFIG.batch_size))
     assert not torch.equal(mixed, mixed.round())
 

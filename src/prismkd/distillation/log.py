@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prismkd.distillation.training_set import TrainingSet, look_size, to_float
 
 MIN_STEPS = 40  # below, a quarter's mean is noise
+NUM_PARTS = 40  # of the steps, whose mean losses are the training's curve; a multiple of 4, for the quarters
 MIN_FALL = 0.02  # of the mean loss, from the first quarter of the steps to the second
 MAX_LOOKED_AT, LOOK_SIZE = 10_000, 512
 NUM_SHOWN = 5
@@ -26,11 +27,17 @@ class TrainingLog:
         rows: step, loss and learning rate at every checkpoint.
         quarters: the mean loss over each quarter of the steps.
         vanished: classes that the student never predicts on its own training images, although they are drawn.
+        curve: the mean loss over each of 40 equal parts of the steps; of each step, where there are fewer.
+        train_top1: share of its own training images whose label the student predicts; None where they have no labels.
+        train_agreement: share of them on which student and teacher predict the same class; None without a teacher.
     """
 
     rows: list[dict[str, float]]
     quarters: tuple[float, ...]
     vanished: tuple[int, ...]
+    curve: tuple[float, ...] = ()
+    train_top1: float | None = None
+    train_agreement: float | None = None
 
     @property
     def plateaued(self) -> bool:
@@ -60,26 +67,60 @@ class TrainingLog:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"log": self.rows, "quarters": [round(value, 5) for value in self.quarters]}
+        return {
+            "log": self.rows,
+            "quarters": [round(value, 5) for value in self.quarters],
+            "curve": [round(value, 5) for value in self.curve],
+            "train_top1": self.train_top1,
+            "train_agreement": self.train_agreement,
+        }
+
+
+@dataclass(frozen=True)
+class LookBack:
+    """A trained student on its own training images; as in ``TrainingLog``."""
+
+    vanished: tuple[int, ...]
+    train_top1: float | None
+    train_agreement: float | None
 
 
 @torch.no_grad()
-def vanished_classes(
-    student: nn.Module, data: TrainingSet, device: torch.device, look: Callable[[Tensor], Tensor] = lambda images: images
-) -> tuple[int, ...]:
-    """Labels among up to 10,000 evenly spread images that the student never predicts on any of these.
+def look_back(
+    student: nn.Module, data: TrainingSet, device: torch.device,
+    teacher: Callable[[Tensor, Tensor], Tensor] | None = None,
+    look: Callable[[Tensor], Tensor] = lambda images: images,
+) -> LookBack:  # fmt: skip
+    """The student on up to 10,000 evenly spread ones of its training images, without augmentation.
 
-    ``look`` makes of images in [0, 1] what the student sees.
+    Args:
+        student: trained.
+        data: what it learned from.
+        device: where it is.
+        teacher: indices (batch,) of images and these images (batch, channels, height, width) in [0, 1] to its logits.
+        look: makes of images in [0, 1] what student and teacher see.
     """
-    if data.labels is None:
-        return ()
     count = min(len(data), MAX_LOOKED_AT)
     # Evenly spread and not the first ones: images of a class may lie together.
     indices = torch.arange(count) * len(data) // count
+    labels = None if data.labels is None else data.labels[indices]
+    answers, agreements = list[Tensor](), list[Tensor]()
     looks = indices.split(look_size(data, LOOK_SIZE))
-    found = [predicted(student, look(to_float(images.to(device)))) for images in data.batches(looks)]
-    missing = set(data.labels[indices].tolist()) - set(torch.cat(found).tolist())
-    return tuple(sorted(missing))
+    for places, images in zip(looks, data.batches(looks), strict=True):
+        looked_at = look(to_float(images.to(device)))
+        answers.append(predicted(student, looked_at))
+        if teacher is not None:
+            agreements.append(teacher(places, looked_at).argmax(1).cpu() == answers[-1])
+    classes = torch.cat(answers)
+    return LookBack(
+        () if labels is None else tuple(sorted(set(labels.tolist()) - set(classes.tolist()))),
+        None if labels is None else _share(classes == labels),
+        _share(torch.cat(agreements)) if agreements else None,
+    )
+
+
+def _share(hits: Tensor) -> float:
+    return round(hits.float().mean().item(), 5)
 
 
 def predicted(student: nn.Module, images: Tensor) -> Tensor:
@@ -87,10 +128,28 @@ def predicted(student: nn.Module, images: Tensor) -> Tensor:
     return student(images).argmax(1).cpu()
 
 
+def part_of(step: int, num_steps: int) -> int:
+    """The part, from 0 to 39, of the training that a step belongs to."""
+    return NUM_PARTS * step // num_steps
+
+
+def curve_of(sums: Tensor, num_steps: int) -> tuple[float, ...]:
+    """Mean losses of the parts that have a step, from the loss summed over each of the 40 parts."""
+    counts = _part_counts(num_steps)
+    return tuple(total / count for total, count in zip(sums.tolist(), counts, strict=True) if count)
+
+
 def quarter_means(sums: Tensor, num_steps: int) -> tuple[float, ...]:
-    """Means of the sums over each quarter; empty where there are too few steps to say something."""
+    """Mean losses over each quarter; empty where there are too few steps to say something."""
     if num_steps < MIN_STEPS:
         return ()
-    ends = [-(-quarter * num_steps // 4) for quarter in range(5)]  # rounded up: where 4 * step // num_steps changes
-    counts = [stop - start for start, stop in itertools.pairwise(ends)]
-    return tuple(total / count for total, count in zip(sums.tolist(), counts, strict=True))
+    # A quarter is ten parts exactly: floor(4 s / n) = floor(floor(40 s / n) / 10)
+    totals = sums.double().reshape(4, -1).sum(1).tolist()
+    counts = torch.tensor(_part_counts(num_steps)).reshape(4, -1).sum(1).tolist()
+    return tuple(total / count for total, count in zip(totals, counts, strict=True))
+
+
+def _part_counts(num_steps: int) -> list[int]:
+    """Steps in each part."""
+    ends = [-(-part * num_steps // NUM_PARTS) for part in range(NUM_PARTS + 1)]  # rounded up: where ``part_of`` changes
+    return [stop - start for start, stop in itertools.pairwise(ends)]

@@ -19,7 +19,7 @@ from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.distillation.ahead import on_device
 from prismkd.distillation.augmentation import mix, rand_augment
-from prismkd.distillation.log import TrainingLog, quarter_means, vanished_classes
+from prismkd.distillation.log import TrainingLog, curve_of, look_back, quarter_means
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
@@ -245,6 +245,13 @@ class _Training:
         ask = partial(self._ask, cropped=False)
         return store(ask, self.data, self.config.stored_top_k, self.device, share, self.accelerator.gather)
 
+    def _answers(self, indices: Tensor, images: Tensor) -> Tensor:
+        """The teacher's logits of whole images, which the fast mode knows already."""
+        if self.stored is not None:
+            return self.stored[indices]
+        labels = None if self.data.labels is None else self.data.labels[indices].to(self.device)
+        return self._ask(images, labels, cropped=True)
+
     @torch.no_grad()
     def _ask(self, images: Tensor, labels: Tensor | None, *, cropped: bool) -> Tensor:
         """The teacher's logits of images, and of what was asked for in them."""
@@ -283,9 +290,11 @@ class _Training:
         student.eval()
         # Each process saw the losses of its part of the batches.
         sums = self.accelerator.reduce(state.sums, "mean")
-        vanished = vanished_classes(student, self.data, self.device, self.world.plain)
+        teacher = self._answers if self._asks_teacher else None
+        back = look_back(student, self.data, self.device, teacher, self.world.plain)
         student.to(self.original_device)
-        return TrainingLog(state.rows, quarter_means(sums, self.config.num_steps), vanished)
+        num_steps = self.config.num_steps
+        return TrainingLog(state.rows, quarter_means(sums, num_steps), curve=curve_of(sums, num_steps), **vars(back))
 
 
 def _sent(indices: Tensor, device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
+from prismkd.distillation.log import NUM_PARTS, part_of
 from prismkd.distillation.split_norms import SplitNorms
 from prismkd.distillation.student import classifier_of
 from prismkd.shards import Storage
@@ -68,7 +69,7 @@ class State:
         model: the student, and the projection of its features where the recipe has a feature loss.
         average: the moving average of the student's weights.
         step: the next one.
-        sums: the loss summed over each quarter of the steps.
+        sums: the loss summed over each of 40 equal parts of the steps.
         bad_step: the first step whose loss wasn't finite, or -1.
         rows: of the log.
     """
@@ -82,12 +83,12 @@ class State:
         self.average = {name: tensor.clone() for name, tensor in model.student.state_dict().items()}
         self.step, self.rows = 0, list[dict[str, float]]()
         # These two stay on the device, since reading them at every step would wait for it.
-        self.sums = torch.zeros(4, device=device)
+        self.sums = torch.zeros(NUM_PARTS, device=device)
         self.bad_step = torch.full((), -1.0, device=device)
 
     def record(self, loss: Tensor) -> None:
         """Note a step's loss without waiting for the device."""
-        self.sums[min(4 * self.step // self.config.num_steps, 3)] += loss
+        self.sums[part_of(self.step, self.config.num_steps)] += loss
         first = (self.bad_step < 0) & ~loss.isfinite()
         self.bad_step = torch.where(first, float(self.step), self.bad_step)
 
@@ -162,9 +163,7 @@ def new_optimizer(model: nn.Module, config: DistillationConfig) -> torch.optim.O
         # Nesterov needs a momentum; torch refuses it at 0.
         return torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
                                momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)  # fmt: skip
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
-    )
+    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def teacher_width(teacher: Classifier, images: Tensor) -> int:

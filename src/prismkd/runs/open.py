@@ -36,7 +36,6 @@ from prismkd.shards import differing_keys
 from prismkd.shards.storage import is_used, remove_temporary_files
 
 
-
 def open_run(
     config: Config,
     directory: Path,
