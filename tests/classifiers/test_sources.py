@@ -119,7 +119,7 @@ def test_what_is_no_state_dict_is_refused_and_no_payload_runs(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "planted.pt").write_bytes(pickle.dumps({"weight": Planted()}))
-    with pytest.raises(UserError, match=r"expected a state dict in .*planted\.pt, got a pickle that needs more than tensors"):
+    with pytest.raises(UserError, match=r"expected a state dict in .*planted\.pt, got a pickle that needs more than"):
         load_source(f"timm:test_vit@{tmp_path / 'planted.pt'}")
     assert capsys.readouterr().out == ""
     torch.save([1, 2], tmp_path / "list.pt")

@@ -79,7 +79,7 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
         return _built_in("pictograms")
     if str(folder).endswith(".toml"):
         return _resolve([ClassName(name) for name in classes_of_teachers(Path(folder))], Path(folder))
-    path = Path(folder, "config.json")
+    path = Path(str(folder).removeprefix("transformers:"), "config.json")
     config = read_config(path)
     rows = output_rows(config, path, _built_in("imagenet-1k"))
     classes = _resolve(rows_to_classes(rows, path), path)

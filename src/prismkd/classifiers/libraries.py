@@ -124,7 +124,8 @@ def _network_for(name: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, int
     """A new network of as many classes as the weights have, and their image size; 0 where it takes any."""
     from torchvision import models
 
-    linear = [key for key, module in models.get_model(name).named_modules() if isinstance(module, nn.Linear)]
+    with torch.device("meta"):  # its layers' names are wanted, and no weights
+        linear = [key for key, module in models.get_model(name).named_modules() if isinstance(module, nn.Linear)]
     outputs = num_outputs(state, linear[-1] if linear else None)
     arguments, side = {"num_classes": outputs} if outputs else {}, 0
     positions, patches = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
@@ -152,6 +153,6 @@ def _others(weights: Any) -> str:
     own = from_torchvision(weights.transforms())
     others = {other.name: from_torchvision(other.transforms()) for other in type(weights)}
     return "".join(
-        f"; {name} takes resize {other.resize}, crop {other.size}, interpolation {other.interpolation}"
-        for name, other in others.items() if other != own
+        f"; {name} has resize {other.resize}, crop {other.size[0]} and interpolation {other.interpolation}"
+        for name, other in others.items() if other != own and other.size
     )  # fmt: skip

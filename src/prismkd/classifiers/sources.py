@@ -19,7 +19,7 @@ from pathlib import Path
 
 from prismkd.assets import asset
 from prismkd.classes.files import ClassName
-from prismkd.classes.lists import load_classes
+from prismkd.classes.lists import classes_of_teacher, load_classes
 from prismkd.classes.teacher_list import class_indices, read_teacher_list
 from prismkd.classifiers.classifier import Classifier, check_outputs
 from prismkd.classifiers.ensemble import Ensemble
@@ -68,8 +68,10 @@ def _load_from_library(library: str, rest: str, wanted: PreprocessingConfig, *, 
         return load_timm(name, checkpoint, wanted)
     if library == "torchvision":
         return load_torchvision(name, checkpoint, wanted)
+    if library == "transformers" and Path(rest).is_dir():
+        return load_folder(Path(rest), wanted=wanted)  # which may be timm's: transformers opens some of these, too
     if library == "transformers":
-        return load_transformers(rest, local=Path(rest).is_dir(), wanted=wanted)
+        return load_transformers(rest, local=False, wanted=wanted)
     if trust:
         print(f"warning: running code from {rest}, as --trust allows", file=sys.stderr, flush=True)
     return load_program(library, Path(rest), trust=trust, wanted=wanted)
@@ -164,12 +166,21 @@ def _load_fitting(
     if classifier.num_classes != num_classes:
         raise UserError(
             f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
-            f"got {num_classes}; make `classes` and `{setting}` fit each other"
+            f"got {num_classes}; make `classes` and `{setting}` fit each other{_own_names(source, role)}"
         )
     check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
     check_parity(loaded, source)
     _say(loaded.notes)
     return classifier
+
+
+def _own_names(source: str, role: str) -> str:
+    """The hint that a teacher carries names of its outputs itself; empty where it doesn't."""
+    try:
+        carries = role == "teacher" and bool(classes_of_teacher(source))
+    except UserError:
+        return ""
+    return ': `classes = "teacher"` takes the names that it carries' if carries else ""
 
 
 def _say(notes: Sequence[str]) -> None:
