@@ -65,7 +65,10 @@ class TrainingLog:
 
 @torch.no_grad()
 def vanished_classes(
-    student: nn.Module, data: TrainingSet, device: torch.device, look: Callable[[Tensor], Tensor] = lambda images: images
+    student: nn.Module,
+    data: TrainingSet,
+    device: torch.device,
+    look: Callable[[Tensor], Tensor] = lambda images: images,
 ) -> tuple[int, ...]:
     """Labels among up to 10,000 evenly spread images that the student never predicts on any of these.
 

@@ -22,8 +22,8 @@ ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AV
 class StudentWithProjection(nn.Module):
     """The student, and what is beside it in the training alone.
 
-    For the feature loss that is a learned linear map from its features to the teacher's, and for synthetic images beside
-    real ones, where the recipe has it, batch norms of their own.
+    For the feature loss that is a learned linear map from its features to the teacher's. Where the recipe has it, it is
+    also batch norms for the synthetic images beside real ones.
     """
 
     def __init__(
@@ -162,9 +162,7 @@ def new_optimizer(model: nn.Module, config: DistillationConfig) -> torch.optim.O
         # Nesterov needs a momentum; torch refuses it at 0.
         return torch.optim.SGD(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
                                momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)  # fmt: skip
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
-    )
+    return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def teacher_width(teacher: Classifier, images: Tensor) -> int:
