@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Preprocessing:
             images = _resize(images, size, self.interpolation)
         if self.crop is not None and self.crop != images.shape[-2:]:
             images = _crop(images, self.crop, floor=self.floor_crop)
-        mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (_constant(values, images) for values in (self.mean, self.std))
         return (images - mean) / std
 
     @property
@@ -103,6 +104,22 @@ class Preprocessing:
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
         channels = "gray" if self.in_channels == 1 else f"{self.in_channels} channels"
         return ", ".join([channels, *steps, f"mean {mean}", f"std {std}"])
+
+
+def _constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One value per channel (1, channels, 1, 1), where the images are.
+
+    Sent to a CUDA device once, since sending it at each call would wait for all that the device still has to do.
+    """
+    if like.device.type == "cuda":
+        return _constant_on_cuda(values, like.dtype, like.device)
+    return like.new_tensor(values).view(1, -1, 1, 1)
+
+
+@cache
+def _constant_on_cuda(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # else it could take part in no gradient
+        return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
 
 def _with_channels(images: Tensor, in_channels: int) -> Tensor:

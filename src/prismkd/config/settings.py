@@ -206,8 +206,8 @@ class DistillationConfig:
     image_size: Annotated[int, AtLeast(0)] = 0
     """Pixels per side of what the student sees; 0: the teacher's input size, or the images' own where it takes any."""
     augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
-    """Views of an image: photos (random resized crop, flip), icons (zoom, shift, rotation, flip, contrast, noise), none,
-    or auto: photos where images get another size than their own, else icons."""
+    """Views of an image: photos (random resized crop, flip), icons (zoom, shift, rotation, flip, contrast, noise) or
+    none. auto: photos where the teacher has an input size or image_size is set, else icons."""
     min_crop_scale: Annotated[float, Between(0, 1, "0.08 is usual", open_low=True)] = 0.08
     """Smallest share of an image's area that a random resized crop shows."""
     mixup: Annotated[float, AtLeast(0)] = 0.0

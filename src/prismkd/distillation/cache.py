@@ -43,12 +43,14 @@ class CachePlace:
         max_bytes: up to which images are cached.
         track: shows how far the building is.
         lock: held while it is built, so that of several processes one builds it.
+        replaces: whether other caches in the folder are of no use any more.
     """
 
     folder: Path
     max_bytes: float
     track: Track = silent
     lock: Callable[[], AbstractContextManager[None]] = nullcontext
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class CachedImages:
     """Images in a cache file, mapped into memory: what is used often stays there as long as there is room."""
 
     def __init__(self, path: Path, pictures: Pictures) -> None:
-        self.image_shape = pictures.shape
+        self.path, self.image_shape = path, pictures.shape
         # Shared, since a private mapping of a file larger than the memory is refused by some kernels; nothing writes.
         mapped = torch.from_file(str(path), shared=True, size=pictures.num_bytes, dtype=torch.uint8)
         self.images = mapped.view(pictures.count, *pictures.shape)
@@ -111,7 +113,8 @@ def cached(pictures: Pictures, place: CachePlace) -> tuple[CachedImages, Tensor]
     path = place.folder / f"cache-{pictures.shape[1]}-{pictures.digest[:12]}.bin"
     with place.lock():
         if not _is_whole(path, pictures):
-            remove_caches(place.folder)
+            if place.replaces:
+                remove_caches(place.folder)
             _build(path, pictures, place.track)
     labels = np.fromfile(path, np.int64, offset=pictures.num_bytes)
     return CachedImages(path, pictures), torch.from_numpy(labels)
@@ -137,7 +140,7 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
     num_threads = min(MAX_DECODERS, _num_cpus())
     _check_room(path.parent, pictures)
     text = f"caching {pictures.count:,} images at {pictures.shape[1]} px"
-    cost = f"{_file_size(pictures) / 1e9:.3g} GB in {path.parent}, about {_estimate(pictures, num_threads)}"
+    cost = f"{_in_words(_file_size(pictures))} in {path.parent}, about {_estimate(pictures, num_threads)}"
     print(f"{text}: {cost}", file=sys.stderr, flush=True)
     storage, labels, corrupt = Storage(path.parent), list[int](), list[tuple[str, Exception]]()
     storage.remove_leftovers(path.name)
@@ -147,11 +150,11 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
                 corrupt.append((picture.name, pixels))
             elif not corrupt:
                 _check_shape(picture, pixels, pictures)
-                file.write(np.ascontiguousarray(pixels))
+                file.write(pixels.tobytes())
                 labels.append(picture.label)
             progress(1)
         _refuse_corrupt(corrupt, pictures)
-        file.write(np.array(labels, np.int64))
+        file.write(np.array(labels, np.int64).tobytes())
 
 
 def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Picture, np.ndarray | Exception]]:
@@ -187,6 +190,10 @@ def _estimate(pictures: Pictures, num_threads: int) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
+def _in_words(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
 def _num_cpus() -> int:
     """CPUs that this process may use, whatever number of threads torch has: while a cache is built, nothing else is."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -197,8 +204,8 @@ def _check_room(folder: Path, pictures: Pictures) -> None:
     free, needed = shutil.disk_usage(folder).free, _file_size(pictures)
     if free < needed:
         raise UserError(
-            f"expected {needed / 1e9:.3g} GB in {folder} for {pictures.count} decoded images, got {free / 1e9:.3g} GB "
-            "free; free some, or set distillation.cache_gigabytes to 0 to decode every batch again"
+            f"expected {_in_words(needed)} in {folder} for {pictures.count} decoded images, got {_in_words(free)}; "
+            "free some, or set distillation.cache_gigabytes to 0 to decode every batch again"
         )
 
 

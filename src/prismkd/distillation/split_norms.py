@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 
 class SplitNorms(nn.Module):
@@ -24,7 +25,7 @@ class SplitNorms(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.num_real, self._handles = 0, []
+        self.num_real, self._handles = 0, list[RemovableHandle]()
         own = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
         self.norms = nn.ModuleList(copy.deepcopy(layer) for layer in own)
         for layer, second in zip(own, self.norms, strict=True):

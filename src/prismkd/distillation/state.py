@@ -23,8 +23,8 @@ ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AV
 class StudentWithProjection(nn.Module):
     """The student, and what is beside it in the training alone.
 
-    For the feature loss that is a learned linear map from its features to the teacher's, and for synthetic images beside
-    real ones, where the recipe has it, batch norms of their own.
+    For the feature loss that is a learned linear map from its features to the teacher's. Where the recipe has it, it is
+    also batch norms for the synthetic images beside real ones.
     """
 
     def __init__(

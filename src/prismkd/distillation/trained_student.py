@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,14 +16,16 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier, Preprocessing, as_classifier, save_classifier
 from prismkd.config import Config, DistillationConfig
 from prismkd.config.load import check_config
+from prismkd.distillation.cache import CachedImages, CachePlace
 from prismkd.distillation.log import TrainingLog
 from prismkd.distillation.loop import train
 from prismkd.distillation.student import Factory, check_student, name_of_module, new_student
 from prismkd.distillation.tar_images import open_images, read_logits
 from prismkd.distillation.training_set import TrainingSet
+from prismkd.distillation.world import World
 from prismkd.errors import UserError, warn
 from prismkd.progress import Progress, ignore
-from prismkd.shards import verified
+from prismkd.shards import channels_first, read_samples, verified
 
 ELSEWHERE = ("architecture", "real", "real_share")  # settings whose place here is an argument
 
@@ -59,16 +62,18 @@ def distill(
 ) -> TrainedStudent:
     """Train a student to answer as the teacher does, on images of any origin.
 
-    Both see the same augmented view of an image, and the student is held to the teacher's softened distribution,
-    ``T^2 KL(teacher / T || student / T)`` (Hinton et al. 2015; Beyer et al. 2022, A good teacher is patient and
-    consistent). AdamW and a cosine, and the moving average of the weights is the student; ``config`` has the other
-    recipes. It trains on the GPU where there is one, and the student comes back to where it was made.
+    Both see the same augmented view of an image; where the teacher has an input size, these are random resized crops of
+    that size, and a student given by name gets the teacher's normalization. The student is held to the teacher's
+    softened distribution, ``T^2 KL(teacher / T || student / T)`` (Hinton et al. 2015; Beyer et al. 2022, A good teacher
+    is patient and consistent). AdamW and a cosine, and the moving average of the weights is the student; ``config`` has
+    the other recipes. It trains on the GPU where there is one, and the student comes back to where it was made.
 
     Args:
         teacher: a ``Classifier`` (such as ``prismkd.load_teacher`` gives), or any module in evaluation mode of images
             in [0, 1] to logits. It stays as it is.
         images: (n, channels, height, width), uint8 or float in [0, 1]; a ``prismkd.distillation.TrainingSet``; or the
-            folder of shards that ``prismkd synthesize`` wrote, which has its labels.
+            folder of shards that ``prismkd synthesize`` wrote, which has its labels. Those of shards that have another
+            size than the student's are decoded and resized once, into a file beside ``checkpoint``, else a temporary.
         labels: (n,) the teacher's class that each image was made for. Needed for ``hard_label_weight`` above 0, and for
             several teachers of which not all know each class; they also show in the log which classes were lost.
         student: a timm name, ``small-resnet-WIDTH`` for images of 32 pixels, a module, which is itself trained, or a
@@ -92,17 +97,27 @@ def distill(
         >>> student.save("my-student")
     """
     recipe = _recipe(config, settings)
-    data = _training_set(images, labels, recipe)
-    channels, height, width = data.images.image_shape
+    given = _given_images(images, labels)
+    channels, height, width = _shape_of(given)
     known = as_classifier(teacher, (channels, height, width), preprocessing)
-    _check_labels(data, known.num_classes)
+    world = World.of(recipe, known)
     network, name = _new_network(student, recipe, known.num_classes, channels, seed)
-    check_student(network, (channels, height, width), known.num_classes)
+    # A module of the user's own takes images in [0, 1], as it is documented; the others have their teacher's input.
+    normalizes = isinstance(student, str)
+    trained = world.trained_form(network, known.num_classes, channels) if normalizes else network
+    check_student(trained, world.image_shape((channels, height, width)), known.num_classes)
     path = None if checkpoint is None else Path(checkpoint)
-    log = train(network, known, data, recipe, seed, path, progress or ignore)
+    with tempfile.TemporaryDirectory(prefix="prismkd-") as temporary:
+        place = CachePlace(Path(temporary) if path is None else path.parent, recipe.cache_gigabytes * 1e9)
+        data = given if isinstance(given, TrainingSet) else _of_shards(given, recipe, world, place)
+        _check_data(data, recipe, known.num_classes)
+        log = train(trained, known, data, recipe, seed, path, progress or ignore)
+    if isinstance(data.images, CachedImages) and not recipe.keep_cache:
+        data.images.path.unlink(missing_ok=True)
     for text in log.warnings():
         warn(text)
-    described = {"architecture": name, "num_classes": known.num_classes, "in_channels": channels}
+    described = {"architecture": name, "num_classes": known.num_classes}
+    described |= world.student_config(channels, normalized=normalizes)
     return TrainedStudent(network, described, log).eval()
 
 
@@ -124,14 +139,12 @@ def _recipe(config: DistillationConfig | None, settings: dict[str, Any]) -> Dist
     return recipe
 
 
-def _training_set(
-    images: Tensor | np.ndarray | TrainingSet | str | Path, labels: Any, recipe: DistillationConfig
-) -> TrainingSet:
-    """The images with their labels, whatever they came as."""
+def _given_images(images: Tensor | np.ndarray | TrainingSet | str | Path, labels: Any) -> TrainingSet | Path:
+    """The images with their labels, whatever they came as; or the folder of shards, which is verified."""
     if isinstance(images, TrainingSet | str | Path):
         if labels is not None:
             raise UserError(f"expected no labels beside a {type(images).__name__}, which has its own; leave them out")
-        return images if isinstance(images, TrainingSet) else _of_shards(Path(images), recipe)
+        return images if isinstance(images, TrainingSet) else _verified(Path(images))
     pixels = torch.as_tensor(images)
     _check_images(pixels)
     given = None if labels is None else torch.as_tensor(labels)
@@ -145,12 +158,29 @@ def _training_set(
     return TrainingSet(pixels, None if given is None else given.cpu().long())
 
 
-def _of_shards(folder: Path, recipe: DistillationConfig) -> TrainingSet:
-    """Images that synthesis wrote."""
+def _verified(folder: Path) -> Path:
+    """A folder of images that synthesis wrote."""
     if not folder.is_dir():
         raise UserError(f"expected a folder of shards that `prismkd synthesize` wrote, got {folder}; check the path")
     verified(folder)
-    images, labels = open_images(folder, recipe.memory_gigabytes * 1e9, recipe.num_workers)
+    return folder
+
+
+def _shape_of(images: TrainingSet | Path) -> tuple[int, int, int]:
+    """(channels, height, width) of the images, or of the first one of a folder."""
+    if isinstance(images, TrainingSet):
+        channels, height, width = images.images.image_shape
+    else:
+        sample = next(read_samples(images), None)
+        if sample is None:
+            raise UserError(f"expected images in {images}, got none; finish the synthesis first")
+        channels, height, width = channels_first(sample.image).shape
+    return channels, height, width
+
+
+def _of_shards(folder: Path, recipe: DistillationConfig, world: World, place: CachePlace) -> TrainingSet:
+    """Images that synthesis wrote, in the student's world."""
+    images, labels = open_images(folder, recipe.memory_gigabytes * 1e9, recipe.num_workers, world.stored_side, place)
     return TrainingSet(images, labels, logits=read_logits(folder) if recipe.stored_logits else None)
 
 
@@ -172,7 +202,12 @@ def _check_images(images: Tensor) -> None:
         )
 
 
-def _check_labels(data: TrainingSet, num_classes: int) -> None:
+def _check_data(data: TrainingSet, recipe: DistillationConfig, num_classes: int) -> None:
+    if recipe.auxiliary_batch_norm and data.real is None:
+        raise UserError(
+            "expected real images beside the synthetic ones for distillation.auxiliary_batch_norm, got none; give them "
+            "as prismkd.distillation.TrainingSet(images, labels, (real_images, real_labels), real_share)"
+        )
     if data.labels is not None and not 0 <= int(data.labels.min()) <= int(data.labels.max()) < num_classes:
         wrong = data.labels[(data.labels < 0) | (data.labels >= num_classes)]
         raise UserError(

@@ -76,7 +76,7 @@ class World:
         )
 
     def plain(self, images: Tensor) -> Tensor:
-        """What the student sees of images (batch, channels, height, width) in [0, 1] without augmentation: the middle."""
+        """What the student sees of images (batch, channels, height, width) in [0, 1] without augmentation."""
         if self.stored_side is None or self.side is None:
             return images
         return Preprocessing(images.shape[1], self.stored_side, (self.side, self.side), "bicubic")(images)
@@ -91,7 +91,7 @@ class World:
     # --- the student -------------------------------------------------------------------------------------------------
 
     def trained_form(self, network: nn.Module, num_classes: int, in_channels: int) -> nn.Module:
-        """A new network as it is trained, of images in [0, 1]: behind its teacher's normalization, where that has one."""
+        """A new network as it is trained, of images in [0, 1]: behind the normalization of a teacher of photographs."""
         if self.teacher is None:
             return network
         mean, std = self._normalization(in_channels)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,13 @@ import torch
 
 from prismkd.config import METHODS
 from prismkd.data import LabeledImages
+from prismkd.data.decode import Form
 from prismkd.distillation import TrainingSet, open_images, to_bytes
+from prismkd.distillation.cache import CachePlace
+from prismkd.distillation.image_files import open_files
 from prismkd.distillation.tar_images import read_logits
-from prismkd.errors import UserError
+from prismkd.distillation.training_set import Images
+from prismkd.errors import UserError, warn
 from prismkd.evaluation.images import labeled_batches
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
 from prismkd.prompts import PromptPlan
@@ -31,6 +35,8 @@ from prismkd.shards.samples import decode
 if TYPE_CHECKING:
     # A run makes its datasets, so its module imports this one.
     from prismkd.runs.run import Run
+
+NUM_NAMED = 5  # classes that a warning names
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,20 @@ class RealImages(Dataset):
         return len(self.images)
 
     def training_set(self) -> TrainingSet:
-        self.images.check()
-        return TrainingSet(to_bytes(self.images.images), self.images.labels)
+        images, absent = self.images, self._absent_classes()
+        if absent:
+            named = ", ".join(absent[:NUM_NAMED]) + (", ..." if len(absent) > NUM_NAMED else "")
+            warn(f"{images.source} has no image of {len(absent)} classes ({named}); {self.title} is not trained on any")
+        side = self.run.world.stored_side
+        if side is not None:
+            return TrainingSet(*open_files(images, side, images.form.mode, real_cache_place(self.run)))
+        images.check()
+        return TrainingSet(to_bytes(images.images), images.labels)
+
+    def _absent_classes(self) -> list[str]:
+        """Names of the classes that no real image shows."""
+        present = set(self.images.labels.tolist())
+        return [item.name for label, item in enumerate(self.run.classes) if label not in present]
 
     def batches(self, at_most: int) -> Batches:
         yield from real_batches(self.images, at_most)
@@ -161,15 +179,20 @@ class DrawnImages(Dataset):
         config = self.run.config.distillation
         # Now, rather than after hours of training on what may be damaged.
         verified(self.storage)
-        images, labels = open_images(self.storage, config.memory_gigabytes * 1e9, config.num_workers)
+        side, memory = self.run.world.stored_side, config.memory_gigabytes * 1e9
+        images, labels = open_images(self.storage, memory, config.num_workers, side, cache_place(self.run, self.folder))
         logits = read_logits(self.storage) if config.stored_logits else None
-        return TrainingSet(images, labels, self._real_share(), config.real_share, logits)
+        return TrainingSet(images, labels, self._real_share(images.image_shape), config.real_share, logits)
 
-    def _real_share(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Real images that are mixed into every batch, where ``distillation.real_share`` asks for some."""
+    def _real_share(self, shape: tuple[int, ...]) -> tuple[Images | torch.Tensor, torch.Tensor] | None:
+        """Real images of the synthetic ones' shape, where ``distillation.real_share`` mixes some into every batch."""
         real = self.run.real_training
         if not self.run.config.distillation.real_share or real is None:
             return None
+        mode = "L" if shape[0] == 1 else "RGB"
+        if self.run.world.stored_side is not None:
+            return open_files(real, shape[1], mode, real_cache_place(self.run))
+        real = replace(real, form=Form(mode, shape[1]))
         real.check()
         return to_bytes(real.images), real.labels
 
@@ -238,6 +261,17 @@ class DrawnImages(Dataset):
             write_json(
                 self.allocation_file, {"pilot": pilot, **asdict(allocation), "seconds": time.monotonic() - start}
             )
+
+
+def cache_place(run: Run, folder: Path) -> CachePlace:
+    """Where the decoded images of a dataset lie while its students are trained."""
+    lock = partial(locked, run.directory, "cache", wait=True)
+    return CachePlace(folder, run.config.distillation.cache_gigabytes * 1e9, run.track, lock, replaces=True)
+
+
+def real_cache_place(run: Run) -> CachePlace:
+    """Where the real images lie that all datasets of a run share."""
+    return cache_place(run, run.directory)
 
 
 def real_batches(real: LabeledImages, at_most: int) -> Batches:

@@ -194,6 +194,11 @@ def _check_methods(config: Config) -> None:
         if not set(needed) <= set(config.methods):
             named = " and ".join(needed)
             raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
+    if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
+        raise UserError(
+            "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
+            "auxiliary_batch_norm to false"
+        )
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from prismkd.config import (
 from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
+from prismkd.distillation.world import World
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
@@ -99,6 +101,20 @@ class Session:
         """An untrained student; the same seed gives the same weights for every method."""
         return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
 
+    @cached_property
+    def world(self) -> World:
+        """What the students see of an image, and in which geometry they are measured."""
+        return World.of(self.config.distillation, self.teacher)
+
+    def trained_form(self, network: nn.Module, in_channels: int) -> nn.Module:
+        """A new student as it is trained: a network of the user's own takes images in [0, 1] as it is."""
+        return network if self.new_network else self.world.trained_form(network, len(self.classes), in_channels)
+
+    def student_config(self, in_channels: int) -> dict[str, Any]:
+        """What the ``config.json`` of a trained student says."""
+        described = {"architecture": self.config.distillation.architecture, "num_classes": len(self.classes)}
+        return described | self.world.student_config(in_channels, normalized=self.new_network is None)
+
     def load_student(self, folder: Path) -> Classifier:
         """A trained student from its folder."""
         return load_classifier(folder, self.new_network and self.new_network())
@@ -129,7 +145,10 @@ class Session:
         if not source:
             return None
         path = asset("real.parquet") if source == "pictograms" else source
-        return load_labeled_images(path, self._labels, *self._test_size)
+        image_size, usual_size = self._test_size
+        # A student's own size is given to its images when they are read, whatever size they have here.
+        usual_size = usual_size or self.world.side or self.config.generator.image_size or None
+        return load_labeled_images(path, self._labels, image_size, usual_size)
 
     @property
     def _labels(self) -> ClassLabels:
@@ -248,8 +267,8 @@ class Session:
     def distill(
         self, images: Tensor | TrainingSet, labels: Tensor | None = None, seed: int = 0,
         recipe: DistillationConfig | None = None, teacher: Classifier | None = None,
-    ) -> nn.Module:  # fmt: skip
-        """A student of these images.
+    ) -> Classifier:  # fmt: skip
+        """A student of these images: a classifier of images in [0, 1], with the network as its ``network``.
 
         Args:
             images: (n, channels, height, width) uint8, or float in [0, 1]; or a training set.
@@ -263,12 +282,14 @@ class Session:
         """
         recipe = recipe or self.config.distillation
         data = images if isinstance(images, TrainingSet) else TrainingSet(images, labels)
-        # A copy with the other recipe: what this session has loaded stays as it is.
+        # A copy with the other recipe and teacher: what this session has loaded stays as it is.
         session = replace(self, config=replace(self.config, distillation=recipe))
-        student = session.new_student(data.images.image_shape[0], seed)
+        session.__dict__["teacher"] = teacher or self.teacher  # where cached_property looks
+        channels = data.images.image_shape[0]
+        network = session.new_student(channels, seed)
         with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
-            train(student, teacher or self.teacher, data, recipe, seed, progress=progress)
-        return student
+            train(session.trained_form(network, channels), session.teacher, data, recipe, seed, progress=progress)
+        return Classifier(network, session.student_config(channels)).eval()
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:
         """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain."""

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from prismkd.classifiers import save_classifier
 from prismkd.config import Config, DistillationConfig
 from prismkd.distillation import TrainingSet, train
+from prismkd.distillation.cache import remove_caches
 from prismkd.distillation.student import check_student
 from prismkd.errors import warn
 from prismkd.progress import silent
@@ -50,6 +51,10 @@ def distill_students(run: Run) -> None:
             processes.wait_for_everyone()
             _distill_student(dataset, name, data, is_writer=processes.is_main_process)
             processes.wait_for_everyone()
+        if processes.is_main_process and not run.config.distillation.keep_cache:
+            remove_caches(dataset.folder)
+    if processes.is_main_process and not run.config.distillation.keep_cache:
+        remove_caches(run.directory)  # of real images, which all datasets share
 
 
 def recipes(config: Config) -> dict[str, DistillationConfig]:
@@ -64,8 +69,9 @@ def recipes(config: Config) -> dict[str, DistillationConfig]:
 def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_writer: bool) -> None:
     run, folder = dataset.run, dataset.folder / name
     config, shape = recipes(run.config)[name], data.images.image_shape
-    student = run.new_student(shape[0], dataset.seed)
-    check_student(student, shape, len(run.classes))
+    network = run.new_student(shape[0], dataset.seed)
+    student = run.trained_form(network, shape[0])
+    check_student(student, run.world.image_shape(shape), len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
     with (run.track if is_writer else silent)(title, config.num_steps) as progress:
         log = train(student, run.teacher, data, config, dataset.seed, folder / CHECKPOINT, progress)
@@ -74,8 +80,7 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     warnings = log.warnings([item.name for item in run.classes])
     for text in warnings:
         warn(f"{title}: {text}")
-    save_classifier(folder, student, {"architecture": config.architecture, "num_classes": len(run.classes),
-                                      "in_channels": shape[0]})  # fmt: skip
+    save_classifier(folder, network, run.student_config(shape[0]))
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
                                      **log.to_dict(), "warnings": warnings,
                                      "recipe": recipe_record(dataset, config)})  # fmt: skip
