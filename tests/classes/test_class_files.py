@@ -82,7 +82,10 @@ def test_the_same_list_in_every_format(write: Write, name: str, text: str) -> No
     ("name", "text", "message"),
     [
         ("a.csv", "name,synsets\ncat,\n", "got 'synsets'; perhaps synset"),
-        ("a.csv", "cat\ndog\n", "got 'cat'; name only these"),
+        ("a.csv", "cat\ndog\n", "expected a first line that names the columns, such as name,definition, in"),
+        ("a.txt", "cat\ta pet\ndog\ta pet\n", "got a table with tabs; save it as .tsv"),
+        ("a.txt", "0 cat\n1 dog\n", "got numbers before them ('0 cat', '1 dog'); take them away"),
+        ("a.txt", "1: cat\n2: dog\n", "got numbers before them ('1: cat', '2: dog'); take them away"),
         ("a.csv", "definition\nmeows\n", "expected a column name"),
         ("a.csv", "name,name\ncat,dog\n", "and none twice"),
         ("a.csv", "name,definition\ncat,a pet, small\n", "expected 2 columns in class 1"),
@@ -111,4 +114,60 @@ def test_bad_files_are_refused(write: Write, name: str, text: str, message: str)
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("größe\n".encode("latin-1"))
     with pytest.raises(UserError, match="expected a readable class list"):
+        load_classes(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"0": "cat", "1": "dog"}'),
+        ("a.json", '{"1": "dog", "0": "cat"}'),
+        ("a.json", '{"dog": 1, "cat": 0}'),
+        ("a.json", '{"class_to_idx": {"cat": 0, "dog": 1}}'),
+        ("a.json", '{"classes": ["cat", "dog"]}'),
+        ("a.csv", "name;definition\ncat;\ndog;\n"),
+        ("a.txt", "\ufeffcat\r\n\r\ndog\r\n"),
+        ("a.txt", "cat\rdog"),
+    ],
+)
+def test_forms_in_which_people_keep_their_classes(write: Write, name: str, text: str) -> None:
+    assert load_classes(write(name, text)) == [ClassName("cat"), ClassName("dog")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("map.txt", "n02119789 kit fox, Vulpes macrotis\nn02100735 English setter\n"),
+        ("map.txt", "n02119789\tkit fox, Vulpes macrotis\nn02100735\tEnglish setter\n"),
+    ],
+)
+def test_imagenets_list_of_synsets_and_names(write: Write, name: str, text: str) -> None:
+    assert load_classes(write(name, text)) == [
+        ClassName("kit fox", synset="n02119789", synonyms=("Vulpes macrotis",)),
+        ClassName("English setter", synset="n02100735"),
+    ]
+
+
+def test_keras_index_of_classes(write: Write) -> None:
+    classes = load_classes(write("index.json", '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}'))
+    assert classes == [ClassName("tench", synset="n01440764"), ClassName("goldfish", synset="n01443537")]
+
+
+def test_numbers_that_are_a_part_of_names_stay(write: Write) -> None:
+    for names in (["1 euro", "2 euro"], ["0", "1", "2"], ["8-ball", "18-wheeler"]):
+        assert [item.name for item in load_classes(write("a.txt", "\n".join(names)))] == names
+
+
+def test_a_name_has_one_spelling(write: Write) -> None:
+    """A Mac writes an accent as a character of its own, and pages have blanks that don't break."""
+    assert [item.name for item in load_classes(write("a.txt", "cafe\u0301\ntraffic\u00a0light\n"))] == [
+        "caf\u00e9",
+        "traffic light",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_said_so(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("caf\u00e9\nbus\n".encode(encoding))
+    with pytest.raises(UserError, match=r"expected a readable class list in UTF-8, got .* save it as UTF-8"):
         load_classes(str(tmp_path / "a.txt"))

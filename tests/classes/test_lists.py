@@ -10,7 +10,8 @@ import pytest
 from prismkd.assets import PICTOGRAMS
 from prismkd.classes import ClassName, load_classes
 from prismkd.classes.files import NO_SYNSET
-from prismkd.classes.lists import BUILT_IN
+from prismkd.classes.lists import BUILT_IN, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.classes.wordnet import find_synset, read_names
 from prismkd.errors import UserError
 
@@ -106,6 +107,62 @@ def test_a_name_beside_a_synset_is_kept(write: Write) -> None:
     assert [item.name for item in load_classes(path)] == ["Kranich", "Kran"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "crane\nbus\ncrane\n",
+        "Polish\npolish\n",
+        "traffic_light\nbus\ntraffic light\n",
+        "t-shirt\nt shirt\n",
+        "cat\ncat \n",
+    ],
+)
+def test_names_that_prompts_cannot_tell_apart_are_refused_and_no_advice_shifts_labels(write: Write, text: str) -> None:
+    with pytest.raises(UserError, match="give each another name, a synset or a definition, and take none away"):
+        load_classes(write("a.txt", text))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "crane,n02012849,\ncrane,n02012849,",
+        "crane,,a bird\ncrane,,",
+        "crane,none,\ncrane,none,",
+        "crane,,a bird\ncrane,,a bird",
+    ],
+)
+def test_the_same_name_needs_a_meaning_of_its_own_each_time(write: Write, row: str) -> None:
+    with pytest.raises(UserError, match="got 'crane' for the classes 1, 2"):
+        load_classes(write("a.csv", f"name,synset,definition\n{row}\n"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        (
+            "crane,n02012849,\ncrane,n03126707,",
+            ["crane (large long-necked wading bird)", "crane (lifts and moves heavy objects)"],
+        ),
+        ("crane,,a wading bird\ncrane,,a machine; it lifts loads", ["crane (a wading bird)", "crane (a machine)"]),
+        (
+            "maillot,n03710637,\nmaillot,n03710721,",
+            ["maillot (tights for dancers or gymnasts)", "maillot (a woman's one-piece bathing suit)"],
+        ),
+        ("Polish,,of Poland\npolish,,what shines shoes", ["Polish", "polish"]),
+        ("sunglass,n04355933,\nsunglasses,n04356056,", ["sunglass", "sunglasses"]),
+    ],
+)
+def test_a_name_that_classes_share_is_told_apart_by_what_they_mean(write: Write, rows: str, names: list[str]) -> None:
+    classes = load_classes(write("a.csv", f"name,synset,definition\n{rows}\nbus,,\n"))
+    assert [item.name for item in classes] == [*names, "bus"]
+
+
+def test_test_folders_in_order_find_classes_that_share_a_name(write: Write) -> None:
+    classes = load_classes(write("a.csv", "name,definition\ncrane,a wading bird\ncrane,a machine\nbus,\n"))
+    labels = ClassLabels(names_of(classes))
+    assert labels.are_in_order(["crane", "crane", "bus"]) and labels.find("crane") is None
+
+
 def test_ids_that_share_their_first_word_get_different_names(write: Write) -> None:
     classes = load_classes(write("classes.txt", "\n".join(read_names())))
     assert len({item.name for item in classes}) == len(classes) == len(read_names())
@@ -117,7 +174,7 @@ def test_ids_that_share_their_first_word_get_different_names(write: Write) -> No
     [
         ("", "got none"),
         ("cat\n", "got only 'cat'"),
-        ("cat\ndog\ncat\n", "got 'cat' 2 times"),
+        ("cat\ndog\ncat\n", "got 'cat' for the classes 1, 3; give each another name, a synset or a definition"),
         ("cat\n../etc\n", "the character '/'"),
         ("cat\n..\n", "got '..'"),
         ("cat\n<script>\n", "the character '<'"),

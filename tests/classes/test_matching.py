@@ -16,6 +16,10 @@ def test_case_underscores_hyphens_and_blanks_make_no_other_name(written: str) ->
     assert ClassLabels([["clock"], ["alarm clock"]]).find(written) == 1
 
 
+def test_an_accent_is_the_same_in_the_folders_of_a_mac() -> None:
+    assert ClassLabels([["bus"], ["caf\u00e9"]]).find("cafe\u0301") == 1
+
+
 def test_a_letter_makes_another_name() -> None:
     assert normalize("Maße") != normalize("Masse")
 

@@ -91,7 +91,7 @@ def test_the_embedded_teacher_has_the_embedded_classes() -> None:
         ({"id2label": {"0": "a", "1": 1}}, "expected texts as labels"),
         ({"label_names": "abc"}, "expected texts as labels"),
         ({"label_names": ["a", "b"], "label_descriptions": {"a": 1}}, "expected text as definition in class 1"),
-        ({"label_names": ["a", "a"]}, "got 'a' 2 times"),
+        ({"label_names": ["a", "a"]}, "got 'a' for the classes 1, 2"),
         ([], "expected a JSON object"),
     ],
 )

@@ -129,7 +129,9 @@ def test_plurals_beyond_the_lists(noun: str, expected: str) -> None:
     "a ewe,a one-way street,a once-used cup,an onion,an Oneida spoon,an umbrella,an unusual bird,an unidentified bird,"
     "an uninhabited isle,a useful tool,an usher,a Ouija board,a yacht,an ytterbium crystal,an \u00e9clair,"
     "an MRI scan,a TV,a CD player,an X-ray,a T-shirt,a U-boat,an SUV,an LED lamp,an M4,a NASA rocket,a SHIP,an OWL,"
-    "an 8-ball,an 18-wheeler,a 110 film,a 3D printer".split(","),
+    "an 8-ball,an 18-wheeler,a 110 film,a 3D printer,an HIV test,a HOUSE,an HOUR,an mp3 player,an x ray,a UFO".split(
+        ","
+    ),
 )
 def test_the_article_follows_the_sound(phrase: str) -> None:
     article, _, noun = phrase.partition(" ")
@@ -145,6 +147,18 @@ def test_the_article_follows_the_sound(phrase: str) -> None:
         ("three-toed_sloth", "three-toed sloth"),
         ("T-shirt", "T-shirt"),
         ("frobnicator-mark-2", "frobnicator mark 2"),
+        ("AnnualCrop", "Annual Crop"),
+        ("iPhone", "iPhone"),
+        ("McDonald", "McDonald"),
+        ("SUV", "SUV"),
+        ("TV", "TV"),
+        ("UNICORN", "unicorn"),
+        ("CAT", "cat"),
+        ("TRAFFIC_LIGHT", "traffic light"),
+        ("crane (bird)", "crane, bird"),
+        ("maillot_(tank_suit)", "maillot, tank suit"),
+        ("crane (n02012849)", "crane"),
+        ("(odd)", "(odd)"),
     ],
 )
 def test_underscores_and_hyphens_are_blanks_unless_the_word_is_spelled_so(name: str, words: str) -> None:
@@ -176,6 +190,19 @@ def test_the_plain_prompt_is_dpes_plain_form(source: str) -> None:
         ("a photo of {name}", "glasses", "a photo of glasses"),
         ("{name}", "three-toed sloth", "three-toed sloth"),
         ("a photo of a {name}", "tench, Tinca tinca", "a photo of a tench, Tinca tinca"),
+        (
+            "a photo of a {name}",
+            "traffic light, traffic signal, stoplight",
+            "a photo of a traffic light, traffic signal, stoplight",
+        ),
+        ("a photo of a {name} at night", "hour", "a photo of an hour at night"),
+        ("a photo of a {name}", "unicorn", "a photo of a unicorn"),
+        ("a photo of a {name}", "SUV", "a photo of an SUV"),
+        ("a photo of a {name}", "UMBRELLA", "a photo of an umbrella"),
+        ("a photo of a {name} on a table", "deviled_eggs", "a photo of deviled eggs on a table"),
+        ("a photo of a {name}", "french_fries", "a photo of french fries"),
+        ("a photo of a {name}", "8", "a photo of an 8"),
+        ("a photo of a {name} in the rain", "crane (machine)", "a photo of a crane in the rain, machine"),
     ],
 )
 def test_a_template_gets_the_article_that_the_name_wants(template: str, name: str, text: str) -> None:

@@ -139,3 +139,10 @@ def test_a_class_of_none_of_wordnets_senses_has_no_such_candidates() -> None:
 def test_slang_for_people_comes_last() -> None:
     sources = [wordnet.kind(w.synset) for w in candidate_wordings(ClassName("beard"), max_senses=4) if w.synset]
     assert "person" in sources and sources == sorted(sources, key="person".__eq__)
+
+
+def test_a_gloss_takes_the_place_of_other_explanations_of_a_name() -> None:
+    """What matters stands first and once: neither Latin nor a hint in parentheses before the definition."""
+    for name in ("crane, Grus grus", "crane (large wading bird)", "crane"):
+        texts = [wording.text for wording in candidate_wordings(ClassName(name, synset="n02012849"), max_senses=4)]
+        assert texts[-1] == "crane, large long-necked wading bird of marshes and plains"

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ SUFFIXES = (".txt", ".csv", ".tsv", ".toml", ".json")
 TRUTH_VALUES = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
 # The class has a meaning that WordNet doesn't list. An empty synset says less: that nobody has looked.
 NO_SYNSET = "none"
+SYNSET_AND_NAMES = re.compile(r"(n[0-9]{8})\s+(.+)")
+NUMBER_AND_NAME = re.compile(r"([0-9]{1,6})\s*([:.,;)\t-]?)\s*(?<![0-9])[^\W0-9]")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,11 @@ def read_text(path: Path, expected: str, advice: str) -> str:
     try:
         # Excel saves "CSV UTF-8" with a byte order mark, which would become a part of the first column's name
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: text that isn't UTF-8, or a path with a null character
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"expected {expected} in UTF-8, got {path} with other bytes at place {error.start}; save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"expected {expected}, got {path}: {reason}; {advice}") from None
 
@@ -77,9 +84,8 @@ def parse_rows(text: str, path: Path) -> Any:
         UserError: an unknown suffix, or a broken file.
     """
     suffix = path.suffix.lower()
-    # Every line is a name, one that begins with "#" too: without comments none can swallow a class
     if suffix in ("", ".txt"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return _parse_lines(text, path)
     if suffix in (".csv", ".tsv"):
         return parse_table(text, path)
     if suffix == ".toml":
@@ -89,13 +95,49 @@ def parse_rows(text: str, path: Path) -> Any:
     raise UserError(f"expected a class list that ends in {', '.join(SUFFIXES)}, got {path}; write it as one of these")
 
 
+def _parse_lines(text: str, path: Path) -> list[Any]:
+    """A name per line; or, as ImageNet's own lists have it, a WordNet id and the names of its synset.
+
+    Raises:
+        UserError: a table, or names with their numbers before them.
+    """
+    # Every line is a name, one that begins with "#" too: without comments none can swallow a class
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    of_synsets = [SYNSET_AND_NAMES.fullmatch(line) for line in lines]
+    if lines and all(of_synsets):
+        return [_synset_row(*found.groups()) for found in of_synsets if found]
+    numbers = [NUMBER_AND_NAME.match(line) for line in lines]
+    for first in (0, 1):
+        # "1 euro, 2 euro" are names; from 0 on, or with a mark behind it, the number is that of the line
+        counted = [
+            found and int(found[1]) == place and (first == 0 or found[2]) for place, found in enumerate(numbers, first)
+        ]
+        if len(lines) > 1 and all(counted):
+            raise UserError(
+                f"expected a name per line in {path}, got numbers before them ({lines[0][:40]!r}, {lines[1][:40]!r}); "
+                "take them away, since the order of the lines numbers the classes"
+            )
+    if any("\t" in line for line in lines):
+        raise UserError(
+            f"expected a name per line in {path}, got a table with tabs; save it as .tsv, with a first line that names "
+            f"the columns (of {', '.join(COLUMNS)})"
+        )
+    return lines
+
+
+def _synset_row(synset: str, names: str) -> dict[str, Any]:
+    """A row of ImageNet's lists, such as ``n01440764 tench, Tinca tinca``."""
+    name, *synonyms = [part.strip() for part in names.split(",") if part.strip()] or [synset]
+    return {"name": name, "synset": synset, "synonyms": synonyms}
+
+
 def parse_table(text: str, path: Path) -> list[Any]:
     """Rows of a .csv or .tsv file, whose first line names the columns.
 
     Raises:
         UserError: a broken table, unknown columns, or no column for names.
     """
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=_separator(text, path), strict=True)
     try:
         lines = [[cell.strip() for cell in line] for line in reader if any(cell.strip() for cell in line)]
     except csv.Error as error:
@@ -104,6 +146,11 @@ def parse_table(text: str, path: Path) -> list[Any]:
         ) from None
     header, *rows = lines or [["name"]]  # an empty file is an empty list, which is refused later with a better error
     columns = [cell.lower() for cell in header]
+    if not set(columns) & set(COLUMNS):
+        raise UserError(
+            f"expected a first line that names the columns, such as name,definition, in {path}, got "
+            f"{', '.join(header)[:60]!r}; put one above the classes"
+        )
     _check_columns(columns, f"the first line of {path}")
     if len(set(columns)) < len(columns) or not {"name", "synset"} & set(columns):
         raise UserError(f"expected a column name and none twice in {path}, got {header}; correct the first line")
@@ -114,6 +161,14 @@ def parse_table(text: str, path: Path) -> list[Any]:
                 "put quotes around texts that hold the separator"
             )
     return [dict(zip(columns, row, strict=False)) for row in rows]  # a row may end early: its last cells are empty
+
+
+def _separator(text: str, path: Path) -> str:
+    """What separates the cells: a tab in a .tsv; else what the first line has, since Excel writes ``;`` in Europe."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _parse_toml(text: str, path: Path) -> list[Any]:
@@ -158,7 +213,8 @@ def _row_to_class(row: Any, place: str) -> ClassName:
     _check_columns(row, place)
     synset = _text(row, "synset", place)
     return ClassName(
-        name=_text(row, "name", place) or synset,
+        # As one writes it: an "é" that is one character, and no blank that doesn't break
+        name=unicodedata.normalize("NFC", _text(row, "name", place)).replace("\xa0", " ") or synset,
         definition=" ".join(_text(row, "definition", place).split()),  # it becomes a part of one-line prompts
         polysemous=_truth(row, "polysemous", place),
         synset=synset,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +12,15 @@ from typing import Any
 
 from prismkd.assets import PICTOGRAMS, asset
 from prismkd.classes.files import NO_SYNSET, ClassName, parse_rows, parse_table, read_text, rows_to_classes
+from prismkd.classes.matching import normalize
 from prismkd.classes.teacher_labels import WORDNET_ID, label_rows, output_rows, read_config
 from prismkd.classes.teacher_list import classes_of_teachers
 from prismkd.classes.wordnet import Synset, find_synset
 from prismkd.config import Config
 from prismkd.errors import UserError
 
+MAX_HINT_WORDS = 5  # of a meaning, behind a name that several classes have
+SMALL_WORDS = set("a an the of and or with that which to for in on from by as at used".split())
 MAX_NAME = 200  # characters; a name stands in prompts, tables and folder names
 MAX_DEFINITION = 1000  # characters; text encoders cut a prompt at 77 to 512 tokens anyway
 BUILT_IN = (
@@ -110,6 +114,7 @@ def _read(path: Path) -> str:
 
 def _rows(data: Any, path: Path) -> list[Any]:
     """The rows in a file's data: a list as it is; a dictionary is taken for a model's configuration."""
+    data = _of_mapping(data) if isinstance(data, dict) else data
     is_config = isinstance(data, dict)
     rows = label_rows(data, path, _built_in("imagenet-1k")) if is_config else data
     if not isinstance(rows, list) or (is_config and not rows):
@@ -118,6 +123,28 @@ def _rows(data: Any, path: Path) -> list[Any]:
             f"expected a JSON list of classes, or id2label or label_names, in {path}, got {got}; wrap the classes in []"
         )
     return rows
+
+
+def _of_mapping(data: dict[str, Any]) -> Any:
+    """Rows of what people keep class names in: ``classes``, torchvision's ``class_to_idx``, Keras's index of classes.
+
+    Any other dictionary stays as it is.
+    """
+    if len(data) == 1 and next(iter(data)) in ("classes", "class_to_idx"):
+        (inner,) = data.values()
+        return _of_mapping(inner) if isinstance(inner, dict) else inner
+    values, places = list(data.values()), set(range(len(data)))
+    if data and {value for value in values if type(value) is int} == places:  # {"cat": 0, "dog": 1}
+        return sorted(data, key=lambda name: data[name])
+    if data and {int(key) for key in data if re.fullmatch("[0-9]{1,9}", key)} == places:  # {"0": "cat", "1": "dog"}
+        return [_named(data[key]) for key in sorted(data, key=int)]
+    return data
+
+
+def _named(value: Any) -> Any:
+    """A class's name, or Keras's pair of WordNet id and name."""
+    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    return {"synset": value[0], "name": value[1]} if is_pair else value
 
 
 def _resolve(classes: list[ClassName], path: Path) -> list[ClassName]:
@@ -129,8 +156,68 @@ def _resolve(classes: list[ClassName], path: Path) -> list[ClassName]:
         replace(item, name=names.get(item.name, item.name), synset=synset.id) if synset else item
         for item, synset in zip(classes, synsets, strict=True)
     ]
-    _check(resolved, path)
-    return resolved
+    told_apart = _told_apart(resolved, path)
+    _check(told_apart, path)
+    return told_apart
+
+
+def _told_apart(classes: list[ClassName], path: Path) -> list[ClassName]:
+    """Give classes of the same name names that their meanings tell apart: ``crane (wading bird)``.
+
+    Only what ``normalize`` leaves of a name counts, since a text encoder sees hardly more of it.
+
+    Raises:
+        UserError: two have the same name, and not each a synset or a definition of its own.
+    """
+    same: dict[str, list[int]] = {}
+    for label, item in enumerate(classes):
+        same.setdefault(normalize(item.name), []).append(label)
+    renamed = list(classes)
+    for labels in same.values():
+        items = [classes[label] for label in labels]
+        if len(items) == 1:
+            continue
+        meanings = [_meaning(item) for item in items]
+        if not all(meanings) or len(set(meanings)) < len(meanings):
+            raise _same_names(items, labels, path)
+        if len({item.name for item in items}) < len(items):
+            for label, item, hint in zip(labels, items, _hints(items), strict=True):
+                # The name of before stays known, to whoever asks for it in the order of the classes
+                renamed[label] = replace(item, name=f"{item.name} ({hint})", synonyms=(*item.synonyms, item.name))
+    return renamed
+
+
+def _meaning(item: ClassName) -> str:
+    """What tells a class from another of the same name; empty where nothing does."""
+    return item.definition or (item.synset if item.synset != NO_SYNSET else "")
+
+
+def _hints(items: list[ClassName]) -> list[str]:
+    """A few words of each class's meaning; where these are the same, its synset or more words."""
+    texts = [item.definition or find_synset(item.synset).definition for item in items]
+    clauses = [re.sub(r"[^\w' -]", " ", re.split(r"[;:(]", text)[0]).split() for text in texts]
+    hints = [_cut(words, MAX_HINT_WORDS) for words in clauses]
+    if all(hints) and len(set(hints)) == len(hints):
+        return hints
+    return [item.synset or _cut(words, len(words))[: MAX_NAME // 2] for item, words in zip(items, clauses, strict=True)]
+
+
+def _cut(words: list[str], count: int) -> str:
+    """The first ``count`` words, without small words at the end, which belong to what is cut off."""
+    kept = words[:count]
+    while len(kept) < len(words) and len(kept) > 1 and kept[-1] in SMALL_WORDS:
+        kept.pop()
+    return " ".join(kept)
+
+
+def _same_names(items: list[ClassName], labels: list[int], path: Path) -> UserError:
+    """The error for classes that nothing tells apart. None can go: each is one of the teacher's outputs."""
+    names = list(dict.fromkeys(repr(item.name[:40]) for item in items))
+    places = ", ".join(str(label + 1) for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
+    return UserError(
+        f"expected names that tell the classes apart in {path}, got {' and '.join(names[:3])} for the classes {places};"
+        " give each another name, a synset or a definition, and take none away, which would shift the later labels"
+    )
 
 
 def _synset(item: ClassName, path: Path) -> Synset | None:
@@ -186,8 +273,10 @@ def _check(classes: list[ClassName], path: Path) -> None:
             _check_name(name, path)
         _check_definition(item, path)
     name, count = Counter(item.name for item in classes).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"expected every class once, got {name!r} {count} times in {path}; remove the repeats")
+    if count > 1:  # only where definitions differ behind what a name has room for
+        raise UserError(
+            f"expected names that tell the classes apart in {path}, got {name!r} {count} times; rename them"
+        )
 
 
 def _check_name(name: str, path: Path) -> None:

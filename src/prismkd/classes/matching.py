@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -18,8 +19,10 @@ NUM_NAMED = 5  # unknown names that an error lists; ImageNet's folders could be 
 def normalize(name: str) -> str:
     """The form in which names are compared: lower case, single blanks for underscores, hyphens and runs of blanks.
 
-    Data sets write one class as ``Alarm_Clock``, ``alarm-clock`` and ``alarm clock``.
+    Data sets write one class as ``Alarm_Clock``, ``alarm-clock`` and ``alarm clock``, and a Mac's folders have an ``é``
+    as two characters.
     """
+    name = unicodedata.normalize("NFC", name)
     # lower() and not casefold(), which would make the German "Masse" and "Maße" one class
     return " ".join(re.sub("[_-]", " ", name).lower().split())
 

@@ -11,13 +11,17 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from prismkd.classes.teacher_labels import WORDNET_ID
 from prismkd.classes.wordnet import is_word, senses_of, singulars
 
 # Nouns that are plural although WordNet's list has them as words of their own, or lacks their singular
 PLURAL_NOUNS = set(
     "glasses eyeglasses sunglasses goggles binoculars spectacles scissors shears pliers tweezers tongs jeans trousers "
     "pants shorts tights leggings overalls pajamas pyjamas trunks clothes headphones earphones flops flipflops "
-    "rollerskates clipboards stitches notes bars".split()
+    "rollerskates clipboards stitches notes bars "
+    # Of food, mostly: WordNet has them as dishes, or not at all
+    "eggs noodles fries chips cookies pancakes waffles escargots churros macarons beignets rings shoes bones eyes "
+    "tires lilies rails dice".split()
 )
 # What follows the noun that a phrase is about: "machine | that lifts loads", "hen | -of-the-woods"
 AFTER_THE_HEAD = re.compile(
@@ -25,6 +29,10 @@ AFTER_THE_HEAD = re.compile(
     r"|-(?:of|in|on|at|built)-",
     re.IGNORECASE,
 )
+# A name and what stands in parentheses behind it
+PARENTHESES = re.compile(r"(.*?\S)(?: ?\(([^()]+)\))?", re.DOTALL)
+CAMEL_CASE = re.compile(r"(?:[A-Z][a-z]{2,}){2,}")  # AnnualCrop; neither iPhone nor McDonald
+MAX_ABBREVIATION = 4  # letters of a word in capitals that may be spelled out
 DETERMINED = re.compile(r"(?:the|a|an) ", re.IGNORECASE)
 # An article before a noun's place, with adjectives at most in between: not the first one of "a photo of {}"
 ARTICLE_OF_THE_NOUN = re.compile(r"\ban? (?=(?:(?!(?:an?|of|with|in|on|at|from|by|near) )[\w,'\u2019-]+ )*\{\})")
@@ -35,9 +43,11 @@ LIKE_YOU_OR_WON = re.compile(
     r"e[uw]|u(?:ni(?:[^nmd]|mo)|kr|[bcfghjkqrst][aeiou])|oui|(?:one|once)(?![a-z])", re.IGNORECASE
 )
 VOWEL = re.compile(r"[aeiou]|y[^aeiou]|(?:8|1[18](?!\d))", re.IGNORECASE)
-SPELLED_OUT = re.compile(r"[A-Z][A-Z0-9.]{0,3}$")  # up to four capitals: MRI, TV, the X of X-ray
-LETTER_LIKE_A_VOWEL = re.compile(r"[AEFHILMNORSX]")  # ay, ee, ef, aitch, ...; but U is "you"
-SPOKEN_AS_A_WORD = re.compile(r"(?!SUV|LED)(?:F[LR]?|[HLMNX]|RH?|S[CHKLMNPQTVW]?R?)[AEIOUY]")  # NASA, SHIP
+SPELLED_OUT = re.compile(
+    r"[A-Z][A-Z0-9.]{0,3}$|[a-z](?:[a-z]?\d\w*)?$"
+)  # up to four capitals: MRI, TV; x of x-ray, mp3
+LETTER_LIKE_A_VOWEL = re.compile(r"[AEFHILMNORSXaefhilmnorsx]")  # ay, ee, ef, aitch, ...; but U is "you"
+SPOKEN_AS_A_WORD = re.compile(r"(?!SUV|LED|HIV)(?:F[LR]?|[HLMNX]|RH?|S[CHKLMNPQTVW]?R?)[AEIOUY]")  # NASA, SHIP
 
 # The end of a noun and of its plural; the first that fits counts
 PLURAL_RULES = tuple(
@@ -73,13 +83,27 @@ PLURAL_RULES = tuple(
 def to_words(name: str) -> str:
     """A class name as words: ``traffic_light`` and ``traffic-light`` are a traffic light.
 
-    Hyphens stay where WordNet spells the word with them (``three-toed sloth``, ``T-shirt``).
+    Hyphens stay where WordNet spells the word with them (``three-toed sloth``, ``T-shirt``). ``AnnualCrop`` is two
+    words; of a name in capitals only abbreviations keep them (``hourglass``, ``MRI SCAN``). What stands in
+    parentheses behind the name explains it: ``crane (bird)`` is a ``crane, bird``, and an id there says nothing.
     """
-    words = name.replace("_", " ")
+    words, explanation = PARENTHESES.fullmatch(name.replace("_", " ")).groups()  # type: ignore[union-attr]
+    if explanation and not WORDNET_ID.fullmatch(explanation):
+        return f"{to_words(words)}, {explanation}"
+    if CAMEL_CASE.fullmatch(words) and not is_word(words):
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words)
+    if words.isupper():
+        words = " ".join(_without_capitals(word) for word in words.split(" "))
     if "-" not in words:
         return words
     spellings = {lemma.lower() for sense in senses_of(words) for lemma in sense.lemmas}
     return words if words.lower() in spellings else words.replace("-", " ")
+
+
+def _without_capitals(word: str) -> str:
+    """A word of a name in capitals, in lower case unless it is short and not WordNet's: it may be spelled out."""
+    is_word_of_its_own = any(word.lower() in sense.lemmas for sense in senses_of(word))
+    return word.lower() if len(word) > MAX_ABBREVIATION or (len(word) > 2 and is_word_of_its_own) else word
 
 
 @lru_cache(maxsize=65536)
@@ -120,8 +144,8 @@ def with_article(noun: str) -> str:
 def _begins_with_vowel_sound(phrase: str) -> bool:
     """Whether a phrase is spoken with a vowel first; only its first word up to a hyphen counts."""
     word = re.split(r"[\s-]", unicodedata.normalize("NFKD", phrase), maxsplit=1)[0]  # takes the accent off an "é"
-    if SPELLED_OUT.match(word):
-        return bool(LETTER_LIKE_A_VOWEL.match(word)) and not SPOKEN_AS_A_WORD.match(word)
+    if SPELLED_OUT.match(word) and not SPOKEN_AS_A_WORD.match(word):
+        return bool(LETTER_LIKE_A_VOWEL.match(word))
     if SILENT_H.match(word):
         return True
     return bool(VOWEL.match(word)) and not LIKE_YOU_OR_WON.match(word)

@@ -183,19 +183,25 @@ def candidate_wordings(
     name = to_words(item.name)
     wordings = [Wording(name, "name", item.synset, contents)]
     if gloss:
-        wordings.append(Wording(f"{name}, {short_gloss(gloss)}", "synset", item.synset, contents))
+        wordings.append(Wording(_explained(name, gloss), "synset", item.synset, contents))
     if item.definition:
         # Without the name: a user's definition such as "a shopping cart" is a noun of its own
         wordings.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, contents))
     if not item.definition and not gloss:
         senses = [] if item.synset == NO_SYNSET else _senses_of_all(item)
         for sense in senses[:max_senses]:
-            wordings.append(Wording(f"{name}, {short_gloss(sense.definition)}", "wordnet", sense.id))
+            wordings.append(Wording(_explained(name, sense.definition), "wordnet", sense.id))
         for suggestion in suggestions:
-            text = f"{name}, {short_gloss(suggestion.gloss)}"
+            text = _explained(name, suggestion.gloss)
             wordings.append(Wording(text, "language model", contents=suggestion.contents))
     # Of equal texts the first stays; a dictionary keeps the last, hence the reversals
     return list({wording.text: wording for wording in reversed(wordings)}.values())[::-1]
+
+
+def _explained(name: str, gloss: str) -> str:
+    """A name with a short gloss behind it, in the place of other explanations: ``tench, a fish`` of "tench, Tinca"."""
+    noun = name.partition(",")[0]
+    return f"{noun if noun.strip() else name}, {short_gloss(gloss)}"
 
 
 def _nearest_contents(meaning: str, suggestions: Sequence[SenseSuggestion]) -> tuple[str, ...]:
