@@ -66,7 +66,8 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     for run, is_strong in zip(runs, (True, False, True), strict=True):
         set_outcome(run, "plain", plain, pixel[0])
         set_outcome(run, "prism", (plain, prism)[is_strong], pixel[is_strong])
-    return Pair(*runs, sure=worse == 0)
+    both, weak, strong = runs
+    return Pair(both, weak, strong, sure=worse == 0)
 
 
 def marked(table: Table | None, column: int = 0) -> list[str]:

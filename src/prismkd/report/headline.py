@@ -31,7 +31,7 @@ def headline(run: RunResults) -> Headline:
     fields = fields_of(run, yardstick)
     if not fields:
         sentence = "Images are ready; no student has been tested yet."
-        if run.results and any(run.documents(method, "student/log.json") for method in run.folders):
+        if any(run.documents(method, "student/log.json") for method in run.folders):
             sentence = "Students are ready; nothing was measured of them."
         return Headline(sentence, [], image_figures(run))
     student, rival = subject(_tested(run, yardstick))
