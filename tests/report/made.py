@@ -19,6 +19,16 @@ TOP1 = {"plain": 0.612, "eda": 0.65, "dpe": 0.66, "prism": 0.734, HOSTILE: 0.7, 
 HITS = {"n": 8, "hits": base64.b64encode(bytes([0b11110000])).decode(), "images": "one"}  # 4 of 8 are right
 DOMAINS = {"id": HITS, "outline": HITS, "pixel": HITS}
 SHIFTED = {"outline": -0.2, "pixel": -0.3}
+HELD_OUT = {"synthetic plain": 0.1, "synthetic diverse": 0.0}
+LOG = {
+    "seconds": 9.0,
+    "images": 30,
+    "log": [{"step": 400, "loss": 1.0, "lr": 0.0}],
+    "curve": [8.0 / (1 + part) for part in range(40)],
+    "train_agreement": 0.97,
+    "train_top1": 0.93,
+    "warnings": [],
+}
 
 
 def make_run(
@@ -76,6 +86,26 @@ def make_run(
     return folder
 
 
+def without_test_images(run: Path, *, judge: bool = False) -> Path:
+    """The same run, had it had no test images: agreement with the teacher on held-out synthetic ones."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    of_images = [r for r in metrics["results"] if r["domain"] == "images" and r["metric"] == "precision"]
+    judged = [row(r["method"], r["seed"], "images", "vendi", 5.0) for r in of_images] if judge else []
+    agreements = [
+        row(r["method"], r["seed"], domain, "agreement", r["value"] + shift)
+        for r in metrics["results"]
+        if (r["domain"], r["metric"]) == ("id", "top1") and r["method"] != "teacher"
+        for domain, shift in HELD_OUT.items()
+    ]
+    prompted = [row("teacher", 0, domain, "prompted", 0.85 + shift) for domain, shift in HELD_OUT.items()]
+    write_json(run / "metrics.json", metrics | {"results": [*agreements, *prompted, *judged]})
+    for path in run.glob("seed-*/*/evaluation.json"):
+        document = json.loads(path.read_text())
+        del document["confusion"]
+        write_json(path, document | {"domains": dict.fromkeys(HELD_OUT, HITS)})
+    return run
+
+
 def row(method: str, seed: int, domain: str, metric: str, value: float) -> dict[str, Any]:
     return {
         "method": method,
@@ -94,6 +124,7 @@ def write_method(folder: Path, method: str, classes: Sequence[str]) -> None:
     energy = {"before": random.normal(-3, 1, len(guided)).tolist(), "after": guided}
     confusion = (9 * np.eye(len(classes)) + 1).astype(int).tolist()
     followed = (7 * np.eye(len(classes)) + 2).astype(int).tolist()
+    write_json(folder / "student" / "log.json", LOG)
     write_json(
         folder / "evaluation.json",
         {"results": [], "confusion": confusion, "confusion_teacher": followed, "energy": energy, "domains": DOMAINS},

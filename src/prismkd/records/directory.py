@@ -15,6 +15,8 @@ from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
+# Synthetic images that no student learns from, once per run: their folder's name, and their domain in the results
+HELD_OUT = {"plain": "synthetic plain", "diverse": "synthetic diverse"}
 
 
 def run_folder(out: str | Path) -> Path:

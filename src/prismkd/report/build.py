@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import ceiling_of
-from prismkd.report import formats, panels, precision_recall, prompts, tables
+from prismkd.report import formats, panels, precision_recall, prompts, tables, training
+from prismkd.report.advice import advice
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
 from prismkd.report.page import render, write_page
 from prismkd.report.provenance import command_of, provenance, run_name
 from prismkd.report.stored_images import stored_images
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
+from prismkd.report.yardstick import yardstick_of
 
 
 def write_report(run_dir: Path) -> Path:
@@ -33,19 +36,27 @@ def write_report(run_dir: Path) -> Path:
 def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
     points, ceiling = precision_recall.points_of(run), ceiling_of(run.results)
-    stored = stored_images(run)
+    stored, found = stored_images(run), advice(run)
     return {
         "name": run_name(run.folder),
         "headline": headline(run),
         "shortfalls": shortfalls(run),
         "reasons": reasons(run),
+        "advice": found,
+        "trains_again": any("prismkd distill" in item.command for item in found),
+        "again": f"prismkd run --out {shlex.quote(str(run.folder))}",
+        "yardstick": yardstick_of(run.results),
         "seeds": len({result.seed for result in run.results}),
         "num_classes": len(run.classes),
         "max_classes": MAX_CLASSES,
         "accuracy": tables.accuracy_table(run),
         "domain_panels": panels.domain_panels(run),
         "behavior": tables.behavior_table(run),
+        "training": training.training_table(run),
+        "training_figure": training.training_figure(run),
+        "training_warnings": training.training_warnings(run),
         "image_metrics": tables.image_tables(run),
+        "has_precision": any(row.metric == "precision" for row in run.results),
         "plane": precision_recall.plane_figure(points, precision_recall.path({point.key for point in points})),
         "ceiling": bool(ceiling),
         "grids": image_grids(run, stored),

@@ -12,7 +12,10 @@ from prismkd.records.results import RunResults
 from prismkd.records.scores import subject
 
 Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
-KEYS = {"truth": "confusion", "teacher": "confusion_teacher"}  # in evaluation.json, on the original domain
+KEYS = {
+    "truth": "confusion",
+    "teacher": "confusion_teacher",
+}  # in evaluation.json
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prismkd.records.results import RunResults
-from prismkd.records.scores import ceiling_of, score, shifted_domains, subject
+from prismkd.records.scores import ceiling_of, score, subject
 from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.margins import Margin, margins
 from prismkd.report.names import IMAGE_METRICS
 from prismkd.report.table import Cell, Column, Row, Table
 from prismkd.report.tables import class_name
+from prismkd.report.yardstick import yardstick_of
 
 MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12
-REASONS = ("precision", "recall", "coverage", "teacher_agreement", "judge_top1")
+REASONS = ("precision", "recall", "coverage", "vendi", "teacher_agreement", "judge_top1")
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Shortfalls:
 
 @dataclass(frozen=True)
 class Reasons:
-    """The image set beside plain prompts' and the ceiling; ``furthest`` names the measure with the largest gap."""
+    """The image set beside plain prompts' and the ceiling; ``notes`` say how to read it."""
 
     table: Table
-    furthest: str
+    notes: list[str]
 
 
 def shortfalls(run: RunResults) -> Shortfalls | None:
     """Where the page's student is not good; None where nothing of it was tested."""
-    domains, confusion = _domain_table(run), main_confusion(run)
+    domains = _domain_table(run)
+    # Nobody knows the true classes of synthetic images: there it is the teacher's
+    confusion = main_confusion(run, "truth" if yardstick_of(run.results).is_accuracy else "teacher")
     if confusion is None:
         return Shortfalls(domains, None, "") if domains else None
     return Shortfalls(domains, _class_table(run, confusion), _vanished(run, confusion))
@@ -44,12 +47,12 @@ def shortfalls(run: RunResults) -> Shortfalls | None:
 
 def _domain_table(run: RunResults) -> Table | None:
     """Domains, those furthest behind the teacher first; without a teacher those with the lowest accuracy."""
-    student, rival = subject(run.results)
-    tested = {d: s for d in ["id", *shifted_domains(run.results)] if (s := score(run.results, student, d))}
+    yardstick, (student, rival) = yardstick_of(run.results), subject(run.results)
+    tested = {d: s for d in yardstick.domains if (s := yardstick.of(run.results, student, d))}
     others = [
         method
         for method in ("teacher", rival, "real")
-        if method and method != student and any(score(run.results, method, domain) for domain in tested)
+        if method and method != student and any(yardstick.of(run.results, method, domain) for domain in tested)
     ]
     above = [margins(run, student, method) for method in others]
     rows: list[tuple[float, Row]] = []
@@ -63,12 +66,11 @@ def _domain_table(run: RunResults) -> Table | None:
     # The teacher is what the student could reach: the gap to it says more than a domain's own difficulty
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
     compared = f" and the difference in points{interval}" if others else ""
-    caption = f"Top-1 in percent{compared}, {order} first."
+    measure = "Top\u20111" if yardstick.is_accuracy else "Agreement"
+    caption = f"{measure} in percent{compared}, {order} first."
     columns = [Column(f"vs {names.method_label(method).lower()}") for method in others]
     ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])[:MAX_DOMAINS]]
-    return (
-        Table(caption, [Column("Domain", numeric=False), Column("Top\u20111"), *columns], ordered) if ordered else None
-    )
+    return Table(caption, [Column("Domain", numeric=False), Column(measure), *columns], ordered) if ordered else None
 
 
 def _change_cell(change: Margin | None) -> Cell:
@@ -80,16 +82,13 @@ def _change_cell(change: Margin | None) -> Cell:
 
 
 def _class_table(run: RunResults, confusion: Confusion) -> Table | None:
-    """The classes that the student gets right least often, and what it takes them for."""
-    table = Table(
-        "The classes it gets right least often, original domain.",
-        [
-            Column("Class", numeric=False),
-            Column("Right, %"),
-            Column("Images"),
-            Column("Mostly taken for", numeric=False),
-        ],
-    )
+    """The classes that the student gets right least often, or follows its teacher on, and what it takes them for."""
+    caption, first, share = {
+        "truth": ("The classes it gets right least often, original domain.", "Class", "Right, %"),
+        "teacher": ("Where it follows its teacher least often, held-out images.", "Teacher says", "Follows, %"),
+    }[confusion.against]
+    columns = [Column(first, numeric=False), Column(share), Column("Images"), Column("Mostly taken for", numeric=False)]
+    table = Table(caption, columns)
     for label in confusion.worst(MAX_CLASSES):
         share, images, wrong = confusion.shares[label], confusion.images[label], confusion.most_mistaken_for(label)
         taken = f"{class_name(run, wrong[0])}, {100 * wrong[1]:.0f}%" if wrong else "\u2013"
@@ -100,14 +99,15 @@ def _class_table(run: RunResults, confusion: Confusion) -> Table | None:
 
 def _vanished(run: RunResults, confusion: Confusion) -> str:
     vanished, seeds = confusion.vanished(), len(confusion.by_seed)
+    images = "test image of the original domain" if confusion.against == "truth" else "held-out image"
     if not vanished:
-        return "No class has vanished: each is given to some test image" + (" in every seed." if seeds > 1 else ".")
+        return f"No class has vanished: each is given to some {images}" + (" in every seed." if seeds > 1 else ".")
     shown = [
         class_name(run, label) + (f" (in {count} of {seeds} seeds)" if seeds > 1 else "")
         for label, count in list(vanished.items())[:MAX_NAMED]
     ]
     more = f" and {len(vanished) - MAX_NAMED} more" if len(vanished) > MAX_NAMED else ""
-    return f"Vanished, never given to any test image of the original domain: {', '.join(shown)}{more}."
+    return f"Vanished, never given to any {images}: {', '.join(shown)}{more}."
 
 
 def reasons(run: RunResults) -> Reasons | None:
@@ -130,10 +130,18 @@ def reasons(run: RunResults) -> Reasons | None:
             note = formats.uncertainty(value, metric.write) if value and method == student else ""
             cells.append(Cell(metric.write(value.mean), value.mean, note) if value else Cell("\u2013"))
         table.rows.append(Row(metric.label, cells, metric.hint))
-    return Reasons(table, _furthest(run, student, ceiling))
+    return Reasons(table, [*_furthest(run, student, ceiling), *(MEANINGS[m] for m in measures if m in MEANINGS)])
 
 
-def _furthest(run: RunResults, student: str, ceiling: str | None) -> str:
+MEANINGS = {
+    "precision": "Low precision: images that no real one resembles.",
+    "recall": "Low recall: real images that none of them resembles.",
+    "vendi": "A low Vendi score: images of a class that are much alike.",
+    "teacher_agreement": "A low share of the teacher: images that it takes for another class.",
+}
+
+
+def _furthest(run: RunResults, student: str, ceiling: str | None) -> list[str]:
     """Whether precision or recall stands further below the ceiling, in proportion to it."""
     gaps = {}
     for measure in ("precision", "recall"):
@@ -142,8 +150,8 @@ def _furthest(run: RunResults, student: str, ceiling: str | None) -> str:
         if value and most and most.mean > 0:
             gaps[measure] = 100 * (1 - value.mean / most.mean)
     if not gaps:
-        return ""
+        return []
     measure = max(gaps, key=gaps.__getitem__)
     if gaps[measure] < 0.5:  # would be shown as 0 %
-        return f"{' and '.join(gaps).capitalize()} are not below those of real images."
-    return f"Furthest below real images: {measure}, by {gaps[measure]:.0f}%."
+        return [f"{' and '.join(gaps).capitalize()} are not below those of real images."]
+    return [f"Furthest below real images: {measure}, by {gaps[measure]:.0f}%."]

@@ -9,6 +9,7 @@ from prismkd.records.scores import SHIFTED, Score, difference, score, shifted_do
 from prismkd.report import formats, names
 from prismkd.report.margins import Margin
 from prismkd.report.names import RIVALS
+from prismkd.report.yardstick import yardstick_of
 
 Margins = dict[str, dict[str, Margin]]  # rival -> domain or SHIFTED -> by how much the page's student is above it
 
@@ -29,21 +30,21 @@ class KeyFigure:
     notes: tuple[str, ...] = ()
 
 
-def accuracy_figure(
+def student_figure(
     run: RunResults, where: str, scores: dict[str, Score | None], above: Margins, student: str, rival: str | None
 ) -> KeyFigure:
-    """The student's top-1 on one of PLACES: its distance to plain prompts as a badge, those to the others as notes.
+    """What the student reaches at a place: its distance to plain prompts as a badge, those to the others as notes.
 
     Args:
         run: the run.
-        where: ``id`` or SHIFTED.
+        where: a key of PLACES.
         scores: everyone's there, by method.
         above: by how much the student is above each other method.
         student: the page's.
         rival: plain prompts, where the run has them.
     """
     ours = scores[student]
-    assert ours is not None  # accuracy_fields() keeps only fields where the student was measured
+    assert ours is not None  # fields_of() keeps only places where the student was measured
     notes = [
         _rival_note(above[method][where], method, theirs)
         for method in ("teacher", "real")
@@ -52,6 +53,9 @@ def accuracy_figure(
     change = above[rival].get(where) if rival else None
     if change and rival and (theirs := scores.get(rival)):
         notes.append(f"{formats.percent(theirs.mean)}% with {RIVALS[rival]}")
+    prompted = score(run.results, "teacher", where, "prompted")
+    if prompted:
+        notes.append(f"The teacher sees the prompted class in {formats.percent(prompted.mean)}%")
     share = _gap_closed(scores, student, rival)
     if share and share < 1 and not (change and change.may_be_chance):
         notes.append(f"Closes {100 * share:.0f}% of the gap from plain to real images")
@@ -70,7 +74,8 @@ def _place_label(run: RunResults, where: str) -> str:
     shifted = shifted_domains(run.results)
     if where == SHIFTED:
         return names.domain_label(shifted[0]) if len(shifted) == 1 else f"Mean of {len(shifted)} shifted domains"
-    return names.domain_label(where)
+    label = names.domain_label(where)
+    return label if yardstick_of(run.results).is_accuracy else f"Agrees with its teacher, {label[0].lower()}{label[1:]}"
 
 
 def _margin_text(margin: Margin) -> str:

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prismkd.config.methods import ROWS
+from prismkd.records.directory import HELD_OUT
 from prismkd.records.scores import SHIFTED
 from prismkd.report.formats import decimals, percent
 
-PLACES = {"id": "on the original domain", SHIFTED: "on shifted domains"}
+PLACES = {
+    "id": "on the original domain",
+    SHIFTED: "on shifted domains",
+    HELD_OUT["plain"]: "on held-out plain images",
+    HELD_OUT["diverse"]: "on held-out diverse images",
+}
 RIVALS = {"plain": "plain prompts", "real": "the same student of real images"}
 
 
@@ -30,7 +36,13 @@ def method_class(method: str) -> str:
 
 def domain_label(domain: str) -> str:
     """Name of a test domain."""
-    return {"id": "Original domain", "images": "Image set"}.get(domain, domain[:1].upper() + domain[1:])
+    known = {
+        "id": "Original domain",
+        "images": "Image set",
+        HELD_OUT["plain"]: "Held-out plain images",
+        HELD_OUT["diverse"]: "Held-out diverse images",
+    }
+    return known.get(domain, domain[:1].upper() + domain[1:])
 
 
 @dataclass(frozen=True)

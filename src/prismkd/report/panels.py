@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
-from prismkd.records.scores import methods, score, shifted_domains
+from prismkd.records.scores import methods
 from prismkd.report import figures, formats, names, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
 from prismkd.report.table import Table
+from prismkd.report.yardstick import yardstick_of
 
 MAX_HEAT_MAP_CLASSES = 60
 
@@ -41,24 +42,25 @@ class ConfusionPart:
 
 
 def domain_panels(run: RunResults) -> list[Panel]:
-    """Accuracy of every method on each domain."""
-    return accuracy_panels({
+    """What every method reaches on each domain."""
+    yardstick = yardstick_of(run.results)
+    return marked_panels(yardstick.name, {
         domain: [
             Mark(names.method_label(m), s.mean, s.interval, names.method_class(m))
-            for m in methods(run.results) if (s := score(run.results, m, domain))
+            for m in methods(run.results) if (s := yardstick.of(run.results, m, domain))
         ]
-        for domain in ["id", *shifted_domains(run.results)]
+        for domain in yardstick.domains
     })  # fmt: skip
 
 
-def accuracy_panels(marks: Mapping[str, Sequence[Mark]]) -> list[Panel]:
-    """A panel for each domain with marks, all on the same axis."""
+def marked_panels(measure: str, marks: Mapping[str, Sequence[Mark]]) -> list[Panel]:
+    """A panel for each domain with marks of a measure, all on the same axis."""
     ends = [end for of_domain in marks.values() for mark in of_domain for end in (mark.value, *(mark.interval or ()))]
     if not ends:
         return []
     low, high = max(0.0, min(ends) - 0.03), min(1.0, max(ends) + 0.03)
     return [
-        Panel(title, figures.dot_figure(f"Top-1 accuracy, {title}", of_domain, low, high))
+        Panel(title, figures.dot_figure(f"{measure}, {title}", of_domain, low, high))
         for domain, of_domain in marks.items()
         if (title := names.domain_label(domain)) and of_domain
     ]
@@ -110,10 +112,11 @@ def calibration_panel(run: RunResults) -> Panel | None:
 def confusion_parts(run: RunResults) -> list[ConfusionPart]:
     """The student's answers against its teacher's where the run has them, and against the true classes."""
     confusions = [confusion for against in ("teacher", "truth") if (confusion := main_confusion(run, against))]
+    images = "the original domain" if yardstick_of(run.results).is_accuracy else "held-out synthetic images"
     return [
         ConfusionPart(
             {"teacher": "Confusion against the teacher", "truth": "Confusion against the true class"}[part.against],
-            f"The {names.method_label(part.method)} student on the original domain, all seeds together. Rows are "
+            f"The {names.method_label(part.method)} student on {images}, all seeds together. Rows are "
             f"{ROWS[part.against]} and sum to 100%.",
             heat_map(run, part),
             tables.confused_table(run, part),

@@ -9,59 +9,59 @@ from typing import Any
 from markupsafe import Markup
 
 from prismkd.config.methods import REFERENCES
-from prismkd.records.scores import Result, image_methods, methods, score, shifted_domains
+from prismkd.records.scores import Result, image_methods, methods
 from prismkd.report import formats, names, precision_recall, tables
 from prismkd.report.figures import Mark
+from prismkd.report.margins import Rows
 from prismkd.report.named_run import NamedRun
-from prismkd.report.panels import Panel, accuracy_panels
-from prismkd.report.table import Cell, Column, Head, Row, Table, method_head, score_table
-from prismkd.report.tables import Rows
+from prismkd.report.panels import Panel, marked_panels
+from prismkd.report.table import Cell, Column, Head, Row, Table, score_table
+from prismkd.report.yardstick import Yardstick
 from prismkd.shards import differing_keys
 
 MEASURES_OF_IMAGES = ("judge", "nearest_k", "max_images", "real")  # settings that image metrics depend on
 
 
 def _rows(
-    runs: Sequence[NamedRun], choose: Callable[[list[Result]], list[str]]
+    runs: Sequence[NamedRun], choose: Callable[[list[Result]], list[str]], yardstick: Yardstick
 ) -> tuple[Rows, dict[tuple[str, str], Head]]:
     """A row for every method that ``choose`` takes of every run; a method's rows stand together."""
     methods_of_run = {named.letter: choose(named.run.results) for named in runs}
     order = methods(result for named in runs for result in named.run.results)
     pairs = [(named, method) for method in order for named in runs if method in methods_of_run[named.letter]]
-    rows: Rows = {(named.letter, method): (named.run.results, method) for named, method in pairs}
-    heads = {(n.letter, m): _head(n, m) for n, m in pairs}
+    rows: Rows = {(named.letter, method): (named.run, method) for named, method in pairs}
+    heads = {(n.letter, m): _head(n, m, yardstick) for n, m in pairs}
     return rows, heads
 
 
-def _head(named: NamedRun, method: str) -> Head:
-    head = method_head(method, f", {named.letter}")
+def _head(named: NamedRun, method: str, yardstick: Yardstick) -> Head:
+    head = tables.measured_head(method, yardstick, f", {named.letter}")
     return Head(
         head.label, named.name, f"m-run {named.style}" + (" reference" if head.reference else ""), head.reference
     )
 
 
-def accuracy_table(runs: Sequence[NamedRun]) -> Table | None:
-    rows, heads = _rows(runs, methods)
-    caption = "Top-1 accuracy of every run's students, in percent."
-    return score_table(caption, "Student from, run", tables.accuracy_columns(rows), heads)
+def accuracy_table(runs: Sequence[NamedRun], yardstick: Yardstick) -> Table | None:
+    rows, heads = _rows(runs, methods, yardstick)
+    caption = f"{yardstick.name} of every run's students, in percent."
+    return score_table(caption, "Student from, run", tables.accuracy_columns(rows, yardstick), heads)
 
 
 def image_table(runs: Sequence[NamedRun]) -> Table | None:
-    rows, heads = _rows(runs, image_methods)
+    rows, heads = _rows(runs, image_methods, Yardstick("top1", ()))
     caption = "The image sets, measured without any student" + (f": {runs[0].title}." if len(runs) == 1 else ".")
     return score_table(caption, "Images, run", tables.image_columns(rows)[: tables.NUM_CHIEF], heads)
 
 
-def domain_panels(runs: Sequence[NamedRun]) -> list[Panel]:
+def domain_panels(runs: Sequence[NamedRun], yardstick: Yardstick) -> list[Panel]:
     """Every run's student and teacher on each domain, all on one axis."""
-    domains = ["id", *dict.fromkeys(d for named in runs for d in shifted_domains(named.run.results))]
-    return accuracy_panels({domain: _marks(runs, domain) for domain in domains})
+    return marked_panels(yardstick.name, {domain: _marks(runs, yardstick, domain) for domain in yardstick.domains})
 
 
-def _marks(runs: Sequence[NamedRun], domain: str) -> list[Mark]:
+def _marks(runs: Sequence[NamedRun], yardstick: Yardstick, domain: str) -> list[Mark]:
     """The runs' students, and their teachers: one where they are the same."""
-    students = [(n, n.student, score(n.run.results, n.student, domain)) for n in runs if n.student != "teacher"]
-    teachers = [(n, "teacher", score(n.run.results, "teacher", domain)) for n in runs]
+    students = [(n, n.student, yardstick.of(n.run.results, n.student, domain)) for n in runs if n.student != "teacher"]
+    teachers = [(n, "teacher", yardstick.of(n.run.results, "teacher", domain)) for n in runs]
     shared = len({s.mean for _, _, s in teachers if s}) == 1 and all(s for _, _, s in teachers)
     measured = students + (teachers[:1] if shared else teachers)
     return [

@@ -13,6 +13,7 @@ from prismkd.report import ranking, several_runs
 from prismkd.report.named_run import NamedRun, load_runs
 from prismkd.report.page import render, write_page
 from prismkd.report.provenance import command_of, provenance
+from prismkd.report.yardstick import yardstick_of
 
 MAX_RUNS = 8  # as many colors as can be told apart
 
@@ -40,13 +41,15 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
 def context(runs: Sequence[NamedRun]) -> dict[str, Any]:
     """Everything the template shows."""
     alike = several_runs.same_measures_of_images(runs)
+    yardstick = yardstick_of(row for named in runs for row in named.run.results)
     return {
+        "yardstick": yardstick,
         "runs": runs,
-        "sentence": ranking.sentence(runs),
-        "details": ranking.details(runs),
-        "figures": [ranking.key_figure(named) for named in runs],
-        "accuracy": several_runs.accuracy_table(runs),
-        "domain_panels": several_runs.domain_panels(runs),
+        "sentence": ranking.sentence(runs, yardstick),
+        "details": ranking.details(runs, yardstick),
+        "figures": [ranking.key_figure(named, yardstick) for named in runs],
+        "accuracy": several_runs.accuracy_table(runs, yardstick),
+        "domain_panels": several_runs.domain_panels(runs, yardstick),
         "image_metrics": [several_runs.image_table(runs)]
         if alike
         else [several_runs.image_table([named]) for named in runs],

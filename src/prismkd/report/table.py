@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +74,16 @@ class Head:
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """One column of scores by row key: how to write them, and whether max or min is best."""
+    """One column of scores by row key: how to write them, and whether max or min is best.
+
+    ``marked``: the keys to mark instead of the best one's, where it is known who can be told apart.
+    """
 
     column: Column
     scores: dict[Any, Score | None]
     write: Callable[[float], str]
     best: Callable[..., float] | None = max
+    marked: frozenset[Any] | None = None
 
 
 def method_head(method: str, suffix: str = "") -> Head:
@@ -93,9 +97,7 @@ def score_table(
 ) -> Table | None:
     """A row for each key of `heads` that has any score, the best data-free score of each column marked."""
     rivals = {key for key, head in heads.items() if not head.reference}  # who saw real data can't be best without it
-    winners = [
-        best({k: s for k, s in c.scores.items() if k in rivals}, c.best, ()) if c.best else set() for c in columns
-    ]
+    winners = [_winners(column, rivals) for column in columns]
     table = Table(caption, [Column(corner, numeric=False), *(c.column for c in columns)], explains_rows=explains_rows)
     for key, head in heads.items():
         cells = [
@@ -104,6 +106,12 @@ def score_table(
         if any(cell.value is not None for cell in cells):
             table.rows.append(Row(head.label, cells, head.note, head.style))
     return table if table.rows else None
+
+
+def _winners(column: ScoreColumn, rivals: set[Any]) -> Collection[Any]:
+    if column.marked is not None or column.best is None:
+        return column.marked or ()
+    return best({key: score for key, score in column.scores.items() if key in rivals}, column.best, ())
 
 
 def _score_cell(value: Score | None, write: Callable[[float], str], is_best: bool) -> Cell:

@@ -2,63 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
 from prismkd.records.scores import (
-    Result,
+    SHIFTED,
+    Score,
     ceiling_of,
     image_methods,
     methods,
     score,
-    shifted_domains,
     shifted_score,
     subject,
 )
 from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
+from prismkd.report.margins import Rows, leaders
 from prismkd.report.table import Cell, Column, Head, Row, ScoreColumn, Table, method_head, score_table
+from prismkd.report.yardstick import Yardstick, yardstick_of
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
-TIMING_ORDER = ("senses", "contents", "calibration", "synthesize", "distill", "cas", "evaluate")
+MAX_ROWS = 200  # of a table with a row per class; a page of 10,000 rows can't be read
+TIMING_ORDER = ("senses", "contents", "calibration", "synthesize", "held-out", "distill", "cas", "evaluate")
 """Rows of the table of seconds, in the order of the work; stages that aren't named here come last."""
 
 
-Rows = dict[Any, tuple[list[Result], str]]  # key of a row -> its run's results, and its method
-
-
 def accuracy_table(run: RunResults) -> Table | None:
-    """Top-1 of every method on every domain, in percent, best data-free one marked."""
-    columns = accuracy_columns(_rows(run))
-    caption = "Top-1 accuracy of the students, in percent."
-    return score_table(caption, "Student from", columns, _heads(run), explains_rows=True)
+    """What every method's student reaches on every domain, in percent; the data-free ones in front are marked."""
+    yardstick, rows = yardstick_of(run.results), _rows(run)
+    of_whom = "of the students" if yardstick.is_accuracy else "on images that no student learned from"
+    caption = f"{yardstick.name} {of_whom}, in percent."
+    heads = {method: measured_head(method, yardstick) for method in rows}
+    return score_table(caption, "Student from", accuracy_columns(rows, yardstick), heads, explains_rows=True)
 
 
 def _rows(run: RunResults) -> Rows:
-    return {method: (run.results, method) for method in methods(run.results)}
+    return {method: (run, method) for method in methods(run.results)}
 
 
-def _heads(run: RunResults) -> dict[str, Head]:
-    return {method: method_head(method) for method in methods(run.results)}
+def measured_head(method: str, yardstick: Yardstick, suffix: str = "") -> Head:
+    """A method's heading in the table of the page's measure; the teacher can't be held against itself."""
+    if method != "teacher" or yardstick.is_accuracy:
+        return method_head(method, suffix)
+    head = method_head(method)
+    note = "how often the teacher sees the class that was asked for"
+    return Head(f"Teacher: prompted class{suffix}", note, head.style, reference=True)
 
 
-def accuracy_columns(rows: Rows) -> list[ScoreColumn]:
-    """Original domain, mean of the shifted ones, and each of them."""
-    shifted = list(dict.fromkeys(d for results, _ in rows.values() for d in shifted_domains(results)))
-    columns = {"id": {key: score(results, m, "id") for key, (results, m) in rows.items()}}
-    if len(shifted) > 1:
-        columns["mean shifted"] = {key: shifted_score(results, m) for key, (results, m) in rows.items()}
-    for domain in shifted:
-        columns[domain] = {key: score(results, m, domain) for key, (results, m) in rows.items()}
-    hints = {"id": "held-out real images like the teacher's", "mean shifted": f"mean of {', '.join(shifted)}"}
+def accuracy_columns(rows: Rows, yardstick: Yardstick) -> list[ScoreColumn]:
+    """The first domain, the mean of the shifted ones where there are several, and each other one."""
+    first, *others = yardstick.domains
+    places = [first, *([SHIFTED] if yardstick.has_shifted and len(others) > 1 else []), *others]
+    scores = {key: {where: _measured(yardstick, *row, where) for where in places} for key, row in rows.items()}
+    data_free = {key: row for key, row in rows.items() if row[1] not in REFERENCES}
+    marked = leaders(data_free, {key: scores[key] for key in data_free})
+    hints = {"id": "held-out real images like the teacher's", SHIFTED: f"mean of {', '.join(others)}"}
+    labels = {SHIFTED: "Mean shifted"}
     return [
-        ScoreColumn(Column(names.domain_label(domain), hints.get(domain, "")), scores, formats.percent)
-        for domain, scores in columns.items()
+        ScoreColumn(
+            Column(labels.get(where) or names.domain_label(where), hints.get(where, "")),
+            {key: of_row[where] for key, of_row in scores.items()},
+            formats.percent,
+            marked=frozenset(marked.get(where, ())),
+        )
+        for where in places
     ]
+
+
+def _measured(yardstick: Yardstick, run: RunResults, method: str, where: str) -> Score | None:
+    if method == "teacher" and not yardstick.is_accuracy:
+        return score(run.results, method, where, "prompted")
+    return yardstick.of(run.results, method, where)
 
 
 def behavior_table(run: RunResults) -> Table | None:
@@ -75,7 +94,8 @@ def behavior_table(run: RunResults) -> Table | None:
             if any(scores.values()):
                 column = Column(f"{metric.label}, {where}".replace(", %,", ", %"), metric.hint)
                 columns.append(ScoreColumn(column, scores, metric.write, metric.best))
-    return score_table("What else was measured of the students.", "Student from", columns, _heads(run))
+    heads = {method: method_head(method) for method in everyone}
+    return score_table("What else was measured of the students.", "Student from", columns, heads)
 
 
 def image_tables(run: RunResults) -> list[Table]:
@@ -96,11 +116,16 @@ def image_tables(run: RunResults) -> list[Table]:
 
 def image_columns(rows: Rows) -> list[ScoreColumn]:
     """Every metric of image sets that any row has, the known ones first."""
-    measured = {r.metric for results, _ in rows.values() for r in results if r.domain == "images"}
+    measured = {
+        row.metric
+        for run, method in rows.values()
+        for row in run.results
+        if (row.domain, row.method) == ("images", method)
+    }
     columns = []
     for name in in_order(measured, names.IMAGE_METRICS):
         metric = names.metric_of(names.IMAGE_METRICS, name)
-        scores = {key: score(results, m, "images", name) for key, (results, m) in rows.items()}
+        scores = {key: score(run.results, m, "images", name) for key, (run, m) in rows.items()}
         columns.append(ScoreColumn(Column(metric.label, metric.hint), scores, metric.write, metric.best))
     return columns
 
@@ -160,10 +185,14 @@ def calibration_table(run: RunResults) -> Table | None:
     counts = (run.calibration or {}).get("per_class_count") or []
     if not targets:
         return None
-    table = Table("Energy target per class, and the unguided images it rests on.", [Column("Class", numeric=False)])
+    caption = "Energy target per class, and the unguided images it rests on"
+    order = sorted(range(len(targets)), key=lambda label: counts[label] if label < len(counts) else 0)
+    shown, cut = _first_rows(order, len(targets), "with the fewest images")
+    table = Table(f"{caption}{cut}.", [Column("Class", numeric=False)])
     table.columns.extend([Column("Target energy", "lower is more in-distribution"), Column("Images")])
     most = max([*counts, 1])
-    for label, target in enumerate(targets):
+    for label in shown:
+        target = targets[label]
         count = counts[label] if label < len(counts) else None
         cells = [Cell(formats.number(float(target), 2), float(target))]
         cells.append(Cell("\u2013") if count is None else Cell(str(count), float(count), bar=count / most))
@@ -192,25 +221,46 @@ def confused_table(run: RunResults, confusion: Confusion, num_pairs: int = 10) -
 
 
 def class_table(run: RunResults) -> Table | None:
-    """Share of each class that the students get right, and how often the page's student follows its teacher."""
+    """Share of each class that the students get right, and how often the page's student follows its teacher.
+
+    Without test images it is by the classes that the teacher gives, and how often the students follow. Of many classes
+    those that the page's student does worst on are shown.
+    """
     student, rival = subject(run.results)
-    columns = {m: counts for m in (student, rival, "real") if m and (counts := confusion_of(run, m))}
+    against = "truth" if any(confusion_of(run, m) for m in (student, rival, "real") if m) else "teacher"
+    columns = {m: counts for m in (student, rival, "real") if m and (counts := confusion_of(run, m, against))}
     if not columns:
         return None
     first = next(iter(columns.values()))
-    table = Table("Share of each class that the students get right, original domain, in percent.",
-                  [Column("Class", numeric=False), Column("Test images")])  # fmt: skip
+    shown = list(columns.values())
+    followed = confusion_of(run, student, "teacher") if against == "truth" else None
+    if followed:
+        shown.append(followed)
+    num_tested = int(np.isfinite(first.shares).sum())
+    which = f"that {names.method_label(first.method)} does worst on"
+    labels, cut = _first_rows(first.worst(num_tested), len(first.counts), which)
+    caption, images = {
+        "truth": ("Share of each class that the students get right, original domain, in percent", "Test images"),
+        "teacher": ("How often the students follow their teacher, by its class, held-out images, in percent", "Images"),
+    }[against]
+    table = Table(f"{caption}{cut}.", [Column("Class", numeric=False), Column(images)])
     table.columns.extend(Column(names.method_label(m)) for m in columns)
-    against_teacher = confusion_of(run, student, "teacher")
-    if against_teacher:
+    if followed:
         table.columns.append(Column("Follows teacher", "of the images that the teacher gives this class"))
-    shown = [*columns.values(), *([against_teacher] if against_teacher else [])]
     shares = [confusion.shares for confusion in shown]
-    for label in range(len(first.counts)):
+    for label in labels:
         cells = [Cell(f"{first.images[label]:.0f}", float(first.images[label]))]
         cells += [_share_cell(float(of_classes[label])) for of_classes in shares]
         table.rows.append(Row(class_name(run, label), cells))
     return table
+
+
+def _first_rows(order: Sequence[int], num_classes: int, which: str) -> tuple[list[int], str]:
+    """Labels of a table's rows, in the order of the classes, or the first of ``order`` where these are too many."""
+    if len(order) <= MAX_ROWS:
+        few = len(order) < num_classes
+        return sorted(order), f"; {len(order):,} of {num_classes:,} classes have any" if few else ""
+    return list(order[:MAX_ROWS]), f"; the {MAX_ROWS} of {num_classes:,} classes {which}"
 
 
 def _share_cell(share: float) -> Cell:
