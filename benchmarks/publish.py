@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation", "costs")
+    ),
 )
 
 

@@ -231,6 +231,45 @@ def gpu_rest_table(data: Row) -> str:
     return table(["what", "measured"], lines)
 
 
+def costs_table(data: Row) -> str:
+    """What the shipped recipes will cost on one GPU; speeds that no measured shape stands behind have a tilde."""
+
+    def pair(values: dict[str, float], form: str) -> str:
+        return " / ".join(format(value, form) for value in values.values())
+
+    lines = []
+    for r in data["rows"]:
+        mark = "" if r["measured_as"] else "~"
+        lines.append([f"`{r['recipe']}`", r["generator"], f"{r['images']:,}",
+                      f"{r['unguided_tflops']:.1f} / {r['unguided_tflops'] + r['guidance_tflops']:.1f}",
+                      f"{mark}{pair(r['images_per_second'], '.2f')}", f"{mark}{pair(r['drawing_hours'], ',.1f')}",
+                      r["student"], f"{r['training_hours']:.2f}", pair(r["gigabytes"], ".1f"),
+                      f"{mark}{pair(r['dollars'], ',.1f')}"])  # fmt: skip
+    header = ["recipe", "generator", "images", "TFLOPs an image", "images/s", "GPU hours", "student", "its hours",
+              "GB of images / cache", "dollars"]  # fmt: skip
+    return table(header, lines)
+
+
+def costs_rates_table(data: Row) -> str:
+    """The speeds behind the costs, as shares of the GPU's peak."""
+    rates, peak = data["rates"], data["peak_tflops"]
+
+    def share(tflops: float) -> str:
+        return f"{tflops:.0f} ({tflops / peak:.0%})"
+
+    lines = [
+        [GPU_SHAPES[name], share(tflops), *[share(of_decoder) for of_decoder in rates["guidance"][name].values()]]
+        for name, tflops in rates["sampling"].items()
+    ]
+    lines.append(["training a ResNet-18 from a ResNet-50", share(rates["training"]), "", ""])
+    header = [
+        "TFLOP/s, and the share of the peak",
+        "unguided",
+        *[f"guidance, {name} decoder" for name in ("tiny", "full")],
+    ]
+    return table(header, lines)
+
+
 # --- DPE: docs/dpe.md --------------------------------------------------------------------------------------------
 
 
@@ -368,6 +407,8 @@ TABLES = {
     "guidance": cost_of_guidance_table,
     "gpu": gpu_drawing_table,
     "gpu_rest": gpu_rest_table,
+    "costs": costs_table,
+    "rates": costs_rates_table,
     "steps": steps_table,
     "senses": senses_table,
     "faults": faults_table,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ class Shape:
         new_scheduler: builds the scheduler that the checkpoint is used with.
         scaling_factor: of the autoencoder's latents.
         decoder_widths: of the autoencoder; Stable Diffusion's and DiT's have the same.
+        new_autoencoder: builds another kind of autoencoder than Stable Diffusion's.
+        has_tiny_decoder: whether there is one for its latents; else guidance goes through the full one.
+        num_passes: of the denoiser per step; 1 without classifier-free guidance.
+        is_packed: whether the denoiser takes 2 x 2 patches of the latents as tokens, with their positions, as Flux's.
     """
 
     title: str
@@ -51,6 +56,10 @@ class Shape:
     new_scheduler: Callable[[], Any]
     scaling_factor: float = 0.18215
     decoder_widths: tuple[int, ...] = (128, 256, 512, 512)
+    new_autoencoder: Callable[[], nn.Module] | None = None
+    has_tiny_decoder: bool = True
+    num_passes: int = 2
+    is_packed: bool = False
 
 
 CFG_SCALE = 3.0  # any but 1: the work is that of two passes
@@ -123,29 +132,60 @@ def shape_networks(
     logging.set_verbosity_error()  # else every cast warns
     with device:
         denoiser = shape.new_denoiser().to(dtype).eval().requires_grad_(False)
-        full = AutoencoderKL(
-            block_out_channels=shape.decoder_widths,
-            down_block_types=("DownEncoderBlock2D",) * len(shape.decoder_widths),
-            up_block_types=("UpDecoderBlock2D",) * len(shape.decoder_widths),
-            layers_per_block=2,
-            scaling_factor=shape.scaling_factor,
-        ).to(dtype).eval().requires_grad_(False)  # fmt: skip
-        tiny = AutoencoderTiny().to(dtype).eval().requires_grad_(False)  # TAESD's architecture is the default
+        full = (shape.new_autoencoder or partial(_autoencoder, shape))().to(dtype).eval().requires_grad_(False)
+        tiny = AutoencoderTiny(latent_channels=shape.latent_shape[0])  # else TAESD's architecture is the default
+        tiny = tiny.to(dtype).eval().requires_grad_(False)
         noise = torch.randn(1, *shape.latent_shape)
-        conditions = {name: _condition(name, (2, *size), dtype) for name, size in shape.conditions.items()}
+        conditions = {
+            name: _condition(name, (shape.num_passes, *size), dtype) for name, size in shape.conditions.items()
+        }
 
     def predict(x: Tensor, timestep: float) -> Tensor:
-        doubled = torch.cat([x, x]).to(dtype)
-        times = torch.full((len(doubled),), int(timestep), device=x.device)
+        copies = torch.cat([x] * shape.num_passes).to(dtype)
+        times = torch.full((len(copies),), int(timestep), device=x.device)
         given = {name: value.repeat_interleave(len(x), dim=0) for name, value in conditions.items()}
         added = {name: given.pop(name) for name in ("text_embeds", "time_ids") if name in given}
         arguments = {**given, **({"added_cond_kwargs": added} if added else {})}
-        output = denoiser(doubled, timestep=times, return_dict=False, **arguments)[0].float()
-        without, conditional = output[:, : x.shape[1]].chunk(2)  # a learned sigma is behind the noise
+        if shape.is_packed:
+            copies = _packed(copies)
+            arguments |= _positions(copies, given["encoder_hidden_states"])
+        output = denoiser(copies, timestep=times, return_dict=False, **arguments)[0].float()
+        output = _unpacked(output, x) if shape.is_packed else output[:, : x.shape[1]]  # a learned sigma is behind
+        if shape.num_passes == 1:
+            return output
+        without, conditional = output.chunk(2)
         return without + CFG_SCALE * (conditional - without)
 
-    decoders = {"tiny": decode_with(tiny, tiny=True), "full": decode_with(full, tiny=False)}
+    decoders = {"full": decode_with(full, tiny=False)}
+    decoders["tiny"] = decode_with(tiny, tiny=True) if shape.has_tiny_decoder else decoders["full"]
     return Networks(noise, predict, decoders, teacher or imagenet_teacher(device), denoiser)
+
+
+def _autoencoder(shape: Shape) -> nn.Module:
+    """Stable Diffusion's, which has as many channels of latents as the shape."""
+    depth = len(shape.decoder_widths)
+    return AutoencoderKL(
+        block_out_channels=shape.decoder_widths, down_block_types=("DownEncoderBlock2D",) * depth,
+        up_block_types=("UpDecoderBlock2D",) * depth, layers_per_block=2, latent_channels=shape.latent_shape[0],
+        scaling_factor=shape.scaling_factor,
+    )  # fmt: skip
+
+
+def _packed(latents: Tensor) -> Tensor:
+    """Latents (batch, channels, height, width) to tokens (batch, height width / 4, 4 channels)."""
+    return nn.functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+
+def _unpacked(tokens: Tensor, like: Tensor) -> Tensor:
+    """Tokens back to latents, of the height and width of ``like``."""
+    height, width = like.shape[2] // 2, like.shape[3] // 2
+    return nn.functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (height, width)), 2)
+
+
+def _positions(tokens: Tensor, texts: Tensor) -> dict[str, Tensor]:
+    """Positions of tokens and texts in Flux's form; which they are doesn't change the work."""
+    return {name: torch.zeros(value.shape[1], 3, device=tokens.device)
+            for name, value in {"img_ids": tokens, "txt_ids": texts}.items()}  # fmt: skip
 
 
 def _condition(name: str, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:

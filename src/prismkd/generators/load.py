@@ -63,7 +63,7 @@ def load_generator(config: GeneratorConfig | str) -> TextToImage:
     pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))
     pipeline.set_progress_bar_config(disable=True)
     if config.scheduler:
-        pipeline.scheduler = _other_scheduler(pipeline.scheduler, config.scheduler)
+        pipeline.scheduler = other_scheduler(pipeline.scheduler, config.scheduler)
     tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder, device)
     generator = TextToImage(pipeline, tiny, config)  # copies a float16 decoder, before hooks are in the way
     generator.place(device, offload=config.offload)
@@ -146,8 +146,12 @@ def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
 
 
-def _other_scheduler(scheduler: Any, name: str) -> Any:
-    """The scheduler ``name`` with the settings of the pipeline's own; a flow model stays one."""
+def other_scheduler(scheduler: Any, name: str) -> Any:
+    """The scheduler ``name`` with the settings of the pipeline's own; a flow model stays one.
+
+    Raises:
+        UserError: no such scheduler, or one for other kinds of models.
+    """
     import diffusers
 
     if name not in SUPPORTED:
