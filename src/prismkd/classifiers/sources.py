@@ -104,7 +104,7 @@ def load_teacher(source: str, classes: str | Sequence[str | ClassName], *, trust
     class_names = [item if isinstance(item, str) else item.name for item in listed]
     if source.endswith(".toml"):
         return load_ensemble(Path(source), class_names, trust=trust)
-    return _load_fitting("teacher", "teacher", source, len(class_names), trust=trust)
+    return _load_fitting(source, len(class_names), trust=trust)
 
 
 def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False) -> Ensemble:
@@ -139,21 +139,15 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
     return Ensemble(members, columns, len(class_names)).eval().requires_grad_(False)
 
 
-def load_judge(source: str, num_classes: int) -> Classifier:
-    """Load the judge, which measures images and guides nothing, and check that it has ``num_classes`` outputs."""
-    # Never a program: what --trust allows is the teacher.
-    return _load_fitting("judge", "evaluation.judge", source, num_classes, trust=False)
-
-
-def _load_fitting(role: str, setting: str, source: str, num_classes: int, *, trust: bool) -> Classifier:
-    """The classifier of a role, teacher or judge, with as many outputs as there are classes."""
-    classifier = load_source(source, trust=trust, embedded=role).classifier
+def _load_fitting(source: str, num_classes: int, *, trust: bool) -> Classifier:
+    """The teacher, with as many outputs as there are classes."""
+    classifier = load_source(source, trust=trust).classifier
     if classifier.num_classes != num_classes:
         raise UserError(
-            f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
-            f"got {num_classes}; make `classes` and `{setting}` fit each other"
+            f"expected a class list with {classifier.num_classes} names, one per output of the teacher, "
+            f"got {num_classes}; make `classes` and `teacher` fit each other"
         )
-    check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
+    check_outputs(classifier, "teacher")  # one image now, rather than an error in the middle of a run
     return classifier
 
 

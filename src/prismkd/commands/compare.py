@@ -47,6 +47,7 @@ def print_comparison(found: Comparison) -> None:
                       f"{100 * row.difference:+.1f}", f"{low} to {high}", f"{row.p_holm:.2g}"])  # fmt: skip
     header = ["domain", "images", f"A: {found.a.name}", f"B: {found.b.name}", "B - A", "95 % interval", "p"]
     seeds = ", ".join(map(str, found.seeds))
-    print_table(f"Top-1 on the same images, differences in points, seeds {seeds}", header, lines, left=1)
+    what = "Top-1" if found.measure == "top1" else "Agreement with the teacher"
+    print_table(f"{what} on the same images, differences in points, seeds {seeds}", header, lines, left=1)
     print("p: exact sign test over images, Holm-corrected over domains; interval: bootstrap over images and seeds")
     print(found.sentence())

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
-from prismkd.records.directory import dataset_folder, read_json, recorded_config
+from prismkd.records.directory import HELD_OUT, dataset_folder, read_json, recorded_config
 from prismkd.records.results import EVALUATION, Hits, RunResults, expected_shape, load_run
+from prismkd.records.scores import NOT_SHIFTED
 from prismkd.records.verdict import DomainComparison, compare_hits
 
 PREFERRED = ("prism", "plain")  # what two runs are compared by where no method is named
@@ -47,9 +48,15 @@ class Comparison:
         """All that was compared."""
         return self.domains + ([self.shifted] if self.shifted else [])
 
+    @property
+    def measure(self) -> str:
+        """What was compared: top1, or without test images the agreement with the teacher."""
+        return "agreement" if any(row.domain in HELD_OUT.values() for row in self.domains) else "top1"
+
     def sentence(self) -> str:
         """The outcome in one sentence."""
-        statements = [_statement(self.a.name, self.b.name, row) for row in self.rows if row.significant]
+        verb = "is better than" if self.measure == "top1" else "agrees with the teacher more often than"
+        statements = [_statement(self.a.name, self.b.name, verb, row) for row in self.rows if row.significant]
         level = [row.domain for row in self.rows if not row.significant]
         if level:
             statements.append(f"no significant difference on {listed(level)}")
@@ -62,6 +69,7 @@ class Comparison:
             "a": {"run": str(self.a.run), "method": self.a.method, "name": self.a.name},
             "b": {"run": str(self.b.run), "method": self.b.method, "name": self.b.name},
             "seeds": list(self.seeds),
+            "measure": self.measure,
             "domains": [_row_to_dict(row) for row in self.domains],
             "shifted": _row_to_dict(self.shifted) if self.shifted else None,
             "sentence": self.sentence(),
@@ -71,7 +79,8 @@ class Comparison:
 def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
     """Compare two methods of a run, or a method of each of two runs, on the same test images.
 
-    The top-1 hits are paired by test image and seed; ``records.verdict`` says what counts as a difference.
+    The top-1 hits are paired by test image and seed; ``records.verdict`` says what counts as a difference. Without test
+    images it is the hits on held-out synthetic ones, where a hit is to say what the teacher says.
 
     Args:
         runs: one or two run directories, evaluated, finished or not.
@@ -98,7 +107,7 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
             f"expected at least 2 test images, and their fingerprint, of each domain in {a.run} and {b.run}, got none "
             f"of {', '.join(untested)}; evaluate both on more"
         )
-    has_mean = len(verdicts.domains.keys() - {"id"}) > 1
+    has_mean = len(verdicts.domains.keys() - set(NOT_SHIFTED)) > 1
     return Comparison(a, b, seeds, list(verdicts.domains.values()), verdicts.shifted if has_mean else None)
 
 
@@ -152,6 +161,12 @@ def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
         if not hits.get(seed):
             path = dataset_folder(results.folder, seed, method) / EVALUATION
             read_json(path)  # says so where it is missing
+            evaluation = recorded_config(results.folder).evaluation
+            if not (evaluation.source or evaluation.num_held_out):
+                raise UserError(
+                    f"expected a run with test images or held-out synthetic ones, got {results.folder} with neither; "
+                    "start one with evaluation.source or evaluation.num_held_out"
+                )
             raise UserError(
                 f"expected each test image's hit in {path}, got none, as of an older version; delete the file and run "
                 f"`prismkd evaluate --out {results.folder}` again"
@@ -232,11 +247,11 @@ def _differing(one: dict[str, KnownImages], other: dict[str, KnownImages]) -> li
 # --- the outcome in words ----------------------------------------------------------------------------------------
 
 
-def _statement(a: str, b: str, row: DomainComparison) -> str:
+def _statement(a: str, b: str, verb: str, row: DomainComparison) -> str:
     better, worse, sign = (b, a, 1) if row.difference > 0 else (a, b, -1)
     low, high = sorted(100 * sign * bound for bound in row.interval)
     return (
-        f"{better} is better than {worse} on {row.domain} by {100 * abs(row.difference):.1f} points "
+        f"{better} {verb} {worse} on {row.domain} by {100 * abs(row.difference):.1f} points "
         f"(95 % interval {low:.1f} to {high:.1f}, {p_text(row.p_holm)})"
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
 from prismkd.metrics.hits import unpack_hits
-from prismkd.records.directory import read_json_if_any
+from prismkd.records.directory import HELD_OUT, read_json_if_any
 from prismkd.records.scores import Result
 
 SCHEMA = 1
@@ -24,7 +24,7 @@ EVERY_SEED = -1  # the teacher's: it is the same for the students of all seeds
 
 @dataclass(frozen=True, eq=False)
 class DomainHits:
-    """Which test images of a domain a student gets right.
+    """Which test images of a domain a student gets right; of held-out synthetic ones, where it agrees with its teacher.
 
     Attributes:
         hits: zeros and ones (num_images,), int8.
@@ -90,8 +90,9 @@ class RunResults:
         }
 
     def num_test_images(self) -> dict[str, int]:
-        """Each domain's number of test images, by the table of results."""
-        return {row.domain: row.n for row in self.results if row.metric == "top1" and row.n}
+        """Each domain's number of test images, or of held-out synthetic ones, by the table of results."""
+        counted = [row for row in self.results if row.metric == "top1" or row.domain in HELD_OUT.values()]
+        return {row.domain: row.n for row in counted if row.n}
 
 
 def load_run(folder: Path, *, finished: bool = True) -> RunResults:

@@ -9,9 +9,11 @@ from statistics import fmean, stdev
 from typing import TypeVar
 
 from prismkd.config.methods import REFERENCES, ROWS
+from prismkd.records.directory import HELD_OUT
 
 SHIFTED = "shifted"  # stands for the mean over the shifted domains where a domain is named
-NOT_SHIFTED = ("id", "images")  # the teacher's own domain; the image sets, which stand among the rows as a domain
+# The teacher's own domain; the image sets, which stand among the rows as a domain; synthetic images instead of a test
+NOT_SHIFTED = ("id", "images", *HELD_OUT.values())
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from prismkd.metrics.hits import domain_order
 from prismkd.metrics.paired import holm, paired_interval, sign_test
 from prismkd.records.results import EVERY_SEED, Hits
+from prismkd.records.scores import NOT_SHIFTED
 
 LEVEL = 0.05  # of significance, after the correction for several domains
 MEAN_SHIFTED = "the mean of shifted domains"
@@ -24,6 +25,9 @@ MEAN_SHIFTED = "the mean of shifted domains"
 @dataclass(frozen=True)
 class DomainComparison:
     """B against A on the images of a domain; accuracies and differences are fractions.
+
+    Where there are no test images, the domains are held-out synthetic ones, and instead of the accuracy it is the
+    agreement with the teacher.
 
     Attributes:
         domain: its name.
@@ -85,8 +89,8 @@ def _compare_shifted(a: Hits, b: Hits, domains: dict[str, DomainComparison]) -> 
     Else Holm's correction is for the two questions that a page answers first: the original domain, and the shifted ones
     together.
     """
-    shifted = [domain for domain in domains if domain != "id"]
-    if not shifted or any(hits.keys() - {"id"} != set(shifted) for hits in (*a.values(), *b.values())):
+    shifted = [domain for domain in domains if domain not in NOT_SHIFTED]
+    if not shifted or any(hits.keys() - set(NOT_SHIFTED) != set(shifted) for hits in (*a.values(), *b.values())):
         return None  # the mean over other domains would be another number
     if len(shifted) == 1:
         return domains[shifted[0]]
