@@ -21,13 +21,13 @@ from prismkd.assets import asset
 from prismkd.classifiers import Classifier, load_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.cli import main
-from prismkd.config import Config
 from prismkd.delivery import export_student as module
 from prismkd.delivery.export_student import export_student
 from prismkd.delivery.graph import parity_of, write_graph
 from prismkd.delivery.image_files import read_image
 from prismkd.delivery.student_folder import read_delivered
 from prismkd.errors import UserError
+from prismkd.records.directory import recorded_config
 from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
 
 NAMES = ["bell", "crane", "mouse"]
@@ -63,7 +63,7 @@ def test_the_graph_has_the_top1_of_torch_on_the_whole_id_test(tmp_path: Path) ->
     write(student / "log.json", {"images": 1, "seconds": 1.0})
     record = {"command": "prismkd run", "started": "2026-01-02", "version": "0.1.0"}
     write(tmp_path / "run" / "run.json", {**record, "config": {}, "classes": [{"name": name} for name in names]})
-    assert Config().evaluation.source == "pictograms"
+    assert recorded_config(tmp_path / "run").evaluation.source == "pictograms"
     parity = export_student(tmp_path / "run", "prism", None, "onnx", tmp_path / "out", quiet)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "config.json", "model.onnx"]
 

@@ -123,7 +123,7 @@ def test_images_are_measured_with_intervals_and_shrunken_ones_lose_recall_not_co
 def test_a_view_by_batches_is_the_view_of_all() -> None:
     images = images_of(EVERY, ["id"] * len(EVERY))
     seen = judge_images(labeled_batches(images), classifier(1), classifier())
-    assert seen.judge_hits.all() and seen.teacher_hits.mean() == 1 / NUM_CLASSES
+    assert seen.judge_hits is not None and seen.judge_hits.all() and seen.teacher_hits.mean() == 1 / NUM_CLASSES
     assert seen.features[:, 0] == pytest.approx(EVERY)
     batches = list(starmap(LabeledBatch, zip(images.images.split(7), images.labels.split(7), strict=True)))
     again = judge_images(batches, classifier(1), classifier())
@@ -135,7 +135,7 @@ def test_what_the_teacher_said_at_drawing_is_not_asked_again() -> None:
     said = np.arange(len(EVERY)) % 2.0
     batch = LabeledBatch(images.images, images.labels, said)
     judged = judge_images([batch], classifier(1), classifier())
-    assert np.array_equal(judged.teacher_hits, said) and judged.judge_hits.all()
+    assert np.array_equal(judged.teacher_hits, said) and judged.judge_hits is not None and judged.judge_hits.all()
 
 
 def test_halves_share_no_image_and_every_class_is_in_both() -> None:

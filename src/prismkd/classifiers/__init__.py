@@ -3,6 +3,7 @@
 classifier.py     that function: preprocessing and network; a user's own network as one; the logits of many images
 preprocessing.py  what a network wants of an image, as data, and from the descriptions of other libraries
 sources.py        what the settings ``teacher`` and ``evaluation.judge`` may say, and the classifier that it names
+judge.py          the network in whose features images are measured, with or without a head
 folders.py        classifiers in folders, written and read
 timm_models.py    classifiers of timm; transformers_models.py those of transformers
 libraries.py      classifiers of torchvision by name, and programs
@@ -19,9 +20,10 @@ smooth.py         a teacher with smoother gradients
 from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
+from prismkd.classifiers.judge import load_judge
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
-from prismkd.classifiers.sources import load_judge, load_source, load_teacher, needs_the_web, weights_digest
+from prismkd.classifiers.sources import load_source, load_teacher, needs_the_web, weights_digest
 from prismkd.classifiers.user_module import as_classifier
 
 __all__ = [

@@ -111,7 +111,7 @@ def load_teacher(
     class_names = [item if isinstance(item, str) else item.name for item in listed]
     if source.endswith(".toml"):
         return load_ensemble(Path(source), class_names, trust=trust)
-    return _load_fitting("teacher", "teacher", source, len(class_names), trust=trust, preprocessing=preprocessing)
+    return _load_fitting(source, len(class_names), trust=trust, preprocessing=preprocessing)
 
 
 def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False) -> Ensemble:
@@ -150,25 +150,16 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
     return Ensemble(members, columns, len(class_names)).eval().requires_grad_(False)
 
 
-def load_judge(source: str, num_classes: int) -> Classifier:
-    """Load the judge, which measures images and guides nothing, and check that it has ``num_classes`` outputs."""
-    # Never a program: what --trust allows is the teacher.
-    return _load_fitting("judge", "evaluation.judge", source, num_classes, trust=False)
-
-
-def _load_fitting(
-    role: str, setting: str, source: str, num_classes: int, *, trust: bool,
-    preprocessing: PreprocessingConfig = AS_IT_IS,
-) -> Classifier:  # fmt: skip
-    """The classifier of a role, teacher or judge, with as many outputs as there are classes."""
-    loaded = load_source(source, trust=trust, embedded=role, preprocessing=preprocessing)
+def _load_fitting(source: str, num_classes: int, *, trust: bool, preprocessing: PreprocessingConfig) -> Classifier:
+    """The teacher, with as many outputs as there are classes."""
+    loaded = load_source(source, trust=trust, preprocessing=preprocessing)
     classifier = loaded.classifier
     if classifier.num_classes != num_classes:
         raise UserError(
-            f"expected a class list with {classifier.num_classes} names, one per output of the {role}, "
-            f"got {num_classes}; make `classes` and `{setting}` fit each other{_own_names(source, role)}"
+            f"expected a class list with {classifier.num_classes} names, one per output of the teacher, "
+            f"got {num_classes}; make `classes` and `teacher` fit each other{_own_names(source, 'teacher')}"
         )
-    check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
+    check_outputs(classifier, "teacher")  # one image now, rather than an error in the middle of a run
     check_parity(loaded, source)
     _say(loaded.notes)
     return classifier

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
-from prismkd.records.directory import chosen_seed, dataset_keys, is_run, recorded_config, storage_of
+from prismkd.records.directory import (
+    HELD_OUT,
+    chosen_seed,
+    dataset_keys,
+    held_out_folder,
+    is_run,
+    recorded_config,
+    storage_of,
+)
 from prismkd.shards import Storage, is_begun
 
 
@@ -16,7 +24,7 @@ def names_a_run(out: str) -> bool:
 
 
 def begun_datasets(out: str) -> list[Storage]:
-    """Those of a run that have been begun, or the folder itself.
+    """Those of a run that have been begun, held-out images included, or the folder itself.
 
     Raises:
         UserError: there are none.
@@ -29,6 +37,7 @@ def begun_datasets(out: str) -> list[Storage]:
     folder = Path(out)
     config = recorded_config(folder)
     found = [storage_of(config, folder, seed, method) for seed, method in _drawn_keys(config)]
+    found += [Storage(held_out_folder(folder, kind)) for kind in HELD_OUT]
     begun = [images for images in found if is_begun(images)]
     if not begun:
         raise UserError(f"expected data sets in {folder}, got none yet; run `prismkd synthesize` first")

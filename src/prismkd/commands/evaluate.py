@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prismkd.commands.opening import do_stage
 from prismkd.commands.run_arguments import RunArguments
@@ -17,15 +18,28 @@ class Arguments(RunArguments):
 
 
 def evaluate(arguments: Arguments) -> None:
-    """Measure every student and image set, and print the students' accuracy."""
+    """Measure every student and image set, and print how good the students are."""
     do_stage(arguments, "evaluate")
     print_students(arguments.folder())
 
 
 def print_students(out: Path) -> None:
-    """Students' top-1 per domain, the mean over seeds."""
+    """Students' top-1 per domain, the mean over seeds; without test images, how often they agree with the teacher."""
     results = json.loads((out / "metrics.json").read_text())["results"]
-    rows = [row for row in results if row["metric"] == "top1"]
+    if any(row["metric"] == "top1" for row in results):
+        _print_means("Top-1 accuracy of the students", [row for row in results if row["metric"] == "top1"])
+        return
+    rows = [row for row in results if row["metric"] == "agreement"]
+    if not rows:
+        print("nothing was measured of the students: there are neither test images nor held-out synthetic ones")
+        return
+    _print_means("Agreement with the teacher on held-out synthetic images (there are no test images)", rows)
+    prompted = [f"{row['value']:.3f} of {row['domain']}" for row in results if row["metric"] == "prompted"]
+    print(f"the teacher sees the prompted class in {' and '.join(prompted)}")
+
+
+def _print_means(title: str, rows: list[dict[str, Any]]) -> None:
+    """A line per method and a column per domain, the mean over seeds."""
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines = []
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -34,4 +48,4 @@ def print_students(out: Path) -> None:
             values = [r["value"] for r in rows if r["method"] == method and r["domain"] == domain]
             cells.append(f"{sum(values) / len(values):.3f}")
         lines.append([method, *cells])
-    print_table("Top-1 accuracy of the students", ["method", *domains], lines, left=1)
+    print_table(title, ["method", *domains], lines, left=1)

@@ -60,6 +60,7 @@ def stay_offline(config: Config) -> None:
     from prismkd.classifiers import needs_the_web
 
     named = (config.generator.source, config.generator.tiny_decoder)
-    if not any("/" in name and not Path(name).exists() for name in named) and not needs_the_web(config.teacher):
+    classifiers = (config.teacher, config.evaluation.judge)
+    if not any("/" in name and not Path(name).exists() for name in named) and not any(map(needs_the_web, classifiers)):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
+from prismkd.config.embedded import resolved
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
 from prismkd.config.settings import Config, PreprocessingConfig
@@ -90,6 +91,7 @@ def check_together(config: Config) -> None:
     _check_seeds(config)
     _check_guided_band(config)
     _check_real_share(config)
+    _check_test_images(config)
     _check_storage(config.synthesis.storage)
     _check_language_model(config)
     _check_template(config.prompts.template)
@@ -143,6 +145,19 @@ def _check_guided_band(config: Config) -> None:
 def _check_real_share(config: Config) -> None:
     if config.distillation.real_share > 0 and not config.distillation.real:
         raise UserError("expected distillation.real for distillation.real_share, got none; name the labeled images")
+
+
+def _check_test_images(config: Config) -> None:
+    """What asks something of the test images needs some."""
+    evaluation, defaults = resolved(config).evaluation, Config().evaluation
+    if evaluation.source:
+        return
+    for name in ("shifted", "id_domain", "cas"):
+        if getattr(evaluation, name) != getattr(defaults, name):
+            raise UserError(
+                f"expected test images in evaluation.source for evaluation.{name}, got none; name them, or leave "
+                f"evaluation.{name} out"
+            )
 
 
 def _check_storage(storage: str) -> None:

@@ -244,9 +244,9 @@ class DistillationConfig:
 class EvaluationConfig:
     """Measuring student and images."""
 
-    source: str = "pictograms"
-    """Test images: ``pictograms``; or class folders (or domain/class), split lists, webdataset shards, Parquet or a
-    saved HF set."""
+    source: str = "auto"
+    """Test images: class folders (or domain/class), split lists, webdataset shards, Parquet or a saved HF set; auto:
+    ``pictograms`` for the embedded classes, else none; empty: none."""
     shifted: tuple[str, ...] = ()
     """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
     id_domain: str = "id"
@@ -257,10 +257,14 @@ class EvaluationConfig:
     """Train another student per method, on images and labels alone; its top-1 is the classification accuracy score."""
     restrict_below: Annotated[float, AtLeast(0)] = 0.5
     """Domains with less than this share of the classes, as ImageNet-R and -A, are judged among their own; 0 is off."""
-    real: str = "pictograms"
-    """The real reference images, in one of these layouts; an empty string when there are none."""
-    judge: str = "pictograms"
-    """Classifier that guides nothing and whose features measure the images: ``pictograms`` or a folder; empty: none."""
+    num_held_out: Annotated[int, AtLeast(0)] = 256
+    """Without test images: synthetic ones of plain prompts, and as many of diverse ones, that no student learns from
+    and on which students are compared with the teacher; 0: none."""
+    real: str = "auto"
+    """The real reference images, in one of these layouts; auto: as for the source; empty: none."""
+    judge: str = "auto"
+    """Network that guides nothing and whose features measure the images: a classifier as for ``teacher``, of whatever
+    classes, or one without a head (timm:NAME@FILE, or its folder); auto: as for the source; empty: none."""
     nearest_k: Annotated[int, Positive()] = 5
     """Neighbors in precision, recall, density and coverage."""
     max_images: Annotated[int, Positive()] = 10_000

@@ -8,13 +8,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from prismkd.classifiers import Classifier, load_classifier
+from prismkd.classifiers.preprocessing import from_config
+from prismkd.config import METHODS, Config
 from prismkd.delivery.graph import Parity, check_packages, check_parity, write_graph
 from prismkd.delivery.model_card import model_card
 from prismkd.delivery.student_folder import (
@@ -28,9 +32,10 @@ from prismkd.delivery.student_folder import (
     student_of,
 )
 from prismkd.errors import UserError
-from prismkd.records.directory import recorded_config, storage_of
+from prismkd.evaluation.held_out import HeldOutImages
+from prismkd.records.directory import held_out_folder, recorded_config, storage_of
 from prismkd.runs.run import Run
-from prismkd.shards import read_samples
+from prismkd.shards import committed_shards, read_samples
 from prismkd.shards.storage import is_used
 
 NUM_RANDOM_IMAGES = 64
@@ -105,29 +110,48 @@ def write_student(
 
 def image_side(directory: Path, config: dict[str, Any]) -> int:
     """Pixels per side of a student's images: its own setting, else those that it was measured or trained on."""
-    if config.get("input_size"):
-        return int(config["input_size"])
     recorded = recorded_config(directory)
-    if recorded.evaluation.source:
-        height, width = next(_run(directory).test.batches(1)).shape[-2:]  # all have the size of the first
-    else:
-        seed, method = recorded.seeds[0], next(name for name in recorded.methods if name != "real")
-        height, width = next(read_samples(storage_of(recorded, directory, seed, method))).image.shape[:2]
+    height, width = from_config(config).size or _first_image(directory, recorded)
     if height != width:
         raise UserError(
             f"expected square images in {recorded.evaluation.source or directory}, got {width} x {height}, so that a "
             "student knows its size; give test images of one side"
         )
-    return int(height)
+    return height
+
+
+def _first_image(directory: Path, recorded: Config) -> tuple[int, int]:
+    """Height and width of the images that students were measured or trained on, all of which have the first's."""
+    run = _run(directory)
+    synthetic = next((name for name in recorded.methods if METHODS[name].draws_images), None)
+    if recorded.evaluation.source:
+        height, width = next(run.test.batches(1)).shape[-2:]
+    elif synthetic:
+        images = storage_of(recorded, directory, recorded.seeds[0], synthetic)
+        height, width = next(read_samples(images)).image.shape[:2]
+    elif run.real_training is not None:
+        height, width = next(run.real_training.batches(1)).shape[-2:]
+    else:
+        raise UserError(f"expected images in {directory} that say a student's size, got none; run `prismkd synthesize`")
+    return int(height), int(width)
 
 
 def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Iterable[Tensor], str]:
-    """Batches of the ID test images, or noise where the run has no test; all of the student's size."""
+    """Batches of images of the student's size: of the ID test, else held-out ones, else noise."""
     if recorded_config(directory).evaluation.source:
         images = _run(directory).test.domain("id")
         return replace(images, form=replace(images.form, side=side)).batches(), "ID test images"
+    held_out = held_out_folder(directory, "plain")
+    if committed_shards(held_out):
+        batches = HeldOutImages("", partial(read_samples, held_out)).batches()
+        return (_resized(batch, side) for batch in batches), "held-out synthetic images"
     shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
     return [torch.rand(shape, generator=torch.Generator().manual_seed(0))], "random images"
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    size = (side, side)
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def _run(directory: Path) -> Run:

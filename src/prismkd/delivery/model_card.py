@@ -73,7 +73,9 @@ def figures(directory: Path, method: str, seed: int) -> list[Result]:
 
 def _figures(directory: Path, config: Config, method: str, seed: int, rows: list[Result]) -> str:
     if not rows:
-        return "Not measured: the student was exported before `prismkd evaluate`."
+        return "Not measured: the student was exported before `prismkd evaluate`, or had nothing to be measured on."
+    if not any(row.metric == "top1" for row in rows):
+        return _figures_on_held_out(rows)
     run = load_run(directory)
     header = ["test domain", "images", f"top-1 of this student (seed {seed})", "95 % interval"]
     several = len(config.seeds) > 1
@@ -95,6 +97,20 @@ def _figures(directory: Path, config: Config, method: str, seed: int, rows: list
         f"Test images: {escaped(source)}; prismkd tunes nothing on them. Intervals are bootstrapped over them. "
         f"Measured with PyTorch on {escaped(str(run.metrics.get('hardware', '?')))}."
     )
+    return f"{_table(header, lines)}\n\n{note}"
+
+
+def _figures_on_held_out(rows: list[Result]) -> str:
+    """Of a student of a run without test images."""
+    lines = [
+        [row.domain, f"{row.n:,}", f"{row.value:.3f}", " to ".join(f"{bound:.3f}" for bound in row.ci95 or ())]
+        for row in rows if row.metric == "agreement"
+    ]  # fmt: skip
+    note = (
+        "There were no test images, so nobody has measured an accuracy. The student was compared with its teacher on "
+        "synthetic images that it did not learn from, of plain prompts and of diverse ones. Intervals are Wilson's."
+    )
+    header = ["images", "number", "agreement with the teacher", "95 % interval"]
     return f"{_table(header, lines)}\n\n{note}"
 
 

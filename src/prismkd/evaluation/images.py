@@ -39,18 +39,19 @@ class JudgedImages(NamedTuple):
     Attributes:
         features: the judge's (n, width).
         labels: intended classes (n,).
-        judge_hits: (n,), 1.0 where the judge predicts the intended class, else 0.0.
+        judge_hits: (n,), 1.0 where the judge predicts the intended class, else 0.0; None where it has other classes.
         teacher_hits: (n,), the same of the teacher.
     """
 
     features: np.ndarray
     labels: np.ndarray
-    judge_hits: np.ndarray
+    judge_hits: np.ndarray | None
     teacher_hits: np.ndarray
 
     def subset(self, indices: np.ndarray) -> JudgedImages:
         """The images at ``indices``, in their order."""
-        return JudgedImages(*(values[indices] for values in self))
+        judge_hits = None if self.judge_hits is None else self.judge_hits[indices]
+        return JudgedImages(self.features[indices], self.labels[indices], judge_hits, self.teacher_hits[indices])
 
 
 @torch.no_grad()
@@ -60,15 +61,19 @@ def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> Ju
     Args:
         batches: images in [0, 1] with their intended labels.
         teacher: the teacher, on any device.
-        judge: another network with the same classes, on any device.
+        judge: another network, on any device. With as many outputs as the teacher it is taken for a classifier of the
+            same classes; else its features alone count.
     """
-    parts = []
+    parts, judge_hits = [], []
     for images, labels, teacher_hits in batches:
         features = judge.features(images.to(device_of(judge))).flatten(1).cpu().numpy()
         if teacher_hits is None:
             teacher_hits = _hits(teacher, images, labels)
-        parts.append((features, labels.numpy(), _hits(judge, images, labels), teacher_hits))
-    return JudgedImages(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        parts.append((features, labels.numpy(), teacher_hits))
+        if judge.num_classes == teacher.num_classes:
+            judge_hits.append(_hits(judge, images, labels))
+    features, intended, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return JudgedImages(features, intended, np.concatenate(judge_hits) if judge_hits else None, seen)
 
 
 def _hits(network: Classifier, images: Tensor, labels: Tensor) -> np.ndarray:
@@ -110,7 +115,7 @@ def compare_images(fake: JudgedImages, real: JudgedImages, k: int, method: str, 
     """Images against held-out real ones in the judge's features, and the verdicts of judge and teacher.
 
     The rows are precision, recall, density and coverage with their symmetric companions and class averages; Frechet and
-    kernel distance; the Vendi score of the images alone; and top-1 of judge and teacher against the intended labels.
+    kernel distance; and those of ``describe_images``.
     Intervals are over the samples that a value is the mean of, with the neighborhoods held fixed.
 
     Args:
@@ -139,14 +144,28 @@ def compare_images(fake: JudgedImages, real: JudgedImages, k: int, method: str, 
         rows += [row(f"class_{name}", value, averaged[1]) for name, value in averaged[0]._asdict().items()]
     rows += [row("fd", frechet_distance(real.features, fake.features)),
              row("kid", kernel_distance(real.features, fake.features))]  # fmt: skip
+    return [*rows, *describe_images(fake, method, seed)]
+
+
+def describe_images(fake: JudgedImages, method: str, seed: int) -> list[Row]:
+    """What can be said of images without real ones: the Vendi score, and top-1 of judge and teacher.
+
+    Args:
+        fake: the images.
+        method: name in the rows.
+        seed: seed in the rows.
+    """
+    rows = list[Row]()
     # Diversity within each class: of all images together the score would mostly count the classes
     by_class = [features for label in np.unique(fake.labels)
                 if len(features := fake.features[fake.labels == label]) >= VENDI_IMAGES_PER_CLASS]  # fmt: skip
     if by_class:
         scores = [vendi_score(features[:VENDI_IMAGES_PER_CLASS]) for features in by_class]
-        rows.append(row("vendi", float(np.mean(scores)), VENDI_IMAGES_PER_CLASS * len(by_class)))
-    return [*rows, mean_row(method, seed, "images", "judge_top1", fake.judge_hits),
-            mean_row(method, seed, "images", "teacher_agreement", fake.teacher_hits)]  # fmt: skip
+        count = VENDI_IMAGES_PER_CLASS * len(by_class)
+        rows.append(Row(method, seed, "images", "vendi", float(np.mean(scores)), count))
+    if fake.judge_hits is not None:
+        rows.append(mean_row(method, seed, "images", "judge_top1", fake.judge_hits))
+    return [*rows, mean_row(method, seed, "images", "teacher_agreement", fake.teacher_hits)]
 
 
 def split_halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

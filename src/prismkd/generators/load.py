@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import os
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,15 @@ def _use_plain_attention_for_few_tokens(pipeline: Any) -> None:
 
 
 # --- which weights drew these images -----------------------------------------------------------------------------
+
+
+def identity(config: GeneratorConfig) -> dict[str, Any]:
+    """What of the generator determines its images: settings and weights."""
+    found = asdict(config) | {"weights": fingerprint(generator_folder(config))}
+    # Where and how fast an image is computed; a run may go on on another machine.
+    for irrelevant in ("device", "offload", "compile"):
+        del found[irrelevant]
+    return found
 
 
 def fingerprint(folder: Path | None) -> str:

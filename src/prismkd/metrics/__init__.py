@@ -12,6 +12,7 @@ from prismkd.metrics.kid import kernel_distance
 from prismkd.metrics.paired import holm, paired_interval, sign_test
 from prismkd.metrics.prdc import Neighborhoods, Prdc, Symmetric, class_averaged, neighborhoods, prdc, symmetric
 from prismkd.metrics.vendi import vendi_score
+from prismkd.metrics.wilson import wilson_interval
 
 __all__ = [
     "Neighborhoods",
@@ -35,4 +36,5 @@ __all__ = [
     "top1",
     "vanished",
     "vendi_score",
+    "wilson_interval",
 ]

@@ -28,6 +28,9 @@ CONTENT_STEP, STYLE_STEP = 0.7548776662466927, 0.5698402909980532
 # style. Irrational and other numbers than the steps, so that no class repeats another one's turns.
 SILVER, GOLDEN = 0.41421356237309515, 0.6180339887498949
 PROBE_SEED = derive(0, "probes")  # of probes and calibration images: the same for all seeds of a run
+# Held-out images have plan indices from here on, so that none of their prompts is at an index that a student learned
+# from; far below 2^53, so that the turns of the sequences above keep six digits and more behind the point
+HELD_OUT_START = 10**10
 # Prompts per class, on average, in one round of an uneven allocation; shares are met to 1 / 32 of an even one
 CYCLE = 32
 
@@ -187,6 +190,19 @@ def _rounded(values: Sequence[float], total: int) -> list[int]:
     while sum(counts) > total:  # where many were raised to 1; the largest can spare it
         counts[counts.index(max(counts))] -= 1
     return counts
+
+
+def held_out_indices(num_images: int, num_classes: int) -> list[int]:
+    """Indices of a plan's held-out prompts, ascending: each class has as many as another or one more.
+
+    Those that go beyond whole rounds over the classes are spread over the list of classes, so that 256 images of 1,000
+    classes aren't all of the first ones.
+    """
+    rounds, rest = divmod(num_images, num_classes)
+    # A whole number of rounds: the label of an index is its remainder by the number of classes
+    start = -(-HELD_OUT_START // num_classes) * num_classes
+    end = start + rounds * num_classes
+    return [*range(start, end), *(end + place * num_classes // rest for place in range(rest))]
 
 
 def check_budget(num_images: int, num_classes: int) -> None:

@@ -161,6 +161,12 @@ def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
         if not hits.get(seed):
             path = dataset_folder(results.folder, seed, method) / EVALUATION
             read_json(path)  # says so where it is missing
+            evaluation = recorded_config(results.folder).evaluation
+            if not (evaluation.source or evaluation.num_held_out):
+                raise UserError(
+                    f"expected a run with test images or held-out synthetic ones, got {results.folder} with neither; "
+                    "start one with evaluation.source or evaluation.num_held_out"
+                )
             raise UserError(
                 f"expected each test image's hit in {path}, got none, as of an older version; delete the file and run "
                 f"`prismkd evaluate --out {results.folder}` again"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.config import Config
+from prismkd.config.embedded import resolved
 from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
@@ -81,6 +82,11 @@ def dataset_folder(directory: Path, seed: int, method: str) -> Path:
     return directory / f"seed-{seed}" / method
 
 
+def held_out_folder(directory: Path, kind: str) -> Path:
+    """Where the held-out synthetic images of a kind of ``HELD_OUT`` are."""
+    return directory / "held-out" / kind
+
+
 def storage_of(config: Config, directory: Path, seed: int, method: str) -> Storage:
     """Where the images of one method of one seed are."""
     return storage_at(config.synthesis.storage, directory, seed, method)
@@ -104,7 +110,7 @@ def recorded_config(directory: Path) -> Config:
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    return replace(config_from_dict(read_record(directory)["config"]), trust=False)
+    return replace(resolved(config_from_dict(read_record(directory)["config"])), trust=False)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -51,10 +51,21 @@ class RunResult:
 
     @property
     def top1(self) -> dict[str, dict[str, float]]:
-        """Accuracy in [0, 1] by method and domain, the mean over seeds."""
+        """Accuracy in [0, 1] by method and domain, the mean over seeds; empty without test images."""
+        return self._means("top1")
+
+    @property
+    def agreement(self) -> dict[str, dict[str, float]]:
+        """The share of images, in [0, 1], on which student and teacher say the same: by method and domain, over seeds.
+
+        Without test images the domains are those of held-out images: ``synthetic plain`` and ``synthetic diverse``.
+        """
+        return self._means("agreement")
+
+    def _means(self, metric: str) -> dict[str, dict[str, float]]:
         values: dict[str, dict[str, list[float]]] = {}
         for row in self.metrics["results"]:
-            if row["metric"] == "top1":
+            if row["metric"] == metric:
                 values.setdefault(row["method"], {}).setdefault(row["domain"], []).append(row["value"])
         return {method: {name: fmean(own) for name, own in domains.items()} for method, domains in values.items()}
 

@@ -10,12 +10,12 @@ from typing import Any
 from prismkd import __version__
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
-from prismkd.generators import generator_folder
-from prismkd.generators.load import fingerprint
+from prismkd.generators.load import identity as identity_of_generator
 from prismkd.progress import Progress
 from prismkd.records.directory import read_json, write_json
 from prismkd.records.lock import locked
 from prismkd.runs.dataset import DrawnImages
+from prismkd.runs.held_out import repair_held_out
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters
 from prismkd.shards import (
@@ -48,9 +48,11 @@ class Share:
 
 
 def synthesize(run: Run, share: Share = Share()) -> None:
-    """Draw all images."""
+    """Draw all images; last, by the first rank, those that are held out from training."""
     for dataset in run.drawn:
         _draw_missing(dataset, claim_dataset(dataset), share)
+    if share.rank == 0:
+        _ = run.held_out
 
 
 def claim_datasets(run: Run) -> None:
@@ -72,6 +74,7 @@ def repair(run: Run) -> None:
         if dropped:
             warn(f"{dropped} shards of {dataset.storage.url} are drawn again")
         _draw_missing(dataset, manifest, Share())
+    repair_held_out(run)
 
 
 def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> None:
@@ -105,16 +108,12 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
     with locked(run.directory, "prepare", wait=True):
         old, num_images = read_manifest(dataset.storage), planned_images(dataset)
         pilot = old.identity.get("pilot", 0) if old else dataset.pilot_size(num_images)
-        weights = fingerprint(generator_folder(config.generator))
         identity: dict[str, Any] = {
             "prompts": dataset.plan.hash(),
             "teacher": run.teacher_digest,
-            "generator": asdict(config.generator) | {"weights": weights},
+            "generator": identity_of_generator(config.generator),
             "pilot": pilot,
         }
-        # Where and how fast an image is computed; a run may go on on another machine.
-        for irrelevant in ("device", "offload", "compile"):
-            del identity["generator"][irrelevant]
         if METHODS[dataset.method].guided:
             identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
         # No shard has images of both the pilot and the rest, which are planned from the pilot.

@@ -13,15 +13,24 @@ import torch
 from prismkd import __version__
 from prismkd.classifiers import Classifier
 from prismkd.data import LabeledImages
-from prismkd.evaluation.images import JudgedImages, compare_images, judge_images, labeled_batches, split_halves
+from prismkd.evaluation.held_out import evaluate_on_held_out, teacher_rows
+from prismkd.evaluation.images import (
+    JudgedImages,
+    compare_images,
+    describe_images,
+    judge_images,
+    labeled_batches,
+    split_halves,
+)
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
 from prismkd.metrics.hits import domain_order
-from prismkd.records.directory import commands_of, read_json, read_record, write_json
+from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record, write_json
 from prismkd.runs.aside import check_trained, evaluation_record
-from prismkd.runs.dataset import Dataset, DrawnImages, random_places, real_batches
+from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
+from prismkd.shards import scan
 
 CEILING = "real-vs-real"
 
@@ -48,9 +57,17 @@ def evaluate(run: Run) -> None:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The test images with what all datasets of a run are compared with, each computed when it is first needed."""
+    """What all datasets of a run are compared with, each computed when it is first needed.
+
+    Students meet the test images, or where there are none held-out synthetic ones; images meet real ones, if any.
+    """
 
     run: Run
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are test images."""
+        return bool(self.run.config.evaluation.source)
 
     @cached_property
     def test(self) -> LabeledImages:
@@ -69,52 +86,87 @@ class Measurement:
         return logits_of(self.run.teacher, self.test)
 
     @cached_property
-    def held_out(self) -> JudgedImages:
-        """The real images of the teacher's own domain, as judge and teacher see them."""
+    def reference(self) -> JudgedImages | None:
+        """Real images of the teacher's own domain, as judge and teacher see them; None where there are none.
+
+        Those of the test, which nobody has learned from; without a test, the teacher's training images.
+        """
         assert self.run.judge is not None
-        images = self.test.domain("id")
+        images = self.test.domain("id") if self.has_test else self.run.real
+        if images is None:
+            return None
         # Cut down before judging: the judge's features are what takes memory.
         images = images.subset(random_places(len(images), self.run.config.evaluation.max_images))
+        if not self.has_test:
+            images.check()
         return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """One dataset's student, and the images that it learned from."""
-        run, config = self.run, self.run.config.evaluation
+        rows, details = self._student_on_test(dataset) if self.has_test else self._student_on_held_out(dataset)
+        return {"results": [row.to_dict() for row in rows + self._image_rows(dataset)], **details}
+
+    def _student_on_test(self, dataset: Dataset) -> tuple[list[Row], dict[str, Any]]:
+        run = self.run
         student = self._on_test(run.load_student(dataset.student_folder), dataset.method, dataset.seed)
         rows = student.rows
-        if config.cas:
+        if run.config.evaluation.cas:
             of_labels = self._on_test(run.load_student(dataset.labels_student_folder), dataset.method, dataset.seed)
             # Of that student only the accuracy is of interest: the classification accuracy score (Ravuri and Vinyals
             # 2019).
             rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
-        if run.judge is not None:
-            seen = judge_images(dataset.batches(config.max_images), run.teacher, run.judge)
-            rows = rows + compare_images(seen, self.held_out, config.nearest_k, dataset.method, dataset.seed)
-        return {
-            "results": [row.to_dict() for row in rows],
+        return rows, {
             "confusion": student.confusion,
             "confusion_teacher": student.confusion_teacher,
             "domains": self._with_fingerprints(student.domains),
         }
 
+    def _student_on_held_out(self, dataset: Dataset) -> tuple[list[Row], dict[str, Any]]:
+        student = self.run.load_student(dataset.student_folder)
+        found = evaluate_on_held_out(student, self.run.taught, dataset.method, dataset.seed)
+        # Nobody knows the true classes, so there is no confusion with them.
+        return found.rows, {"confusion_teacher": found.confusion_teacher, "domains": found.domains}
+
+    def _image_rows(self, dataset: Dataset) -> list[Row]:
+        """A dataset's images by the judge, beside real ones where there are others than these."""
+        run, config = self.run, self.run.config.evaluation
+        if run.judge is None:
+            return []
+        seen = judge_images(dataset.batches(config.max_images), run.teacher, run.judge)
+        is_reference = isinstance(dataset, RealImages) and not self.has_test and dataset.images is run.real
+        if self.reference is None or is_reference:
+            return describe_images(seen, dataset.method, dataset.seed)
+        return compare_images(seen, self.reference, config.nearest_k, dataset.method, dataset.seed)
+
     def references(self) -> dict[str, Any]:
         """The teacher itself, and real images against real images: the most that an image set can reach."""
+        rows, details = self._teacher_on_test() if self.has_test else self._teacher_on_held_out()
+        rows = rows + ([] if self.run.judge is None else self._ceiling())
+        return {"results": [row.to_dict() for row in rows], **details}
+
+    def _teacher_on_test(self) -> tuple[list[Row], dict[str, Any]]:
         teacher = self._on_test(self.run.teacher, "teacher", 0)
-        rows = teacher.rows + ([] if self.run.judge is None else self._ceiling())
-        return {"results": [row.to_dict() for row in rows], "domains": self._with_fingerprints(teacher.domains)}
+        return teacher.rows, {"domains": self._with_fingerprints(teacher.domains)}
+
+    def _teacher_on_held_out(self) -> tuple[list[Row], dict[str, Any]]:
+        # Not under ``domains``: whether the teacher sees the prompted class is no hit to pair with a student's.
+        taught = self.run.taught
+        return teacher_rows(taught), {"held_out": {row.images.domain: row.references() for row in taught}}
 
     def _on_test(self, student: Classifier, method: str, seed: int) -> StudentEvaluation:
         share = self.run.config.evaluation.restrict_below
         return evaluate_student(student, self.run.teacher, self.test, method, seed, self.teacher_logits, share)
 
     def _ceiling(self) -> list[Row]:
-        """Real training images against the held-out ones; where there are none, one half of these against the other."""
+        """Real training images against the test's; where there are only one of them, one half against the other."""
         run, k = self.run, self.run.config.evaluation.nearest_k
+        if self.reference is None:
+            return []
         assert run.judge is not None
-        if run.real is not None:
+        if run.real is not None and self.has_test:
             seen = judge_images(real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
-            return compare_images(seen, self.held_out, k, CEILING, 0)
-        one, other = (self.held_out.subset(indices) for indices in split_halves(self.held_out.labels))
+            return compare_images(seen, self.reference, k, CEILING, 0)
+        one, other = (self.reference.subset(indices) for indices in split_halves(self.reference.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []
 
     def _with_fingerprints(self, domains: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -136,6 +188,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         if path.is_file():
             data = read_json(path)
             timings.append(_timing(stage, "", None, data["seconds"], data.get("images", data.get("num_images"))))
+    timings += _timings_of_held_out(run)
     record = read_record(run.directory)
     return {
         "schema": 1,
@@ -161,6 +214,15 @@ def _timings(dataset: Dataset) -> list[dict[str, Any]]:
         drawn = read_json(dataset.folder / "synthesis.json")
         timings.append(_timing("synthesize", dataset.method, dataset.seed, drawn["seconds"], drawn["num_images"]))
     return timings
+
+
+def _timings_of_held_out(run: Run) -> list[dict[str, Any]]:
+    """What the held-out images took to draw, both sets together."""
+    if not run.held_out:
+        return []
+    records = [record for kind in HELD_OUT for record in scan(held_out_folder(run.directory, kind)).records.values()]
+    seconds, count = sum(record.seconds for record in records), sum(record.count for record in records)
+    return [_timing("held-out", "", None, seconds, count)]
 
 
 def _timing(stage: str, method: str, seed: int | None, seconds: float, images: int) -> dict[str, Any]:

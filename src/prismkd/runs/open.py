@@ -15,6 +15,7 @@ import torch
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
 from prismkd.config import METHODS, Config
+from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
@@ -57,7 +58,7 @@ def open_run(
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     # First what a setting means now, since that is recorded and compared with later calls.
-    config = _with_pinned_generator(config, directory)
+    config = _with_pinned_generator(resolved(config), directory)
     config = replace(config, prompts=with_defaults(config.prompts, config.generator.source))
     config = _with_absolute_storage(config)
     if teacher is not None:
@@ -69,6 +70,8 @@ def open_run(
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
     _check_methods(config)
+    if not is_run(directory):
+        _check_embedded(config)
     _check_inputs(run)
     if claim:
         _continue(run) if is_run(directory) else _start(run)
@@ -200,7 +203,19 @@ def _check_methods(config: Config) -> None:
             "auxiliary_batch_norm to false"
         )
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
-        raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
+        raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
+
+
+def _check_embedded(config: Config) -> None:
+    """The embedded images are of the embedded classes, and of no use for others."""
+    named = {"evaluation.source": config.evaluation.source, "evaluation.real": config.evaluation.real,
+             "distillation.real": config.distillation.real}  # fmt: skip
+    for name, source in named.items():
+        if source == PICTOGRAMS and not has_embedded_classes(config):
+            raise UserError(
+                f"expected {name} of your classes, got the embedded images; name class folders, webdataset shards or "
+                "Parquet files, or leave it out"
+            )
 
 
 def _check_inputs(run: Run) -> None:
@@ -215,13 +230,8 @@ def _check_inputs(run: Run) -> None:
         initial_weights(run.config.distillation.initial)
     _check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
-    # The default test set is of the embedded classes and can't measure others.
-    if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
-        raise UserError(
-            "expected evaluation.source, test images of your classes, got none; name a folder of class folders, "
-            "webdataset shards or Parquet files"
-        )
-    _ = run.test
+    if run.config.evaluation.source:
+        _ = run.test
 
 
 def _check_diversity(config: Config, num_classes: int) -> None:

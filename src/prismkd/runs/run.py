@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unju
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.records.directory import dataset_keys, read_json, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
+from prismkd.runs.held_out import stored_held_out
 from prismkd.runs.session import Session
 from prismkd.shards import Sample, is_committed, read_samples, write_shard
 from prismkd.synthesis.synthesizer import Synthesizer
@@ -146,6 +147,10 @@ class Run(Session):
                 else:
                     write_shard(folder, shard, map(_shrunk, synthesizer.samples(batch, progress)), digest)
         return read_samples(folder)
+
+    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]]:
+        """Held-out images in shards, of which only missing ones are drawn."""
+        return stored_held_out(self, kind)
 
     @cached_property
     def _num_probes(self) -> defaultdict[str, int]:

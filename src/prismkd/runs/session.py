@@ -10,7 +10,7 @@ A run (``runs/run.py``) is a session with a folder, in which every decision, ima
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,14 @@ from prismkd.config import (
     GuidanceConfig,
     PromptsConfig,
 )
+from prismkd.config.embedded import PICTOGRAMS, resolved
+from prismkd.config.seeds import derive
 from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
 from prismkd.distillation.world import World
+from prismkd.errors import UserError
+from prismkd.evaluation.held_out import HeldOutImages, TaughtImages, ask_teacher, evaluate_on_held_out
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
@@ -43,9 +47,10 @@ from prismkd.progress import Track, silent
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
 from prismkd.prompts.dpe import contents_of_classes, with_defaults
 from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
-from prismkd.prompts.plan import PROBE_SEED
+from prismkd.prompts.plan import PROBE_SEED, held_out_indices
 from prismkd.prompts.senses import Sense, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
+from prismkd.records.directory import HELD_OUT
 from prismkd.shards import Sample
 from prismkd.synthesis.calibrate import measure_calibration
 from prismkd.synthesis.synthesizer import Synthesizer, check_channels, quantized
@@ -56,7 +61,7 @@ class Session:
     """Models, test images, prompts and targets of one configuration.
 
     Attributes:
-        config: as a TOML file would give it.
+        config: as a TOML file would give it; each ``auto`` of its evaluation becomes what it stands for.
         track: shows how far long work is.
         new_network: makes the students' networks; None: ``distillation.architecture`` names them.
     """
@@ -64,6 +69,10 @@ class Session:
     config: Config
     track: Track = silent
     new_network: Factory | None = None
+
+    def __post_init__(self) -> None:
+        # Whoever reads a session's settings, or records them, sees what they mean.
+        object.__setattr__(self, "config", resolved(self.config))
 
     # --- models ------------------------------------------------------------------------------------------------------
 
@@ -97,6 +106,11 @@ class Session:
         source = self.config.evaluation.judge
         return load_judge(source, len(self.classes)) if source else None
 
+    @property
+    def judge_of_classes(self) -> Classifier | None:
+        """The judge where it is a classifier of the run's classes, and not a network of features alone."""
+        return self.judge if self.judge is not None and self.judge.num_classes == len(self.classes) else None
+
     def new_student(self, in_channels: int, seed: int) -> nn.Module:
         """An untrained student; the same seed gives the same weights for every method."""
         return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
@@ -123,10 +137,16 @@ class Session:
 
     @cached_property
     def test(self) -> LabeledImages:
-        """The labeled test images of every domain."""
+        """The labeled test images of every domain.
+
+        Raises:
+            UserError: there are none, or they can't be read.
+        """
         config = self.config.evaluation
+        if not config.source:
+            raise UserError("expected test images in evaluation.source, got none; name them")
         # The embedded world comes with the package, whatever folder one is in.
-        source = asset("test.parquet") if config.source == "pictograms" else config.source
+        source = asset("test.parquet") if config.source == PICTOGRAMS else config.source
         return load_domains(source, config.shifted, self._labels, config.id_domain, *self._test_size)
 
     @cached_property
@@ -144,7 +164,7 @@ class Session:
     def _labeled(self, source: str) -> LabeledImages | None:
         if not source:
             return None
-        path = asset("real.parquet") if source == "pictograms" else source
+        path = asset("real.parquet") if source == PICTOGRAMS else source
         image_size, usual_size = self._test_size
         # A student's own size is given to its images when they are read, whatever size they have here.
         usual_size = usual_size or self.world.side or self.config.generator.image_size or None
@@ -262,6 +282,47 @@ class Session:
         # Without 8 bits a student would learn from other images here than in a run.
         return quantized(images), torch.tensor([prompt.label for prompt in prompts])
 
+    # --- synthetic images that no student learns from ----------------------------------------------------------------
+
+    @cached_property
+    def held_out(self) -> list[HeldOutImages]:
+        """Sets of images on which students are compared with the teacher; none where there are test images."""
+        if self.config.evaluation.source or not self.config.evaluation.num_held_out:
+            return []
+        return [HeldOutImages(domain, self.draw_held_out(kind)) for kind, domain in HELD_OUT.items()]
+
+    @cached_property
+    def taught(self) -> list[TaughtImages]:
+        """The held-out images with what the teacher says of them."""
+        return [ask_teacher(images, self.teacher) for images in self.held_out]
+
+    def held_out_plan(self, kind: str) -> PromptPlan:
+        """The prompts of held-out images.
+
+        Args:
+            kind: plain, or diverse: those of DPE. Where no method of the run is diversified the teacher isn't asked
+                about senses and contents for them; they are then as the class list gives them.
+        """
+        # Seeds of their own: no image starts from the noise of one that a student learned from.
+        seed = derive(PROBE_SEED, "held-out", kind)
+        if kind == "plain":
+            return plain_plan(self.classes, seed, self.prompts.template)
+        if any(METHODS[method].diversified for method in self.config.methods):
+            return diversified_plan(self.classes, self.senses, self.contents, self.prompts, seed)
+        senses = unjudged_senses(self.classes, {}, self.prompts.max_senses)
+        return diversified_plan(self.classes, senses, contents_of_classes(senses, self.prompts), self.prompts, seed)
+
+    def held_out_prompts(self, plan: PromptPlan) -> list[Prompt]:
+        """Those of ``evaluation.num_held_out`` images, spread over the classes."""
+        return [plan[index] for index in held_out_indices(self.config.evaluation.num_held_out, len(self.classes))]
+
+    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]]:
+        """Draw the unguided held-out images of a kind, plain or diverse; what it returns gives them again and again."""
+        prompts = self.held_out_prompts(self.held_out_plan(kind))
+        with self.track(f"held-out images ({kind} prompts)", len(prompts)) as progress:
+            samples = list(Synthesizer(self.generator, self.teacher).samples(prompts, progress))
+        return lambda: samples
+
     # --- students ----------------------------------------------------------------------------------------------------
 
     def distill(
@@ -292,6 +353,21 @@ class Session:
         return Classifier(network, session.student_config(channels)).eval()
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:
-        """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain."""
-        share = self.config.evaluation.restrict_below
-        return evaluate_student(student, teacher or self.teacher, self.test, "", seed, restrict_below=share).rows
+        """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain.
+
+        Without test images it is the agreement with the teacher on held-out synthetic ones.
+
+        Raises:
+            UserError: there are neither.
+        """
+        config = self.config.evaluation
+        if config.source:
+            return evaluate_student(
+                student, teacher or self.teacher, self.test, "", seed, restrict_below=config.restrict_below
+            ).rows
+        if not self.held_out:
+            raise UserError(
+                "expected test images in evaluation.source, or evaluation.num_held_out above 0, got neither; set one"
+            )
+        taught = [ask_teacher(images, teacher) for images in self.held_out] if teacher else self.taught
+        return evaluate_on_held_out(student, taught, "", seed).rows

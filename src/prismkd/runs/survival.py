@@ -13,7 +13,8 @@ def survival(run: Run) -> None:
     count = run.config.guidance.num_calibration_images
     plan = run.plan("plain", run.config.seeds[0])
     with run.track("survival test", count * len(VARIANTS)) as progress:
-        rows = survival_test(run.synthesizer("eda"), plan, count, run.judge, progress)
+        # Without a judge that knows the classes the teacher alone looks: features can't be convinced.
+        rows = survival_test(run.synthesizer("eda"), plan, count, run.judge_of_classes, progress)
     write_json(run.directory / "survival.json", {
         "num_images": count, "rows": to_dicts(rows), "guided": gains(rows), "ascending": gains(rows, "ascending"),
     })  # fmt: skip

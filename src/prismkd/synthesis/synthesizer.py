@@ -283,7 +283,7 @@ def run_shard(
     folder: Folder,
     shard: int,
     plan: PromptPlan,
-    indices: range,
+    indices: Sequence[int],
     synthesizer: Synthesizer,
     plan_hash: str,
     progress: Progress,
@@ -301,7 +301,9 @@ def run_shard(
         write_shard(folder, shard, _nonempty(synthesizer, plan, indices, progress), plan_hash, encoding)
 
 
-def _nonempty(synthesizer: Synthesizer, plan: PromptPlan, indices: range, progress: Progress) -> Iterator[Sample]:
+def _nonempty(
+    synthesizer: Synthesizer, plan: PromptPlan, indices: Sequence[int], progress: Progress
+) -> Iterator[Sample]:
     """The shard's samples, at least one."""
     count = 0
     for sample in synthesizer.samples([plan[i] for i in indices], progress):

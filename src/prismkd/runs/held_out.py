@@ -1,0 +1,96 @@
+"""The held-out images of a run: two small data sets in ``held-out/``, drawn once, from which no student learns.
+
+held-out/plain.json, held-out/diverse.json    the plans
+held-out/plain/, held-out/diverse/            the images, in shards
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prismkd.errors import warn
+from prismkd.generators.load import identity as identity_of_generator
+from prismkd.prompts import PromptPlan
+from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, write_json
+from prismkd.shards import (
+    Manifest,
+    Sample,
+    Storage,
+    claim,
+    discard_broken,
+    drop_shard,
+    inspect,
+    is_begun,
+    read_manifest,
+    read_samples,
+    scan,
+)
+from prismkd.shards.manifest import MANIFEST
+from prismkd.synthesis.synthesizer import Synthesizer, run_shard
+
+if TYPE_CHECKING:
+    # A run draws its held-out images, so its module imports this one.
+    from prismkd.runs.run import Run
+
+
+def stored_held_out(run: Run, kind: str) -> Callable[[], Iterable[Sample]]:
+    """Draw what is missing of a kind of held-out images; what it returns reads them all, anew at each call.
+
+    Raises:
+        UserError: not one image of a shard is finite, or the disk is full.
+    """
+    plan, storage = _plan(run, kind), Storage(held_out_folder(run.directory, kind))
+    indices = [prompt.index for prompt in run.held_out_prompts(plan)]
+    manifest = _claim(run, storage, plan, len(indices))
+    ledger = scan(storage, manifest.plan_hash)
+    missing = manifest.missing(ledger.records)
+    if missing:
+        synthesizer = Synthesizer(run.generator, run.teacher)
+        with run.track(f"held-out images ({kind} prompts)", len(indices)) as progress:
+            progress(ledger.num_images)
+            for shard in missing:
+                places = manifest.ranges[shard]
+                own = indices[places.start : places.stop]
+                run_shard(storage, shard, plan, own, synthesizer, manifest.plan_hash, progress)
+    return partial(read_samples, storage)
+
+
+def repair_held_out(run: Run) -> None:
+    """Read every byte of held-out images again, and draw again what is not as it should be."""
+    for kind in HELD_OUT:
+        folder = held_out_folder(run.directory, kind)
+        if is_begun(folder):
+            dropped = discard_broken(folder, inspect(folder)[0])
+            if dropped:
+                warn(f"{dropped} shards of {folder} are drawn again")
+            stored_held_out(run, kind)
+
+
+def _plan(run: Run, kind: str) -> PromptPlan:
+    """The plan of a kind, as it was decided once or is now: senses may be chosen anew afterwards."""
+    folder = held_out_folder(run.directory, kind)
+    path = folder.with_name(f"{folder.name}.json")
+    if not path.is_file():
+        plan = run.held_out_plan(kind)
+        write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash()})
+    return PromptPlan.from_dict(read_json(path)["plan"])
+
+
+def _claim(run: Run, storage: Storage, plan: PromptPlan, num_images: int) -> Manifest:
+    """The manifest, written or found again; images of other settings or models make way for new ones."""
+    identity = {
+        "prompts": plan.hash(),
+        "teacher": run.teacher_digest,
+        "generator": identity_of_generator(run.config.generator),
+        "num_images": num_images,  # which says at which indices of the plan they are
+    }
+    names = tuple(item.name for item in run.classes)
+    wanted, old = Manifest(identity, (num_images,), run.config.synthesis.shard_size, names), read_manifest(storage)
+    if old is not None and old.plan_hash != wanted.plan_hash:
+        # Nobody has learned from them, and what was measured on them has their fingerprint beside it.
+        storage.remove(MANIFEST)
+        for shard in scan(storage).records:
+            drop_shard(storage, shard)
+    return claim(storage, wanted)
