@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, load_classifier
+from prismkd.data import Geometry
 from prismkd.delivery.graph import Parity, check_packages, check_parity, write_graph
 from prismkd.delivery.model_card import model_card
 from prismkd.delivery.student_folder import (
@@ -28,6 +29,7 @@ from prismkd.delivery.student_folder import (
     student_of,
 )
 from prismkd.errors import UserError
+from prismkd.evaluation.reading import geometry_of
 from prismkd.records.directory import recorded_config, storage_of
 from prismkd.runs.run import Run
 from prismkd.shards import read_samples
@@ -62,7 +64,7 @@ def export_student(
     source, seed = student_of(directory, method, seed)
     classifier = load_classifier(source)
     # Before anything is written: the graph takes images of one size, and the card names every output
-    names, side = class_names(directory), image_side(directory, classifier.config)
+    names, geometry = class_names(directory), student_geometry(directory, classifier.config)
     if len(names) != classifier.num_classes:
         raise UserError(
             f"expected {classifier.num_classes} class names in {directory / 'run.json'}, one per output of the "
@@ -74,11 +76,11 @@ def export_student(
         folder = Path(temporary, "student")
         folder.mkdir()
         with track(f"export to {layout}", len(LAYOUTS[layout])) as progress:
-            delivered = write_student(folder, source / WEIGHTS, classifier, names, side, layout)
+            delivered = write_student(folder, source / WEIGHTS, classifier, names, geometry, layout)
             progress(1)
             parity = None
             if GRAPH in LAYOUTS[layout]:
-                batches, kind = _parity_images(directory, classifier, side)
+                batches, kind = _parity_images(directory, classifier, geometry)
                 parity = check_parity(folder / GRAPH, classifier, batches, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
@@ -90,23 +92,43 @@ def export_student(
 
 
 def write_student(
-    folder: Path, weights: Path, classifier: Classifier, names: list[str], side: int, layout: str
+    folder: Path, weights: Path, classifier: Classifier, names: list[str], geometry: Geometry, layout: str
 ) -> dict[str, Any]:
     """Write configuration, weights and graph as ``layout`` says; returns the configuration."""
     traits = getattr(classifier.network, "pretrained_cfg", None)
-    delivered = delivered_config(classifier.config, names, side, traits)
+    delivered = delivered_config(classifier.config, names, geometry, traits)
     (folder / CONFIG).write_text(json.dumps(delivered, indent=1) + "\n")
     if WEIGHTS in LAYOUTS[layout]:
         shutil.copyfile(weights, folder / WEIGHTS)
     if GRAPH in LAYOUTS[layout]:
-        write_graph(folder / GRAPH, classifier, side)
+        write_graph(folder / GRAPH, classifier, delivered["input_size"])
     return delivered
 
 
-def image_side(directory: Path, config: dict[str, Any]) -> int:
-    """Pixels per side of a student's images: its own setting, else those that it was measured or trained on."""
-    if config.get("input_size"):
-        return int(config["input_size"])
+def student_geometry(directory: Path, config: dict[str, Any]) -> Geometry:
+    """How a run's student sees images, a square of known size: as in evaluation.
+
+    Its own configuration says it, else its teacher's; where neither has a geometry, it is the middle square of the size
+    that it was measured or trained on.
+
+    Raises:
+        UserError: what it sees isn't square.
+    """
+    geometry = Geometry.from_config(config)
+    if geometry is None and recorded_config(directory).evaluation.source:
+        geometry = geometry_of(_run(directory).teacher)
+    if geometry is None:
+        return Geometry.square(_image_side(directory))
+    if isinstance(geometry.resize, int) and geometry.crop is None:
+        geometry = replace(geometry, crop=(geometry.resize, geometry.resize))  # a graph takes images of one size
+    height, width = geometry.size or (0, 0)
+    if height != width:
+        raise UserError(f"expected a student of square images, got {width} x {height}; it can't be delivered as it is")
+    return geometry
+
+
+def _image_side(directory: Path) -> int:
+    """Pixels per side of the images that a run's students were measured on, else of those that they were trained on."""
     recorded = recorded_config(directory)
     if recorded.evaluation.source:
         height, width = next(_run(directory).test.batches(1)).shape[-2:]  # all have the size of the first
@@ -121,12 +143,12 @@ def image_side(directory: Path, config: dict[str, Any]) -> int:
     return int(height)
 
 
-def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Iterable[Tensor], str]:
-    """Batches of the ID test images, or noise where the run has no test; all of the student's size."""
+def _parity_images(directory: Path, classifier: Classifier, geometry: Geometry) -> tuple[Iterable[Tensor], str]:
+    """Batches of the ID test images, or noise where the run has no test; as the student sees them."""
     if recorded_config(directory).evaluation.source:
         images = _run(directory).test.domain("id")
-        return replace(images, form=replace(images.form, side=side)).batches(), "ID test images"
-    shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
+        return images.seen_in(geometry, "L" if classifier.in_channels == 1 else "RGB").batches(), "ID test images"
+    shape = (NUM_RANDOM_IMAGES, classifier.in_channels, *(geometry.size or ()))
     return [torch.rand(shape, generator=torch.Generator().manual_seed(0))], "random images"
 
 
