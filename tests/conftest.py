@@ -36,6 +36,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("needs a CUDA device")
 
 
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """Real photographs in class folders, which aren't part of the project: PRISMKD_PHOTOS, or beside the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "photos"
+    folder = Path(os.environ.get("PRISMKD_PHOTOS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"needs photographs in class folders named by synset, in {folder} or where PRISMKD_PHOTOS says")
+    return folder
+
+
 ICONS_OF_A_CLASS = {"real": 20, "id": 6, "shifted": 2}  # what Vendi score and nearest neighbors need, and a few
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +145,42 @@ def test_all_truncated_images_are_counted_and_the_first_ones_named(tmp_path: Pat
     message = str(caught.value)
     assert all(f"{number:02d}.jpg" in message for number in (1, 3, 5, 7, 9)) and "11.jpg" not in message
     assert "and 1 more" in message and "\n" not in message
+
+
+def test_too_many_open_files_are_no_damaged_images(
+    tmp_path: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = load_labeled_images(folder_of(tmp_path, write, a=(0,), b=(10,)), 1)
+
+    def no_more(self: Path, *arguments: object) -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(self))
+
+    monkeypatch.setattr(Path, "open", no_more)
+    with pytest.raises(
+        UserError, match=r"expected to read the 2 images .*a\.png: Too many open files.*ulimit -n"
+    ) as said:
+        list(images.batches())
+    assert "decode" not in str(said.value) and "\n" not in str(said.value)
+
+
+def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path, write: Callable[..., Path]) -> None:
+    images = load_labeled_images(folder_of(tmp_path, write, a=(0,), b=(10,)), 1)
+    (tmp_path / "0" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"b\.png: No such file or directory; check the files"):
+        images.check()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_whole_picture_is_upright_opaque_and_in_8_bits(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (9, 4), 77).save(tmp_path / "0" / "a.png", exif=exif)
+    Image.new("RGBA", (5, 7), (0, 0, 0, 0)).save(tmp_path / "0" / "b.png")
+    Image.fromarray(np.full((6, 3), 257 * 130, np.uint16)).save(tmp_path / "0" / "c.png")
+    pictures = [image.picture(mode) for image in load_labeled_images(tmp_path, 1, usual_size=4).encoded]
+    assert [(picture.mode, picture.size) for picture in pictures] == [(mode, (4, 9)), (mode, (5, 7)), (mode, (3, 6))]
+    assert [int(np.asarray(picture).flat[0]) for picture in pictures] == [77, 255, 130]
 
 
 def test_files_that_are_no_images_are_found_by_their_headers(tmp_path: Path, write: Callable[..., Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,15 @@ import torch
 from PIL import Image
 
 from prismkd.assets import asset
-from prismkd.classifiers import Classifier, load_classifier
+from prismkd.classifiers import Classifier, load_classifier, save_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.cli import main
+from prismkd.data import Geometry
 from prismkd.delivery import export_student as module
 from prismkd.delivery.export_student import export_student
 from prismkd.delivery.graph import parity_of, write_graph
 from prismkd.delivery.image_files import read_image
-from prismkd.delivery.student_folder import read_delivered
+from prismkd.delivery.student_folder import in_timms_words, read_delivered
 from prismkd.errors import UserError
 from prismkd.records.directory import recorded_config
 from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
@@ -89,7 +91,7 @@ def test_the_folder_is_complete_and_loads_as_a_teacher_with_its_names(run: Path,
     weights = run / "seed-0" / "prism" / "student" / "model.safetensors"
     assert (delivered / "model.safetensors").read_bytes() == weights.read_bytes()
     about = read_delivered(delivered)
-    assert (about.names, about.channels, about.side) == (NAMES, 1, SIDE)
+    assert (about.names, about.channels, about.geometry) == (NAMES, 1, Geometry.square(SIDE))
     images = torch.rand(5, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, found = load_classifier(weights.parent)(images), load_classifier(delivered)(images)
@@ -137,10 +139,79 @@ def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: in
     pixels = np.random.default_rng(0).integers(0, 256, (40, 25, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
     picture.save(tmp_path / "picture.png")
-    np.testing.assert_array_equal(transform(picture).numpy(), read_image(tmp_path / "picture.png", channels, SIDE))
+    about = read_delivered(tmp_path / "out")
+    np.testing.assert_array_equal(
+        transform(picture).numpy(), read_image(tmp_path / "picture.png", channels, about.geometry)
+    )
     assert list(model.pretrained_cfg["label_names"]) == NAMES
     tuned = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=7)
     assert tuned(images).shape == (4, 7), "timm replaces the last layer for other classes"
+
+
+def give_geometry(run: Path, **geometry: Any) -> None:
+    """As a student's configuration carries it after training."""
+    for path in run.glob("seed-*/*/student/config.json"):
+        write(path, json.loads(path.read_text()) | geometry)
+
+
+GEOMETRIES: list[dict[str, Any]] = [
+    {"resize": 24, "crop": [SIDE, SIDE], "interpolation": "bicubic"},
+    {"resize": [SIDE, SIDE], "interpolation": "bilinear"},
+    {"resize": [19, 19], "crop": [SIDE, SIDE], "interpolation": "nearest"},
+    {"resize": 12, "crop": [SIDE, SIDE], "interpolation": "bicubic"},
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=["center", "squash", "squash-and-cut", "padded"])
+def test_a_student_leaves_with_its_geometry_in_timms_words_too(tmp_path: Path, geometry: dict[str, Any]) -> None:
+    import timm
+
+    run = make_run(tmp_path / "run", NAMES, "test_resnet", 3, seeds=(0,))
+    give_geometry(run, **geometry)
+    has_graph = geometry is GEOMETRIES[0]
+    export_student(run, "prism", None, "student" if has_graph else "safetensors", tmp_path / "out", quiet)
+    about = read_delivered(tmp_path / "out")
+    assert about.geometry == Geometry.from_config(geometry) and about.geometry.size == (SIDE, SIDE)
+    model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    classifier = load_classifier(tmp_path / "out")
+    for size in ((40, 25), (16, 16), (21, 64)):
+        pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "picture.png")
+        read = read_image(tmp_path / "picture.png", 3, about.geometry)
+        np.testing.assert_array_equal(transform(Image.fromarray(pixels)).numpy(), read)
+        images = torch.from_numpy(read)[None]
+        with torch.no_grad():
+            expected = model(images).numpy()
+            np.testing.assert_array_equal(classifier(images, cropped=True).numpy(), expected)
+        if has_graph:
+            np.testing.assert_allclose(graph_logits(tmp_path / "out", read[None]), expected, atol=1e-5)
+
+
+def test_every_size_before_the_crop_has_a_share_in_timms_words() -> None:
+    for side in (32, 96, 224, 288, 384):
+        for resize in range(side, 2 * side):
+            share = in_timms_words(Geometry(resize, (side, side)))["crop_pct"]
+            assert math.floor(side / share) == resize
+
+
+def test_a_student_without_a_geometry_leaves_with_its_teachers(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", NAMES, channels=3, seeds=(0,))
+    own = {"resize": 20, "crop": [SIDE, SIDE], "interpolation": "bilinear", "floor_crop": True}
+    config = {"architecture": "small-resnet-4", "num_classes": 24, **own}
+    save_classifier(tmp_path / "teacher", new_network("small-resnet-4", 24, 3), config)
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["teacher"] = str(tmp_path / "teacher")
+    write(run / "run.json", record)
+    export_student(run, "prism", None, "safetensors", tmp_path / "out", quiet)
+    assert read_delivered(tmp_path / "out").geometry == Geometry(20, (SIDE, SIDE), "bilinear", floor_crop=True)
+
+
+def test_a_student_of_oblong_images_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", NAMES, seeds=(0,))
+    give_geometry(run, resize=[16, 24])
+    with pytest.raises(UserError, match=r"expected a student of square images, got 24 x 16"):
+        export_student(run, "prism", None, "student", tmp_path / "out", quiet)
 
 
 def test_a_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,27 +86,45 @@ def test_hostile_names_stay_texts(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "two\ufffdlines" in re.sub(r"\s*│\n│\s*│\s*│\s*", "", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(("architecture", "channels"), [("small-resnet-4", 3), ("test_resnet", 1)])
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "center": {"resize": 19, "crop": [16, 16], "interpolation": "bilinear"},
+    "squash": {"resize": [18, 18], "crop": [16, 16], "interpolation": "bicubic"},
+    "floor": {"resize": 19, "crop": [16, 16], "floor_crop": True},  # timm has no words for it
+    "cut": {"crop": [16, 16]},
+}
+
+
+@pytest.mark.parametrize(("architecture", "channels", "geometry", "num_programs"), [
+    ("small-resnet-4", 3, "none", 1), ("test_resnet", 1, "none", 2), ("test_resnet", 3, "center", 2),
+    ("test_resnet", 3, "squash", 2), ("test_resnet", 3, "floor", 1), ("small-resnet-4", 1, "cut", 1),
+])  # fmt: skip
 def test_the_programs_in_the_card_run_and_agree_with_predict(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    architecture: str,
-    channels: int,
-) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    architecture: str, channels: int, geometry: str, num_programs: int,
+) -> None:  # fmt: skip
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     run = make_run(tmp_path / "run", ["bell", "crane", "mouse"], architecture, channels, seeds=(0,))
+    config = run / "seed-0" / "prism" / "student" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | GEOMETRIES[geometry]))
     card = card_of(run, tmp_path / "out", layout="student")
     monkeypatch.chdir(tmp_path / "out")
-    pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 31, 3), dtype=np.uint8)
     Image.fromarray(pixels).convert("L" if channels == 1 else "RGB").save("image.png")
     programs = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    assert len(programs) == 1 + (architecture == "test_resnet")
+    assert len(programs) == num_programs
     capsys.readouterr()
+    logits = []
     for program in programs:
-        exec(compile(program, "README.md", "exec"), {})
+        names: dict[str, Any] = {}
+        exec(compile(program, "README.md", "exec"), names)
+        logits.append(np.asarray(names["logits"])[0])
     said = capsys.readouterr().out.split()
     (command,) = re.findall(r"```bash\nprismkd (.*?)\n```", card)
     assert main([*command.split(), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert said == [found["top"][0]["class"]] * len(programs)
+    for row in found["top"]:
+        for values in logits:
+            share = np.exp(values - values.max())[row["label"]] / np.exp(values - values.max()).sum()
+            assert row["probability"] == pytest.approx(share, abs=2e-6)

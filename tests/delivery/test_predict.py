@@ -14,10 +14,10 @@ from PIL import Image
 from torchvision.transforms import v2 as transforms
 from torchvision.transforms.v2 import InterpolationMode
 
-from prismkd.classifiers import Classifier, load_classifier
-from prismkd.classifiers.networks import SmallResNet
+from prismkd.classifiers import load_classifier
 from prismkd.cli import main
-from prismkd.delivery.image_files import UnreadableImageError, find_images, read_image, with_channels
+from prismkd.data import Geometry
+from prismkd.delivery.image_files import UnreadableImageError, find_images, read_image
 from prismkd.errors import UserError
 from tests.delivery.small_run import SIDE, make_run
 
@@ -57,28 +57,18 @@ def pictures(run: Path) -> Path:
 # --- files as arrays ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("given", [1, 3])
-def test_channels_are_made_as_in_training(given: int, channels: int) -> None:
-    images = torch.rand(2, given, 50, 80, generator=torch.Generator().manual_seed(0)).mul(255).round().div(255)
-    config = {"num_classes": 2, "in_channels": channels}
-    expected = Classifier(SmallResNet(2, 4, channels), config).preprocess(images).numpy()
-    converted = np.stack([with_channels(image, channels) for image in images.numpy()])
-    np.testing.assert_allclose(converted, expected, atol=1e-6)
-
-
 def test_size_is_made_as_by_torchvision(tmp_path: Path) -> None:
     for size in ((64, 64), (80, 50), (7, 9), (33, 47), (32, 32)):
         pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "image.png")
         stock = transforms.Compose([transforms.Resize(32, InterpolationMode.BICUBIC), transforms.CenterCrop(32)])
         expected = np.asarray(stock(Image.fromarray(pixels)), np.float32).transpose(2, 0, 1) / 255
-        np.testing.assert_array_equal(read_image(tmp_path / "image.png", 3, 32), expected)
+        np.testing.assert_array_equal(read_image(tmp_path / "image.png", 3, Geometry.square(32)), expected)
 
 
 def test_a_missing_file_is_said_in_three_words(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="no such file"):
-        read_image(tmp_path / "none.png", 3, 4)
+        read_image(tmp_path / "none.png", 3, Geometry.square(4))
 
 
 def test_hidden_files_are_not_read(tmp_path: Path) -> None:
@@ -123,7 +113,7 @@ def test_a_bad_file_is_named_and_counted_and_the_others_are_predicted(
     student = load_classifier(run / "seed-0" / "prism" / "student")
     for row in rows:
         if "top" in row:
-            image = torch.from_numpy(read_image(Path(row["file"]), 1, SIDE))[None]
+            image = torch.from_numpy(read_image(Path(row["file"]), 1, Geometry.square(SIDE)))[None]
             expected = student(image).softmax(1)[0]
             assert [entry["class"] for entry in row["top"]] == [NAMES[i] for i in expected.argsort(descending=True)]
             assert sum(entry["probability"] for entry in row["top"]) == pytest.approx(1, abs=1e-5)
@@ -170,7 +160,7 @@ def test_bad_input_is_one_line(
     (torn / "config.json").write_text(json.dumps(config))
     (torn / "model.onnx").write_bytes((graph / "model.onnx").read_bytes()[:100])
     for name, changes in (
-        ("side", {"input_size": 8}),
+        ("side", {"crop": [8, 8]}),
         ("names", {"id2label": {"0": "bell"}}),
         ("odd", {"id2label": 3}),
     ):

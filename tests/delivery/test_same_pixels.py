@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
-from prismkd.data import load_labeled_images
+from prismkd.data import Geometry, load_labeled_images
 from prismkd.delivery.predict import Student, predict_files
-from prismkd.delivery.student_folder import Delivered
+from prismkd.delivery.student_folder import Delivered, delivered_config
 from prismkd.evaluation.students import logits_of
 
 SIDE = 32
@@ -62,6 +63,20 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "palette.gif": SQUARE.quantize(16).save,
     "palette_with_a_hole.gif": lambda path: SQUARE.quantize(16).save(path, transparency=3),
     "cmyk.jpg": PHOTO.convert("CMYK").save,
+    "palette_with_a_hole.png": lambda path: PHOTO.quantize(16).save(path, transparency=3),
+    "gray_and_alpha_photo.png": clear(PHOTO.convert("L")).save,
+    "bits_photo.png": PHOTO.convert("1").save,
+    "moving.gif": lambda path: PHOTO.save(path, save_all=True, append_images=[PHOTO.rotate(90)]),
+    "tiny.png": PHOTO.resize((20, 20)).save,
+    "ribbon.png": PHOTO.resize((640, 9)).save,
+}
+SQUARE_OF_SIDE = Geometry.square(SIDE)
+GEOMETRIES: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "center": {"resize": 40, "crop": [SIDE, SIDE], "interpolation": "bicubic"},
+    "squash": {"resize": [35, 35], "crop": [SIDE, SIDE]},
+    "floor": {"resize": 37, "crop": [SIDE, SIDE], "floor_crop": True},
+    "padded": {"resize": 24, "crop": [SIDE, SIDE], "interpolation": "nearest"},
 }
 
 
@@ -78,31 +93,38 @@ class Witness(nn.Module):
         return torch.zeros(len(images), 2)
 
 
-def shown_in_evaluation(folder: Path, channels: int) -> np.ndarray:
+def shown_in_evaluation(folder: Path, channels: int, config: dict[str, Any] | None) -> np.ndarray:
     witness = Witness()
-    logits_of(Classifier(witness, {"num_classes": 2, "in_channels": channels}), load_labeled_images(folder, 1, SIDE))
+    classifier = Classifier(witness, {"num_classes": 2, "in_channels": channels, **(config or {})})
+    images = load_labeled_images(folder, 1, usual_size=SIDE) if config else load_labeled_images(folder, 1, SIDE)
+    logits_of(classifier, images)
     return torch.cat(witness.seen).numpy()
 
 
-def shown_in_prediction(file: Path, channels: int) -> np.ndarray:
+def shown_in_prediction(file: Path, channels: int, geometry: Geometry) -> np.ndarray:
     seen = list[np.ndarray]()
 
     def logits(images: np.ndarray) -> np.ndarray:
         seen.append(images)
         return np.zeros((len(images), 2), np.float32)
 
-    (prediction,) = predict_files(Student(logits, Delivered(["a", "b"], channels, SIDE)), [file], 1)
+    (prediction,) = predict_files(Student(logits, Delivered(["a", "b"], channels, geometry)), [file], 1)
     assert not prediction.problem
     return np.concatenate(seen)
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_evaluation_and_prediction_show_the_same(kind: str, channels: int, tmp_path: Path) -> None:
+def test_evaluation_and_prediction_show_the_same(kind: str, channels: int, geometry: str, tmp_path: Path) -> None:
     file = tmp_path / "0" / kind
     file.parent.mkdir()
     KINDS[kind](file)
-    evaluated, predicted = shown_in_evaluation(tmp_path, channels), shown_in_prediction(file, channels)
+    config = GEOMETRIES[geometry]
+    evaluated = shown_in_evaluation(tmp_path, channels, config)
+    # From the configuration that the student is delivered with
+    delivered = delivered_config(config or {}, ["a", "b"], Geometry.from_config(config or {}) or SQUARE_OF_SIDE, None)
+    predicted = shown_in_prediction(file, channels, Geometry.from_config(delivered) or SQUARE_OF_SIDE)
     assert evaluated.shape == predicted.shape == (1, channels, SIDE, SIDE)
-    np.testing.assert_allclose(predicted, evaluated, rtol=0, atol=1e-6)  # sums of three products, in another order
+    np.testing.assert_array_equal(predicted, evaluated)
     assert predicted.std() > 0.05

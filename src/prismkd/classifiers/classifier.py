@@ -176,13 +176,15 @@ def answer(network: nn.Module, images: Tensor, role: str, remedy: str) -> Tensor
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor) -> Tensor:
+def predict(network: nn.Module, images: Tensor, *, cropped: bool = False) -> Tensor:
     """Logits (n, num_classes) of any number of images (n, channels, height, width) on the network's device.
 
-    The network is in evaluation mode for it, and afterwards in the mode that it was in.
+    The network is in evaluation mode for it, and afterwards in the mode that it was in. ``cropped`` is for a
+    ``Classifier`` whose images have been resized and cut already.
     """
+    options = {"cropped": True} if cropped else {}  # other modules take images alone
     with evaluating(network):
-        return torch.cat([network(batch) for batch in images.split(PREDICT_BATCH)])
+        return torch.cat([network(batch, **options) for batch in images.split(PREDICT_BATCH)])
 
 
 @contextmanager

@@ -64,6 +64,18 @@ class Ensemble(Classifier):
             if len(rows):  # an image is shown to those who are asked about it, and to no others
                 own_logits = member(images[rows], cropped=cropped)[:, outputs].to(logits.dtype)
                 logits[rows, number] = logits.new_zeros(len(rows), self.num_classes).index_add(1, classes, own_logits)
+        return self._mean(weights, logits)
+
+    def combine(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Logits (n, num_classes) from each member's (n, own classes) of the same images, whatever class they show."""
+        logits = outputs[0].new_zeros(len(outputs[0]), len(self.members), self.num_classes)
+        for number, output in enumerate(outputs):
+            places, classes = self._outputs_and_classes(number)
+            logits[:, number].index_add_(1, classes, output[:, places])
+        return self._mean(self._weights(logits, None), logits)
+
+    def _mean(self, weights: Tensor, logits: Tensor) -> Tensor:
+        """Over the members, of logits (batch, members, classes)."""
         total = weights @ self.known
         mean = (weights[:, :, None] * logits).sum(dim=1) / total.where(total > 0, 1.0)
         # A class that nobody who was asked knows: not minus infinity, which no loss and no energy survives.
@@ -90,6 +102,11 @@ class Ensemble(Classifier):
     def features(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """All members' penultimate features side by side (batch, sum of widths)."""
         return torch.cat([member.features(images, cropped=cropped) for member in self.members], dim=1)
+
+    @property
+    def input_size(self) -> int | None:
+        """The largest of the members'."""
+        return max((member.input_size or 0 for member in self.members), default=0) or None
 
     @property
     def head(self) -> nn.Linear:

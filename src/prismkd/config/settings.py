@@ -252,7 +252,8 @@ class EvaluationConfig:
     id_domain: str = "id"
     """Which of the source's domains is the teacher's own; it is reported as ``id``."""
     image_size: Annotated[int, AtLeast(0)] = 0
-    """Pixels per side that images are cut to; 0 leaves them, or takes the teacher's size where they differ in size."""
+    """Pixels per side that real images are cut to before anything sees them, to measure at a lower resolution; 0
+    leaves them: each network resizes and cuts files as its own library does."""
     cas: bool = False
     """Train another student per method, on images and labels alone; its top-1 is the classification accuracy score."""
     restrict_below: Annotated[float, AtLeast(0)] = 0.5

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prismkd.data.decode import EncodedImage
+    from prismkd.data.geometry import Geometry
     from prismkd.data.images import LabeledImages
     from prismkd.data.layouts import load_domains, load_labeled_images
 
 __all__ = [
     "EncodedImage",
+    "Geometry",
     "LabeledImages",
     "load_domains",
     "load_labeled_images",
@@ -22,6 +24,7 @@ __all__ = [
 
 _HOMES = {
     "EncodedImage": "prismkd.data.decode",
+    "Geometry": "prismkd.data.geometry",
     "LabeledImages": "prismkd.data.images",
     "load_domains": "prismkd.data.layouts",
     "load_labeled_images": "prismkd.data.layouts",

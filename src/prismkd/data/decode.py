@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image
 
+from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
 
 NUM_DECODERS = 8  # threads: Pillow decodes outside of Python's lock
 NUM_NAMED = 5  # corrupt images that an error names
 GRAY_MODES = ("1", "L", "LA", "La")
 DEEP_MODE = "I;16"  # gray in 16 bits, followed by the order of its bytes
+DEEP = "F"  # what it is decoded to, in [0, 1]
 UNKNOWN_RANGE = ("I", "F")
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # what turns a picture of each orientation upright
@@ -39,6 +42,15 @@ class EncodedImage:
     name: str
     open: Callable[[], BinaryIO]
 
+    def picture(self, mode: str) -> Image.Image:
+        """The whole picture, upright and opaque, at its own size, in 8 bits.
+
+        Args:
+            mode: L or RGB.
+        """
+        with self.open() as file:
+            return open_picture(file, mode)
+
 
 @dataclass(frozen=True)
 class Form:
@@ -46,23 +58,34 @@ class Form:
 
     Attributes:
         mode: L (gray) or RGB.
-        side: pixels per side, or None for the size that the images have.
+        side: the shorter side of each image is resized to it and the middle cut out, first of all; None: images stay
+            as they are.
+        geometry: in which the classifier sees what is left; None: as it is.
+        usual_side: the side for a classifier without a geometry, where the images differ in size.
     """
 
     mode: str
     side: int | None
+    geometry: Geometry | None = None
+    usual_side: int | None = None
+
+    @property
+    def steps(self) -> list[Geometry]:
+        """What is done to each picture, in this order."""
+        side = self.side or (None if self.geometry else self.usual_side)
+        return [*([Geometry.square(side)] if side else []), *([self.geometry] if self.geometry else [])]
 
     def decode(self, image: EncodedImage) -> np.ndarray:
         """float32 (channels, height, width) in [0, 1]."""
         with image.open() as file:
-            return decode(file, self.side, self.mode)
+            return decode(file, self.mode, *self.steps)
 
     def check(self, image: EncodedImage) -> None:
         """Decode an image, and keep nothing of it."""
         self.decode(image)
 
 
-def decode(file: BinaryIO, side: int | None = None, mode: str | None = None) -> np.ndarray:
+def decode(file: BinaryIO, mode: str | None = None, *steps: Geometry) -> np.ndarray:
     """An image file's pixels, float32 (channels, height, width) in [0, 1].
 
     Photographs are turned upright by their EXIF orientation, what is transparent is shown on white, and gray in 16 bits
@@ -70,33 +93,40 @@ def decode(file: BinaryIO, side: int | None = None, mode: str | None = None) -> 
 
     Args:
         file: opened, not a path: Pillow maps the TIFF of a path into memory, and turns some of them wrongly.
-        side: the shorter side is resized to it and the middle cut out; None: the size stays.
         mode: L or RGB; None: one channel for gray images, else three.
+        steps: how the picture is resized and cut, one after the other; none: the size stays.
 
     Raises:
         OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
     """
     with Image.open(file) as stored:
-        picture = cut_square(_upright_and_opaque(stored), side)
-    if picture.mode == "F":
+        picture = _upright_and_opaque(stored)
+    if mode is not None and picture.mode != DEEP:
+        picture = picture.convert(mode)  # before it is resized, as stock transforms have it
+    for step in steps:
+        picture = step(picture)
+    if picture.mode == DEEP:
         pixels = np.asarray(picture).clip(0, 1)[None]  # bicubic interpolation overshoots at edges
         return np.repeat(pixels, 3, 0) if mode == "RGB" else pixels
-    pixels = np.asarray(picture.convert(mode or picture.mode), np.float32) / 255
+    pixels = np.asarray(picture, np.float32) / 255
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def cut_square(picture: Image.Image, side: int | None) -> Image.Image:
-    """The shorter side resized to ``side`` (bicubic), and the middle cut out.
+def open_picture(file: BinaryIO, mode: str) -> Image.Image:
+    """A file's picture as ``decode`` sees it, upright and opaque, at its own size and in 8 bits.
 
-    Rounded as torchvision's ``Resize`` and ``CenterCrop``, and so timm's transforms, round: the same pixels.
+    Args:
+        file: as in ``decode``.
+        mode: L or RGB.
+
+    Raises:
+        OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
     """
-    if side is None or picture.size == (side, side):
-        return picture
-    shorter = min(picture.size)
-    width, height = (side * length // shorter for length in picture.size)
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return resized.crop((left, top, left + side, top + side))
+    with Image.open(file) as stored:
+        picture = _upright_and_opaque(stored)
+    if picture.mode == DEEP:
+        picture = Image.fromarray((np.asarray(picture) * 255).round().astype(np.uint8))
+    return picture.convert(mode)
 
 
 def _upright_and_opaque(stored: Image.Image) -> Image.Image:
@@ -139,20 +169,20 @@ def common_form(images: Sequence[EncodedImage], source: str, image_size: int, us
         images: of which only the headers are read.
         source: where they are from, for errors.
         image_size: the side that the user wants, 0 for none.
-        usual_size: the side for images of several sizes where the user wants none.
+        usual_size: the side for images of several sizes where the user wants none, and the classifier has no geometry.
 
     Raises:
         UserError: images without a readable header, or of several sizes and no size is known.
     """
     headers = read_all(images, _size_and_mode, source)
     sizes, modes = {size for size, _ in headers}, {mode for _, mode in headers}
-    side = image_size or (usual_size if len(sizes) > 1 else None)
-    if side is None and len(sizes) > 1:
+    usual_side = usual_size if len(sizes) > 1 else None
+    if not (image_size or usual_side) and len(sizes) > 1:
         raise UserError(
             f"expected images of one size in {source}, got {sorted(sizes)[:3]}; set evaluation.image_size to what "
             "their shorter side is resized to before a square is cut out"
         )
-    return Form("L" if modes == {"L"} else "RGB", side)
+    return Form("L" if modes == {"L"} else "RGB", image_size or None, usual_side=usual_side)
 
 
 def _size_and_mode(image: EncodedImage) -> tuple[tuple[int, int], str]:
@@ -171,24 +201,45 @@ def read_all(images: Sequence[EncodedImage], read: Callable[[EncodedImage], Read
     """What ``read`` makes of every image.
 
     Raises:
-        UserError: it failed for some; all were tried, and the error counts them and names the first.
+        UserError: it failed for some; all were tried, and the error counts them and names the first. Where the machine
+            failed and not the images, such as by too many open files, it says so.
     """
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
         results = list(pool.map(lambda image: _attempt(read, image), images))
-    read_well, corrupt = list[Read](), list[tuple[str, Exception]]()
+    read_well, failed = list[Read](), list[tuple[str, Exception]]()
     for image, result in zip(images, results, strict=True):
         if isinstance(result, Exception):
-            corrupt.append((image.name, result))
+            failed.append((image.name, result))
         else:
             read_well.append(result)
-    if corrupt:
-        named = "; ".join(f"{name}: {str(error)[:60]}" for name, error in corrupt[:NUM_NAMED])
-        more = f"; and {len(corrupt) - NUM_NAMED} more" if len(corrupt) > NUM_NAMED else ""
+    unread = [(name, error) for name, error in failed if isinstance(error, OSError) and error.errno]
+    if unread:
         raise UserError(
-            f"expected images that decode in {source}, got {len(corrupt)} of {len(images)} that do not "
-            f"({named}{more}); replace or remove them"
+            f"expected to read the {len(images)} images in {source}, got {_named(unread)}; {_remedy(unread[0][1])}"
+        )
+    if failed:
+        raise UserError(
+            f"expected images that decode in {source}, got {len(failed)} of {len(images)} that do not "
+            f"({_named(failed)}); replace or remove them"
         )
     return read_well
+
+
+def _named(failed: Sequence[tuple[str, Exception]]) -> str:
+    named = "; ".join(f"{name}: {_reason(error)[:60]}" for name, error in failed[:NUM_NAMED])
+    return named + (f"; and {len(failed) - NUM_NAMED} more" if len(failed) > NUM_NAMED else "")
+
+
+def _reason(error: Exception) -> str:
+    """In words; an error of the operating system without its number and the file's name, which is said anyway."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an error of the operating system."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"allow at least {4 * NUM_DECODERS} open files (ulimit -n)"
+    return "check the files and their permissions"
 
 
 def _attempt(read: Callable[[EncodedImage], Read], image: EncodedImage) -> Read | Exception:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prismkd.data.decode import NUM_DECODERS, EncodedImage, Form, read_all
+from prismkd.data.geometry import Geometry
 
 BATCH = 128
 
@@ -44,11 +46,32 @@ class LabeledImages:
         return torch.cat(list(self.batches()))
 
     def batches(self, batch_size: int = BATCH) -> Iterator[Tensor]:
-        """The images in order, float32 (batch, channels, height, width) in [0, 1], of which one batch is in memory."""
+        """The images in order, float32 (batch, channels, height, width) in [0, 1], of which one batch is in memory.
+
+        Batches are smaller where the geometry leaves images of several sizes.
+
+        Raises:
+            UserError: some don't decode; it says how many of all, and names the first.
+        """
         with ThreadPoolExecutor(NUM_DECODERS) as pool:
             for start in range(0, len(self), batch_size):
-                pixels = list(pool.map(self.form.decode, self.encoded[start : start + batch_size]))
-                yield torch.from_numpy(np.stack(pixels))
+                try:
+                    pixels = list(pool.map(self.form.decode, self.encoded[start : start + batch_size]))
+                except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+                    self.check()
+                    raise
+                for _, alike in groupby(pixels, key=np.shape):
+                    yield torch.from_numpy(np.stack(list(alike)))
+
+    def seen_in(self, geometry: Geometry | None, mode: str | None = None) -> LabeledImages:
+        """The images as a classifier's own library would read them: resized and cut with Pillow, in 8 bits.
+
+        Args:
+            geometry: the classifier's; None: images are as large as they are, and cut to one size where they differ.
+            mode: L for a classifier of gray images, RGB for one of color; None: gray where all images are.
+        """
+        form = replace(self.form, geometry=geometry, mode=mode or self.form.mode)
+        return self if form == self.form else replace(self, form=form)
 
     def domain(self, name: str) -> LabeledImages:
         """The part of one domain."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prismkd.classifiers import Classifier, load_classifier
-from prismkd.classifiers.preprocessing import from_config
 from prismkd.config import METHODS, Config
+from prismkd.data import Geometry
 from prismkd.delivery.graph import Parity, check_packages, check_parity, write_graph
 from prismkd.delivery.model_card import model_card
 from prismkd.delivery.student_folder import (
@@ -33,6 +33,7 @@ from prismkd.delivery.student_folder import (
 )
 from prismkd.errors import UserError
 from prismkd.evaluation.held_out import HeldOutImages
+from prismkd.evaluation.reading import geometry_of
 from prismkd.records.directory import held_out_folder, recorded_config, storage_of
 from prismkd.runs.run import Run
 from prismkd.shards import committed_shards, read_samples
@@ -67,7 +68,7 @@ def export_student(
     source, seed = student_of(directory, method, seed)
     classifier = load_classifier(source)
     # Before anything is written: the graph takes images of one size, and the card names every output
-    names, side = class_names(directory), image_side(directory, classifier.config)
+    names, geometry = class_names(directory), student_geometry(directory, classifier.config)
     if len(names) != classifier.num_classes:
         raise UserError(
             f"expected {classifier.num_classes} class names in {directory / 'run.json'}, one per output of the "
@@ -79,11 +80,11 @@ def export_student(
         folder = Path(temporary, "student")
         folder.mkdir()
         with track(f"export to {layout}", len(LAYOUTS[layout])) as progress:
-            delivered = write_student(folder, source / WEIGHTS, classifier, names, side, layout)
+            delivered = write_student(folder, source / WEIGHTS, classifier, names, geometry, layout)
             progress(1)
             parity = None
             if GRAPH in LAYOUTS[layout]:
-                batches, kind = _parity_images(directory, classifier, side)
+                batches, kind = _parity_images(directory, classifier, geometry)
                 parity = check_parity(folder / GRAPH, classifier, batches, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
@@ -95,23 +96,45 @@ def export_student(
 
 
 def write_student(
-    folder: Path, weights: Path, classifier: Classifier, names: list[str], side: int, layout: str
+    folder: Path, weights: Path, classifier: Classifier, names: list[str], geometry: Geometry, layout: str
 ) -> dict[str, Any]:
     """Write configuration, weights and graph as ``layout`` says; returns the configuration."""
     traits = getattr(classifier.network, "pretrained_cfg", None)
-    delivered = delivered_config(classifier.config, names, side, traits)
+    delivered = delivered_config(classifier.config, names, geometry, traits)
     (folder / CONFIG).write_text(json.dumps(delivered, indent=1) + "\n")
     if WEIGHTS in LAYOUTS[layout]:
         shutil.copyfile(weights, folder / WEIGHTS)
     if GRAPH in LAYOUTS[layout]:
-        write_graph(folder / GRAPH, classifier, side)
+        write_graph(folder / GRAPH, classifier, delivered["input_size"])
     return delivered
 
 
-def image_side(directory: Path, config: dict[str, Any]) -> int:
-    """Pixels per side of a student's images: its own setting, else those that it was measured or trained on."""
+def student_geometry(directory: Path, config: dict[str, Any]) -> Geometry:
+    """How a run's student sees images, a square of known size: as in evaluation.
+
+    Its own configuration says it, else its teacher's; where neither has a geometry, it is the middle square of the size
+    that it was measured or trained on.
+
+    Raises:
+        UserError: what it sees isn't square.
+    """
+    geometry = Geometry.from_config(config)
+    if geometry is None and recorded_config(directory).evaluation.source:
+        geometry = geometry_of(_run(directory).teacher)
+    if geometry is None:
+        return Geometry.square(_image_side(directory))
+    if isinstance(geometry.resize, int) and geometry.crop is None:
+        geometry = replace(geometry, crop=(geometry.resize, geometry.resize))  # a graph takes images of one size
+    height, width = geometry.size or (0, 0)
+    if height != width:
+        raise UserError(f"expected a student of square images, got {width} x {height}; it can't be delivered as it is")
+    return geometry
+
+
+def _image_side(directory: Path) -> int:
+    """Pixels per side of the images that a run's students were measured on, else of those that they were trained on."""
     recorded = recorded_config(directory)
-    height, width = from_config(config).size or _first_image(directory, recorded)
+    height, width = _first_image(directory, recorded)
     if height != width:
         raise UserError(
             f"expected square images in {recorded.evaluation.source or directory}, got {width} x {height}, so that a "
@@ -136,21 +159,21 @@ def _first_image(directory: Path, recorded: Config) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _parity_images(directory: Path, classifier: Classifier, side: int) -> tuple[Iterable[Tensor], str]:
-    """Batches of images of the student's size: of the ID test, else held-out ones, else noise."""
+def _parity_images(directory: Path, classifier: Classifier, geometry: Geometry) -> tuple[Iterable[Tensor], str]:
+    """Batches of images as the student sees them: of the ID test, else held-out ones, else noise."""
     if recorded_config(directory).evaluation.source:
         images = _run(directory).test.domain("id")
-        return replace(images, form=replace(images.form, side=side)).batches(), "ID test images"
+        return images.seen_in(geometry, "L" if classifier.in_channels == 1 else "RGB").batches(), "ID test images"
+    size = geometry.size or (0, 0)
     held_out = held_out_folder(directory, "plain")
     if committed_shards(held_out):
         batches = HeldOutImages("", partial(read_samples, held_out)).batches()
-        return (_resized(batch, side) for batch in batches), "held-out synthetic images"
-    shape = (NUM_RANDOM_IMAGES, classifier.in_channels, side, side)
+        return (_resized(batch, size) for batch in batches), "held-out synthetic images"
+    shape = (NUM_RANDOM_IMAGES, classifier.in_channels, *size)
     return [torch.rand(shape, generator=torch.Generator().manual_seed(0))], "random images"
 
 
-def _resized(images: Tensor, side: int) -> Tensor:
-    size = (side, side)
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 

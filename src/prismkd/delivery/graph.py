@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
-from prismkd.delivery.image_files import with_channels
 from prismkd.errors import UserError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -57,8 +56,8 @@ def check_packages() -> None:
 def write_graph(path: Path, classifier: Classifier, side: int) -> None:
     """Write the classifier, its normalization included, as a graph of any number of images at once.
 
-    The graph's input ``images`` is float32 (batch, channels, side, side) in [0, 1], its output ``logits``
-    (batch, classes).
+    The graph's input ``images`` is float32 (batch, channels, side, side) in [0, 1], resized and cut already; its output
+    ``logits`` (batch, classes).
 
     Raises:
         UserError: torch.onnx can't express the architecture.
@@ -68,9 +67,9 @@ def write_graph(path: Path, classifier: Classifier, side: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own, on each conversion
             torch.onnx.export(
-                classifier, (example,), path, input_names=["images"], output_names=["logits"],
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, dynamo=True, external_data=False,
-                verbose=False,
+                classifier, (example,), path, kwargs={"cropped": True}, input_names=["images"],
+                output_names=["logits"], dynamic_shapes={"images": {0: torch.export.Dim("batch")}, "cropped": None},
+                dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
     except Exception as error:  # of many types, as an architecture meets a limit of torch.export or of ONNX
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
@@ -86,7 +85,7 @@ def check_parity(path: Path, classifier: Classifier, batches: Iterable[Tensor], 
     Args:
         path: the graph.
         classifier: what it was made from.
-        batches: images (batch, channels, side, side) in [0, 1], of the graph's side, in gray or color.
+        batches: images (batch, channels, side, side) in [0, 1], as the graph takes them.
         name: what the images are, for people.
 
     Raises:
@@ -97,9 +96,8 @@ def check_parity(path: Path, classifier: Classifier, batches: Iterable[Tensor], 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     of_torch, of_graph = [], []
     for images in batches:
-        of_torch.append(predict(classifier, images).numpy())
-        converted = np.stack([with_channels(image, classifier.in_channels) for image in images.numpy()])
-        of_graph.append(session.run(None, {"images": converted})[0])
+        of_torch.append(predict(classifier, images, cropped=True).numpy())
+        of_graph.append(session.run(None, {"images": images.numpy()})[0])
     return parity_of(np.concatenate(of_torch), np.concatenate(of_graph), name, onnxruntime.__version__)
 
 

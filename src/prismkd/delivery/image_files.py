@@ -11,9 +11,8 @@ from PIL import UnidentifiedImageError
 
 from prismkd.data.class_folders import SUFFIXES, images_below
 from prismkd.data.decode import decode
+from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
-
-LUMA = np.array([0.2989, 0.587, 0.114], np.float32)  # of red, green and blue, as in torchvision
 
 
 class UnreadableImageError(Exception):
@@ -46,25 +45,23 @@ def _expand(name: str) -> Iterator[Path]:
         yield from matches
 
 
-def read_image(path: Path, channels: int, side: int) -> np.ndarray:
-    """A file as its student sees it in evaluation: float32 (channels, side, side) in [0, 1].
+def read_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
+    """A file as its student sees it in evaluation: float32 (channels, height, width) in [0, 1].
+
+    Args:
+        path: of the file.
+        channels: 1 (gray) or 3 (color).
+        geometry: the student's.
 
     Raises:
         UnreadableImageError: no such file, or not an image.
     """
     try:
         with path.open("rb") as file:
-            return with_channels(decode(file, side), channels)
+            return decode(file, "L" if channels == 1 else "RGB", geometry)
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image") from None
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
         raise UnreadableImageError(str(error).partition("\n")[0] or type(error).__name__) from None
-
-
-def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """An image (1 or 3, height, width) in gray or color, as ``Classifier.preprocess`` converts it."""
-    if len(image) == channels:
-        return image
-    return np.tensordot(LUMA, image, 1)[None] if channels == 1 else np.repeat(image[:1], channels, 0)

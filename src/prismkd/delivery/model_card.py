@@ -13,8 +13,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from prismkd import __version__
 from prismkd.config import METHODS, Config
+from prismkd.data.geometry import Geometry
 from prismkd.delivery.graph import Parity
-from prismkd.delivery.student_folder import GRAPH, WEIGHTS
+from prismkd.delivery.student_folder import GRAPH, WEIGHTS, timm_has_words
 from prismkd.records.directory import STUDENT, dataset_folder, read_json, recorded_config
 from prismkd.records.results import EVALUATION, load_run
 from prismkd.records.scores import Result, score
@@ -208,24 +209,53 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def _use(delivered: dict[str, Any], files: Sequence[str]) -> str:
     """Programs for each of the tools that can open the folder, to be run in it."""
-    is_gray, side = delivered["in_channels"] == 1, delivered["input_size"]
-    mode = "L" if is_gray else "RGB"
+    mode = "L" if delivered["in_channels"] == 1 else "RGB"
+    geometry = Geometry.from_config(delivered) or Geometry.square(delivered["input_size"])
     parts = ["```bash\nprismkd predict . image.png\n```"]
     if GRAPH in files:
-        parts.append(f"```python\n{ONNX.format(mode=mode, axes=AXES[is_gray])}```")
-    if WEIGHTS in files and "pretrained_cfg" in delivered:
+        steps = "\n".join(_steps(geometry))
+        parts.append(f"```python\n{ONNX.format(mode=mode, steps=steps, axes=AXES[mode])}```")
+    if WEIGHTS in files and "pretrained_cfg" in delivered and timm_has_words(geometry):
         parts.append(f"```python\n{TIMM.format(mode=mode)}```")
     normalized = {"mean": delivered["mean"], "std": delivered["std"]}
     parts.append(
-        f"Images of {side} x {side} pixels are taken as they are. Of others the shorter side is resized to {side} "
-        f"(bicubic, antialiased) and the middle {side} x {side} cut out, after photographs are turned upright by their "
-        "EXIF orientation; `prismkd predict` also shows on white what is transparent. Values are in [0, 1]. "
+        f"{_in_words(geometry)}, with Pillow in 8 bits, after photographs are turned upright by their EXIF "
+        "orientation; `prismkd predict` also shows on white what is transparent. Values are in [0, 1]. "
         f"The graph normalizes by itself; the weights alone expect {json.dumps(normalized)} to be applied."
     )
     return "\n\n".join(parts)
 
 
-AXES = {True: "[None, None]", False: ".transpose(2, 0, 1)[None]"}
+def _in_words(geometry: Geometry) -> str:
+    """What is done to an image, as a sentence without its end."""
+    resize, crop = geometry.resize, geometry.crop
+    middle = f"the middle {crop[1]} x {crop[0]} cut out" if crop else ""
+    if resize is None:
+        return f"Of images {middle}"
+    if not isinstance(resize, int):
+        cut = f", and {middle}" if crop and crop != resize else ""
+        return f"Images of any shape are resized to {resize[1]} x {resize[0]} pixels ({geometry.interpolation}){cut}"
+    return f"The shorter side is resized to {resize} pixels ({geometry.interpolation}) and {middle}"
+
+
+def _steps(geometry: Geometry) -> list[str]:
+    """The same as lines of Python, on a picture of Pillow."""
+    resize, crop = geometry.resize, geometry.crop
+    method, lines = f"Image.Resampling.{geometry.interpolation.upper()}", list[str]()
+    if isinstance(resize, int):
+        lines.append(f"size = tuple({resize} * length // min(image.size) for length in image.size)")
+        lines.append(f"image = image.resize(size, {method})")
+    elif resize:
+        lines.append(f"image = image.resize(({resize[1]}, {resize[0]}), {method})")
+    if crop and crop != resize:
+        spares = [f"image.{name} - {side}" for name, side in (("width", crop[1]), ("height", crop[0]))]
+        margins = [f"({spare}) // 2" if geometry.floor_crop else f"round(({spare}) / 2)" for spare in spares]
+        lines.append(f"left, top = {', '.join(margins)}")
+        lines.append(f"image = image.crop((left, top, left + {crop[1]}, top + {crop[0]}))")
+    return lines
+
+
+AXES = {"L": "[None, None]", "RGB": ".transpose(2, 0, 1)[None]"}
 ONNX = """\
 import json
 
@@ -235,11 +265,8 @@ from PIL import Image, ImageOps
 
 with open("config.json") as file:
     config = json.load(file)
-side = config["input_size"]
 image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
-width, height = (side * length // min(image.size) for length in image.size)
-left, top = round((width - side) / 2), round((height - side) / 2)
-image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+{steps}
 images = np.asarray(image, np.float32){axes} / 255
 logits = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})[0]
 print(config["id2label"][str(logits[0].argmax())])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prismkd.data.decode import NUM_DECODERS
 from prismkd.delivery.image_files import UnreadableImageError, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
 from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
 
 BATCH_SIZE = 64
-Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, side, side) in [0, 1] -> (batch, classes)
+Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, height, width) in [0, 1] -> (batch, classes)
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,22 @@ class Prediction:
 
 def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iterator[Prediction]:
     """Each file's likeliest classes, in the order of the files; holds one batch of images at a time."""
-    for part in _chunks(files):
-        images, problems = list[np.ndarray](), dict[Path, str]()
-        for file in part:
-            try:
-                images.append(read_image(file, student.about.channels, student.about.side))
-            except UnreadableImageError as error:
-                problems[file] = str(error)
-        probabilities = iter(_probabilities(student, images)) if images else iter(())
-        for file in part:
-            problem = problems.get(file, "")
-            yield Prediction(file, [] if problem else _top(next(probabilities), num_top), problem)
+    with ThreadPoolExecutor(NUM_DECODERS) as pool:
+        for part in _chunks(files):
+            read = list(pool.map(lambda file: _read(student, file), part))
+            images = [image for image in read if isinstance(image, np.ndarray)]
+            probabilities = iter(_probabilities(student, images)) if images else iter(())
+            for file, result in zip(part, read, strict=True):
+                problem = "" if isinstance(result, np.ndarray) else result
+                yield Prediction(file, [] if problem else _top(next(probabilities), num_top), problem)
+
+
+def _read(student: Student, file: Path) -> np.ndarray | str:
+    """A file's pixels, or why there are none."""
+    try:
+        return read_image(file, student.about.channels, student.about.geometry)
+    except UnreadableImageError as error:
+        return str(error)
 
 
 def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
@@ -95,11 +102,11 @@ def load_student(folder: Path, method: str, seed: int | None) -> Student:
 
 
 def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
-    from prismkd.delivery.export_student import image_side
+    from prismkd.delivery.export_student import student_geometry
 
     folder, _ = student_of(directory, method, seed)
     config = read_json(folder / CONFIG)
-    about = Delivered(class_names(directory), config.get("in_channels", 3), image_side(directory, config))
+    about = Delivered(class_names(directory), config.get("in_channels", 3), student_geometry(directory, config))
     return Student(_load_weights(folder), about)
 
 
@@ -109,7 +116,7 @@ def _load_weights(folder: Path) -> Logits:
     from prismkd.classifiers import load_classifier, predict
 
     classifier = load_classifier(folder)
-    return lambda images: predict(classifier, torch.from_numpy(images)).numpy()
+    return lambda images: predict(classifier, torch.from_numpy(images), cropped=True).numpy()
 
 
 def _load_graph(folder: Path, about: Delivered) -> Logits:
@@ -122,7 +129,7 @@ def _load_graph(folder: Path, about: Delivered) -> Logits:
     try:
         session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
         (taken,) = session.get_inputs()
-        if taken.shape[1:] != [about.channels, about.side, about.side]:
+        if taken.shape[1:] != [about.channels, *(about.geometry.size or ())]:
             raise ValueError(f"one for images of {taken.shape[1:]}, other than {CONFIG} says")
     except Exception as error:  # onnxruntime's errors have no common type
         reason = str(error).partition("\n")[0]

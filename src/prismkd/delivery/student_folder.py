@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
 from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_json, recorded_config
 
@@ -33,25 +34,25 @@ def class_names(directory: Path) -> list[str]:
     return [row["name"] for row in read_json(directory / "run.json")["classes"]]
 
 
-def delivered_config(config: dict[str, Any], names: list[str], side: int, traits: dict[str, Any] | None) -> dict:
+def delivered_config(
+    config: dict[str, Any], names: list[str], geometry: Geometry, traits: dict[str, Any] | None
+) -> dict[str, Any]:
     """``config.json`` of a delivered student, whose preprocessing is complete, and in timm's words too where it is one.
 
     Args:
         config: the student's own, as ``save_classifier`` wrote it.
         names: one per output.
-        side: pixels per side of its images.
+        geometry: in which it sees images, as it was evaluated; a square comes out.
         traits: ``pretrained_cfg`` of a timm network, of which ``timm.create_model("local-dir:...")`` needs a few; None
             for other networks.
     """
-    channels = config.get("in_channels", 3)
+    channels, (side, _) = config.get("in_channels", 3), geometry.size or (0, 0)
     mean, std = config.get("mean", [0.0]), config.get("std", [1.0])
     delivered = {
         **config,
         "in_channels": channels,
         "input_size": side,
-        "resize": side,  # the shorter side, then the middle: what evaluation shows the student
-        "crop": [side, side],
-        "interpolation": "bicubic",
+        **geometry.to_config(),
         "mean": mean,
         "std": std,
         "id2label": {str(label): name for label, name in enumerate(names)},
@@ -64,12 +65,31 @@ def delivered_config(config: dict[str, Any], names: list[str], side: int, traits
         "input_size": [channels, side, side],
         "mean": mean * (channels // len(mean)),
         "std": std * (channels // len(std)),
-        "interpolation": "bicubic",
-        "crop_pct": 1.0,  # the crop reaches from edge to edge of the shorter side
-        "crop_mode": "center",
+        **in_timms_words(geometry),
     }
     arguments = {"model_args": config["arguments"]} if config.get("arguments") else {}
     return {**delivered, "label_names": names, **arguments, "pretrained_cfg": pretrained}
+
+
+def in_timms_words(geometry: Geometry) -> dict[str, Any]:
+    """A geometry whose result is square as timm's ``pretrained_cfg`` has it; the nearest one where timm has none."""
+    (side, _), resize = geometry.size or (0, 0), geometry.resize
+    shorter = resize if isinstance(resize, int) else (resize or (side,))[0]
+    # timm rounds side / crop_pct down to the size before the crop; half a pixel more where that gives one too few
+    crop_pct = next(share for share in (side / shorter, side / (shorter + 0.5)) if int(side / share) == shorter)
+    crop_mode = "center" if resize is None or isinstance(resize, int) else "squash"
+    return {"interpolation": geometry.interpolation, "crop_pct": crop_pct, "crop_mode": crop_mode}
+
+
+def timm_has_words(geometry: Geometry) -> bool:
+    """Whether timm's transform of ``in_timms_words`` gives the very same pixels."""
+    if geometry.resize is None:
+        return False  # timm always resizes
+    if isinstance(geometry.resize, int):
+        return not geometry.floor_crop
+    (height, width), (crop_height, _) = geometry.resize, geometry.crop or geometry.resize
+    spare = height - crop_height
+    return height == width and geometry.margin(spare) == round(spare / 2)
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ class Delivered:
 
     names: list[str]
     channels: int
-    side: int
+    geometry: Geometry
 
 
 def read_delivered(folder: Path) -> Delivered:
@@ -94,11 +114,13 @@ def read_delivered(folder: Path) -> Delivered:
         raise UserError(f"expected {WEIGHTS} or {GRAPH} in {folder}, got neither; {remedy}")
     try:
         config = read_json(folder / CONFIG)
-        labels, channels, side = config["id2label"], int(config["in_channels"]), int(config["input_size"])
+        labels, channels, geometry = config["id2label"], int(config["in_channels"]), Geometry.from_config(config)
         names = [str(labels[str(label)]) for label in range(len(labels))]
-    except (KeyError, TypeError, ValueError) as error:
+        if geometry is None or geometry.size is None:
+            raise ValueError("no size of images")
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
             f"expected id2label, in_channels and input_size in {folder / CONFIG}, got {reason}; {remedy}"
         ) from None
-    return Delivered(names, channels, side)
+    return Delivered(names, channels, geometry)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from prismkd.data import EncodedImage, LabeledImages
+from prismkd.data import EncodedImage, Geometry, LabeledImages
 from prismkd.data.decode import decode
 from prismkd.distillation.cache import CachePlace, Picture, Pictures, cached
 from prismkd.distillation.training_set import Images
@@ -55,7 +55,7 @@ def _pictures(files: LabeledImages, side: int, mode: str) -> Pictures:
 
 def _pixels(image: EncodedImage, side: int, mode: str) -> np.ndarray:
     with image.open() as file:
-        return np.rint(decode(file, side, mode) * 255).astype(np.uint8)
+        return np.rint(decode(file, mode, Geometry.square(side)) * 255).astype(np.uint8)
 
 
 def _size(image: EncodedImage) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
 from prismkd.data import LabeledImages
+from prismkd.evaluation.reading import is_cropped, read_for
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch, Row, device_of, mean_row
 from prismkd.metrics import (
     bootstrap_interval,
@@ -59,32 +60,51 @@ def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> Ju
     """Let judge and teacher look at images, one batch in memory at a time.
 
     Args:
-        batches: images in [0, 1] with their intended labels.
+        batches: images in [0, 1] with their intended labels. Files are read in the geometry of each network; images in
+            memory pass its ``preprocess``, which resizes as Pillow does.
         teacher: the teacher, on any device.
         judge: another network, on any device. With as many outputs as the teacher it is taken for a classifier of the
             same classes; else its features alone count.
     """
     parts, judge_hits = [], []
     for images, labels, teacher_hits in batches:
-        features = judge.features(images.to(device_of(judge))).flatten(1).cpu().numpy()
+        seen = _seen_by(judge, images)
+        features = torch.cat([judge.features(view.images, cropped=view.cropped).flatten(1) for view in seen])
         if teacher_hits is None:
-            teacher_hits = _hits(teacher, images, labels)
-        parts.append((features, labels.numpy(), teacher_hits))
+            teacher_hits = _hits(teacher, _seen_by(teacher, images), labels)
+        parts.append((features.cpu().numpy(), labels.numpy(), teacher_hits))
         if judge.num_classes == teacher.num_classes:
-            judge_hits.append(_hits(judge, images, labels))
-    features, intended, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return JudgedImages(features, intended, np.concatenate(judge_hits) if judge_hits else None, seen)
+            judge_hits.append(_hits(judge, seen, labels))
+    features_of_all, intended, hits = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return JudgedImages(features_of_all, intended, np.concatenate(judge_hits) if judge_hits else None, hits)
 
 
-def _hits(network: Classifier, images: Tensor, labels: Tensor) -> np.ndarray:
+class _View(NamedTuple):
+    """Images (batch, channels, height, width) on a network's device, and whether they are resized and cut already."""
+
+    images: Tensor
+    cropped: bool
+
+
+def _seen_by(network: Classifier, images: Tensor | LabeledImages) -> list[_View]:
+    """The images as a network is to see them; several views only where its geometry leaves several sizes."""
+    if isinstance(images, Tensor):
+        return [_View(images.to(device_of(network)), cropped=False)]
+    files = read_for(network, images)
+    return [_View(part.to(device_of(network)), is_cropped(network, files)) for part in files.batches(BATCH)]
+
+
+def _hits(network: Classifier, seen: list[_View], labels: Tensor) -> np.ndarray:
     """(batch,), 1.0 where the network predicts the intended class."""
-    return correct(predict(network, images.to(device_of(network))).cpu().numpy(), labels.numpy())
+    logits = torch.cat([predict(network, view.images, cropped=view.cropped) for view in seen])
+    return correct(logits.cpu().numpy(), labels.numpy())
 
 
 def labeled_batches(images: LabeledImages) -> Iterator[LabeledBatch]:
-    """The images with their labels, decoded as they come."""
-    for batch, labels in zip(images.batches(BATCH), images.labels.split(BATCH), strict=True):
-        yield LabeledBatch(batch, labels)
+    """The images with their labels, which are decoded when a network looks at them."""
+    for places in torch.arange(len(images)).split(BATCH):
+        part = images.subset(places.numpy())
+        yield LabeledBatch(part, part.labels)
 
 
 def evaluate_images(

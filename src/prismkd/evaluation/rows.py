@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prismkd.data import LabeledImages
 from prismkd.metrics import bootstrap_interval
 
 BATCH = 128  # images per forward pass; results don't depend on it
@@ -19,13 +20,13 @@ class LabeledBatch(NamedTuple):
     """A batch of images to look at.
 
     Attributes:
-        images: (batch, channels, height, width) in [0, 1].
+        images: (batch, channels, height, width) in [0, 1]; or files, which every network sees in its own geometry.
         labels: (batch,) intended classes.
         teacher_hits: (batch,) 1.0 where the teacher predicts the intended class, where that is known already: it was
             asked when the images were drawn. None: it has to be asked.
     """
 
-    images: Tensor
+    images: Tensor | LabeledImages
     labels: Tensor
     teacher_hits: np.ndarray | None = None
 

@@ -19,6 +19,7 @@ from prismkd.classifiers.classifier import answer
 from prismkd.config import EvaluationConfig
 from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.errors import UserError
+from prismkd.evaluation.reading import read_for
 from prismkd.evaluation.rows import device_of
 from prismkd.evaluation.students import TestImages, evaluate_student, logits_of
 
@@ -86,8 +87,10 @@ def evaluate(
             student's outputs, or their number where the test set's labels are numbers.
         teacher: as the student; with one the agreement is measured too.
         shifted: further test sets by the name of their domain, such as ``{"sketch": "imagenet-sketch/"}``.
-        image_size: the shorter side is resized to it and the middle cut out; 0 leaves images of one size as they are,
-            and takes the student's input size where they differ.
+        image_size: the shorter side is resized to it and the middle cut out before a network sees the image, to
+            measure at a lower resolution. 0 leaves images as they are: a network that says how it resizes and cuts
+            (``Classifier.preprocess``) sees files as its own library would read them, and a student that doesn't sees
+            what its teacher sees.
         restrict_below: share of the classes, in [0, 1]: a domain with a smaller share of them, as ImageNet-R and -A, is
             evaluated among its own (Hendrycks et al. 2021); 0 is off.
 
@@ -100,9 +103,10 @@ def evaluate(
     """
     labels = ClassLabels(names_of(as_classes(classes))) if not isinstance(classes, int) else classes
     num_classes = labels if isinstance(labels, int) else len(labels)
-    parts = [_load(source, labels, image_size, student)]
+    usual = _input_size(student) or _input_size(teacher)
+    parts = [_load(source, labels, image_size, usual)]
     for name, further in (shifted or {}).items():
-        part = _load(further, labels, image_size, student)
+        part = _load(further, labels, image_size, usual)
         parts.append(replace(part, domains=np.full(len(part.labels), name)))
     scores = Scores()
     for part in parts:
@@ -127,13 +131,18 @@ class _InMemory:
             yield batch.float().div(255) if batch.dtype == torch.uint8 else batch.float()
 
 
-def _load(source: Source, classes: ClassLabels | int, image_size: int, student: nn.Module) -> LabeledImages | _InMemory:
+def _input_size(network: nn.Module | None) -> int | None:
+    return network.input_size if isinstance(network, Classifier) else None
+
+
+def _load(
+    source: Source, classes: ClassLabels | int, image_size: int, usual_size: int | None
+) -> LabeledImages | _InMemory:
     """The test images of a source, whatever it is."""
     if isinstance(source, LabeledImages):
         return source
     if isinstance(source, str | Path):
-        usual = student.input_size if isinstance(student, Classifier) else None
-        return load_labeled_images(source, classes, image_size, usual)
+        return load_labeled_images(source, classes, image_size, usual_size)
     pixels, labels = (torch.as_tensor(values) for values in source)
     if pixels.ndim != 4 or len(pixels) == 0 or labels.shape != pixels.shape[:1] or labels.is_floating_point():
         raise UserError(
@@ -152,20 +161,23 @@ def _evaluate(
         raise UserError(
             f"expected labels from 0 to {num_classes - 1}, got {low} to {high}; make the labels and `classes` fit"
         )
-    _check_outputs(student, "student", test, num_classes)
+    _check_outputs(student, "student", test, num_classes, teacher)
     teacher_logits = None
     if teacher is not None:
         _check_outputs(teacher, "teacher", test, num_classes)
         teacher_logits = logits_of(teacher, test)
     scores = dict[str, dict[str, Score]]()
-    for row in evaluate_student(student, None, test, "", 0, teacher_logits, restrict_below).rows:
+    for row in evaluate_student(student, teacher, test, "", 0, teacher_logits, restrict_below).rows:
         scores.setdefault(row.domain, {})[row.metric] = Score(row.value, row.n, row.ci95)
     return scores
 
 
-def _check_outputs(network: nn.Module, name: str, test: TestImages, num_classes: int) -> None:
+def _check_outputs(
+    network: nn.Module, name: str, test: TestImages, num_classes: int, teacher: nn.Module | None = None
+) -> None:
     """Show it the first image."""
-    image = next(iter(test.batches(1)))
+    seen = read_for(network, test, teacher) if isinstance(test, LabeledImages) else test
+    image = next(iter(seen.batches(1)))
     remedy = "set image_size, or give it its preprocessing (prismkd.classifiers.as_teacher)"
     logits = answer(network, image.to(device_of(network)), name, remedy)
     if logits.shape[1] != num_classes:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier, predict
+from prismkd.classifiers import Ensemble, predict
+from prismkd.data import LabeledImages
+from prismkd.evaluation.reading import geometry_of, is_cropped, read_for
 from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
 from prismkd.metrics import (
     correct,
@@ -57,7 +59,7 @@ class StudentEvaluation(NamedTuple):
 
 def evaluate_student(
     student: torch.nn.Module,
-    teacher: Classifier | None,
+    teacher: torch.nn.Module | None,
     test: TestImages,
     method: str,
     seed: int,
@@ -71,8 +73,9 @@ def evaluate_student(
 
     Args:
         student: images (batch, channels, height, width) in [0, 1] to logits (batch, num_classes).
-        teacher: as the student; None: there is no agreement to measure.
-        test: labeled images; they are decoded a batch at a time.
+        teacher: as the student, which sees files in its geometry where it has none of its own; None: there is no
+            agreement to measure.
+        test: labeled images; they are decoded a batch at a time, for student and teacher in the geometry of each.
         method: name in the rows.
         seed: seed in the rows.
         teacher_logits: (n, num_classes) where they are known, which saves the teacher's pass over the images.
@@ -81,7 +84,7 @@ def evaluate_student(
     Raises:
         UserError: logits that are not finite.
     """
-    logits = logits_of(student, test)
+    logits = logits_of(student, test, teacher)
     if teacher_logits is None and teacher is not None:
         teacher_logits = logits_of(teacher, test)
     labels, rows, details = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
@@ -102,11 +105,24 @@ def evaluate_student(
     return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), details)
 
 
-def logits_of(network: torch.nn.Module, images: TestImages) -> np.ndarray:
-    """Logits (n, num_classes), float32; one batch of images is in memory at a time."""
+def logits_of(network: torch.nn.Module, images: TestImages, otherwise: torch.nn.Module | None = None) -> np.ndarray:
+    """Logits (n, num_classes), float32; one batch of images is in memory at a time.
+
+    Args:
+        network: any.
+        images: files are resized and cut with Pillow as the network's own library would do it; images in memory are
+            given to it as they are.
+        otherwise: the network whose geometry serves where ``network`` has none.
+    """
     device = device_of(network)
+    if isinstance(network, Ensemble) and len({geometry_of(member) for member in network.members}) > 1:
+        outputs = [torch.from_numpy(logits_of(member, images)).to(device) for member in network.members]
+        return network.combine(outputs).cpu().numpy()
+    seen = read_for(network, images, otherwise) if isinstance(images, LabeledImages) else images
+    cropped = is_cropped(network, seen)
     # Each batch's logits leave the device at once; 50,000 x 1,000 of them are 200 MB, the images 30 GB
-    return torch.cat([predict(network, batch.to(device)).cpu() for batch in images.batches(BATCH)]).numpy()
+    batches = (predict(network, batch.to(device), cropped=cropped).cpu() for batch in seen.batches(BATCH))
+    return torch.cat(list(batches)).numpy()
 
 
 @dataclass(frozen=True)
