@@ -18,7 +18,7 @@ from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
-from prismkd.classifiers.sources import load_judge, load_source, load_teacher, needs_the_web, weights_digest
+from prismkd.classifiers.sources import load_judge, load_source, load_teacher, weights_digest
 from prismkd.classifiers.user_module import as_classifier
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "load_judge",
     "load_source",
     "load_teacher",
-    "needs_the_web",
     "predict",
     "save_classifier",
     "smooth_backward",

@@ -30,9 +30,8 @@ from prismkd.classifiers.libraries import (
     load_transformers,
 )
 from prismkd.classifiers.teacher_list import class_indices, read_teacher_list
+from prismkd.config.sources import library_of
 from prismkd.errors import UserError
-
-LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
 
 
 def load_source(source: str, *, trust: bool = False, embedded: str = "teacher") -> LoadedClassifier:
@@ -48,9 +47,8 @@ def load_source(source: str, *, trust: bool = False, embedded: str = "teacher") 
     """
     if source == "pictograms":
         return LoadedClassifier(load_classifier(asset(embedded)))
-    # A folder may have a colon in its name, so only a known library's counts.
-    library, _, rest = source.partition(":")
-    if library in LIBRARIES and rest:
+    library, rest = library_of(source)
+    if library:
         return _load_from_library(library, rest, trust=trust)
     if source.endswith(".toml"):
         raise UserError(f"expected one classifier, got the ensemble {source}; name one of its members")
@@ -155,12 +153,6 @@ def _load_fitting(role: str, setting: str, source: str, num_classes: int, *, tru
         )
     check_outputs(classifier, role)  # one image now, rather than an error in the middle of a run
     return classifier
-
-
-def needs_the_web(source: str) -> bool:
-    """Whether a library fetches weights for this source."""
-    library, _, rest = source.partition(":")
-    return library in ("timm", "torchvision", "transformers") and "@" not in rest and not Path(rest).is_dir()
 
 
 def weights_digest(classifier: Classifier) -> str:

@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
+from prismkd.config.methods import METHODS
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
 from prismkd.config.settings import Config
@@ -93,6 +94,37 @@ def check_together(config: Config) -> None:
     _check_storage(config.synthesis.storage)
     _check_language_model(config)
     _check_template(config.prompts.template)
+
+
+def check_methods(config: Config) -> None:
+    """Check that methods and seeds make a run.
+
+    Raises:
+        UserError: none, repeated ones, or a method without those that it needs.
+    """
+    for name, values in (("methods", config.methods), ("seeds", config.seeds)):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"expected {name}, each once, got {list(values)}; name each one once")
+    for method in config.methods:
+        needed = METHODS[method].budget_of
+        if not set(needed) <= set(config.methods):
+            named = " and ".join(needed)
+            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
+    if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
+        raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
+
+
+def check_diversity(config: Config, num_classes: int) -> None:
+    """Check that a batch, which is filled within a shard, can hold the two images of a class that repel each other.
+
+    Raises:
+        UserError: the shards are too small.
+    """
+    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
+        raise UserError(
+            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
+            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
+        )
 
 
 def _check_seeds(config: Config) -> None:

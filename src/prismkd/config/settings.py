@@ -10,10 +10,12 @@ from typing import Annotated
 
 from prismkd.config.methods import METHODS
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive
+from prismkd.config.trackers import TRACKERS
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
+TRACKED = ("", *TRACKERS)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
@@ -218,6 +220,9 @@ class DistillationConfig:
     """Images up to this size are kept in memory, 1 byte per value; others are read from the shards again and again."""
     num_workers: Annotated[int, AtLeast(0)] = 2
     """Processes that decode images which aren't kept in memory."""
+    tracker: Annotated[str, OneOf(TRACKED)] = ""
+    """Where loss, learning rate and results are shown beside the run's own log: tensorboard, wandb, trackio or mlflow;
+    empty: nowhere."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from prismkd.metrics.hits import domain_order
 from prismkd.records.directory import read_json, read_record, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, random_places, real_batches
 from prismkd.runs.run import Run
+from prismkd.runs.tracking import track_results
 from prismkd.runs.training import recipes
 
 CEILING = "real-vs-real"
@@ -39,7 +40,9 @@ def evaluate(run: Run) -> None:
         if not path.is_file():
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
             write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies()})
-    write_json(run.directory / "metrics.json", gather_metrics(run))
+    metrics = gather_metrics(run)
+    write_json(run.directory / "metrics.json", metrics)
+    track_results(run.config.distillation.tracker, run.directory, metrics["results"])
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
-from prismkd.config import METHODS, Config
-from prismkd.config.load import config_from_dict
+from prismkd.config import Config
+from prismkd.config.load import check_diversity, check_methods, config_from_dict
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
 from prismkd.errors import UserError
@@ -23,6 +23,7 @@ from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.directory import (
+    check_new,
     is_run,
     read_json,
     read_record,
@@ -32,7 +33,7 @@ from prismkd.records.directory import (
 from prismkd.records.lock import locked
 from prismkd.runs.run import Run
 from prismkd.shards import differing_keys
-from prismkd.shards.storage import is_used, remove_temporary_files
+from prismkd.shards.storage import remove_temporary_files
 
 # A run may go on with others of these: they say who draws and how often it is tried, not what is drawn.
 SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
@@ -40,7 +41,7 @@ SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "trust",
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
-    *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers")),
+    *(f"distillation.{name}" for name in ("memory_gigabytes", "num_workers", "tracker")),
 }
 GROWING_SETTING = "synthesis.images_per_class"  # may be raised: the images that are there stay
 
@@ -77,7 +78,7 @@ def open_run(
     run = Run(config, track, student, directory=directory)
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
-    _check_methods(config)
+    check_methods(config)
     _check_inputs(run)
     if claim:
         _continue(run) if is_run(directory) else _start(run, command)
@@ -102,10 +103,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
 def _start(run: Run, command: str) -> None:
     """Claim a new folder by writing its ``run.json``."""
     directory = run.directory
-    if is_used(directory):
-        raise UserError(
-            f"expected a new folder or one of prismkd, got {directory} with other files; choose another --out"
-        )
+    check_new(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(
         directory / "run.json",
@@ -172,19 +170,6 @@ def _with_absolute_storage(config: Config) -> Config:
     return replace(config, synthesis=replace(config.synthesis, storage=str(Path(storage).absolute())))
 
 
-def _check_methods(config: Config) -> None:
-    for name, values in (("methods", config.methods), ("seeds", config.seeds)):
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"expected {name}, each once, got {list(values)}; name each one once")
-    for method in config.methods:
-        needed = METHODS[method].budget_of
-        if not set(needed) <= set(config.methods):
-            named = " and ".join(needed)
-            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
-    if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
-        raise UserError("expected evaluation.real for the method real, got an empty string; name the file or drop real")
-
-
 def _check_inputs(run: Run) -> None:
     """Load what loads fast, so that a wrong path fails before anything is written."""
     _ = run.teacher, run.judge, run.real, run.real_training
@@ -195,7 +180,7 @@ def _check_inputs(run: Run) -> None:
         new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
     if run.config.distillation.initial:
         initial_weights(run.config.distillation.initial)
-    _check_diversity(run.config, len(run.classes))
+    check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
     # The default test set is of the embedded classes and can't measure others.
     if run.config.evaluation.source == "pictograms" and run.config.classes != "pictograms":
@@ -204,12 +189,3 @@ def _check_inputs(run: Run) -> None:
             "webdataset shards or Parquet files"
         )
     _ = run.test
-
-
-def _check_diversity(config: Config, num_classes: int) -> None:
-    """The repulsion needs two images of a class in a batch; batches are filled within a shard."""
-    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
-        raise UserError(
-            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
-            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
-        )

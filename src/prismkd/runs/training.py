@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from prismkd.progress import silent
 from prismkd.records.directory import LABELS_STUDENT, STUDENT, read_json, write_json
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
+from prismkd.runs.tracking import tracked
 
 
 def distill_students(run: Run) -> None:
@@ -57,8 +58,11 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     student = run.new_student(shape[0], dataset.seed)
     check_student(student, shape, len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
-    with (run.track if is_writer else silent)(title, config.num_steps) as progress:
-        log = train(student, run.teacher, data, config, dataset.seed, folder / "checkpoint.pt", progress)
+    with (
+        tracked(config.tracker if is_writer else "", run.directory, title, asdict(config)) as on_row,
+        (run.track if is_writer else silent)(title, config.num_steps) as progress,
+    ):
+        log = train(student, run.teacher, data, config, dataset.seed, folder / "checkpoint.pt", progress, on_row)
     if not is_writer:
         return
     warnings = log.warnings([item.name for item in run.classes])
