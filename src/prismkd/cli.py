@@ -83,7 +83,9 @@ def _dispatch(words: list[str]) -> None:
         print(__version__)
     elif name in COMMANDS:
         from prismkd.commands.parsing import parse
+        from prismkd.config.threads import wait_passively
 
+        wait_passively()  # before a command imports torch
         function = name.replace("-", "_")
         module = import_module(f"prismkd.commands.{function}")
         getattr(module, function)(parse(module.Arguments, name, words[1:]))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_checkpoint
@@ -41,7 +41,9 @@ def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) ->
     folder.mkdir(parents=True, exist_ok=True)
     # Half precision halves the files; logits change by less than 0.01 (tests/classifiers/test_classifier.py).
     state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+    # Not save_file, which makes a file that its owner alone may read, whatever the user's umask says.
+    weights = save({name: tensor.contiguous() for name, tensor in state.items()})
+    (folder / "model.safetensors").write_bytes(weights)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 

@@ -30,9 +30,8 @@ from prismkd.classifiers.parity import check_parity
 from prismkd.classifiers.timm_models import load_timm
 from prismkd.classifiers.transformers_models import load_transformers
 from prismkd.config import PreprocessingConfig
+from prismkd.config.sources import library_of
 from prismkd.errors import UserError, warn
-
-LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
 
 
 def load_source(
@@ -51,9 +50,8 @@ def load_source(
     """
     if source == "pictograms":
         return load_folder(asset(embedded), wanted=preprocessing)
-    # A folder may have a colon in its name, so only a known library's counts.
-    library, _, rest = source.partition(":")
-    if library in LIBRARIES and rest:
+    library, rest = library_of(source)
+    if library:
         return _load_from_library(library, rest, preprocessing, trust=trust)
     if source.endswith(".toml"):
         raise UserError(f"expected one classifier, got the ensemble {source}; name one of its members")
@@ -178,12 +176,6 @@ def _say(notes: Sequence[str]) -> None:
     # A worker process opens the teacher again, of which its driver has said this already.
     for note in notes if multiprocessing.parent_process() is None else ():
         warn(note)
-
-
-def needs_the_web(source: str) -> bool:
-    """Whether a library fetches weights for this source."""
-    library, _, rest = source.partition(":")
-    return library in ("timm", "torchvision", "transformers") and "@" not in rest and not Path(rest).is_dir()
 
 
 def weights_digest(classifier: Classifier) -> str:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from prismkd.commands.early_checks import check_classifier
 from prismkd.commands.opening import stay_offline
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
@@ -29,6 +30,7 @@ class Arguments(RunArguments):
 def doctor(arguments: Arguments) -> None:
     """Examine the teacher and print what was found; a failed check is an error."""
     config = arguments.settings
+    check_classifier("teacher", config.teacher)
     stay_offline(config)
     from prismkd.classes.lists import classes_of
     from prismkd.commands.teacher_checks import examine, verdict

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prismkd.commands.early_checks import check_early, check_unclaimed
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.config.sources import needs_the_web
 from prismkd.progress import bars
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool =
 
     folder = folder or arguments.folder()
     lasting(arguments.settings.synthesis.storage)
+    check_early(arguments.settings)
+    if claim:
+        check_unclaimed(folder)
     stay_offline(arguments.settings)
     from prismkd.runs.open import open_run
 
@@ -56,11 +62,17 @@ def do_stage(arguments: RunArguments, name: str) -> None:
 
 
 def stay_offline(config: Config) -> None:
-    """Nothing but a hub model ever needs the network; has to be said before the libraries are imported."""
-    from prismkd.classifiers import needs_the_web
+    """Nothing but a hub model ever needs the network; has to be said before the libraries are imported.
 
+    Their own bars then have nothing to show but files of this machine that are opened, and in a log they are noise.
+    """
     named = (config.generator.source, config.generator.tiny_decoder)
     classifiers = (config.teacher, config.evaluation.judge)
-    if not any("/" in name and not Path(name).exists() for name in named) and not any(map(needs_the_web, classifiers)):
+    offline = not any("/" in name and not Path(name).exists() for name in named) and not any(
+        map(needs_the_web, classifiers)
+    )
+    if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if offline or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers asks it, too
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

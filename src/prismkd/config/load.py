@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from prismkd.config.embedded import resolved
+from prismkd.config.methods import METHODS
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
 from prismkd.config.settings import Config, PreprocessingConfig
@@ -127,6 +128,42 @@ def _check_preprocessing(preprocessing: PreprocessingConfig, name: str) -> None:
     for key, sides in (("resize", preprocessing.resize), ("crop", preprocessing.crop)):
         if len(sides) > 2:
             raise UserError(f"expected one or two numbers for {name}.{key}, got {len(sides)}; give height and width")
+
+
+def check_methods(config: Config) -> None:
+    """Check that methods and seeds make a run.
+
+    Raises:
+        UserError: none, repeated ones, or a method without those that it needs.
+    """
+    for name, values in (("methods", config.methods), ("seeds", config.seeds)):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"expected {name}, each once, got {list(values)}; name each one once")
+    for method in config.methods:
+        needed = METHODS[method].budget_of
+        if not set(needed) <= set(config.methods):
+            named = " and ".join(needed)
+            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
+    if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
+        raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
+    if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
+        raise UserError(
+            "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
+            "auxiliary_batch_norm to false"
+        )
+
+
+def check_diversity(config: Config, num_classes: int) -> None:
+    """Check that a batch, which is filled within a shard, can hold the two images of a class that repel each other.
+
+    Raises:
+        UserError: the shards are too small.
+    """
+    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
+        raise UserError(
+            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
+            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
+        )
 
 
 def _check_seeds(config: Config) -> None:

@@ -10,10 +10,12 @@ from typing import Annotated
 
 from prismkd.config.methods import METHODS
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive
+from prismkd.config.trackers import TRACKERS
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
+TRACKED = ("", *TRACKERS)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 MAX_SIDE = 16384  # pixels of what a network is shown
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
@@ -238,6 +240,9 @@ class DistillationConfig:
     """Keep that file when the student is trained."""
     num_workers: Annotated[int, AtLeast(0)] = 2
     """Processes that decode images which are neither in memory nor in the file."""
+    tracker: Annotated[str, OneOf(TRACKED)] = ""
+    """Where loss, learning rate and results are shown beside the run's own log: tensorboard, wandb, trackio or mlflow;
+    empty: nowhere."""
 
 
 @dataclass(frozen=True)

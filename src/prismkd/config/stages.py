@@ -24,7 +24,10 @@ SETTINGS_WITHOUT_EFFECT_ON_RESULTS = {
     "trust",
     *(f"prompts.language_model.{name}" for name in ("url", "key_variable", "timeout", "max_tries")),
     *(f"synthesis.{name}" for name in ("executor", "num_workers", "ray_address", "max_tries", "timeout")),
-    *(f"distillation.{name}" for name in ("memory_gigabytes", "cache_gigabytes", "keep_cache", "num_workers")),
+    *(
+        f"distillation.{name}"
+        for name in ("memory_gigabytes", "cache_gigabytes", "keep_cache", "num_workers", "tracker")
+    ),
 }
 MAY_CHANGE = (
     f"{' and '.join(f'{prefix}.*' for prefix, stage in STAGE_OF_SETTINGS.items() if stage in STAGES_DONE_AGAIN)} may "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,13 @@ from prismkd.errors import UserError
 from prismkd.progress import Progress, ignore
 
 CHECKPOINT_EVERY = 250
+NUM_ROWS = 50  # of the log of a training, or more
+OnRow = Callable[[dict[str, float]], None]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def unseen(row: dict[str, float]) -> None:
+    """What is called with a row of the log where nobody looks."""
 
 
 def train(
@@ -40,6 +47,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     progress: Progress = ignore,
+    on_row: OnRow = unseen,
 ) -> TrainingLog:
     """Train ``student`` in place; teacher and student see the same view (Beyer et al. 2022).
 
@@ -58,6 +66,7 @@ def train(
         checkpoint: where progress is kept until the training is complete; only the first process writes it. None: a
             training that is interrupted begins anew.
         progress: called with the number of steps just finished.
+        on_row: called with each row of the log: step, loss and learning rate.
 
     Returns:
         The log, with its warnings.
@@ -71,7 +80,7 @@ def train(
     if checkpoint is not None and checkpoint.is_file():
         training.state.restore(checkpoint)
         progress(training.state.step)
-    training.run(checkpoint, progress)
+    training.run(checkpoint, progress, on_row)
     return training.finish()
 
 
@@ -109,9 +118,9 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
-    def run(self, checkpoint: Path | None, progress: Progress) -> None:
+    def run(self, checkpoint: Path | None, progress: Progress, on_row: OnRow) -> None:
         """All steps that are left."""
-        state, config = self.state, self.config
+        state, config, row_every = self.state, self.config, steps_of_a_row(self.config.num_steps)
         # Prepared, it averages gradients over processes; for one process the wrapper is left out.
         model = self.accelerator.prepare(state.model) if self.accelerator.num_processes > 1 else state.model
         batches = self.data.batches(self._draw(step)[1] for step in range(state.step, config.num_steps))
@@ -126,10 +135,12 @@ class _Training:
                 state.update_average()
                 state.step += 1
                 progress(1)
-                if state.step % CHECKPOINT_EVERY == 0 or state.step == config.num_steps:
+                if state.step % row_every == 0 or state.step == config.num_steps:
                     self._check_and_log(loss, rate, keeps=checkpoint is not None)
-                    if checkpoint is not None and self.accelerator.is_main_process:
-                        state.save(checkpoint)
+                    on_row(state.rows[-1])
+                is_due = state.step % CHECKPOINT_EVERY == 0 or state.step == config.num_steps
+                if is_due and checkpoint is not None and self.accelerator.is_main_process:
+                    state.save(checkpoint)
 
     def step(self, model: nn.Module, images: Tensor, rate: float) -> Tensor:
         """One optimizer step on a batch; returns its loss."""
@@ -275,8 +286,8 @@ class _Training:
         every = self.accelerator.gather(torch.stack([loss, state.bad_step])[None])
         bad = every[every[:, 1] >= 0, 1]
         if len(bad):
-            last = state.rows[-1]["step"] if state.rows and keeps else None
-            kept = "nothing is kept" if last is None else f"the checkpoint of step {last:.0f} is kept"
+            last = (state.step - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY if keeps else 0
+            kept = f"the checkpoint of step {last} is kept" if last else "nothing is kept"
             raise UserError(
                 f"expected a finite loss, got another at step {bad.min():.0f}; {kept}; lower the learning rate"
             )
@@ -300,6 +311,13 @@ class _Training:
 def _sent(indices: Tensor, device: torch.device) -> Tensor:
     """Indices on the device, without waiting for what it computes."""
     return indices.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else indices.to(device)
+
+
+def steps_of_a_row(num_steps: int) -> int:
+    """Steps between two rows of the log: a divisor of those between two checkpoints, and of 50 rows at least."""
+    # A divisor, so that a checkpoint is saved only of a loss that was looked at.
+    return max(every for every in range(1, CHECKPOINT_EVERY + 1)
+               if CHECKPOINT_EVERY % every == 0 and (every == 1 or every * NUM_ROWS <= num_steps))  # fmt: skip
 
 
 def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor | None:

@@ -13,6 +13,7 @@ from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
 from prismkd.shards import Storage
+from prismkd.shards.storage import is_used
 
 STUDENT = "student"  # of a method, in its folder
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
@@ -102,6 +103,18 @@ def storage_at(storage: str, directory: Path, seed: int, method: str) -> Storage
 def is_run(directory: Path) -> bool:
     """Whether a run was started in this folder."""
     return (directory / "run.json").is_file()
+
+
+def check_new(directory: Path) -> None:
+    """Refuse a folder for a new run that holds something else.
+
+    Raises:
+        UserError: it does.
+    """
+    if is_used(directory):
+        raise UserError(
+            f"expected a new folder or one of prismkd, got {directory} with other files; choose another --out"
+        )
 
 
 def recorded_config(directory: Path) -> Config:

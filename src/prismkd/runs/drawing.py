@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,20 +80,46 @@ def repair(run: Run) -> None:
 
 def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> None:
     """Draw this process's share of the shards that aren't there: first the pilot's, which decide about the rest."""
-    run, ledger = dataset.run, scan(dataset.storage, manifest.plan_hash)
+    ledger = scan(dataset.storage, manifest.plan_hash)
     for reason in ledger.damaged.values():
         warn(f"{reason}; the shard is drawn again")
     missing, pilot = manifest.missing(ledger.records), manifest.identity["pilot"]
     if missing:
         in_pilot = [shard for shard in missing if manifest.ranges[shard].start < pilot]
         behind = [shard for shard in missing if manifest.ranges[shard].start >= pilot]
-        with run.track(f"images {dataset.title}", manifest.num_images) as progress:
-            progress(ledger.num_images)
+        with _counting_images(dataset, manifest, share) as progress:
             _draw_share(dataset, in_pilot, share, ledger.failed, progress)
             if pilot:
                 _allocate(dataset, manifest, set(ledger.failed))
             _draw_share(dataset, behind, share, ledger.failed, progress)
     _finish(dataset, manifest)
+
+
+@contextmanager
+def _counting_images(dataset: DrawnImages, manifest: Manifest, share: Share) -> Iterator[Progress]:
+    """Show how many of this process's images are there; at the end, however it comes, how many are kept."""
+    shards = units_of_rank(range(len(manifest.ranges)), share.rank, share.world)
+    rank = f", rank {share.rank} of {share.world}" if share.world > 1 else ""
+    shown = 0
+
+    def kept() -> int:
+        records = scan(dataset.storage, manifest.plan_hash).records
+        return sum(records[shard].count for shard in shards if shard in records)
+
+    before = kept()
+    with dataset.run.track(f"images {dataset.title}{rank}", sum(len(manifest.ranges[s]) for s in shards)) as progress:
+
+        def count(number: int) -> None:
+            nonlocal shown
+            shown += number
+            progress(number)
+
+        count(before)
+        try:
+            yield count
+        finally:
+            with suppress(UserError, OSError):  # a store that is gone: what stopped the work is what matters
+                count(kept() - shown)  # images of a shard that was not finished are not kept
 
 
 # --- what determines the images --------------------------------------------------------------------------------------

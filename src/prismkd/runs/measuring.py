@@ -29,6 +29,7 @@ from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, re
 from prismkd.runs.aside import check_trained, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
 from prismkd.runs.run import Run
+from prismkd.runs.tracking import track_results
 from prismkd.runs.training import recipes
 from prismkd.shards import scan
 
@@ -52,7 +53,9 @@ def evaluate(run: Run) -> None:
         if not path.is_file():
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
             write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies(), **settings})
-    write_json(run.directory / "metrics.json", gather_metrics(run))
+    metrics = gather_metrics(run)
+    write_json(run.directory / "metrics.json", metrics)
+    track_results(run.config.distillation.tracker, run.directory, metrics["results"])
 
 
 @dataclass(frozen=True)

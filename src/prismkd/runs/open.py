@@ -14,8 +14,9 @@ import torch
 
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
-from prismkd.config import METHODS, Config
+from prismkd.config import Config
 from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
+from prismkd.config.load import check_diversity, check_methods
 from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, initial_weights, name_of_module
@@ -24,6 +25,7 @@ from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.directory import (
+    check_new,
     is_run,
     read_record,
     recorded_config,
@@ -34,7 +36,7 @@ from prismkd.runs.aside import set_stale_aside
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
 from prismkd.shards import differing_keys
-from prismkd.shards.storage import is_used, remove_temporary_files
+from prismkd.shards.storage import remove_temporary_files
 
 
 def open_run(
@@ -69,7 +71,7 @@ def open_run(
     run = Run(config, track, student, directory=directory, command=command)
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
-    _check_methods(config)
+    check_methods(config)
     if not is_run(directory):
         _check_embedded(config)
     _check_inputs(run)
@@ -97,10 +99,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
 def _start(run: Run) -> None:
     """Claim a new folder by writing its ``run.json``."""
     directory = run.directory
-    if is_used(directory):
-        raise UserError(
-            f"expected a new folder or one of prismkd, got {directory} with other files; choose another --out"
-        )
+    check_new(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(
         directory / "run.json",
@@ -188,24 +187,6 @@ def _with_absolute_storage(config: Config) -> Config:
     return replace(config, synthesis=replace(config.synthesis, storage=str(Path(storage).absolute())))
 
 
-def _check_methods(config: Config) -> None:
-    for name, values in (("methods", config.methods), ("seeds", config.seeds)):
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"expected {name}, each once, got {list(values)}; name each one once")
-    for method in config.methods:
-        needed = METHODS[method].budget_of
-        if not set(needed) <= set(config.methods):
-            named = " and ".join(needed)
-            raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
-    if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
-        raise UserError(
-            "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
-            "auxiliary_batch_norm to false"
-        )
-    if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
-        raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
-
-
 def _check_embedded(config: Config) -> None:
     """The embedded images are of the embedded classes, and of no use for others."""
     named = {"evaluation.source": config.evaluation.source, "evaluation.real": config.evaluation.real,
@@ -228,16 +209,7 @@ def _check_inputs(run: Run) -> None:
         new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
     if run.config.distillation.initial:
         initial_weights(run.config.distillation.initial)
-    _check_diversity(run.config, len(run.classes))
+    check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source:
         _ = run.test
-
-
-def _check_diversity(config: Config, num_classes: int) -> None:
-    """The repulsion needs two images of a class in a batch; batches are filled within a shard."""
-    if config.guidance.diversity_weight > 0 and config.synthesis.shard_size < 2 * num_classes:
-        raise UserError(
-            f"expected synthesis.shard_size of at least {2 * num_classes}, two images of each class, for "
-            f"guidance.diversity_weight, got {config.synthesis.shard_size}; raise it"
-        )

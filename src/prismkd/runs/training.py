@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from accelerate import PartialState
@@ -27,6 +27,7 @@ from prismkd.runs.aside import (
 )
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
+from prismkd.runs.tracking import tracked
 
 
 def distill_students(run: Run) -> None:
@@ -73,8 +74,11 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     student = run.trained_form(network, shape[0])
     check_student(student, run.world.image_shape(shape), len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
-    with (run.track if is_writer else silent)(title, config.num_steps) as progress:
-        log = train(student, run.teacher, data, config, dataset.seed, folder / CHECKPOINT, progress)
+    with (
+        tracked(config.tracker if is_writer else "", run.directory, title, asdict(config)) as on_row,
+        (run.track if is_writer else silent)(title, config.num_steps) as progress,
+    ):
+        log = train(student, run.teacher, data, config, dataset.seed, folder / CHECKPOINT, progress, on_row)
     if not is_writer:
         return
     warnings = log.warnings([item.name for item in run.classes])

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from prismkd.config import Config
+from prismkd.config.threads import wait_passively
 from prismkd.errors import UserError
 from prismkd.progress import Progress
 from prismkd.records.directory import recorded_config
@@ -77,6 +78,7 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
         from prismkd.synthesis.workers.ray import ray_starters
 
         return ray_starters(opened, number, config.synthesis.ray_address), PAUSE_SECONDS
+    wait_passively()  # they inherit it; whoever uses the library has not said it yet
     # More workers than devices share these, in turn.
     number = number or len(devices)
     opened = replace(opened, num_threads=config.num_threads or max(1, (os.cpu_count() or 1) // number))

@@ -152,16 +152,19 @@ class Synthesizer:
             stored, problem = (None, outcome) if isinstance(outcome, Exception) else (outcome, None)
             warned = warned or _warn_if_out_of_range(stored.guidance if stored else None)
             recovered = False
+            count = 0
             for place, prompt in enumerate(batch):
                 if stored is not None and not stored.is_broken(place):
                     yield self._sample(prompt, stored, place, tries=1)
+                    count += 1
                     continue
                 for sample in self._draw_alone(prompt, problem):
                     recovered = True
                     yield sample
+                    count += 1
                 if problem is not None and not recovered and place + 1 == min(len(batch), PATIENCE):
                     raise problem  # it is not about one image
-            progress(len(batch))
+            progress(count)  # without those that were given up, which nobody keeps; 0 is still a sign of life
 
     def _attempts(
         self, prompts: Sequence[Prompt], draw: Callable[[list[Prompt]], Outcome]

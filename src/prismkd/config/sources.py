@@ -1,0 +1,27 @@
+"""How the settings ``teacher`` and ``evaluation.judge`` name a classifier; imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
+
+
+def library_of(source: str) -> tuple[str, str]:
+    """The library of LIBRARY:REST, and the rest; an empty library for a folder, which may have a colon in its name."""
+    library, _, rest = source.partition(":")
+    return (library, rest) if library in LIBRARIES and rest else ("", source)
+
+
+def needs_the_web(source: str) -> bool:
+    """Whether a library fetches weights for this source."""
+    library, rest = library_of(source)
+    return library in ("timm", "torchvision", "transformers") and "@" not in rest and not Path(rest).is_dir()
+
+
+def file_of(source: str) -> Path | None:
+    """The file or folder that has to be there for this source; None where it is the package's, or the hub's."""
+    library, rest = library_of(source)
+    if source in ("", "auto", "pictograms") or needs_the_web(source):
+        return None
+    return Path(rest.partition("@")[2] if library and "@" in rest else rest)
