@@ -197,21 +197,26 @@ def cost_of_guidance_table(data: Row) -> str:
     return table(["shape", "gradient through", "decoder", "share guided", "FLOPs ratio", "seconds ratio"], lines)
 
 
+UNGUIDED = "unguided"
 GPU_SHAPES = {"sd-1.5": "SD 1.5 at 512", "sdxl": "SDXL at 1024", "dit-xl": "DiT-XL/2 at 256"}
 
 
 def gpu_drawing_table(data: Row) -> str:
     """Images per second on a GPU, and what guidance costs beside its FLOPs; the shapes' weights are random."""
+    groups = [(shape, size, ways) for part, shape in GPU_SHAPES.items() for size, ways in data["parts"][part].items()]
+    groups += [("SD 1.5 at 512, compiled", size, ways) for size, ways in data["parts"]["compile"].items()]
     lines = []
-    for part, shape in GPU_SHAPES.items():
-        for size, ways in data["parts"][part].items():
-            if not size.startswith("batch"):
-                continue
-            plain, tiny = ways["unguided"], ways["x0, tiny decoder"]
-            ratios = [f"{ways[way]['seconds_ratio']:.2f}" for way in ("check only", "x0, full decoder")]
-            lines.append([shape, size.removeprefix("batch "), f"{plain['images_per_second']:.2f}",
-                          f"{tiny['images_per_second']:.2f}", f"{tiny['seconds_ratio']:.2f}",
-                          f"{tiny['flops_ratio']:.3f}", *ratios, f"{tiny['memory_gib']:.1f}"])  # fmt: skip
+    for shape, size, ways in groups:
+        if not isinstance(ways, dict) or UNGUIDED not in ways:  # pieces of a step, or a part that was stopped
+            continue
+        layout, _, batch = size.rpartition("batch ")
+        plain, tiny = ways[UNGUIDED], ways["x0, tiny decoder"]
+        others = [ways.get(way, {}).get("seconds_ratio") for way in ("check only", "x0, full decoder")]
+        ratios = ["" if ratio is None else f"{ratio:.2f}" for ratio in others]
+        lines.append([shape + (", channels-last" if layout else ""), batch, f"{plain['images_per_second']:.2f}",
+                      f"{tiny['images_per_second']:.2f}", f"{tiny['seconds_ratio']:.2f}",
+                      f"{tiny['flops_ratio']:.3f}" if "flops_ratio" in tiny else "", *ratios,
+                      f"{tiny['memory_gib']:.1f}"])  # fmt: skip
     header = ["shape, 20 steps", "batch", "images/s unguided", "guided, worst case", "ratio", "FLOPs ratio",
               "none needs it", "full decoder", "GiB"]  # fmt: skip
     return table(header, lines)

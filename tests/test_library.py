@@ -150,6 +150,7 @@ SMALL = {
     "guide_your_pipeline": [".", "--images", "2", "--calibration", "8"],
     "distill_student": [".", "--steps", "3"],
     "evaluate_student": [],
+    "own_teacher": [".", "--images", "1", "--steps", "2"],
     "compare_images": [],
 }
 

@@ -16,7 +16,7 @@ from benchmarks import costs
 from benchmarks.cost.flops import count_pieces
 from benchmarks.cost.more_shapes import FLUX_SCHNELL, HUB_MODELS, PIXART_SIGMA, SANA, SD_35
 from benchmarks.cost.shapes import SHAPES, Shape, _packed, _unpacked, shape_networks
-from benchmarks.gpu import tiny_shape
+from benchmarks.on_gpu.scale import tiny_shape
 from prismkd.classifiers import count_parameters
 from prismkd.config import Config, GeneratorConfig
 from prismkd.errors import UserError

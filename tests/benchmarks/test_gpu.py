@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.on_gpu import correctness, turns, workers
+from benchmarks.on_gpu.drawing import CHECK, FULL, TINY, UNGUIDED, WAYS
+from benchmarks.on_gpu.scale import tiny_scale
 from prismkd.errors import UserError
 
 
@@ -43,18 +46,18 @@ def test_every_part_ends_well_and_finds_finite_numbers(parts: dict[str, Any]) ->
 @pytest.mark.parametrize("name", ["sd-1.5", "sdxl", "dit-xl"])
 def test_every_image_takes_every_gradient_or_none(name: str, parts: dict[str, Any]) -> None:
     rows = parts[name]["batch 1"]
-    assert {way: row["guided_share"] for way, row in rows.items()} == dict(zip(gpu.WAYS, (0, 1, 1, 0), strict=True))
-    assert rows[gpu.UNGUIDED]["seconds_ratio"] == rows[gpu.UNGUIDED]["flops_ratio"] == 1
+    assert {way: row["guided_share"] for way, row in rows.items()} == dict(zip(WAYS, (0, 1, 1, 0), strict=True))
+    assert rows[UNGUIDED]["seconds_ratio"] == rows[UNGUIDED]["flops_ratio"] == 1
     assert all(row["finite"] and row["images_per_second"] > 0 for row in rows.values())
-    assert all(rows[way]["guided_steps"] > 0 for way in gpu.WAYS[1:])
-    assert 1 < rows[gpu.CHECK]["flops_ratio"] < rows[gpu.TINY]["flops_ratio"]
+    assert all(rows[way]["guided_steps"] > 0 for way in WAYS[1:])
+    assert 1 < rows[CHECK]["flops_ratio"] < rows[TINY]["flops_ratio"]
 
 
 def test_sd15_is_also_drawn_in_another_format_compiled_and_in_batches(parts: dict[str, Any]) -> None:
-    assert {"batch 1", "batch 2", "channels_last, batch 1", "channels_last, batch 2"} < set(parts["sd-1.5"])
+    assert {"batch 1", "batch 2", "channels_last, batch 2"} < set(parts["sd-1.5"])
     row = parts["compile"]["batch 2"]
-    assert set(row) == {"compile_seconds", gpu.UNGUIDED, gpu.TINY}
-    assert row["compile_seconds"] > row[gpu.UNGUIDED]["all_seconds"][0]
+    assert set(row) == {"compile_seconds", UNGUIDED, TINY}
+    assert row["compile_seconds"] > row[UNGUIDED]["all_seconds"][0]
 
 
 def test_the_embedded_images_are_right(parts: dict[str, Any]) -> None:
@@ -69,7 +72,7 @@ def test_the_workers_draw_the_same_bytes(parts: dict[str, Any]) -> None:
     assert parts["workers"]["same_bytes"]
     assert parts["workers"]["different_shards"] == {"first": 0, "second": 0, "both": 0}
     drawn = {"first": {0: "a", 1: "b"}, "second": {0: "a", 1: "c"}, "both": {0: "a", 1: "b"}}
-    found = gpu.compare_workers({"first": [1.0, 3.0], "second": [4.0], "both": [6.0]}, drawn)
+    found = workers.compare_workers({"first": [1.0, 3.0], "second": [4.0], "both": [6.0]}, drawn)
     assert found["two_over_one"] == 1.5
     assert found["different_shards"] == {"first": 0, "second": 1, "both": 0} and not found["same_bytes"]
 
@@ -100,9 +103,17 @@ def test_without_time_every_part_is_skipped_and_says_so(tmp_path: Path, capsys: 
     assert "sdxl: skipped, needs 25 s, 0 s are left (0 s in all)" in capsys.readouterr().out
 
 
+def test_what_was_never_measured_comes_before_what_may_be_left_out() -> None:
+    """Compiling takes a minute or more; in an earlier order it was left with too little."""
+    names = list(gpu.PARTS)
+    assert names.index("compile") < min(names.index(name) for name in ("workers", "embedded", "tests"))
+    before = sum(gpu.PARTS[name].gets for name in names[: names.index("compile")])
+    assert before + gpu.PARTS["compile"].needs <= 60 * gpu.GpuBench.minutes < 360
+
+
 def test_only_what_no_longer_fits_is_skipped(tmp_path: Path) -> None:
     parts = {"long": part_of(lambda found: None, needs=61), "short": part_of(lambda found: None, needs=30)}
-    found = gpu.measure(settings_for(tmp_path, minutes=1.0), gpu.tiny_scale(), parts)["parts"]
+    found = gpu.measure(settings_for(tmp_path, minutes=1.0), tiny_scale(), parts)["parts"]
     assert "skipped" in found["long"] and "skipped" not in found["short"]
 
 
@@ -115,7 +126,7 @@ def test_a_part_is_stopped_when_its_time_is_over_and_keeps_what_it_found(tmp_pat
             found["swallowed"] = True
 
     start = time.monotonic()
-    found = gpu.measure(settings_for(tmp_path), gpu.tiny_scale(), {"slow": part_of(slow, gets=0.2)})["parts"]["slow"]
+    found = gpu.measure(settings_for(tmp_path), tiny_scale(), {"slow": part_of(slow, gets=0.2)})["parts"]["slow"]
     assert time.monotonic() - start < 10
     assert found["first"] == 1 and "swallowed" not in found
     assert found["stopped"] == "0 s are over"
@@ -130,7 +141,7 @@ def test_an_error_is_recorded_and_the_next_part_goes_on(tmp_path: Path) -> None:
         found["seen"] = json.loads((tmp_path / "gpu.json").read_text())["parts"]["wrong"]["before"]
 
     parts = {"wrong": part_of(wrong), "right": part_of(right)}
-    found = gpu.measure(settings_for(tmp_path), gpu.tiny_scale(), parts)["parts"]
+    found = gpu.measure(settings_for(tmp_path), tiny_scale(), parts)["parts"]
     assert "Traceback" in found["wrong"]["error"] and "no luck" in found["wrong"]["error"]
     assert found["right"]["seen"] == 1  # written after each part
     assert json.loads((tmp_path / "gpu.json").read_text())["parts"] == found
@@ -141,36 +152,36 @@ def test_a_way_that_runs_out_of_memory_leaves_the_others(tmp_path: Path) -> None
         raise torch.OutOfMemoryError("no room")
 
     rows: dict[str, Any] = {}
-    draws = {gpu.UNGUIDED: lambda num_steps: None, gpu.FULL: too_large}
-    gpu.time_in_turns(rows, draws, 2, replace(gpu.tiny_scale(), num_rounds=3), time.monotonic() + 60)
-    assert rows[gpu.FULL]["error"] == "OutOfMemoryError: no room" and rows[gpu.FULL]["all_seconds"] == []
-    assert len(rows[gpu.UNGUIDED]["all_seconds"]) == 3
-    assert rows[gpu.UNGUIDED]["seconds_ratio"] == 1
+    draws = {UNGUIDED: lambda num_steps: None, FULL: too_large}
+    turns.time_in_turns(rows, draws, 2, replace(tiny_scale(), num_rounds=3), time.monotonic() + 60)
+    assert rows[FULL]["error"] == "OutOfMemoryError: no room" and rows[FULL]["all_seconds"] == []
+    assert len(rows[UNGUIDED]["all_seconds"]) == 3
+    assert rows[UNGUIDED]["seconds_ratio"] == 1
 
 
 def test_rounds_end_with_the_time_but_one_is_always_timed() -> None:
     rows: dict[str, Any] = {}
-    draws = {gpu.UNGUIDED: lambda num_steps: time.sleep(0.01)}
-    gpu.time_in_turns(rows, draws, 1, replace(gpu.tiny_scale(), num_rounds=9), time.monotonic())
-    assert len(rows[gpu.UNGUIDED]["all_seconds"]) == 1
+    draws = {UNGUIDED: lambda num_steps: time.sleep(0.01)}
+    turns.time_in_turns(rows, draws, 1, replace(tiny_scale(), num_rounds=9), time.monotonic())
+    assert len(rows[UNGUIDED]["all_seconds"]) == 1
 
 
 def test_ratios_are_medians_of_ratios_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"a": iter([1.0, 4.0, 2.0]), "b": iter([2.0, 8.0, 3.0])}
-    monkeypatch.setattr(gpu, "time_once", lambda work: (next(seconds[work()]) if work.args[0] == 3 else 9.0, 0.5))
-    scale, rows = replace(gpu.tiny_scale(), num_rounds=3, num_warm_up_steps=1), dict[str, Any]()
-    gpu.time_in_turns(rows, {gpu.UNGUIDED: lambda steps: "a", gpu.TINY: lambda steps: "b"}, 2, scale, math.inf)
-    row = rows[gpu.TINY]
+    monkeypatch.setattr(turns, "time_once", lambda work: (next(seconds[work()]) if work.args[0] == 3 else 9.0, 0.5))
+    scale, rows = replace(tiny_scale(), num_rounds=3, num_warm_up_steps=1), dict[str, Any]()
+    turns.time_in_turns(rows, {UNGUIDED: lambda steps: "a", TINY: lambda steps: "b"}, 2, scale, math.inf)
+    row = rows[TINY]
     assert row["all_seconds"] == [2, 8, 3] and row["warm_up_seconds"] == 9
     assert row["seconds_ratio"] == 2 and row["seconds_per_image"] == 1.5 and row["memory_gib"] == 0.5
 
 
 def test_single_parts_are_added_to_the_file(tmp_path: Path) -> None:
     parts = {name: part_of(lambda found, name=name: found.update(name=name)) for name in ("one", "two")}
-    gpu.measure(settings_for(tmp_path), gpu.tiny_scale(), {"one": parts["one"]})
-    found = gpu.measure(settings_for(tmp_path, part=("two",)), gpu.tiny_scale(), parts)["parts"]
+    gpu.measure(settings_for(tmp_path), tiny_scale(), {"one": parts["one"]})
+    found = gpu.measure(settings_for(tmp_path, part=("two",)), tiny_scale(), parts)["parts"]
     assert {name: part["name"] for name, part in found.items()} == {"one": "one", "two": "two"}
-    found = gpu.measure(settings_for(tmp_path), gpu.tiny_scale(), {"two": parts["two"]})["parts"]
+    found = gpu.measure(settings_for(tmp_path), tiny_scale(), {"two": parts["two"]})["parts"]
     assert set(found) == {"two"}
 
 
@@ -191,7 +202,7 @@ def test_a_device_that_no_longer_answers_is_left_with_its_process(
     monkeypatch.setattr(torch.cuda, "synchronize", no_answer)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(gpu.os, "execv", execv)
-    scale = replace(gpu.tiny_scale(), device=torch.device("cuda"))
+    scale = replace(tiny_scale(), device=torch.device("cuda"))
     parts = {name: part_of(lambda found: None) for name in ("one", "two", "three")}
     with pytest.raises(SystemExit):
         gpu.measure(settings_for(tmp_path, tiny=False, minutes=2.0), scale, parts)
@@ -205,7 +216,7 @@ def test_tests_that_need_a_gpu_are_run_and_their_outcome_is_kept(tmp_path: Path)
     (tmp_path / "test_one.py").write_text(f"import pytest\n{marked}\ndef test_that():\n    assert 1 == 2\n")
     (tmp_path / "test_two.py").write_text("def test_other():\n    assert False\n")
     found: dict[str, Any] = {}
-    gpu.marked_tests(replace(gpu.tiny_scale(), tests=tmp_path), found, time.monotonic() + 60)
+    correctness.marked_tests(replace(tiny_scale(), tests=tmp_path), found, time.monotonic() + 60)
     assert found["files"] == ["test_one.py"] and found["exit_code"] == 1
     assert "1 failed" in found["outcome"]
 

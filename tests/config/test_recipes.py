@@ -23,6 +23,12 @@ from prismkd.prompts.dpe import plain_plan, with_defaults
 
 NUM_CLASSES = {"imagenette": 10, "imagenet-100": 100, "imagenet-1k": 1000, "pacs": 7, "office-home": 65,
                "domainnet": 345}  # fmt: skip
+SETTINGS = (
+    "# [evaluation]",
+    "# source =",
+    "# shifted =",
+    "# id_domain =",
+)  # in comments
 RECIPES = {path.stem: load_config(path) for path in CONFIGS}
 of_the_recipes = pytest.mark.parametrize("config", RECIPES.values(), ids=RECIPES)
 
@@ -101,3 +107,11 @@ def test_dit_knows_every_prompt_of_its_recipe() -> None:
 def test_recipes_are_short_and_begin_with_what_they_are(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# ") and len(text.splitlines()) < 50
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_what_is_commented_out_parses_when_it_is_put_in(path: Path, tmp_path: Path) -> None:
+    lines = [line.removeprefix("# ") if line.startswith(SETTINGS) else line for line in path.read_text().splitlines()]
+    (tmp_path / path.name).write_text("\n".join(lines))
+    config = load_config(tmp_path / path.name)
+    assert (config.evaluation.source != Config().evaluation.source) == (path.parent.name == "datasets")
