@@ -166,7 +166,7 @@ def test_too_many_open_files_are_no_damaged_images(
 def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path, write: Callable[..., Path]) -> None:
     images = load_labeled_images(folder_of(tmp_path, write, a=(0,), b=(10,)), 1)
     (tmp_path / "0" / "b.png").unlink()
-    with pytest.raises(UserError, match=r"b\.png: No such file or directory; check the files"):
+    with pytest.raises(UserError, match=r"b\.png: No such file or directory\); check the files"):
         images.check()
 
 

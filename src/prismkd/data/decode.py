@@ -215,7 +215,8 @@ def read_all(images: Sequence[EncodedImage], read: Callable[[EncodedImage], Read
     unread = [(name, error) for name, error in failed if isinstance(error, OSError) and error.errno]
     if unread:
         raise UserError(
-            f"expected to read the {len(images)} images in {source}, got {_named(unread)}; {_remedy(unread[0][1])}"
+            f"expected to read the {len(images)} images in {source}, got an error for {len(unread)} of them "
+            f"({_named(unread)}); {_remedy(unread[0][1])}"
         )
     if failed:
         raise UserError(
@@ -231,14 +232,14 @@ def _named(failed: Sequence[tuple[str, Exception]]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """In words; an error of the operating system without its number and the file's name, which is said anyway."""
+    """In words: of an error of the operating system without its number and the file's name, which is said anyway."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _remedy(error: Exception) -> str:
     """What to do about an error of the operating system."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"allow at least {4 * NUM_DECODERS} open files (ulimit -n)"
+        return "allow more open files (ulimit -n)"
     return "check the files and their permissions"
 
 
