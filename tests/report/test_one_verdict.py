@@ -145,5 +145,5 @@ def test_the_page_of_two_runs_crowns_whom_compare_calls_better(pair: Pair, tmp_p
     assert ("strong (B) reaches the most" in page.text) == pair.sure
     assert ("No significant difference on the original domain" in page.text) == (not pair.sure)
     table = page.source.split("<caption>Top-1 accuracy of every run")[1].split("</table>")[0]
-    bold = {label for label in ("PRISM, A", "PRISM, B") if "<strong>" in table.split(label)[1].split("</tr>")[0]}
+    bold = {label for label in ("PRISM, A", "PRISM, B") if "<strong>" in table.split(label)[1].split("</td>")[0]}
     assert bold == ({"PRISM, B"} if pair.sure else {"PRISM, A", "PRISM, B"})

@@ -180,6 +180,29 @@ def test_what_scrolls_on_a_screen_is_whole_on_paper() -> None:
     assert printed["figure"]["break-inside"] == printed["tr"]["break-inside"] == "avoid"
 
 
+def test_on_paper_no_heading_stands_alone_and_no_row_either() -> None:
+    printed = [(selector, own) for media, selector, own in rules() if media == "print"]
+    kept = {selector for selector, own in printed if own.get("break-after") == "avoid"}
+    assert {"h2", "h3", "summary", "caption", "thead", "h2 + p", "h3 + p", "thead tr", "tbody tr:first-child"} <= kept
+    assert ("tbody tr:nth-last-child(-n + 3)", {"break-before": "avoid"}) in printed
+    assert (".together", {"display": "inline-block", "width": "100%"}) in printed  # which is never torn apart
+
+
+def test_what_a_section_begins_with_goes_with_its_heading(tmp_path: Path) -> None:
+    source = write_report(make_run(tmp_path)).read_text()
+    headed = set(re.findall(r'<div class="together">\s*<h2 id="([\w-]+)"', source))
+    assert headed == {"shortfalls", "reasons", "accuracy", "training", "image-metrics", "energy", "timings"}
+
+
+def test_long_tables_are_cut_on_paper_and_say_so(tmp_path: Path) -> None:
+    hidden = [selector for media, selector, own in rules() if media == "print" and own == {"display": "none"}]
+    assert ".tall tbody tr:nth-child(n + 41)" in hidden
+    few, many = (write_report(make_run(tmp_path / str(count), classes=[f"class {n}" for n in range(count)]))
+                 for count in (40, 41))  # fmt: skip
+    assert "The first 40; the page on a screen shows" not in few.read_text()
+    assert "The first 40; the page on a screen shows 41." in many.read_text()
+
+
 def test_what_moves_stands_still_where_that_is_asked_for() -> None:
     still = {(selector, key) for media, selector, own in rules() if "reduced-motion: reduce" in media for key in own}
     moving = {(selector, key) for media, selector, own in rules() for key, value in own.items()

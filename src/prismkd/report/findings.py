@@ -66,11 +66,11 @@ def _domain_table(run: RunResults) -> Table | None:
     # The teacher is what the student could reach: the gap to it says more than a domain's own difficulty
     order = "furthest behind the teacher" if "teacher" in others else "lowest"
     compared = f" and the difference in points{interval}" if others else ""
-    measure = "Top\u20111" if yardstick.is_accuracy else "Agreement"
+    measure, kind = ("Top\u20111", "Domain") if yardstick.is_accuracy else ("Agreement", "Images")
     caption = f"{measure} in percent{compared}, {order} first."
     columns = [Column(f"vs {names.method_label(method).lower()}") for method in others]
     ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])[:MAX_DOMAINS]]
-    return Table(caption, [Column("Domain", numeric=False), Column(measure), *columns], ordered) if ordered else None
+    return Table(caption, [Column(kind, numeric=False), Column(measure), *columns], ordered) if ordered else None
 
 
 def _change_cell(change: Margin | None) -> Cell:

@@ -80,7 +80,8 @@ def key_figure(named: NamedRun, yardstick: Yardstick) -> KeyFigure:
     """What the student reaches at the first place, with what to compare it with."""
     results = named.run.results
     ours, *others = (yardstick.of(results, named.student, where) for where in yardstick.places)
-    notes = [
+    notes = [] if yardstick.is_accuracy else [PLACES[yardstick.places[0]]]
+    notes += [
         f"{formats.percent(other.mean)}% {PLACES[where]}"
         for where, other in zip(yardstick.places[1:], others, strict=True)
         if other

@@ -18,7 +18,7 @@ from prismkd.report.tables import class_name
 
 MAX_CLASSES = 30
 PER_CLASS = 8
-MAX_SIDE = 192  # pixels; larger images are shrunk, smaller ones keep every pixel
+MAX_SIDE = 160  # pixels; larger images are shrunk, smaller ones keep every pixel
 TINY = 64  # pixels; up to here every pixel is shown as a square
 
 
@@ -108,8 +108,8 @@ def picture_url(image: NDArray[np.uint8], max_side: int) -> str:
     if max(picture.size) <= max_side:
         picture.save(buffer, format="PNG", optimize=True)
     else:
-        # 500 photos as PNG would make a page of more than 100 MB; small images keep every pixel
+        # 500 photos as PNG would make a page of more than 20 MB, so they take 3; small images keep every pixel
         picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-        picture.save(buffer, format="WEBP", quality=80)
+        picture.save(buffer, format="WEBP", quality=70)
     kind = "png" if buffer.getvalue().startswith(b"\x89PNG") else "webp"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
