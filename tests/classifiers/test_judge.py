@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 from torch import nn
 
 from prismkd.classifiers import load_judge
@@ -44,10 +45,12 @@ def test_a_headless_network_by_name_and_file_has_timms_features(headless: nn.Mod
 
 
 def test_a_headless_folder_of_timm_has_its_features(headless: nn.Module, tmp_path: Path) -> None:
-    name = headless.pretrained_cfg["architecture"]
-    save_file(headless.state_dict(), tmp_path / "model.safetensors")
-    config = {"architecture": name, "num_classes": 0, "pretrained_cfg": {**headless.pretrained_cfg, "num_classes": 0}}
-    (tmp_path / "config.json").write_text(json.dumps(config, default=str))
+    save_for_hf(headless, str(tmp_path), safe_serialization=True)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config["num_classes"] == 0
+    del config["model_args"]  # as older versions of timm write it
+    path.write_text(json.dumps(config))
     judge = load_judge(str(tmp_path), num_classes=7)
     images = probe_images(3)
     with torch.no_grad():

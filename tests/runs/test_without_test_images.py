@@ -30,6 +30,7 @@ from prismkd.runs.api import run
 from prismkd.runs.session import Session
 from prismkd.shards import read_samples, to_array, verify
 from tests.delivery.small_run import write_test
+from tests.generators.tiny_pipelines import build
 
 NAMES = ["bell", "crane", "mouse", "umbrella"]
 NUM_HELD_OUT = 10
@@ -170,8 +171,26 @@ def test_no_student_learns_from_a_held_out_prompt_or_noise(finished: Path) -> No
 def test_few_images_of_many_classes_are_spread_over_the_list() -> None:
     config = Config(classes="imagenet-1k", teacher="none", evaluation=EvaluationConfig(num_held_out=8))
     found = Session(config)
-    labels = [prompt.label for prompt in found.held_out_prompts(found.held_out_plan("plain"))]
+    plan = found.held_out_plan("plain")
+    assert plan is not None
+    labels = [prompt.label for prompt in found.held_out_prompts(plan)]
     assert labels == [0, 125, 250, 375, 500, 625, 750, 875]
+
+
+def test_a_generator_of_class_names_alone_draws_no_diverse_ones(own: list[str], tmp_path: Path) -> None:
+    build("dit-DDIM")[0].save_pretrained(tmp_path / "dit")
+    index = tmp_path / "dit" / "model_index.json"
+    index.write_text(json.dumps(read(index) | {"id2label": {"0": "bell", "1": "cat", "2": "ship"}}))
+    (tmp_path / "names.txt").write_text("bell\ncat\nship")
+    teacher = new_network("small-resnet-4", 3, in_channels=3)
+    save_classifier(tmp_path / "teacher", teacher, {"architecture": "small-resnet-4", "num_classes": 3})
+    arguments = [*own[:2], "--teacher", str(tmp_path / "teacher"), "--classes", str(tmp_path / "names.txt"),
+                 "--methods", "plain", "--generator.source", str(tmp_path / "dit"), "--prompts.template", "{name}",
+                 "--out", str(tmp_path / "out")]  # fmt: skip
+    assert main(["run", *arguments]) == 0
+    rows = read(tmp_path / "out" / "metrics.json")["results"]
+    assert {row["domain"] for row in rows} == {"synthetic plain"}
+    assert read(tmp_path / "out" / "held-out" / "diverse.json") == {"plan": None}
 
 
 def test_a_lost_shard_is_drawn_again_bit_for_bit_by_synthesis_and_by_evaluation(copied: Path, own: list[str]) -> None:

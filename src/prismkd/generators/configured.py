@@ -92,7 +92,7 @@ class ConfiguredPipeline(TextToImage):
 
     def prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
         """Prompts as they are: the owner's text encoders may be adapted, so nothing is kept of what they say."""
-        return super().prompt_arguments(prompts) if "class_labels" in self._accepted else {"prompt": prompts}
+        return {"prompt": prompts} if self.takes_text else super().prompt_arguments(prompts)
 
     def precision(self) -> AbstractContextManager[Any]:
         """The owner's."""

@@ -163,9 +163,14 @@ class TextToImage:
                 f"correct {self.place_of_settings}"
             ) from None
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether any prompt will do; DiT draws what it knows by name, and nothing else."""
+        return "class_labels" not in self._accepted
+
     def prompt_arguments(self, prompts: list[str]) -> dict[str, Any]:
         """Prompts for the pipeline's call; the text encoders run once per distinct text."""
-        if "class_labels" in self._accepted:
+        if not self.takes_text:
             return {"class_labels": self._class_labels(prompts)}
         return self._embeddings.arguments(prompts, self.device)
 

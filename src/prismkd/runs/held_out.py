@@ -1,6 +1,6 @@
 """The held-out images of a run: two small data sets in ``held-out/``, drawn once, from which no student learns.
 
-held-out/plain.json, held-out/diverse.json    the plans
+held-out/plain.json, held-out/diverse.json    the plans; null where the generator can't draw such prompts
 held-out/plain/, held-out/diverse/            the images, in shards
 """
 
@@ -35,13 +35,18 @@ if TYPE_CHECKING:
     from prismkd.runs.run import Run
 
 
-def stored_held_out(run: Run, kind: str) -> Callable[[], Iterable[Sample]]:
-    """Draw what is missing of a kind of held-out images; what it returns reads them all, anew at each call.
+def stored_held_out(run: Run, kind: str) -> Callable[[], Iterable[Sample]] | None:
+    """Draw what is missing of a kind of held-out images.
+
+    Returns:
+        What reads them all, anew at each call; None where there is no plan of them.
 
     Raises:
         UserError: not one image of a shard is finite, or the disk is full.
     """
     plan, storage = _plan(run, kind), Storage(held_out_folder(run.directory, kind))
+    if plan is None:
+        return None
     indices = [prompt.index for prompt in run.held_out_prompts(plan)]
     manifest = _claim(run, storage, plan, len(indices))
     ledger = scan(storage, manifest.plan_hash)
@@ -68,14 +73,15 @@ def repair_held_out(run: Run) -> None:
             stored_held_out(run, kind)
 
 
-def _plan(run: Run, kind: str) -> PromptPlan:
+def _plan(run: Run, kind: str) -> PromptPlan | None:
     """The plan of a kind, as it was decided once or is now: senses may be chosen anew afterwards."""
     folder = held_out_folder(run.directory, kind)
     path = folder.with_name(f"{folder.name}.json")
     if not path.is_file():
-        plan = run.held_out_plan(kind)
-        write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash()})
-    return PromptPlan.from_dict(read_json(path)["plan"])
+        decided = run.held_out_plan(kind)
+        write_json(path, {"plan": decided and decided.to_dict()})
+    plan = read_json(path)["plan"]
+    return plan and PromptPlan.from_dict(plan)
 
 
 def _claim(run: Run, storage: Storage, plan: PromptPlan, num_images: int) -> Manifest:

@@ -148,7 +148,7 @@ class Run(Session):
                     write_shard(folder, shard, map(_shrunk, synthesizer.samples(batch, progress)), digest)
         return read_samples(folder)
 
-    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]]:
+    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]] | None:
         """Held-out images in shards, of which only missing ones are drawn."""
         return stored_held_out(self, kind)
 

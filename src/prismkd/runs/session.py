@@ -289,15 +289,16 @@ class Session:
         """Sets of images on which students are compared with the teacher; none where there are test images."""
         if self.config.evaluation.source or not self.config.evaluation.num_held_out:
             return []
-        return [HeldOutImages(domain, self.draw_held_out(kind)) for kind, domain in HELD_OUT.items()]
+        drawn = {domain: self.draw_held_out(kind) for kind, domain in HELD_OUT.items()}
+        return [HeldOutImages(domain, read) for domain, read in drawn.items() if read is not None]
 
     @cached_property
     def taught(self) -> list[TaughtImages]:
         """The held-out images with what the teacher says of them."""
         return [ask_teacher(images, self.teacher) for images in self.held_out]
 
-    def held_out_plan(self, kind: str) -> PromptPlan:
-        """The prompts of held-out images.
+    def held_out_plan(self, kind: str) -> PromptPlan | None:
+        """The prompts of held-out images; None where the generator draws class names alone, and diverse ones are asked.
 
         Args:
             kind: plain, or diverse: those of DPE. Where no method of the run is diversified the teacher isn't asked
@@ -307,6 +308,8 @@ class Session:
         seed = derive(PROBE_SEED, "held-out", kind)
         if kind == "plain":
             return plain_plan(self.classes, seed, self.prompts.template)
+        if not self.generator.takes_text:
+            return None
         if any(METHODS[method].diversified for method in self.config.methods):
             return diversified_plan(self.classes, self.senses, self.contents, self.prompts, seed)
         senses = unjudged_senses(self.classes, {}, self.prompts.max_senses)
@@ -316,9 +319,16 @@ class Session:
         """Those of ``evaluation.num_held_out`` images, spread over the classes."""
         return [plan[index] for index in held_out_indices(self.config.evaluation.num_held_out, len(self.classes))]
 
-    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]]:
-        """Draw the unguided held-out images of a kind, plain or diverse; what it returns gives them again and again."""
-        prompts = self.held_out_prompts(self.held_out_plan(kind))
+    def draw_held_out(self, kind: str) -> Callable[[], Iterable[Sample]] | None:
+        """Draw the unguided held-out images of a kind, plain or diverse.
+
+        Returns:
+            What gives the samples, again and again; None where there is no plan of them.
+        """
+        plan = self.held_out_plan(kind)
+        if plan is None:
+            return None
+        prompts = self.held_out_prompts(plan)
         with self.track(f"held-out images ({kind} prompts)", len(prompts)) as progress:
             samples = list(Synthesizer(self.generator, self.teacher).samples(prompts, progress))
         return lambda: samples
