@@ -14,6 +14,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from prismkd.classifiers.preprocessing import (
     Preprocessing,
+    adjusted,
     from_config,
     from_timm,
     from_torchvision,
@@ -21,6 +22,7 @@ from prismkd.classifiers.preprocessing import (
     probe_images,
     to_config,
 )
+from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 
 SIZES = ((288, 352), (224, 224), (352, 240), (41, 50))
@@ -48,9 +50,12 @@ def of_transformers(kind: str) -> Case:
         "deit": (hf.DeiTConfig(**tiny), hf.DeiTImageProcessor()),
         "convnext": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
         "convnext-384": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor()),
+        "efficientnet": (hf.ViTConfig(image_size=346, **tiny), hf.EfficientNetImageProcessor(rescale_offset=True)),
+        "levit": (hf.ViTConfig(**tiny), hf.LevitImageProcessor()),
         "resnet": (hf.ResNetConfig(embedding_size=8, **stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
     }[kind]
-    classes = {"vit": hf.ViTForImageClassification, "deit": hf.DeiTForImageClassification,
+    vit = hf.ViTForImageClassification
+    classes = {"vit": vit, "efficientnet": vit, "levit": vit, "deit": hf.DeiTForImageClassification,
                "resnet": hf.ResNetForImageClassification}  # fmt: skip
     network = classes.get(kind, hf.ConvNextForImageClassification)(configs)
 
@@ -70,7 +75,10 @@ CASES = [
     (of_torchvision, "mobilenet_v3_small"),
     (of_torchvision, "efficientnet_b0"),
     (of_torchvision, "shufflenet_v2_x0_5"),
-    *((of_transformers, kind) for kind in ("vit", "deit", "convnext", "convnext-384", "resnet")),
+    *(
+        (of_transformers, kind)
+        for kind in ("vit", "deit", "convnext", "convnext-384", "resnet", "efficientnet", "levit")
+    ),
 ]
 
 
@@ -121,10 +129,65 @@ def test_what_is_not_known_is_refused() -> None:
         Preprocessing(interpolation="lanczos")
     with pytest.raises(UserError, match="expected mean with a value for each of 3 channels, got 2"):
         Preprocessing(mean=(0.1, 0.2))
-    with pytest.raises(UserError, match="one that pads"):
-        from_transformers({"do_pad": True, "size": {"height": 8, "width": 8}})
-    with pytest.raises(UserError, match="got border"):
+    with pytest.raises(UserError, match="got border; set teacher_preprocessing"):
         from_timm({"crop_mode": "border"})
+    with pytest.raises(UserError, match="no square, got center for 64 x 96"):
+        from_timm({"input_size": (3, 64, 96)})
+
+
+SQUARE = {"height": 8, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ({"size": SQUARE, "do_pad": True}, "one that pads; set teacher_preprocessing"),
+        ({"size": SQUARE, "do_flip_channel_order": True}, "one that swaps red and blue"),
+        ({"size": {"longest_edge": 32}}, "got longest_edge; set teacher_preprocessing"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, "got shortest_edge and longest_edge"),
+        ({"size": {"max_height": 32, "max_width": 32}}, "got max_height and max_width"),
+        ({"size": SQUARE, "do_center_crop": True, "crop_size": {"longest_edge": 8}}, "got longest_edge"),
+        ({"size": SQUARE, "resample": 1}, "got 'lanczos'"),
+        ({"size": SQUARE, "resample": 9}, "got 'number 9'"),
+    ],
+)
+def test_a_processor_that_does_what_is_not_known_is_refused(processor: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_transformers(processor)
+
+
+def test_sizes_of_old_processors() -> None:
+    assert from_transformers({"size": 32}).resize == (32, 32)
+    cut = from_transformers({"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"shortest_edge": 32}})
+    assert (cut.resize, cut.crop) == (40, (32, 32))
+    assert from_transformers({"size": SQUARE, "image_mean": 0.5, "image_std": 0.25}).mean == (0.5,)
+
+
+OWN = Preprocessing(3, 256, (224, 224), "bicubic", (0.5,), (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (PreprocessingConfig(), OWN),
+        (PreprocessingConfig(resize=(64, 48)), Preprocessing(3, (64, 48), None, "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(resize=(232,)), Preprocessing(3, 232, (224, 224), "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(resize=(73, 73), crop=(64,)),
+         Preprocessing(3, (73, 73), (64, 64), "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(interpolation="nearest", mean=(0.1, 0.2, 0.3), std=(1.0,)),
+         Preprocessing(3, 256, (224, 224), "nearest", (0.1, 0.2, 0.3), (1.0,))),
+    ],
+)  # fmt: skip
+def test_what_is_set_by_hand_takes_the_place_of_the_librarys(
+    wanted: PreprocessingConfig, expected: Preprocessing
+) -> None:
+    assert adjusted(OWN, wanted) == expected
+
+
+def test_a_crop_beyond_the_image_is_refused() -> None:
+    for wanted in (PreprocessingConfig(resize=(64,)), PreprocessingConfig(crop=(300,))):
+        with pytest.raises(UserError, match="expected a crop within what images are resized to"):
+            adjusted(OWN, wanted)
 
 
 def test_cropped_images_lose_no_margin() -> None:
