@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,11 +17,13 @@ from prismkd.classifiers.preprocessing import (
     adjusted,
     from_config,
     from_timm,
+    from_timm_data,
     from_torchvision,
     from_transformers,
     probe_images,
     to_config,
 )
+from prismkd.classifiers.timm_models import data_config, stock_transform
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 
@@ -95,6 +97,41 @@ def test_logits_equal_those_after_the_stock_transform(make: Callable[[str], Case
         assert ready.shape == theirs.shape
         found, expected = (getattr(out, "logits", out) for out in (network(ready), network(theirs)))
         assert (found - expected).abs().max() < 1e-3 * max(1, float(expected.std())), size  # efficientnet's are large
+
+
+def timms_own() -> Iterator[tuple[str, Preprocessing, Callable[[Any], Tensor]]]:
+    """Every way in which a model of timm's list wants its images, once."""
+    names: dict[str, str] = {}
+    for name in timm.list_pretrained():
+        data = data_config(timm.models.get_pretrained_cfg(name).to_dict(), {}, name)
+        names.setdefault(str(sorted(data.items())), name)
+    for name in names.values():
+        data = data_config(timm.models.get_pretrained_cfg(name).to_dict(), {}, name)
+        if data["crop_mode"] != "border":
+            yield name, from_timm_data(data), stock_transform(data)
+
+
+def torchvisions_own() -> Iterator[tuple[str, Preprocessing, Callable[[Any], Tensor]]]:
+    """The same for torchvision."""
+    for name in models.list_models(module=models):
+        for weights in models.get_model_weights(name):
+            yield str(weights), from_torchvision(weights.transforms()), weights.transforms()
+
+
+@pytest.mark.parametrize("library", [timms_own, torchvisions_own])
+def test_what_every_model_of_a_list_sees_is_equal_but_for_rounding(library: Callable[[], Iterator[Any]]) -> None:
+    images = probe_images(1, (150, 183))
+    picture = to_pil_image(images[0])
+    different, seen = [], set[Preprocessing]()
+    for name, ours, stock in library():
+        if ours in seen:
+            continue
+        seen.add(ours)
+        found, expected = ours(images), stock(picture)[None]
+        steps = 255 * ((found - expected) * torch.tensor(ours.std).view(1, -1, 1, 1)).abs()  # of 8 bits
+        if steps.mean() > 0.05:
+            different.append(f"{name}: {steps.mean():.2g}")
+    assert len(seen) > 5 and not different
 
 
 def test_the_gradient_passes_resize_rounding_and_crop() -> None:

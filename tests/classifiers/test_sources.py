@@ -19,7 +19,7 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms.v2.functional import to_pil_image
 
-from prismkd.classifiers import Preprocessing, as_teacher, load_source, load_teacher, weights_digest
+from prismkd.classifiers import Preprocessing, as_classifier, as_teacher, load_source, load_teacher, weights_digest
 from prismkd.classifiers.parity import measure_parity
 from prismkd.classifiers.preprocessing import from_timm, from_torchvision, probe_images
 from prismkd.config import PreprocessingConfig
@@ -251,6 +251,20 @@ def test_the_names_that_a_teacher_carries_are_offered(tmp_path: Path) -> None:
         load_teacher(str(tmp_path), ["a", "b"])
 
 
+def test_a_network_that_is_a_part_of_what_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    network, path = timm.create_model("test_resnet", num_classes=3, in_chans=1), tmp_path / "epoch=3.ckpt"
+    state = {f"encoder.module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": {**state, "loss.weight": torch.ones(3)}, "pytorch-lightning_version": "2.6"}, path)
+    teacher = load_teacher(f"timm:test_resnet@{path}", ["a", "b", "c"])
+    assert torch.equal(teacher.network.fc.weight, network.fc.weight)
+    assert "holds more than the network encoder.module., which is used: loss.weight" in capsys.readouterr().err
+    twice = {name.replace("encoder", "average"): tensor for name, tensor in state.items()}
+    torch.save({"state_dict": {**state, **twice}}, path)
+    with pytest.raises(UserError, match=r"one network in .*, got those of 2 \(encoder\.module\., average\.module\.\)"):
+        load_teacher(f"timm:test_resnet@{path}", ["a", "b", "c"])
+
+
 # --- programs, and what is refused -----------------------------------------------------------------------------------
 
 
@@ -335,6 +349,14 @@ def test_a_users_own_module() -> None:
         as_teacher(network, 5, Preprocessing())
     with pytest.raises(UserError, match="expected a teacher that takes images"):
         as_teacher(nn.Sequential(nn.Conv2d(1, 3, 3), Small()).eval(), 3, Preprocessing(3))
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1)])
+def test_a_teacher_of_probabilities_is_refused(last: nn.Module) -> None:
+    network = nn.Sequential(Small(), last).eval()
+    for opened in (lambda: as_teacher(network, 3, Preprocessing()), lambda: as_classifier(network, (3, 8, 8))):
+        with pytest.raises(UserError, match=r"expected logits of the teacher, got .*probabilities; take the softmax"):
+            opened()
 
 
 def test_the_digest_tells_weights_and_preprocessing_apart() -> None:
