@@ -153,8 +153,8 @@ def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[
     modules = [module for module in modules if all(module + name in state for name in names)]
     if len(modules) > 1:
         raise UserError(
-            f"expected weights of one network in {path}, got those of {len(modules)} ({', '.join(modules[:NUM_NAMED])}); save "
-            "the state dict of the one that is meant"
+            f"expected weights of one network in {path}, got those of {len(modules)} "
+            f"({', '.join(modules[:NUM_NAMED])}); save the state dict of the one that is meant"
         )
     if not modules:
         return state, ()
