@@ -132,6 +132,14 @@ def test_a_list_of_teachers_is_loaded_with_their_own_names(folder: Path) -> None
     assert ensemble(torch.rand(2, 1, 32, 32)).shape == (2, 3)
 
 
+def test_each_teacher_of_a_list_may_have_its_own_preprocessing(folder: Path) -> None:
+    text = '[[teacher]]\nsource = "a"\npreprocessing = {resize = [24, 28], mean = [0.1]}\n[[teacher]]\nsource = "b"\n'
+    ensemble = load_teacher(federation(folder, text), CLASSES)
+    assert isinstance(ensemble, Ensemble)
+    assert [member.preprocess.resize for member in ensemble.members] == [(24, 28), None]
+    assert ensemble.members[0].preprocess.mean == (0.1,)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -139,6 +147,8 @@ def test_a_list_of_teachers_is_loaded_with_their_own_names(folder: Path) -> None
         ('[[teacher]]\nsource = "a"\nclasses = ["aple", "bell"]\n', "got 'aple'; perhaps 'apple', or - for none"),
         ('[[teacher]]\nsource = "a"\nclasses = ["apple"]\n', "expected 2 classes for a in .*, got 1"),
         ('[[teacher]]\nsource = "a"\nweight = 2\n', "expected source, classes or pre.* got 'weight'"),
+        ('[[teacher]]\nsource = "a"\npreprocessing = 3\n', "expected a table .preprocessing of a., got 3"),
+        ('[[teacher]]\nsource = "a"\npreprocessing = {size = 3}\n', "got preprocessing of a.size"),
         ('[[teacher]]\nsource = "c"\n', "expected a classifier folder with config.json, got c"),
         ("teacher = 3", r"expected \[\[teacher\]\] sections with source"),
         ("[[teacher", r"expected \[\[teacher\]\] sections with source"),

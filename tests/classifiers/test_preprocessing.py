@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,13 +14,17 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from prismkd.classifiers.preprocessing import (
     Preprocessing,
+    adjusted,
     from_config,
     from_timm,
+    from_timm_data,
     from_torchvision,
     from_transformers,
     probe_images,
     to_config,
 )
+from prismkd.classifiers.timm_models import data_config, stock_transform
+from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 
 SIZES = ((288, 352), (224, 224), (352, 240), (41, 50))
@@ -48,9 +52,12 @@ def of_transformers(kind: str) -> Case:
         "deit": (hf.DeiTConfig(**tiny), hf.DeiTImageProcessor()),
         "convnext": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
         "convnext-384": (hf.ConvNextConfig(**stages), hf.ConvNextImageProcessor()),
+        "efficientnet": (hf.ViTConfig(image_size=346, **tiny), hf.EfficientNetImageProcessor(rescale_offset=True)),
+        "levit": (hf.ViTConfig(**tiny), hf.LevitImageProcessor()),
         "resnet": (hf.ResNetConfig(embedding_size=8, **stages), hf.ConvNextImageProcessor(size={"shortest_edge": 224})),
     }[kind]
-    classes = {"vit": hf.ViTForImageClassification, "deit": hf.DeiTForImageClassification,
+    vit = hf.ViTForImageClassification
+    classes = {"vit": vit, "efficientnet": vit, "levit": vit, "deit": hf.DeiTForImageClassification,
                "resnet": hf.ResNetForImageClassification}  # fmt: skip
     network = classes.get(kind, hf.ConvNextForImageClassification)(configs)
 
@@ -70,7 +77,10 @@ CASES = [
     (of_torchvision, "mobilenet_v3_small"),
     (of_torchvision, "efficientnet_b0"),
     (of_torchvision, "shufflenet_v2_x0_5"),
-    *((of_transformers, kind) for kind in ("vit", "deit", "convnext", "convnext-384", "resnet")),
+    *(
+        (of_transformers, kind)
+        for kind in ("vit", "deit", "convnext", "convnext-384", "resnet", "efficientnet", "levit")
+    ),
 ]
 
 
@@ -87,6 +97,41 @@ def test_logits_equal_those_after_the_stock_transform(make: Callable[[str], Case
         assert ready.shape == theirs.shape
         found, expected = (getattr(out, "logits", out) for out in (network(ready), network(theirs)))
         assert (found - expected).abs().max() < 1e-3 * max(1, float(expected.std())), size  # efficientnet's are large
+
+
+def timms_own() -> Iterator[tuple[str, Preprocessing, Callable[[Any], Tensor]]]:
+    """Every way in which a model of timm's list wants its images, once."""
+    names: dict[str, str] = {}
+    for name in timm.list_pretrained():
+        data = data_config(timm.models.get_pretrained_cfg(name).to_dict(), {}, name)
+        names.setdefault(str(sorted(data.items())), name)
+    for name in names.values():
+        data = data_config(timm.models.get_pretrained_cfg(name).to_dict(), {}, name)
+        if data["crop_mode"] != "border":
+            yield name, from_timm_data(data), stock_transform(data)
+
+
+def torchvisions_own() -> Iterator[tuple[str, Preprocessing, Callable[[Any], Tensor]]]:
+    """The same for torchvision."""
+    for name in models.list_models(module=models):
+        for weights in models.get_model_weights(name):
+            yield str(weights), from_torchvision(weights.transforms()), weights.transforms()
+
+
+@pytest.mark.parametrize("library", [timms_own, torchvisions_own])
+def test_what_every_model_of_a_list_sees_is_equal_but_for_rounding(library: Callable[[], Iterator[Any]]) -> None:
+    images = probe_images(1, (150, 183))
+    picture = to_pil_image(images[0])
+    different, seen = [], set[Preprocessing]()
+    for name, ours, stock in library():
+        if ours in seen:
+            continue
+        seen.add(ours)
+        found, expected = ours(images), stock(picture)[None]
+        steps = 255 * ((found - expected) * torch.tensor(ours.std).view(1, -1, 1, 1)).abs()  # of 8 bits
+        if steps.mean() > 0.05:
+            different.append(f"{name}: {steps.mean():.2g}")
+    assert len(seen) > 5 and not different
 
 
 def test_the_gradient_passes_resize_rounding_and_crop() -> None:
@@ -121,10 +166,65 @@ def test_what_is_not_known_is_refused() -> None:
         Preprocessing(interpolation="lanczos")
     with pytest.raises(UserError, match="expected mean with a value for each of 3 channels, got 2"):
         Preprocessing(mean=(0.1, 0.2))
-    with pytest.raises(UserError, match="one that pads"):
-        from_transformers({"do_pad": True, "size": {"height": 8, "width": 8}})
-    with pytest.raises(UserError, match="got border"):
+    with pytest.raises(UserError, match="got border; set teacher_preprocessing"):
         from_timm({"crop_mode": "border"})
+    with pytest.raises(UserError, match="no square, got center for 64 x 96"):
+        from_timm({"input_size": (3, 64, 96)})
+
+
+SQUARE = {"height": 8, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        ({"size": SQUARE, "do_pad": True}, "one that pads; set teacher_preprocessing"),
+        ({"size": SQUARE, "do_flip_channel_order": True}, "one that swaps red and blue"),
+        ({"size": {"longest_edge": 32}}, "got longest_edge; set teacher_preprocessing"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, "got shortest_edge and longest_edge"),
+        ({"size": {"max_height": 32, "max_width": 32}}, "got max_height and max_width"),
+        ({"size": SQUARE, "do_center_crop": True, "crop_size": {"longest_edge": 8}}, "got longest_edge"),
+        ({"size": SQUARE, "resample": 1}, "got 'lanczos'"),
+        ({"size": SQUARE, "resample": 9}, "got 'number 9'"),
+    ],
+)
+def test_a_processor_that_does_what_is_not_known_is_refused(processor: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_transformers(processor)
+
+
+def test_sizes_of_old_processors() -> None:
+    assert from_transformers({"size": 32}).resize == (32, 32)
+    cut = from_transformers({"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"shortest_edge": 32}})
+    assert (cut.resize, cut.crop) == (40, (32, 32))
+    assert from_transformers({"size": SQUARE, "image_mean": 0.5, "image_std": 0.25}).mean == (0.5,)
+
+
+OWN = Preprocessing(3, 256, (224, 224), "bicubic", (0.5,), (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (PreprocessingConfig(), OWN),
+        (PreprocessingConfig(resize=(64, 48)), Preprocessing(3, (64, 48), None, "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(resize=(232,)), Preprocessing(3, 232, (224, 224), "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(resize=(73, 73), crop=(64,)),
+         Preprocessing(3, (73, 73), (64, 64), "bicubic", (0.5,), (0.25,))),
+        (PreprocessingConfig(interpolation="nearest", mean=(0.1, 0.2, 0.3), std=(1.0,)),
+         Preprocessing(3, 256, (224, 224), "nearest", (0.1, 0.2, 0.3), (1.0,))),
+    ],
+)  # fmt: skip
+def test_what_is_set_by_hand_takes_the_place_of_the_librarys(
+    wanted: PreprocessingConfig, expected: Preprocessing
+) -> None:
+    assert adjusted(OWN, wanted) == expected
+
+
+def test_a_crop_beyond_the_image_is_refused() -> None:
+    for wanted in (PreprocessingConfig(resize=(64,)), PreprocessingConfig(crop=(300,))):
+        with pytest.raises(UserError, match="expected a crop within what images are resized to"):
+            adjusted(OWN, wanted)
 
 
 def test_cropped_images_lose_no_margin() -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+import transformers as hf
+from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
 from torch import nn
 from torchvision import models
 from torchvision.transforms.v2.functional import to_pil_image
 
-from prismkd.classifiers import Preprocessing, as_teacher, load_source, load_teacher, weights_digest
-from prismkd.classifiers.preprocessing import probe_images
+from prismkd.classifiers import Preprocessing, as_classifier, as_teacher, load_source, load_teacher, weights_digest
+from prismkd.classifiers.parity import measure_parity
+from prismkd.classifiers.preprocessing import from_timm, from_torchvision, probe_images
+from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 
 
@@ -64,8 +70,6 @@ def test_a_torchvision_model_with_a_wrapped_state_dict(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_a_transformers_folder(tmp_path: Path) -> None:
-    import transformers as hf
-
     torch.manual_seed(0)
     config = hf.ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4, id2label={0: "cat", 1: "dog", 2: "eel"},
                                label2id={"cat": 0, "dog": 1, "eel": 2})  # fmt: skip
@@ -78,6 +82,190 @@ def test_a_transformers_folder(tmp_path: Path) -> None:
     ready = processor(images=[to_pil_image(image) for image in images], return_tensors="pt")
     assert torch.allclose(teacher(images), network(**ready).logits, atol=1e-3)
     assert torch.allclose(teacher.head(teacher.features(images)), teacher(images), atol=1e-5)
+
+
+def save_vit(folder: Path, processor: Any = None, **config: Any) -> Path:
+    """A tiny ViT of transformers for three classes, with its processor."""
+    torch.manual_seed(0)
+    described = hf.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+                             image_size=32, patch_size=8, **{"num_labels": 3, **config})  # fmt: skip
+    hf.ViTForImageClassification(described).save_pretrained(folder)
+    (processor or hf.ViTImageProcessor(size={"height": 32, "width": 32})).save_pretrained(folder)
+    return folder
+
+
+def test_a_transformers_folder_without_its_head_is_refused(tmp_path: Path) -> None:
+    path = save_vit(tmp_path) / "model.safetensors"
+    state = {name: tensor for name, tensor in load_file(path).items() if not name.startswith("classifier.")}
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(
+        UserError, match=r"got: missing classifier\.bias, classifier\.weight; save the whole classifier"
+    ):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
+
+
+@torch.no_grad()
+def test_a_transformers_folder_with_pickled_weights_opens_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_vit(tmp_path) / "model.safetensors"
+    expected = load_teacher(str(tmp_path), ["a", "b", "c"])(probe_images(2))
+    torch.save(load_file(path), tmp_path / "pytorch_model.bin")
+    path.unlink()
+    assert torch.equal(load_teacher(str(tmp_path), ["a", "b", "c"])(probe_images(2)), expected)
+    torch.save({"classifier.bias": Planted()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="expected an image classifier of transformers"):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
+    assert "the payload ran" not in capsys.readouterr().out
+
+
+def test_several_labels_per_image_are_refused(tmp_path: Path) -> None:
+    save_vit(tmp_path / "vit", problem_type="multi_label_classification")
+    with pytest.raises(UserError, match=r"one label per image, got .*vit with problem_type multi_label_classification"):
+        load_teacher(str(tmp_path / "vit"), ["a", "b", "c"])
+    save_for_hf(timm.create_model("test_resnet", num_classes=3), str(tmp_path / "timm"),
+                model_config={"problem_type": "multi_label_classification"})  # fmt: skip
+    with pytest.raises(UserError, match="expected a teacher with one label per image"):
+        load_teacher(str(tmp_path / "timm"), ["a", "b", "c"])
+
+
+def test_a_missing_processor_is_set_by_hand(tmp_path: Path) -> None:
+    (save_vit(tmp_path) / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match=r"expected an image processor of transformers in .* set teacher_preprocessing"):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
+    by_hand = PreprocessingConfig(resize=(32, 32), mean=(0.5,), std=(0.25,))
+    found = load_teacher(str(tmp_path), ["a", "b", "c"], preprocessing=by_hand).preprocess
+    assert found == Preprocessing(3, (32, 32), None, "bilinear", (0.5,), (0.25,))
+
+
+@torch.no_grad()
+def test_a_gray_transformers_folder(tmp_path: Path) -> None:
+    processor = hf.ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.5], image_std=[0.5])
+    teacher = load_teacher(str(save_vit(tmp_path, processor, num_channels=1)), ["a", "b", "c"])
+    assert teacher.in_channels == 1 and teacher(probe_images(2)).shape == (2, 3)
+
+
+# --- timm ------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_a_timm_folder_of_other_channels_size_and_transform(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", num_classes=3, in_chans=1, img_size=64).eval()
+    data = {"input_size": (1, 64, 64), "crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bilinear"}
+    save_for_hf(network, str(tmp_path), data_config=data)
+    found = load_source(str(tmp_path))
+    assert found.classifier.preprocess.describe().startswith("gray, to 71 x 71 (bilinear), center 64 x 64")
+    parity = measure_parity(found, 2)
+    assert parity is not None and parity.holds
+
+
+def test_a_timm_folder_of_the_old_form(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3)
+    save_for_hf(network, str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    old = {"architecture": "test_resnet", **config["pretrained_cfg"], "labels": ["a", "b", "c"]}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert load_teacher(str(tmp_path), ["a", "b", "c"]).preprocess == from_timm(network.pretrained_cfg)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"pretrained": True}, {"pretrained_cfg_overlay": {"url": "http://x"}}, {"checkpoint_path": "/x"}]
+)
+def test_a_folders_arguments_fetch_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    save_for_hf(timm.create_model("test_resnet", num_classes=3), str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("model_args", "arguments"):
+        (tmp_path / "config.json").write_text(json.dumps({**config, name: arguments}))
+        assert load_source(str(tmp_path)).classifier.num_classes == 3
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_args": {"no_such": 1}}))
+    with pytest.raises(UserError, match=r"expected arguments of test_resnet in .*, got TypeError"):
+        load_source(str(tmp_path))
+
+
+def test_weights_alone_get_the_librarys_preprocessing_and_a_warning(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = list("abcde")
+    load_teacher(f"timm:test_vit@{weights}", names)
+    shown = capsys.readouterr().err
+    assert f"timm's own for test_vit, not one of {weights}" in shown and "set teacher_preprocessing" in shown
+    network = models.get_model("resnet50", num_classes=5)
+    torch.save(network.state_dict(), tmp_path / "resnet50.pth")
+    load_teacher(f"torchvision:resnet50@{tmp_path / 'resnet50.pth'}", names)
+    shown = capsys.readouterr().err
+    assert "ResNet50_Weights.IMAGENET1K_V2" in shown and "shorter side to 232" in shown
+    assert (
+        "IMAGENET1K_V1 has resize 256, crop 224 and interpolation bilinear; if its training had another, set" in shown
+    )
+    first = PreprocessingConfig(resize=(256,))
+    teacher = load_teacher(f"torchvision:resnet50@{tmp_path / 'resnet50.pth'}", names, preprocessing=first)
+    assert teacher.preprocess == from_torchvision(models.ResNet50_Weights.IMAGENET1K_V1.transforms())
+    assert capsys.readouterr().err == ""
+
+
+def test_a_training_says_how_its_images_are_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, names = tmp_path / "last.pth", ["a", "b", "c"]
+    arguments = Namespace(img_size=64, crop_pct=1.0, mean=[0.1, 0.2, 0.3], std=None, interpolation="", input_size=None)
+    network = timm.create_model("test_vit", num_classes=3, img_size=64)
+    torch.save({"state_dict": network.state_dict(), "args": arguments}, path)
+    assert load_teacher(f"timm:test_vit@{path}", names).preprocess == Preprocessing(
+        3, 64, (64, 64), "bicubic", (0.1, 0.2, 0.3), (0.5, 0.5, 0.5)
+    )
+    arguments = Namespace(val_resize_size=70, val_crop_size=64, interpolation="bicubic")
+    student = models.get_model("shufflenet_v2_x0_5", num_classes=3)
+    torch.save({"model": student.state_dict(), "args": arguments}, path)
+    found = load_teacher(f"torchvision:shufflenet_v2_x0_5@{path}", names).preprocess
+    assert (found.resize, found.crop, found.interpolation) == (70, (64, 64), "bicubic")
+    assert capsys.readouterr().err == ""
+    torch.save({"state_dict": network.state_dict(), "args": Namespace(img_size="large")}, path)
+    with pytest.raises(UserError, match="expected a description of images as timm has it in"):
+        load_teacher(f"timm:test_vit@{path}", names)
+
+
+def test_a_network_of_one_size_is_built_for_the_size_that_is_set(tmp_path: Path) -> None:
+    path, names = tmp_path / "vit.pth", ["a", "b", "c"]
+    torch.save(timm.create_model("test_vit", num_classes=3, img_size=64).state_dict(), path)
+    with pytest.raises(UserError, match=r"of another shape pos_embed .* set teacher_preprocessing to the size of its"):
+        load_teacher(f"timm:test_vit@{path}", names)
+    teacher = load_teacher(f"timm:test_vit@{path}", names, preprocessing=PreprocessingConfig(resize=(64, 64)))
+    assert teacher(torch.rand(2, 3, 90, 70)).shape == (2, 3)
+
+
+def test_channels_are_those_of_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet", num_classes=3, in_chans=1).state_dict(), path)
+    gray = load_teacher(f"timm:test_resnet@{path}", ["a", "b", "c"])
+    assert gray.in_channels == 1 and len(gray.preprocess.mean) == 1
+    assert gray(torch.rand(1, 3, 64, 64)).shape == (1, 3)
+    save_for_hf(timm.create_model("test_resnet", num_classes=3, in_chans=4), str(tmp_path))
+    with pytest.raises(UserError, match=r"gray \(1 channel\) or color \(3\), got one of 4 channels"):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
+
+
+def test_the_names_that_a_teacher_carries_are_offered(tmp_path: Path) -> None:
+    save_for_hf(
+        timm.create_model("test_resnet", num_classes=3), str(tmp_path), model_config={"label_names": list("abc")}
+    )
+    with pytest.raises(UserError, match=r'got 2; make .* `classes = "teacher"` takes the names that it carries'):
+        load_teacher(str(tmp_path), ["a", "b"])
+
+
+def test_a_network_that_is_a_part_of_what_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    network, path = timm.create_model("test_resnet", num_classes=3, in_chans=1), tmp_path / "epoch=3.ckpt"
+    state = {f"encoder.module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": {**state, "loss.weight": torch.ones(3)}, "pytorch-lightning_version": "2.6"}, path)
+    teacher = load_teacher(f"timm:test_resnet@{path}", ["a", "b", "c"])
+    assert torch.equal(teacher.network.fc.weight, network.fc.weight)
+    assert "holds more than the network encoder.module., which is used: loss.weight" in capsys.readouterr().err
+    twice = {name.replace("encoder", "average"): tensor for name, tensor in state.items()}
+    torch.save({"state_dict": {**state, **twice}}, path)
+    with pytest.raises(UserError, match=r"one network in .*, got those of 2 \(encoder\.module\., average\.module\.\)"):
+        load_teacher(f"timm:test_resnet@{path}", ["a", "b", "c"])
+
+
+# --- programs, and what is refused -----------------------------------------------------------------------------------
 
 
 class Small(nn.Module):
@@ -161,6 +349,14 @@ def test_a_users_own_module() -> None:
         as_teacher(network, 5, Preprocessing())
     with pytest.raises(UserError, match="expected a teacher that takes images"):
         as_teacher(nn.Sequential(nn.Conv2d(1, 3, 3), Small()).eval(), 3, Preprocessing(3))
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LogSoftmax(1)])
+def test_a_teacher_of_probabilities_is_refused(last: nn.Module) -> None:
+    network = nn.Sequential(Small(), last).eval()
+    for opened in (lambda: as_teacher(network, 3, Preprocessing()), lambda: as_classifier(network, (3, 8, 8))):
+        with pytest.raises(UserError, match=r"expected logits of the teacher, got .*probabilities; take the softmax"):
+            opened()
 
 
 def test_the_digest_tells_weights_and_preprocessing_apart() -> None:

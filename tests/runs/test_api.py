@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prismkd.classifiers import Preprocessing, load_teacher
+from prismkd.classifiers import Preprocessing, load_teacher, weights_digest
 from prismkd.cli import main
 from prismkd.config import (
     Config,
@@ -20,11 +20,16 @@ from prismkd.config import (
     EvaluationConfig,
     GeneratorConfig,
     GuidanceConfig,
+    PreprocessingConfig,
     PromptsConfig,
     SynthesisConfig,
 )
 from prismkd.errors import UserError
+from prismkd.progress import silent
+from prismkd.records.directory import recorded_config
+from prismkd.runs import workers
 from prismkd.runs.api import run
+from prismkd.runs.open import open_run
 from prismkd.shards import read_samples, to_array
 
 TINY = Config(
@@ -116,6 +121,38 @@ def test_a_module_stays_in_its_process(tmp_path: Path) -> None:
     config = replace(TINY, synthesis=replace(TINY.synthesis, num_workers=2))
     with pytest.raises(UserError, match="which no worker can open; save it as a folder"):
         run(config, tmp_path / "run", teacher=nn.Identity().eval())
+
+
+def test_a_module_is_drawn_for_on_one_of_several_gpus_and_it_is_said(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("test_convnext", num_classes=24).eval()
+    monkeypatch.setattr(workers, "device_names", lambda name: ["cpu", "cpu"])
+    result = run(replace(tiny, methods=("plain",)), tmp_path / "run", teacher=network, preprocessing=Preprocessing(3))
+    assert result.report.is_file()
+    assert "one process draws on one of the 2 devices here, since the teacher is a module" in capsys.readouterr().err
+
+
+def test_teacher_preprocessing_is_recorded_and_makes_another_teacher(tiny: Config, tmp_path: Path) -> None:
+    config = replace(tiny, methods=("plain",), teacher_preprocessing=PreprocessingConfig(resize=(28, 28), mean=(0.1,)))
+    run_of = open_run(config, tmp_path / "run", "test", silent)
+    assert run_of.teacher.preprocess == Preprocessing(1, (28, 28), mean=(0.1,))
+    assert run_of.teacher_digest != weights_digest(load_teacher("pictograms", "pictograms"))
+    recorded = recorded_config(tmp_path / "run")
+    assert recorded.teacher_preprocessing == config.teacher_preprocessing
+    with pytest.raises(UserError, match=r"got another teacher_preprocessing\.mean, teacher_preprocessing\.resize"):
+        open_run(replace(config, teacher_preprocessing=PreprocessingConfig()), tmp_path / "run", "test", silent)
+
+
+def test_a_module_takes_what_is_set_of_its_preprocessing(tiny: Config, tmp_path: Path) -> None:
+    class Sized(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert images.shape[-2:] == (48, 40)
+            return images.flatten(1)[:, :24]
+
+    config = replace(tiny, methods=("plain",), teacher_preprocessing=PreprocessingConfig(resize=(48, 40)))
+    assert run(config, tmp_path / "run", teacher=Sized().eval()).report.is_file()
 
 
 def test_memory_holds_the_images_of_one_process(tiny: Config, tmp_path: Path) -> None:

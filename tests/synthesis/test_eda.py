@@ -82,6 +82,14 @@ def test_strength_zero_is_the_owners_own_call_and_more_lowers_the_energy(kind: s
     assert torch.equal(own_call(pipe, prompts, arguments, [3, 4, 5]), plain)
 
 
+def test_a_gray_teacher_guides_a_generator_of_color_images() -> None:
+    eda, pipe, prompts, arguments = made("sd", preprocessing=Preprocessing(1, (16, 16)))
+    plain = own_call(pipe, prompts, arguments, [3, 4, 5])
+    guided = eda(prompts, [0, 1, 0], [3, 4, 5], **arguments)
+    assert guided.shape == plain.shape == (3, 3, SIZE, SIZE)
+    assert (eda.energies(guided) < eda.energies(plain)).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_block_guides_the_owners_calls_as_eda_itself_does(kind: str) -> None:
     eda, pipe, prompts, arguments = made(kind)

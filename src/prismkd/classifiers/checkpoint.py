@@ -131,6 +131,39 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], what: str, remedy
     network.load_state_dict(state, strict=False)
 
 
+def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Of weights those of ``network``, which may be one module of several in a training, as with Lightning.
+
+    Args:
+        network: that they are for.
+        state: from ``read_checkpoint``.
+        path: of the file, for errors.
+
+    Returns:
+        The weights by the network's own names, all of them where no module has these names; and a note of what is left
+        out.
+
+    Raises:
+        UserError: several modules are such a network.
+    """
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    if not names or set(names) <= state.keys():
+        return state, ()
+    modules = [name.removesuffix(names[0]) for name in state if name.endswith(f".{names[0]}")]
+    modules = [module for module in modules if all(module + name in state for name in names)]
+    if len(modules) > 1:
+        raise UserError(
+            f"expected weights of one network in {path}, got those of {len(modules)} "
+            f"({', '.join(modules[:NUM_NAMED])}); save the state dict of the one that is meant"
+        )
+    if not modules:
+        return state, ()
+    own = {name.removeprefix(modules[0]): tensor for name, tensor in state.items() if name.startswith(modules[0])}
+    others = [name for name in state if not name.startswith(modules[0])]
+    note = f"{path} holds more than the network {modules[0]}, which is used: {listed('', others).strip()}"
+    return own, (note,) if others else ()
+
+
 def listed(problem: str, names: Iterable[str]) -> str:
     """``missing a, b, c and 7 more``; empty where there are none."""
     names = list(names)

@@ -143,6 +143,23 @@ def check_outputs(classifier: Classifier, role: str) -> None:
             f"expected finite logits {(1, classifier.num_classes)} of the {role}, got {tuple(logits.shape)}, finite: "
             f"{bool(logits.isfinite().all())}; check its head and the class list"
         )
+    if role.startswith("teacher"):
+        check_logits(logits)
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse a teacher that gives probabilities: their free energy says nothing of an image.
+
+    Args:
+        logits: what it gave, (n, classes).
+
+    Raises:
+        UserError: they are probabilities, or logarithms of such.
+    """
+    for kind, values in (("probabilities", logits), ("logarithms of probabilities", logits.exp())):
+        are_shares = bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < 1e-5).all())
+        if logits.shape[1] > 1 and are_shares:
+            raise UserError(f"expected logits of the teacher, got {kind}; take the softmax off its end")
 
 
 @torch.no_grad()

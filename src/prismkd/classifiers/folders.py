@@ -76,7 +76,7 @@ def load_folder(
     config = _read_config(folder)
     if "model_type" in config:  # only transformers writes that
         return load_transformers(str(folder), local=True, wanted=wanted)
-    if not {"architecture", "num_classes"} <= config.keys():
+    if not {"architecture", "num_classes"} <= config.keys() or not isinstance(config["architecture"], str):
         raise UserError(
             f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
             "; add them"

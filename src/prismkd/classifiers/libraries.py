@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prismkd.classifiers.checkpoint import load_weights, read_checkpoint
+from prismkd.classifiers.checkpoint import load_weights, part_for, read_checkpoint
 from prismkd.classifiers.classifier import Classifier
 from prismkd.classifiers.loaded import (
     AS_IT_IS,
@@ -57,11 +57,12 @@ def load_torchvision(name: str, checkpoint: Path | None, wanted: PreprocessingCo
         return _loaded(network, weights.transforms(), wanted)
     read = read_checkpoint(checkpoint)
     network, side = _network_for(name, read.state)
-    load_weights(network, read.state, f"torchvision's {name} in {checkpoint}")
+    state, notes = part_for(network, read.state, checkpoint)
+    load_weights(network, state, f"torchvision's {name} in {checkpoint}")
     # Weights of another size than the default's were made for a preset of that size
     weights = next((other for other in type(weights) if side in other.transforms().crop_size), weights)
     own = _of_training(read.arguments, weights.transforms())
-    notes = read.notes
+    notes = (*read.notes, *notes)
     if wanted == AS_IT_IS and own is None:
         whose, preprocessing = f"that of torchvision's {weights}", from_torchvision(weights.transforms())
         notes += (preprocessing_is_the_librarys(checkpoint, whose, preprocessing, _others(weights)),)

@@ -53,8 +53,14 @@ def num_outputs(state: Mapping[str, Tensor], head: Any) -> int | None:
     a fine-tuned model has another number of classes than the model's default.
     """
     names = [head] if isinstance(head, str) else list(head or [])
-    counts = [state[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in state]
-    return counts[0] if counts else None
+    found = [weight for name in names if (weight := weight_of(state, name)) is not None and weight.ndim]
+    return found[0].shape[0] if found else None
+
+
+def weight_of(state: Mapping[str, Tensor], layer: str) -> Tensor | None:
+    """The weights of a layer, whose name may have that of a module before it of which the network is a part."""
+    full = f"{layer}.weight"
+    return next((state[name] for name in state if name == full or name.endswith(f".{full}")), None)
 
 
 def check_name(what: str, name: str, known: Sequence[str]) -> None:

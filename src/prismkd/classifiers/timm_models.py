@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from prismkd.classifiers.checkpoint import load_weights, read_checkpoint
+from prismkd.classifiers.checkpoint import load_weights, part_for, read_checkpoint
 from prismkd.classifiers.loaded import (
     AS_IT_IS,
     LoadedClassifier,
@@ -20,6 +20,7 @@ from prismkd.classifiers.loaded import (
     preprocessing_is_the_librarys,
     ready,
     transform_of,
+    weight_of,
 )
 from prismkd.classifiers.preprocessing import Preprocessing, from_timm_data, preprocessing_of
 from prismkd.config import PreprocessingConfig
@@ -58,8 +59,9 @@ def load_timm(name: str, checkpoint: Path | None, wanted: PreprocessingConfig = 
     remedy = (
         "check both, or set teacher_preprocessing to the size of its training" if _is_fixed(traits) else "check both"
     )
-    load_weights(network, read.state, f"timm's {name} in {checkpoint}", remedy)
-    notes = read.notes
+    state, notes = part_for(network, read.state, checkpoint)
+    load_weights(network, state, f"timm's {name} in {checkpoint}", remedy)
+    notes = (*read.notes, *notes)
     if wanted == AS_IT_IS and not arguments:
         notes += (preprocessing_is_the_librarys(checkpoint, f"timm's own for {name}", preprocessing),)
     return _loaded(network, preprocessing, data, wanted, notes)
@@ -142,8 +144,8 @@ def _is_fixed(traits: Mapping[str, Any]) -> bool:
 
 def _stem_channels(traits: Mapping[str, Any], state: Mapping[str, Tensor]) -> int:
     """Channels of the images that weights of a model are for: 1 where its first layer says so, else 3."""
-    name = f"{traits.get('first_conv')}.weight"
-    return 1 if name in state and state[name].ndim == 4 and state[name].shape[1] == 1 else 3
+    weight = weight_of(state, str(traits.get("first_conv")))
+    return 1 if weight is not None and weight.ndim == 4 and weight.shape[1] == 1 else 3
 
 
 def _network_for(

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from prismkd.classifiers.classifier import Classifier, answer
+from prismkd.classifiers.classifier import Classifier, answer, check_logits
 from prismkd.classifiers.preprocessing import Preprocessing, to_config
 from prismkd.errors import UserError
 
@@ -54,4 +54,5 @@ def _num_outputs(classifier: Classifier, image_shape: tuple[int, int, int]) -> i
     logits = answer(classifier, torch.full((1, *image_shape), 0.5), "teacher", "give its preprocessing")
     if not bool(logits.isfinite().all()):
         raise UserError("expected finite logits of the teacher, got others; check its weights and preprocessing")
+    check_logits(logits)
     return logits.shape[1]
