@@ -61,30 +61,35 @@ class Measurements:
         return rows
 
     def norms_rows(self) -> list[dict[str, Any]]:
-        """Top-1 per domain of students whose plain images have batch norms of their own, and of others."""
+        """Top-1 per domain of students whose plain images have batch norms of their own, and of others.
+
+        The seed is that of the students and of the chosen real images; the plain images are those of seed 0.
+        """
         rows = []
         for seed in SEEDS:
             for norms in NORMS:
-                cell = partial(self._cell, "real + plain", "teacher", seed, auxiliary=norms == "auxiliary")
+                cell = partial(self._cell, "real + plain", "teacher", seed, SEEDS[0], auxiliary=norms == "auxiliary")
                 rows.append({"norms": norms, "seed": seed, **self.cells.get(f"norms {norms} {seed}", cell)})
         return rows
 
-    def _cell(self, images: str, taught_by: str, seed: int, *, auxiliary: bool = False) -> dict[str, Any]:
+    def _cell(
+        self, images: str, taught_by: str, seed: int, images_seed: int | None = None, *, auxiliary: bool = False
+    ) -> dict[str, Any]:
         session, weight = self.session, HARD_LABEL_WEIGHTS[taught_by]
         recipe = replace(session.config.distillation, hard_label_weight=weight, auxiliary_batch_norm=auxiliary)
         student = new_student(recipe, self.num_classes, 1, seed)
         teacher = session.teacher if taught_by == "teacher" else None
         with tempfile.TemporaryDirectory() as folder:
-            data = self.training_set(images, seed)
+            data = self.training_set(images, seed, images_seed)
             log = train(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
         return {"top1": top1(session, student, seed), "warnings": log.warnings()}
 
-    def training_set(self, images: str, seed: int) -> TrainingSet:
+    def training_set(self, images: str, seed: int, images_seed: int | None = None) -> TrainingSet:
         """The few real images alone, or as a share of every batch beside the synthetic ones."""
         real = self.few_real(seed)
         if images == "real alone":
             return TrainingSet(*real)
-        synthetic, labels = self.synthetic(images == "real + PRISM", seed)
+        synthetic, labels = self.synthetic(images == "real + PRISM", seed if images_seed is None else images_seed)
         return TrainingSet(to_bytes(synthetic), labels, real, REAL_SHARE)
 
     def few_real(self, seed: int) -> tuple[Tensor, Tensor]:

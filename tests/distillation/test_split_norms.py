@@ -73,6 +73,11 @@ def test_recipes_that_do_not_go_with_split_norms_are_refused(
         train(new_student(recipe, 2, 1, 0), bright_side(), data, recipe, 0)
 
 
+def test_a_student_without_batch_norm_has_nothing_to_split() -> None:
+    with pytest.raises(UserError, match=r"expected a student with batch norm .*, got a Sequential without"):
+        SplitNorms(nn.Sequential(nn.Linear(2, 2)))
+
+
 def test_without_real_images_there_is_nothing_to_split() -> None:
     with pytest.raises(UserError, match="expected real images beside the synthetic ones"):
         distill(bright_side().eval(), halves(), student="small-resnet-4", config=RECIPE)

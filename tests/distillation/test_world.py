@@ -72,6 +72,8 @@ def test_several_teachers_have_the_size_of_the_largest() -> None:
         ({"num_classes": 2, "input_size": 64}, 0, Preprocessing(3, (64, 64), None, "bilinear")),  # squashed
         ({"num_classes": 2, "input_size": 64}, 32, Preprocessing(3, (32, 32), None, "bilinear")),
         ({"num_classes": 2, "resize": [64, 48], "crop": None}, 0, Preprocessing(3, (64, 64), None, "bilinear")),
+        ({"num_classes": 2, "resize": 64}, 0, Preprocessing(3, 64, None, "bilinear")),  # nothing is cut off
+        ({"num_classes": 2, "resize": 64}, 32, Preprocessing(3, 32, None, "bilinear")),
         ({"num_classes": 2}, 48, Preprocessing(3, 48, (48, 48), "bicubic")),  # a teacher of any size
     ],
 )
