@@ -39,6 +39,7 @@ from prismkd.classifiers.views import random_views
 from prismkd.commands.preview import preview
 from prismkd.config import METHODS, Config
 from prismkd.config.load import load_config
+from prismkd.distillation.world import STORED_OVER_SEEN
 from prismkd.errors import UserError
 from prismkd.generators.decoders import TINY_DECODERS
 from prismkd.generators.load import other_scheduler
@@ -50,7 +51,6 @@ PEAK_TFLOPS = 989.4  # of an H100 SXM and an H200 alike, bfloat16 without sparsi
 META = torch.device("meta")
 UNGUIDED, GUIDED = "unguided", {"tiny": "x0, tiny decoder", "full": "x0, full decoder"}  # rows of gpu.json
 PHOTO_SIDE = 512
-CACHED_OVER_SEEN = 8 / 7  # sides: a cache keeps 256 pixels for random crops of 224
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def count_work(path: Path) -> Work:
         training_images=config.distillation.num_steps * config.distillation.batch_size,
         training_gflops=training_flops(config, len(found.plan.subjects), teacher, side) / 1e9,
         pixels=model.image_size**2,
-        cached_pixels=round(side * CACHED_OVER_SEEN) ** 2,
+        cached_pixels=round(side * STORED_OVER_SEEN) ** 2,
         image_format=f"{config.synthesis.image_format} {config.synthesis.image_quality}",
     )  # fmt: skip
 

@@ -1,12 +1,15 @@
 """What the training loop costs beside forward and backward, and what the fast mode costs in agreement.
 
-Usage: python -m benchmarks.distillation [--part loop] [--part stored]
+Usage: python -m benchmarks.distillation [--part loop] [--part stored] [--part photos]
        python -m benchmarks.publish
 
 The bare loop does the teacher's forward, the student's forward, backward and the optimizer's step, on the very views
 that prismkd's loop computes, made beforehand; prismkd's starts, keeps checkpoints and looks for lost classes at the
 end, which is a fixed cost. Both take turns, and the fastest of each are compared: whatever else a machine does only
-adds to the others. Every figure is a ratio within one run on one machine.
+adds to the others. Every figure is a ratio within one run on one machine. ``photos`` does the same at the true size of
+photographs, from shards of 512 pixels by way of the cache, and times the cache. A step takes seconds there, and other
+work on the machine would hit one loop more than the other. So both are measured in CPU seconds of this process, in
+which everything happens, from the first step's end to the last one's.
 It writes ``benchmarks/results/distillation.json``.
 """
 
@@ -16,10 +19,13 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,19 +34,27 @@ from benchmarks.publish import RESULTS, write_results
 from prismkd import Session
 from prismkd.assets import asset
 from prismkd.classifiers import Classifier
+from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
+from prismkd.distillation.cache import CachePlace
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
+from prismkd.distillation.world import World
 from prismkd.evaluation.students import evaluate_student
-from prismkd.shards import Sample, write_shard
+from prismkd.shards import Encoding, Sample, write_shard
 
 NUM_PAIRS, NUM_STEPS, SHARD_SIZE = 5, 160, 480
 STORED_STEPS, STORED_SEEDS = 400, (0, 1, 2)
+NUM_PHOTOS, PHOTO_SIDE, PHOTO_CLASSES = 240, 512, 10
+PHOTO_RECIPE = DistillationConfig(architecture="resnet18", num_steps=5, batch_size=16)
+PHOTO_TEACHER = {"num_classes": PHOTO_CLASSES, "in_channels": 3, "resize": 256, "crop": [224, 224],
+                 "interpolation": "bicubic", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # fmt: skip
+NUM_PHOTO_PAIRS = 4
 BYTES_IN_MEMORY = {"memory": 1e9, "tars": 0.0}  # by where the loop takes its images from
 
 
@@ -87,19 +101,24 @@ def views_of(data: TrainingSet, recipe: DistillationConfig) -> list[Tensor]:
     return views
 
 
-def train_bare(student: nn.Module, teacher: Classifier, views: list[Tensor], recipe: DistillationConfig) -> None:
-    """Forward and backward, and nothing else."""
+def train_bare(
+    student: nn.Module, teacher: Classifier, views: list[Tensor], recipe: DistillationConfig,
+    ends: list[float] | None = None,
+) -> None:  # fmt: skip
+    """Forward and backward, and nothing else; the CPU time when each step ended goes to ``ends``."""
     student.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     for batch in views:
         with fast_matmul(batch.device):  # as the loop computes, or the ratio would be one of precisions
             with torch.no_grad():
-                teacher_logits = teacher(batch)
+                teacher_logits = teacher(batch, cropped=True)
             student_logits = student(batch)
         loss = distillation_loss(student_logits.float(), teacher_logits.float(), recipe.temperature)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if ends is not None:
+            ends.append(time.process_time())
 
 
 def real_images(session: Session) -> LabeledImages:
@@ -139,7 +158,71 @@ def measure_stored() -> dict[str, Any]:
     return {"steps": STORED_STEPS, "rows": rows}
 
 
-MEASURES = {"loop": measure_loop, "stored": measure_stored}
+# --- photographs -------------------------------------------------------------------------------------------------
+
+
+def measure_photos() -> dict[str, Any]:
+    """The loop at 224 pixels over a bare one, from a cache of images that were drawn at 512; and the cache's cost."""
+    teacher = Classifier(new_network("resnet10t", PHOTO_CLASSES, 3), PHOTO_TEACHER).eval().requires_grad_(False)
+    world = World.of(PHOTO_RECIPE, teacher)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_photos(folder / "images")
+        start = time.perf_counter()
+        images, _ = open_images(folder / "images", 0, 0, world.stored_side, CachePlace(folder, 1e9))
+        seconds = time.perf_counter() - start
+        (cache,) = folder.glob("cache-*.bin")
+        measured = {"images": NUM_PHOTOS, "drawn_side": PHOTO_SIDE, "stored_side": world.stored_side,
+                    "seen_side": world.side, "cache_bytes": cache.stat().st_size, "cache_seconds": seconds}  # fmt: skip
+        return measured | _photo_pairs(teacher, world, TrainingSet(images), folder / "checkpoint.pt")
+
+
+def write_photos(folder: Path) -> None:
+    """Color gradients with noise, which take JPEG about as long as photographs do, in shards."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 1, PHOTO_SIDE)[:, None, None]
+    for shard, start in enumerate(range(0, NUM_PHOTOS, SHARD_SIZE // 4)):
+        samples = []
+        for index in range(start, min(start + SHARD_SIZE // 4, NUM_PHOTOS)):
+            corners = 255 * rng.random((3, 3))
+            smooth = corners[0] + (corners[1] - corners[0]) * ramp + (corners[2] - corners[0]) * ramp.transpose(1, 0, 2)
+            image = (smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+            samples.append(Sample(index, image, index % PHOTO_CLASSES, {}))
+        write_shard(folder, shard, samples, "benchmark", Encoding("jpeg", 95))
+
+
+def _photo_pairs(teacher: Classifier, world: World, data: TrainingSet, checkpoint: Path) -> dict[str, Any]:
+    """The bare loop and prismkd's in turns."""
+    recipe, pairs = PHOTO_RECIPE, []
+    views = list(photo_views_of(world, data, recipe))
+    for _ in range(NUM_PHOTO_PAIRS):
+        students = [world.trained_form(new_student(recipe, PHOTO_CLASSES, 3, seed=0), PHOTO_CLASSES, 3)
+                    for _ in range(2)]  # fmt: skip
+        marks = [list[float](), list[float]()]
+        train_bare(students[0], teacher, views, recipe, marks[0])
+        train(students[1], teacher, data, recipe, 0, checkpoint, partial(_note, marks[1]))
+        pairs.append([ends[-1] - ends[0] for ends in marks])
+        checkpoint.unlink()
+    pairs = pairs[1:]  # the first one warms up
+    bare, ours = (min(seconds) for seconds in zip(*pairs, strict=True))
+    timed = recipe.num_steps - 1
+    return {"ratio": bare / ours, "ratios": [first / second for first, second in pairs], "steps": timed,
+            "batch_size": recipe.batch_size, "images_per_cpu_second": timed * recipe.batch_size / ours}  # fmt: skip
+
+
+def _note(ends: list[float], count: int) -> None:
+    ends.append(time.process_time())
+
+
+def photo_views_of(world: World, data: TrainingSet, recipe: DistillationConfig) -> Iterator[Tensor]:
+    """The views of seed 0, as the loop computes them."""
+    for step in range(recipe.num_steps):
+        generator = torch.Generator().manual_seed(derive(0, "batch", step))
+        (images,) = data.batches([data.draw(generator, recipe.batch_size)])
+        yield world.views(to_float(images), generator).contiguous(memory_format=torch.channels_last)
+
+
+MEASURES = {"loop": measure_loop, "stored": measure_stored, "photos": measure_photos}
 
 
 def main() -> None:

@@ -380,6 +380,15 @@ def augmentation_table(data: Row) -> str:
     return table(["taught by, images", *domains, "mean shifted"], lines)
 
 
+def norms_table(data: Row) -> str:
+    """Students with shared and with auxiliary batch norms: top-1 per domain."""
+    rows = data["rows"]
+    domains = list(rows[0]["top1"])
+    lines = [[norms, *cells(of_setting, [*map(top1_on, domains), mean_shifted])]
+             for (norms,), of_setting in grouped(rows, "norms").items()]  # fmt: skip
+    return table(["batch norms", *domains, "mean shifted"], lines)
+
+
 # --- the training loop: docs/distillation.md ---------------------------------------------------------------------
 
 
@@ -391,6 +400,17 @@ def loop_table(data: Row) -> str:
         for source, row in data["loop"].items()
     ]  # fmt: skip
     return table(["training loop", "throughput over a bare loop", "images per second"], lines)
+
+
+def photos_table(data: Row) -> str:
+    """Photographs: the cache's size and time, and the training loop over a bare one from it."""
+    row = data["photos"]
+    cache = f"{row['images']} of {row['drawn_side']} px, cached at {row['stored_side']} px"
+    size = f"{row['cache_bytes'] / 1e6:.1f} MB, {row['cache_seconds']:.1f} s"
+    ratio = f"{row['ratio']:.3f} ({min(row['ratios']):.3f} to {max(row['ratios']):.3f})"
+    head = ["images", "size and building of the cache", f"loop at {row['seen_side']} px over a bare loop",
+            "images per CPU second"]  # fmt: skip
+    return table(head, [[cache, size, ratio, f"{row['images_per_cpu_second']:.2f}"]])
 
 
 def stored_table(data: Row) -> str:
@@ -422,7 +442,9 @@ TABLES = {
     "federated": federated_table,
     "choice": choice_table,
     "augmentation": augmentation_table,
+    "norms": norms_table,
     "loop": loop_table,
     "stored": stored_table,
+    "photos": photos_table,
     "provenance": provenance,
 }

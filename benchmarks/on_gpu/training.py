@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from benchmarks.cost.seconds import time_once
 from benchmarks.on_gpu.scale import Found, Scale, new_teacher
 from prismkd.classifiers import Classifier
-from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
+from prismkd.distillation.world import World
 
 
 def distillation(scale: Scale, found: Found, until: float) -> None:
@@ -28,16 +28,18 @@ def distillation(scale: Scale, found: Found, until: float) -> None:
     The bare loop's views are on the device beforehand, so the loop pays for loading, sending and augmenting as well.
     Both are timed without their start, and the loop without its end, where it keeps a checkpoint.
     """
-    side, device = scale.image_size, scale.device
+    device, teacher = scale.device, new_teacher(scale, scale.device)
+    world = World.of(DistillationConfig(), teacher)
+    side = world.stored_side or scale.image_size  # as they lie in a cache
     images = torch.randint(0, 256, (scale.num_training_images, 3, side, side), dtype=torch.uint8)
-    data, teacher = TrainingSet(images), new_teacher(scale, device)
+    data = TrainingSet(images)
     for size in scale.distill_batches:
         row = found.setdefault(f"batch {size}", {"bare": [], "loop": []})
         recipe = DistillationConfig(architecture=scale.student, batch_size=size, mixed_precision="bf16",
                                     num_steps=scale.distill_steps + _num_untimed(scale))  # fmt: skip
         starts = range(0, len(images), size)[:4]  # more would show the networks nothing that these don't
-        views = [device_views(images[start : start + size], device) for start in starts]
-        row["milliseconds of a batch"] = batch_pieces(data, size, device)
+        views = [device_views(world, images[start : start + size], device) for start in starts]
+        row["milliseconds of a batch"] = batch_pieces(world, data, size, device)
         for _ in range(scale.num_rounds):
             start = time.monotonic()
             row["bare"].append(bare_speed(teacher, views, recipe, scale))
@@ -52,13 +54,13 @@ def _num_untimed(scale: Scale) -> int:
     return max(1, scale.distill_steps // 4)
 
 
-def device_views(images: Tensor, device: torch.device) -> Tensor:
+def device_views(world: World, images: Tensor, device: torch.device) -> Tensor:
     """Augmented views (batch, channels, height, width) of bytes, as the loop makes them."""
-    views = random_views(to_float(images.to(device)), generator=torch.Generator(device).manual_seed(0))
+    views = world.views(to_float(images.to(device)), torch.Generator(device).manual_seed(0))
     return views.contiguous(memory_format=torch.channels_last)
 
 
-def batch_pieces(data: TrainingSet, size: int, device: torch.device) -> dict[str, float]:
+def batch_pieces(world: World, data: TrainingSet, size: int, device: torch.device) -> dict[str, float]:
     """Milliseconds of what the loop does with a batch before the networks see it."""
     places = torch.arange(size) % len(data)
     batch = next(data.batches([places]))
@@ -66,7 +68,7 @@ def batch_pieces(data: TrainingSet, size: int, device: torch.device) -> dict[str
     works: dict[str, Callable[[], object]] = {
         "gathering": lambda: next(data.batches([places])),
         "sending": lambda: batch.to(device, non_blocking=True),
-        "views": lambda: device_views(sent, device),
+        "views": lambda: device_views(world, sent, device),
     }
     return {name: 1000 * median([time_once(work)[0] for _ in range(4)][1:]) for name, work in works.items()}
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
+from torchvision.transforms import RandomResizedCrop
 
-from prismkd.classifiers.views import random_views
+from prismkd.classifiers.views import random_resized_crops, random_views
 from prismkd.distillation.augmentation import mix, rand_augment
 
 STILL = {"min_scale": 1.0, "max_scale": 1.0, "max_shift": 0.0, "max_rotation": 0.0, "contrast": 0.0, "noise": 0.0}
@@ -37,6 +38,59 @@ def test_a_part_of_a_batch_gets_the_views_of_the_whole() -> None:
     images, rows = torch.rand(8, 1, 16, 16), torch.tensor([6, 1, 3])
     whole = random_views(images, generator=torch.Generator().manual_seed(1))
     part = random_views(images[rows], generator=torch.Generator().manual_seed(1), rows=rows, batch_size=8)
+    assert torch.allclose(whole[rows], part, atol=1e-6)
+
+
+def coordinates(count: int, side: int) -> torch.Tensor:
+    """Images (count, 2, side, side) of two channels, which say where in the image a pixel is: its x and y in [0, 1]."""
+    x = ((torch.arange(side) + 0.5) / side).expand(side, side)
+    return torch.stack([x, x.T]).expand(count, 2, side, side).contiguous()
+
+
+def parts(views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Width and height (batch,) of the part of ``coordinates`` that each view shows, as shares of the image's."""
+    side = views.shape[-1]
+    reach = side / (side - 1)  # the outermost pixels' centers lie within the part
+    width = (views[:, 0, :, -1] - views[:, 0, :, 0]).mean(1).abs() * reach
+    return width, (views[:, 1, -1] - views[:, 1, 0]).mean(1) * reach
+
+
+def test_random_resized_crops_are_distributed_as_torchvisions() -> None:
+    """Quartiles of area, aspect ratio and place over many crops."""
+    count, side = 4000, 256
+    torch.manual_seed(0)
+    boxes = [RandomResizedCrop.get_params(torch.empty(3, side, side), [0.08, 1.0], [3 / 4, 4 / 3])
+             for _ in range(count)]  # fmt: skip
+    top, left, tall, wide = torch.tensor(boxes).T / side
+    views = random_resized_crops(coordinates(count, 32), (8, 8), 0.08, generator=torch.Generator().manual_seed(0))
+    width, height = parts(views)
+    quartiles = torch.tensor([0.25, 0.5, 0.75])
+    for ours, theirs in (
+        (width * height, wide * tall),
+        ((width / height).log(), (wide / tall).log()),
+        (views[:, 0].mean((1, 2)), left + wide / 2),
+        (views[:, 1].mean((1, 2)), top + tall / 2),
+    ):
+        assert (ours.quantile(quartiles) - theirs.quantile(quartiles)).abs().max() < 0.03
+    flipped = views[:, 0, 0, 0] > views[:, 0, 0, -1]
+    assert abs(flipped.float().mean() - 0.5) < 0.03
+
+
+def test_a_random_resized_crop_is_a_part_of_the_image_in_its_own_proportions() -> None:
+    images = coordinates(500, 32)[..., :16, :]  # twice as wide as high
+    views = random_resized_crops(images, (8, 8), 0.2, generator=torch.Generator().manual_seed(1))
+    assert views.shape == (500, 2, 8, 8)
+    assert views.min() >= images.min() and views.max() <= images.max()
+    whole = random_resized_crops(images, (16, 32), 1.0, generator=torch.Generator().manual_seed(1))
+    for image, view in zip(images, whole, strict=True):  # no ratio allows all of it, so after ten tries it is all
+        assert torch.allclose(view, image, atol=1e-5) or torch.allclose(view, image.flip(-1), atol=1e-5)
+
+
+def test_a_part_of_a_batch_gets_the_crops_of_the_whole() -> None:
+    images, rows = torch.rand(8, 3, 16, 16), torch.tensor([6, 1, 3])
+    whole = random_resized_crops(images, (8, 8), 0.08, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    part = random_resized_crops(images[rows], (8, 8), 0.08, generator=generator, rows=rows, batch_size=8)
     assert torch.allclose(whole[rows], part, atol=1e-6)
 
 

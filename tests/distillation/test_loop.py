@@ -89,9 +89,9 @@ class Told(Classifier):
 
     told: ClassVar[list[Tensor | None]] = []
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, cropped: bool = False) -> Tensor:
         self.told.append(labels)
-        return super().forward(images)
+        return super().forward(images, cropped=cropped)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**70])

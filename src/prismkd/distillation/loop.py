@@ -129,7 +129,7 @@ class _Training:
         # Dropout draws from torch's global generators, which the caller gets back as they were.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             for images in batches:
-                rate = _learning_rate(config, state.step)
+                rate = learning_rate(config, state.step)
                 loss = self.step(model, images, rate)
                 state.record(loss)
                 state.update_average()
@@ -332,7 +332,7 @@ def rows_of_process(batch_size: int, process: int, num_processes: int) -> Tensor
     return torch.cat([first, batch_size - 1 - first.flip(0)])
 
 
-def _learning_rate(config: DistillationConfig, step: int) -> float:
+def learning_rate(config: DistillationConfig, step: int) -> float:
     """Linear warm-up over 5 % of the steps, then a cosine to zero, or the first half of one."""
     warm_up = max(1, config.num_steps // 20)
     # Cosine: Loshchilov and Hutter 2017; warm-up: Goyal et al. 2017. From step + 1, so that the first step moves.

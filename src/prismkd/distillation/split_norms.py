@@ -15,18 +15,28 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
+from prismkd.errors import UserError
+
 
 class SplitNorms(nn.Module):
     """A second norm beside each batch norm of a network, which stays as it is but for hooks.
 
     Attributes:
         num_real: the first images of the batch, which pass the network's own norms; the others pass the second ones.
+
+    Raises:
+        UserError: the network has no batch norm.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.num_real, self._handles = 0, list[RemovableHandle]()
         own = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+        if not own:
+            raise UserError(
+                f"expected a student with batch norm for distillation.auxiliary_batch_norm, got a "
+                f"{type(network).__name__} without; set it to false, or choose another distillation.architecture"
+            )
         self.norms = nn.ModuleList(copy.deepcopy(layer) for layer in own)
         for layer, second in zip(own, self.norms, strict=True):
             self._split(layer, second)

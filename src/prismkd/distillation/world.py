@@ -42,7 +42,7 @@ class World:
     def of(cls, config: DistillationConfig, teacher: Classifier | None) -> World:
         """The world that a recipe and a teacher, or several, make."""
         found = None if teacher is None else _with_input_size(teacher)
-        side = config.image_size or (None if found is None else max(found.size or ()))
+        side = config.image_size or (None if found is None else _input_side(found))
         augmentation = config.augmentation
         if augmentation == "auto":
             augmentation = "icons" if side is None else "photos"
@@ -109,11 +109,11 @@ class World:
             return {"in_channels": in_channels}
         square = (self.side, self.side)
         given = self.teacher or Preprocessing(in_channels, self.side, square, "bicubic")
-        factor = self.side / max(given.size or square)
+        factor = self.side / (_input_side(given) or self.side)
         mean, std = self._normalization(in_channels) if normalized else ((0.0,), (1.0,))
         scaled = Preprocessing(
-            in_channels, _scaled(given.resize, factor, square if given.crop is None else None),
-            None if given.crop is None else square, given.interpolation, mean, std, given.floor_crop,
+            in_channels, _scaled(given.resize, factor, exact=None if given.crop else square),
+            square if given.crop else None, given.interpolation, mean, std, given.floor_crop,
         )  # fmt: skip
         return to_config(scaled) | {"input_size": self.side}
 
@@ -130,15 +130,23 @@ class World:
 def _with_input_size(teacher: Classifier) -> Preprocessing | None:
     """The preprocessing of a teacher, or of several's member with the largest input; None where all take any size."""
     found = [module.preprocess for module in teacher.modules() if isinstance(module, Classifier)]
-    return max((each for each in found if each.size), key=lambda each: max(each.size or ()), default=None)
+    return max((each for each in found if _input_side(each)), key=lambda each: _input_side(each) or 0, default=None)
+
+
+def _input_side(preprocessing: Preprocessing) -> int | None:
+    """The longer side of what a network gets of a square image; None where it gets images of any size."""
+    if preprocessing.size is not None:
+        return max(preprocessing.size)
+    return preprocessing.resize if isinstance(preprocessing.resize, int) else None
 
 
 def _scaled(
     resize: int | tuple[int, int] | None, factor: float, exact: tuple[int, int] | None
 ) -> int | tuple[int, int] | None:
-    """A teacher's ``resize`` for images of another size; ``exact`` where nothing is cut off behind it."""
-    if exact is not None:
-        return exact
+    """A teacher's ``resize`` for images of another size.
+
+    Height and width become ``exact`` where nothing is cut off behind them.
+    """
     if resize is None or isinstance(resize, int):
         return resize if resize is None else round(resize * factor)
-    return round(resize[0] * factor), round(resize[1] * factor)
+    return exact or (round(resize[0] * factor), round(resize[1] * factor))
