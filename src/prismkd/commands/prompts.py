@@ -74,6 +74,8 @@ def print_preview(found: Preview) -> None:
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
     if cost.pilot:
         print(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")
+    if found.too_long:
+        print(f"warning: {found.too_long}")
     if found.hours is not None:
         print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:
