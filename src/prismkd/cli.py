@@ -16,7 +16,7 @@ COMMANDS = {
     "run": "All stages: prompts, synthesize, distill, evaluate, report.",
     "senses": "Which wording of each class the teacher recognizes, as a table.",
     "prompts": "Class names to a prompt plan; --dry-run shows it and what it costs, and draws nothing.",
-    "plan": "All decisions before the images; --dry-run measures a few images only: hours, GB, cost.",
+    "plan": "All decisions before the images; --dry-run measures a few images only: minutes of every stage, GB, cost.",
     "synthesize": "Prompts to images, guided by the teacher where the method says so.",
     "status": "How far a run is, from its ledgers; it may be running.",
     "verify": "Read every byte of a run's data sets, or of one data set, again.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import nullcontext
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
 from prismkd.config import GeneratorConfig
-from prismkd.generators.embeddings import OUTPUTS, TextEmbeddings
+from prismkd.generators.embeddings import MAX_PIXART_TOKENS, OUTPUTS, TextEmbeddings
 from prismkd.generators.text_to_image import TextToImage
+from prismkd.prompts.length import PIPELINE_TOKENS
 from tests.generators.tiny_pipelines import PAIRS, build
 
 PROMPTS = ["an icon of a red bell", "a cat", "a photo of a ship", "a cat"]
@@ -66,3 +69,9 @@ def test_what_is_kept_is_bounded_and_has_no_graph(name: str) -> None:
         assert all(not value.requires_grad for value in given.values() if value is not None)
         assert len(cache._kept) == 2
     assert TextEmbeddings(pipeline, 3.0).arguments(PROMPTS, torch.device("cpu"))["prompt_embeds"].shape[0] == 4
+
+
+def test_the_lengths_that_prompts_are_counted_against_are_those_of_the_calls() -> None:
+    for name, limit in PIPELINE_TOKENS.items():
+        default = inspect.signature(getattr(diffusers, name).__call__).parameters["max_sequence_length"].default
+        assert limit == (MAX_PIXART_TOKENS if name.startswith("PixArt") else default)

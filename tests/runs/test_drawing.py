@@ -334,18 +334,30 @@ def test_a_plan_is_measured_and_nothing_is_written(
     assert main(["plan", "--config", str(tmp_path / "tiny.toml"), *out, "--dry-run", "--price", "3.50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(tmp_path.rglob("*")) == before
-    plain, eda = found["methods"]
-    assert plain["images"] == eda["images"] == 48 and plain["seconds_per_image"] > 0
-    assert plain["gigabytes"] == pytest.approx(48 * plain["bytes_per_image"] / 1e9)
-    assert found["cost"] == pytest.approx(3.5 * found["device_hours"])
+    rows = {(row["stage"], row["method"]): row for row in found["stages"]}
+    assert [name for name, method in rows if not method] == [
+        "loading the models", "calibration", "distillation", "evaluation"
+    ]  # fmt: skip
+    plain, eda = rows["images", "plain"], rows["images", "eda"]
+    assert plain["count"] == eda["count"] == 48 and plain["seconds_each"] > 0
+    assert plain["gigabytes"] == pytest.approx(48 * plain["bytes_each"] / 1e9)
+    assert rows["distillation", ""]["count"] == 2 * 2 and rows["distillation", ""]["seconds_each"] > 0
+    assert found["minutes"] == pytest.approx(sum(row["minutes"] for row in found["stages"]))
+    assert found["cost"] == pytest.approx(3.5 * found["device_minutes"] / 60)
+    assert found["measured"]["unguided images"] <= 0.1 * 96 and found["measured"]["guided images"] <= 0.1 * 48
     assert main(["plan", "--config", str(tmp_path / "tiny.toml"), "--dry-run", "--price", "dear"]) == 2
     assert "expected a number for --price, got 'dear'" in capsys.readouterr().err
 
 
-def test_a_plan_decides_everything_before_the_images(finished: Path, tmp_path: Path, settings: str) -> None:
+def test_a_plan_decides_everything_before_the_images(
+    finished: Path, tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tiny.toml").write_text(settings)
     arguments = ["--config", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out")]
     assert main(["plan", *arguments]) == 0
+    written, following = capsys.readouterr().out.replace("\n", " ").split("next: ")
+    assert f"written in {tmp_path / 'out'}: seed-0/plain/prompts.json" in written
+    assert following.startswith(f"`prismkd synthesize --out {tmp_path / 'out'}` draws the images")
     assert (images(tmp_path / "out") / "dataset.json").read_bytes() == (images(finished) / "dataset.json").read_bytes()
     assert tars(tmp_path / "out") == {}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from prismkd.commands.opening import opened
+from prismkd.commands.prompts import print_written
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
 from prismkd.config.ranges import PlainNumber
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments(RunArguments):
-    """All decisions before the images; --dry-run measures a few images only: hours, GB, cost."""
+    """All decisions before the images; --dry-run measures a few images only: minutes of every stage, GB, cost."""
 
     dry_run: bool = False
     """Measure and write nothing."""
@@ -29,7 +30,7 @@ class Arguments(RunArguments):
 
 
 def plan(arguments: Arguments) -> None:
-    """Estimate what the images cost; then, but for --dry-run, decide prompts and targets for all data sets."""
+    """Estimate what the run costs; then, but for --dry-run, decide prompts and targets for all data sets."""
     nowhere = Path() if arguments.dry_run and arguments.out is None else None
     run = opened(arguments, folder=nowhere, claim=not arguments.dry_run)
     from prismkd.commands.estimate import estimate
@@ -47,18 +48,30 @@ def plan(arguments: Arguments) -> None:
     with held(run):
         STAGES["prompts"](run)
         claim_datasets(run)
+    if not arguments.json:
+        print_written(run.directory)
 
 
 def print_estimate(found: Estimate) -> None:
-    """Hours, gigabytes and cost before anything is drawn."""
-    lines = [[row.method, f"{row.images:,}", f"{row.seconds_per_image:.4g}", f"{row.hours:.3g}", f"{row.gigabytes:.3g}"]
-             for row in found.methods]  # fmt: skip
-    header = ["method", "images", "seconds per image", "device hours", "GB"]
-    print_table("What the images will cost", header, lines, left=1)
-    total = sum(row.gigabytes for row in found.methods)
-    text = (
-        f"{found.device_hours:.3g} device hours, {found.device_hours / found.num_devices:.3g} h on {found.num_devices}"
+    """Minutes and gigabytes of every stage before anything is drawn, and the cost."""
+    lines = [
+        [row.stage, row.method, f"{row.count:,} {row.unit}" if row.unit else "", f"{row.seconds_each:.3g}",
+         duration(row.minutes), f"{row.gigabytes:.3g}" if row.bytes_each else ""]
+        for row in found.stages
+    ]  # fmt: skip
+    header = ["stage", "method", "what", "seconds each", "time", "GB"]
+    print_table("What the run will cost", header, lines, left=2)
+    devices = (
+        f" on {found.num_devices} devices, {duration(found.device_minutes)} of one" if found.num_devices > 1 else ""
     )
-    cost = f", cost {found.device_hours * found.price:,.2f}" if found.price else ""
-    plural = "s" * (found.num_devices > 1)
-    print(f"{text} device{plural}, {total:.3g} GB{cost}; measured on {found.num_measured} images each")
+    cost = f", cost {found.cost:,.2f}" if found.cost is not None else ""
+    print(f"{duration(found.minutes)} in all{devices}, {found.gigabytes:.3g} GB{cost}")
+    measured = ", ".join(f"{count} {unit}" for unit, count in found.measured.items() if count)
+    print(f"measured in {found.seconds:.0f} s on {measured}")
+
+
+def duration(minutes: float) -> str:
+    """In minutes, and from two hours on in hours."""
+    if minutes >= 120:
+        return f"{minutes / 60:,.1f} h"
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.2g} s"

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prismkd.assets import asset
 from prismkd.classes.lists import classes_of
 from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.dpe import check_styles, contents_from_rows, contents_of_classes, with_defaults
+from prismkd.prompts.length import TooLong, too_long
 from prismkd.prompts.plan import check_budget
 from prismkd.prompts.senses import Sense, senses_from_rows, unjudged_senses
 
@@ -57,6 +59,7 @@ class Preview:
     judged: bool
     images_per_second: float | None
     microseconds: float
+    too_long: TooLong | None
 
     @property
     def hours(self) -> float | None:
@@ -96,6 +99,7 @@ class Preview:
                      "plans": self.cost.plans, "images in all": self.cost.total},
             "hours": self.hours,
             "microseconds_per_prompt": self.microseconds,
+            "too_long": self.too_long.to_dict() if self.too_long else None,
             "examples": {self.plan.subjects[k].class_name: [p.text for p in self.examples(k)] for k in shown},
         }  # fmt: skip
 
@@ -132,7 +136,10 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         plans=len(config.seeds) * sum(METHODS[method].draws_images for method in config.methods),
         pilot=round(prompts.pilot_share * num_images),
     )
-    return Preview(plan, senses, cost, bool(decided), _measured_speed(directory), _microseconds(plan, num_images))
+    source = asset("generator") if config.generator.source == "pictograms" else config.generator.source
+    long = too_long(plan, num_images, source, config.generator.revision)
+    speed = _measured_speed(directory)
+    return Preview(plan, senses, cost, bool(decided), speed, _microseconds(plan, num_images), long)
 
 
 def _decided(directory: Path | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from prismkd.commands.opening import do_stage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from prismkd.commands.preview import Preview
 
 NUM_CLASSES_SHOWN = 12
+NUM_PLANS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def prompts(arguments: Arguments) -> None:
         if arguments.num_images is not None or arguments.json:
             raise UserError("expected --dry-run beside --num-images and --json, got none; add it")
         do_stage(arguments, "prompts")
+        print_written(arguments.folder())
         return
     from prismkd.commands.preview import preview
 
@@ -44,6 +47,15 @@ def prompts(arguments: Arguments) -> None:
         print(json.dumps(found.to_dict(len(found.senses)), indent=1))
     else:
         print_preview(found)
+
+
+def print_written(out: Path) -> None:
+    """What the run has decided, and what comes next."""
+    decided = [name for name in ("senses.json", "contents.json") if (out / name).is_file()]
+    plans = sorted(str(path.relative_to(out)) for path in out.glob("seed-*/*/prompts.json"))
+    more = f" and {len(plans) - NUM_PLANS_SHOWN} more" if len(plans) > NUM_PLANS_SHOWN else ""
+    print(f"written in {out}: {', '.join([*decided, *plans[:NUM_PLANS_SHOWN]])}{more}")
+    print(f"next: `prismkd synthesize --out {out}` draws the images; `prismkd run --out {out}` does all that is left")
 
 
 def print_preview(found: Preview) -> None:
@@ -74,7 +86,10 @@ def print_preview(found: Preview) -> None:
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
     if cost.pilot:
         print(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")
+    if found.too_long:
+        print(f"warning: {found.too_long}")
     if found.hours is not None:
         print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:
         print("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
+    print("nothing is written; next: `prismkd plan --dry-run` measures what all stages take")

@@ -25,6 +25,8 @@ from prismkd.metrics.hits import domain_order, pack_hits
 
 TOP = 5  # top-5 is reported of domains with more classes than that
 
+MAX_COUNTED_CLASSES = 2000  # for which it is counted which class is taken for which
+
 
 class TestImages(Protocol):
     """Labeled images of one or more domains, such as ``prismkd.data.LabeledImages``."""
@@ -46,7 +48,8 @@ class StudentEvaluation(NamedTuple):
 
     Attributes:
         rows: the values for ``metrics.json``.
-        confusion: counts [true class][predicted class] on the domain ``id``.
+        confusion: counts [true class][predicted class] on the domain ``id``; empty where there are more than
+            ``MAX_COUNTED_CLASSES`` classes.
         confusion_teacher: counts [class that the teacher predicts][class that the student predicts] on ``id``.
         domains: by domain, what is known per class and per image (n, hits, class_top1, vanished).
     """
@@ -88,14 +91,16 @@ def evaluate_student(
     if teacher_logits is None and teacher is not None:
         teacher_logits = logits_of(teacher, test)
     labels, rows, details = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
-    confusion, confusion_teacher = np.zeros((2, logits.shape[1], logits.shape[1]), dtype=int)
+    # The counts of 10,000 classes would be gigabytes, in memory and in a JSON file
+    num_counted = logits.shape[1] if logits.shape[1] <= MAX_COUNTED_CLASSES else 0
+    confusion, confusion_teacher = np.zeros((2, num_counted, num_counted), dtype=int)
     for domain in domain_order(test.domains):
         mask = test.domains == domain
         taught = None if teacher_logits is None else teacher_logits[mask]
         results = _Domain.of(logits[mask], taught, labels[mask], restrict_below)
         rows += results.rows(method, seed, domain)
         details[domain] = results.details()
-        if domain == "id":
+        if domain == "id" and num_counted:
             student_classes = results.competing[results.logits.argmax(1)]
             # add.at and not +=, which counts a pair of classes once however often it occurs
             np.add.at(confusion, (labels[mask], student_classes), 1)

@@ -21,6 +21,7 @@ from prismkd.prompts.grammar import to_words
 from prismkd.prompts.suggestions import SenseSuggestion
 
 MAX_GLOSS_WORDS = 12  # of a definition in a prompt: CLIP reads 77 tokens, of which content and style need some
+MAX_DEFINITION_WORDS = 24  # of a user's definition, who knows best what has to be said
 MIN_AGREEMENT = 0.25  # share of a sense's probes that the teacher recognizes, for a bare name to mean this sense
 MIN_LEAD = 2.0  # standard errors by which a wording has to beat the name alone
 SURE_PROBABILITY = 0.75  # a class with this mean probability is recognized, whichever of its wordings is used
@@ -185,8 +186,7 @@ def candidate_wordings(
     if gloss:
         wordings.append(Wording(_explained(name, gloss), "synset", item.synset, contents))
     if item.definition:
-        # Without the name: a user's definition such as "a shopping cart" is a noun of its own
-        wordings.append(Wording(_without_article(item.definition).rstrip(" ."), "definition", item.synset, contents))
+        wordings.append(Wording(_defined(name, item.definition), "definition", item.synset, contents))
     if not item.definition and not gloss:
         senses = [] if item.synset == NO_SYNSET else _senses_of_all(item)
         for sense in senses[:max_senses]:
@@ -198,10 +198,20 @@ def candidate_wordings(
     return list({wording.text: wording for wording in reversed(wordings)}.values())[::-1]
 
 
-def _explained(name: str, gloss: str) -> str:
+def _explained(name: str, gloss: str, max_words: int = MAX_GLOSS_WORDS) -> str:
     """A name with a short gloss behind it, in the place of other explanations: ``tench, a fish`` of "tench, Tinca"."""
     noun = name.partition(",")[0]
-    return f"{noun if noun.strip() else name}, {short_gloss(gloss)}"
+    return f"{noun if noun.strip() else name}, {short_gloss(gloss, max_words)}"
+
+
+def _defined(name: str, definition: str) -> str:
+    """A user's definition as a noun of its own, such as "a shopping cart"; a long one explains the name instead.
+
+    So what matters stands first: the name and the style, then as much of the explanation as there is room for.
+    """
+    if len(definition.split()) <= MAX_DEFINITION_WORDS:
+        return _without_article(definition).rstrip(" .")
+    return _explained(name, definition, MAX_DEFINITION_WORDS)
 
 
 def _nearest_contents(meaning: str, suggestions: Sequence[SenseSuggestion]) -> tuple[str, ...]:
@@ -230,17 +240,17 @@ def _senses_of_all(item: ClassName) -> list[wordnet.Synset]:
     return list({sense.id: sense for sense in senses}.values())
 
 
-def short_gloss(gloss: str) -> str:
+def short_gloss(gloss: str, max_words: int = MAX_GLOSS_WORDS) -> str:
     """A definition short enough for a prompt: its first clause, without parentheses and article.
 
-    It has at most ``MAX_GLOSS_WORDS`` words. A longer clause is cut before the last phrase that begins within them.
+    It has at most ``max_words`` words. A longer clause is cut before the last phrase that begins within them.
     """
     clause = re.split(r"[;:]", re.sub(r"\([^)]*\)", "", gloss))[0].strip()
     words = re.sub(TAXONOMIC_START, "", clause).split()
-    if len(words) > MAX_GLOSS_WORDS:
+    if len(words) > max_words:
         # At least three words stay: one or two are mostly a "large animal", which says too little
-        starts = [i for i in range(3, MAX_GLOSS_WORDS + 1) if words[i] in PHRASE_STARTS or words[i - 1].endswith(",")]
-        words = words[: starts[-1] if starts else MAX_GLOSS_WORDS]
+        starts = [i for i in range(3, max_words + 1) if words[i] in PHRASE_STARTS or words[i - 1].endswith(",")]
+        words = words[: starts[-1] if starts else max_words]
     while len(words) > 1 and words[-1].lower() in FUNCTION_WORDS:
         words.pop()
     return _without_article(" ".join(words).strip(" ,."))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from prismkd.errors import warn
+from prismkd.generators import generator_folder
+from prismkd.prompts.length import too_long
 from prismkd.records.directory import read_json, write_json
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.run import Run
@@ -19,10 +22,24 @@ def choose_senses(run: Run) -> None:
 def write_plans(run: Run) -> None:
     """Choose senses and contents, and write every dataset's ``prompts.json``: its plan, with examples."""
     num_images = run.config.synthesis.images_per_class * len(run.classes)
+    written = []
     for dataset in run.drawn:
         path = dataset.folder / "prompts.json"
         if not path.is_file() or read_json(path)["num_images"] < num_images:
             _write_plan(dataset, num_images)
+            written.append(dataset)
+    _warn_if_too_long(run, written, num_images)
+
+
+def _warn_if_too_long(run: Run, written: list[DrawnImages], num_images: int) -> None:
+    """One warning for all plans: the seeds of a method have the same prompts, and most methods some in common."""
+    config = run.config.generator
+    source = generator_folder(config) or config.source
+    by_method = {dataset.method: dataset for dataset in written}
+    found = [too_long(dataset.plan, num_images, source, config.revision) for dataset in by_method.values()]
+    worst = max((plan for plan in found if plan), key=lambda plan: plan.count, default=None)
+    if worst:
+        warn(str(worst))
 
 
 def _write_plan(dataset: DrawnImages, num_images: int) -> None:
