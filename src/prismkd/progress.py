@@ -39,6 +39,9 @@ def silent(description: str, total: int) -> AbstractContextManager[Progress]:
 @contextmanager
 def bars(description: str, total: int) -> Iterator[Progress]:
     """A ``Track`` on stderr: a bar on a terminal, lines of a log elsewhere."""
+    if not total:
+        yield ignore  # there is nothing to do, or what is wrong will be said
+        return
     from rich.console import Console  # here, since importing it takes longer than the help of all commands
 
     console = Console(stderr=True)

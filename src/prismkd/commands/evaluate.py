@@ -18,8 +18,7 @@ class Arguments(RunArguments):
 
 def evaluate(arguments: Arguments) -> None:
     """Measure every student and image set, and print the students' accuracy."""
-    do_stage(arguments, "evaluate")
-    print_students(arguments.folder())
+    do_stage(arguments, "evaluate", before_end=lambda: print_students(arguments.folder()))
 
 
 def print_students(out: Path) -> None:

@@ -32,14 +32,17 @@ def evaluate(run: Run) -> None:
     Raises:
         UserError: test images that don't decode, before anything is measured; or a damaged shard.
     """
-    measurement = Measurement(run)
-    if not (run.directory / "references.json").is_file():
-        write_json(run.directory / "references.json", measurement.references())
-    for dataset in run.datasets:
-        path = dataset.folder / "evaluation.json"
-        if not path.is_file():
+    measurement, references = Measurement(run), run.directory / "references.json"
+    unmeasured = [dataset for dataset in run.datasets if not (dataset.folder / "evaluation.json").is_file()]
+    with run.track("evaluation (teacher, students)", len(unmeasured) + (not references.is_file())) as progress:
+        if not references.is_file():
+            write_json(references, measurement.references())
+            progress(1)
+        for dataset in unmeasured:
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
-            write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies()})
+            measured = {**measurement.evaluate(dataset), "energy": dataset.energies()}
+            write_json(dataset.folder / "evaluation.json", measured)
+            progress(1)
     metrics = gather_metrics(run)
     write_json(run.directory / "metrics.json", metrics)
     track_results(run.config.distillation.tracker, run.directory, metrics["results"])
