@@ -168,6 +168,8 @@ class StageLog:
     def _how_far(self) -> str:
         rate, left = self.rate.per_second, self.rate.seconds_left
         text = f"{self.rate.done:,} of {self.rate.total:,}"
+        if self.rate.done >= self.rate.total:
+            return f"{text}, finishing"
         if not self.rate.done:
             return f"{text} after {duration(self.rate.seconds)}"
         if self.rate.seconds_silent > LINE_SECONDS and (rate is None or self.rate.seconds_silent > 3 / rate):
