@@ -106,6 +106,13 @@ class Rate:
         return self._clock() - (self._recent[-1][0] if self._recent else self.start)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come for longer than counts were apart so far."""
+        gaps = len(self._recent) - 1
+        usual = (self._recent[-1][0] - self._recent[0][0]) / gaps if gaps > 0 else 0.0
+        return self.seconds_silent > max(LINE_SECONDS, 2 * usual)
+
+    @property
     def seconds(self) -> float:
         """Since the start."""
         return self._clock() - self.start
@@ -172,7 +179,7 @@ class StageLog:
             return f"{text}, finishing"
         if not self.rate.done:
             return f"{text} after {duration(self.rate.seconds)}"
-        if self.rate.seconds_silent > LINE_SECONDS and (rate is None or self.rate.seconds_silent > 3 / rate):
+        if self.rate.is_silent:
             return f"{text}, nothing new for {duration(self.rate.seconds_silent)}"
         return text if rate is None or left is None else f"{text}, {speed(rate)}, about {duration(left)} left"
 
