@@ -88,7 +88,7 @@ class LookBack:
 @torch.no_grad()
 def look_back(
     student: nn.Module, data: TrainingSet, device: torch.device,
-    teacher: Callable[[Tensor, Tensor], Tensor] | None = None,
+    look: Callable[[Tensor], Tensor] = lambda images: images, teacher: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> LookBack:  # fmt: skip
     """The student on up to 10,000 evenly spread ones of its training images, without augmentation.
 
@@ -96,6 +96,7 @@ def look_back(
         student: trained.
         data: what it learned from.
         device: where it is.
+        look: makes of images in [0, 1] what the student sees.
         teacher: indices (batch,) of images and these images (batch, channels, height, width) in [0, 1] to its logits.
     """
     count = min(len(data), MAX_LOOKED_AT)
@@ -105,7 +106,7 @@ def look_back(
     answers, agreements = list[Tensor](), list[Tensor]()
     for places, images in zip(indices.split(LOOK_SIZE), data.batches(indices.split(LOOK_SIZE)), strict=True):
         looked_at = to_float(images.to(device))
-        answers.append(predicted(student, looked_at))
+        answers.append(predicted(student, look(looked_at)))
         if teacher is not None:
             agreements.append(teacher(places, looked_at).argmax(1).cpu() == answers[-1])
     classes = torch.cat(answers)

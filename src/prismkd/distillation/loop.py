@@ -265,7 +265,7 @@ class _Training:
         student.eval()
         # Each process saw the losses of its part of the batches.
         sums = self.accelerator.reduce(state.sums, "mean")
-        back = look_back(student, self.data, self.device, self._answers if self._asks_teacher else None)
+        back = look_back(student, self.data, self.device, teacher=self._answers if self._asks_teacher else None)
         student.to(self.original_device)
         num_steps = self.config.num_steps
         return TrainingLog(state.rows, quarter_means(sums, num_steps), curve=curve_of(sums, num_steps), **vars(back))
