@@ -8,51 +8,47 @@ from pathlib import Path
 import pytest
 
 from prismkd.commands import fitting as module
-from prismkd.commands.fitting import Speeds, fitting, measure, seconds_of
-from prismkd.commands.preview import preview
+from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, StageCost
+from prismkd.commands.fitting import fitting, seconds_of, seconds_on
 from prismkd.commands.run import Arguments, _fitted
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, SynthesisConfig
 from prismkd.config.load import load_config
+from prismkd.progress import silent
 from prismkd.runs.open import open_run
 
 DEMO = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
 
 
-def on(speeds: Speeds):
-    """What a run of a configuration takes on such a machine."""
-    return lambda config: seconds_of(config, preview(config, 0).cost, 1000, speeds)
-
-
-FAST = Speeds(unguided=0.045, guided=0.055, step=0.045, classified=0.001)
-SLOW = Speeds(unguided=0.2, guided=0.25, step=0.18, classified=0.004)
+def on(speed: float):
+    """What a run takes on a machine of such a speed, which draws the demo in 100 s and trains its students in 100 s."""
+    stages = [StageCost("calibration", "", 192, "images", 20 / 192 / speed),
+              StageCost(IMAGES, "plain", 1200, "images", 50 / 1200 / speed),
+              StageCost(IMAGES, "prism", 1200, "images", 50 / 1200 / speed),
+              StageCost(DISTILLATION, "", 2000, "steps", 100 / 2000 / speed)]  # fmt: skip
+    return lambda config: seconds_of(Estimate(stages, {}, 1.0, 1, 0.0), DEMO, config)
 
 
 def test_a_fast_machine_changes_nothing() -> None:
-    assert fitting(DEMO, on(FAST), 10) == DEMO
+    assert fitting(DEMO, on(1.0), 10) == DEMO
 
 
 def test_a_slow_machine_gets_fewer_images_and_steps_in_round_numbers_and_fits() -> None:
-    found = fitting(DEMO, on(SLOW), 10)
-    assert on(SLOW)(DEMO) > 600 > on(SLOW)(found)
+    found = fitting(DEMO, on(0.25), 10)
+    assert on(0.25)(DEMO) > 600 > on(0.25)(found)
     assert found.synthesis.images_per_class in range(5, 50, 5) and found.distillation.num_steps in range(100, 1000, 100)
     assert found == replace(DEMO, synthesis=found.synthesis, distillation=found.distillation)
 
 
 def test_the_smallest_share_is_a_tenth() -> None:
-    found = fitting(DEMO, on(SLOW), 0.01)
+    found = fitting(DEMO, on(0.25), 0.01)
     assert (found.synthesis.images_per_class, found.distillation.num_steps) == (5, 100)
 
 
-def test_every_stage_counts() -> None:
-    config = replace(DEMO, methods=("plain",))
-    base = on(SLOW)(config)
-    assert on(SLOW)(replace(config, seeds=(0, 1))) > 1.9 * base
-    more_steps = replace(config, distillation=replace(config.distillation, num_steps=2000))
-    assert on(SLOW)(more_steps) - base == pytest.approx(1000 * SLOW.step)
-    guided = replace(config, methods=("eda",))
-    extra = config.guidance.num_calibration_images * SLOW.unguided + 1200 * (SLOW.guided - SLOW.unguided)
-    assert on(SLOW)(guided) - base == pytest.approx(extra)
-    assert on(replace(SLOW, num_devices=2))(config) - base == pytest.approx(-600 * SLOW.unguided)
+def test_images_and_steps_scale_and_what_prepares_them_does_not() -> None:
+    half_the_steps = replace(DEMO, distillation=replace(DEMO.distillation, num_steps=500))
+    assert on(1.0)(DEMO) - on(1.0)(half_the_steps) == pytest.approx(50)
+    half_the_images = replace(DEMO, synthesis=replace(DEMO.synthesis, images_per_class=25))
+    assert on(1.0)(DEMO) - on(1.0)(half_the_images) == pytest.approx(50)
 
 
 SMALL = Config(
@@ -64,18 +60,11 @@ SMALL = Config(
 
 
 def test_the_machine_is_measured_and_nothing_is_written(tmp_path: Path) -> None:
-    stages = list[str]()
-
-    def track(description: str, total: int):
-        from prismkd.progress import silent
-
-        stages.append(description)
-        return silent(description, total)
-
-    run = open_run(SMALL, tmp_path / "out", "prismkd run", track, claim=False)
-    speeds = measure(run)
-    assert min(speeds.unguided, speeds.guided, speeds.step, speeds.classified) > 0 and speeds.num_devices == 1
-    assert stages == ["measuring this machine"] and list(tmp_path.iterdir()) == []
+    run = open_run(SMALL, tmp_path / "out", "prismkd run", silent, claim=False)
+    seconds = seconds_on(run)
+    longer = replace(SMALL, distillation=replace(SMALL.distillation, num_steps=500))
+    assert 0 < seconds(SMALL) < seconds(longer)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sizes_are_said_and_a_run_that_is_there_keeps_its_own(
