@@ -107,6 +107,6 @@ def test_what_does_not_fit_is_one_error() -> None:
     with pytest.raises(UserError, match="got nowhere; check the path"):
         evaluate(classifier(), "nowhere", classes=NAMES)
     with pytest.raises(
-        UserError, match="expected names that tell the classes apart in the given list, got 'a' for the classes 1, 2"
+        UserError, match="in the given list, got 'a' for the classes 1, 2"
     ):
         evaluate(classifier(), TEST, classes=["a", "a"])
