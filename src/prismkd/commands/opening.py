@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prismkd.commands.early_checks import check_early, check_unclaimed
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.config.methods import METHODS
 from prismkd.config.sources import needs_the_web
 from prismkd.errors import UserError
 from prismkd.progress import bars
@@ -62,7 +63,7 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
     Raises:
         UserError: bad input, or what an earlier stage makes isn't there.
     """
-    if name in ("evaluate", "report"):
+    if name in ("evaluate", "report") or (name == "distill" and _needs_drawn_images(arguments.settings)):
         _check_begun(arguments.folder())
     with held_run(arguments) as run:
         from prismkd.commands.endings import print_end
@@ -73,6 +74,10 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
         before_end()
         if name != "report":
             print_end(run, name)
+
+
+def _needs_drawn_images(config: Config) -> bool:
+    return any(METHODS[name].draws_images for name in config.methods if name in METHODS)
 
 
 def _check_begun(folder: Path) -> None:
