@@ -486,6 +486,13 @@ def test_a_stage_whose_input_is_missing_names_the_command(
     capsys.readouterr()
     assert main([stage, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["synthesize", "distill", "evaluate", "report"])
+def test_a_stage_begins_no_run_in_a_mistyped_folder(
+    stage: str, tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(settings)
     nowhere = tmp_path / "mistyped"
-    assert main([stage, "--config", arguments[1], "--out", str(nowhere)]) == 2
+    assert main([stage, "--config", str(tmp_path / "tiny.toml"), "--out", str(nowhere)]) == 2
     assert "where there is nothing; check --out" in capsys.readouterr().err and not nowhere.exists()

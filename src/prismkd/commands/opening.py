@@ -63,8 +63,7 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
     Raises:
         UserError: bad input, or what an earlier stage makes isn't there.
     """
-    if name in ("evaluate", "report") or (name == "distill" and _needs_drawn_images(arguments.settings)):
-        _check_begun(arguments.folder())
+    check_begun(arguments, name)
     with held_run(arguments) as run:
         from prismkd.commands.endings import print_end
         from prismkd.runs.stages import STAGES
@@ -76,17 +75,22 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
             print_end(run, name)
 
 
-def _needs_drawn_images(config: Config) -> bool:
-    return any(METHODS[name].draws_images for name in config.methods if name in METHODS)
+def check_begun(arguments: RunArguments, name: str) -> None:
+    """Refuse a folder without a run, rather than begin one that has no input for the stage.
 
-
-def _check_begun(folder: Path) -> None:
-    """Refuse a folder without a run, rather than begin one that has nothing to measure or to show."""
+    Raises:
+        UserError: there is no run, and the stage needs what an earlier one makes.
+    """
     from prismkd.records.directory import is_run
 
+    draws = any(METHODS[method].draws_images for method in arguments.settings.methods if method in METHODS)
+    if name == "prompts" or (name in ("synthesize", "distill") and not draws):
+        return  # the first one, or there is nothing to draw for a student of real images
+    folder = arguments.folder()
     if not is_run(folder):
         got = f"{folder}, which has no run.json" if folder.is_dir() else f"{folder}, where there is nothing"
-        raise UserError(f"expected a run's folder, got {got}; check --out, or start one with `prismkd run`")
+        first = "`prismkd run`, or stage by stage with `prismkd prompts`"
+        raise UserError(f"expected a run's folder, got {got}; check --out, or start one with {first}")
 
 
 def _check_earlier_stage(run: Run, name: str) -> None:

@@ -39,10 +39,9 @@ def predict(arguments: Arguments) -> None:
     if arguments.top < 1:
         raise UserError(f"expected --top of at least 1, got {arguments.top}; raise it")
     if not arguments.files:
-        student = printable(str(arguments.student))
         raise UserError(
-            f"expected a student and image files, got only {student}; name files or folders too, as in "
-            "`prismkd predict STUDENT images/`"
+            f"expected a student and image files, got only {printable(str(arguments.student))}; name files or folders "
+            "too, as in `prismkd predict STUDENT images/`"
         )
     from prismkd.delivery.image_files import find_images
     from prismkd.delivery.predict import load_student, predict_files
