@@ -4,7 +4,7 @@ Usage: python examples/own_teacher.py FOLDER [--images 20] [--steps 200]
 
 Network and generator are those of the embedded world, so that this runs offline in minutes. For photographs, give
 `GeneratorConfig(source="stable-diffusion-v1-5/stable-diffusion-v1-5")`, an architecture of timm, and what your network
-wants of an image, such as `prismkd.Preprocessing(3, (224, 224))`.
+wants of an image, such as `prismkd.Preprocessing(3, 256, (224, 224), mean=..., std=...)`.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from prismkd import progress
+from prismkd.errors import warn
 from prismkd.progress import Rate, StageLog, duration, speed
 
 
@@ -130,6 +131,11 @@ def test_durations_in_words(seconds: float, text: str) -> None:
 def test_slow_units_have_their_seconds() -> None:
     assert speed(1234.5) == "1,234 per second" and speed(1.5) == "1.5 per second"
     assert speed(0.05) == "20 s each"
+
+
+def test_a_warning_in_a_log_has_the_time_of_day(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("the disk is slow")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d warning: the disk is slow\n", capsys.readouterr().err)
 
 
 def test_a_stage_that_is_interrupted_says_where() -> None:

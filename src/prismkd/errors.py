@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from prismkd.progress import say
 
 
 class UserError(Exception):
@@ -11,4 +11,4 @@ class UserError(Exception):
 
 def warn(text: str) -> None:
     """Say on stderr what went wrong without ending the work."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    say(f"warning: {text}")

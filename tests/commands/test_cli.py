@@ -76,6 +76,8 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
          "expected a finite guidance.strength"),
         (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
                                    "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
+        (["run", "--config", write(tmp_path / "j.toml", "[evaluation]\nimage_size = 16"), "--out", str(out)],
+         "Kernel size can't be greater than actual input size; raise evaluation.image_size"),
         (["bench"], "which is a program of the repository now; `python -m benchmarks.cost`"),
         (["bench", "guidance", "--steps", "0"], "expected"),
     ]  # fmt: skip

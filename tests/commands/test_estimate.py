@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from prismkd.commands.estimate import SHARE, Estimate, StageCost, timed
+from prismkd.commands.estimate import SHARE, Estimate, StageCost, batch_sizes, timed
 
 
 @pytest.mark.parametrize("planned", [1, 10, 84, 120, 1920, 10_000, 10_000_000])
@@ -16,6 +16,7 @@ def test_measuring_is_a_tenth_of_the_work_at_most(planned: int) -> None:
         return 100.0 * count
 
     found = timed(work, planned, largest=48)
+    assert batches == batch_sizes(planned, largest=48)
     assert found.measured == sum(batches) <= max(1, SHARE * planned) and max(batches) <= 48
     assert found.size == 100
 

@@ -223,6 +223,15 @@ def test_a_layout_holds_what_it_says(run: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_an_export_ends_when_all_of_it_is_counted(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for layout, steps in (("safetensors", 1), ("onnx", 2)):
+        dest = str(tmp_path / layout)
+        assert main(["export", "--out", str(run), "--to", layout, "--dest", dest]) == 0
+        assert f"export to {layout}: done, all {steps}" in capsys.readouterr().err
+
+
 def test_a_run_without_test_images_is_compared_on_noise(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())

@@ -71,6 +71,13 @@ def test_a_missing_file_is_said_in_three_words(tmp_path: Path) -> None:
         read_image(tmp_path / "none.png", 3, Geometry.square(4))
 
 
+def test_what_is_missing_of_student_and_images_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "images/"]) == 2
+    assert "expected a student and image files, got only images" in capsys.readouterr().err
+    assert main(["predict", "student", "images/", "--top", "0"]) == 2
+    assert "expected --top of at least 1, got 0" in capsys.readouterr().err
+
+
 def test_hidden_files_are_not_read(tmp_path: Path) -> None:
     for name in ("shown.png", ".hidden.png", ".ipynb_checkpoints/shown-checkpoint.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -175,7 +182,7 @@ def test_bad_input_is_one_line(
         ([tmp_path / "names", gray], "expected 3 class names"),
         ([tmp_path / "odd", gray], "expected id2label, in_channels and input_size"),
         ([run, gray, "--method", "eda"], "use one of --method real"),
-        ([run, gray, "--top", "0"], "expected image files, and --top of at least 1"),
+        ([run, gray, "--top", "0"], "expected --top of at least 1"),
         ([run, pictures / "none.png"], "none.png: no such file"),
     ]
     for arguments, message in cases:

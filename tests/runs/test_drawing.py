@@ -191,6 +191,7 @@ def test_a_damaged_run_is_verified_and_repaired(
     shown = capsys.readouterr()
     assert "1 damaged" in shown.out and f"`prismkd repair --out {out}`" in shown.err
     assert main(["repair", "--out", str(out)]) == 0
+    assert f"next: `prismkd run --out {out}` does what is left" in capsys.readouterr().out  # it may have its students
     assert main(["verify", "--out", str(out)]) == 0
     assert tars(out) == tars(finished)
 
@@ -332,7 +333,10 @@ def test_a_plan_is_measured_and_nothing_is_written(
     before = sorted(tmp_path.rglob("*"))
     out = ["--out", str(tmp_path / "out")]
     assert main(["plan", "--config", str(tmp_path / "tiny.toml"), *out, "--dry-run", "--price", "3.50", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    ends = [line for line in shown.err.splitlines() if "measuring" in line and "done, " in line]
+    assert len(ends) == 4 and all("done, all " in line for line in ends)  # not "done, 96 of 10,000"
     assert sorted(tmp_path.rglob("*")) == before
     rows = {(row["stage"], row["method"]): row for row in found["stages"]}
     assert [name for name, method in rows if not method] == [
@@ -482,3 +486,13 @@ def test_a_stage_whose_input_is_missing_names_the_command(
     capsys.readouterr()
     assert main([stage, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["synthesize", "distill", "evaluate", "report"])
+def test_a_stage_begins_no_run_in_a_mistyped_folder(
+    stage: str, tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(settings)
+    nowhere = tmp_path / "mistyped"
+    assert main([stage, "--config", str(tmp_path / "tiny.toml"), "--out", str(nowhere)]) == 2
+    assert "where there is nothing; check --out" in capsys.readouterr().err and not nowhere.exists()

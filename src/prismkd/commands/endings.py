@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from prismkd.runs.run import Run
 
 NEXT = {
-    "prompts": "synthesize", "senses": "prompts", "synthesize": "distill", "repair": "distill", "distill": "evaluate",
+    "prompts": "synthesize", "senses": "prompts", "synthesize": "distill", "distill": "evaluate",
     "evaluate": "report",
 }  # fmt: skip
 
@@ -18,7 +18,10 @@ NEXT = {
 def print_end(run: Run, stage: str) -> None:
     """What a stage of this run has left, and the command that goes on."""
     print(_written(run, stage))
-    print_next(str(run.directory), stage)
+    if stage == "repair":  # of a run that is finished, perhaps
+        print(f"next: `prismkd run --out {run.directory}` does what is left, if anything is")
+    else:
+        print_next(str(run.directory), stage)
 
 
 def print_next(out: str, stage: str) -> None:

@@ -283,15 +283,24 @@ def timed(work: Callable[[int], float], planned: int, largest: int) -> Measured:
         planned: units.
         largest: batch.
     """
-    count, seconds, size = 0, 0.0, 0.0
-    batch = max(1, min(largest, int(planned * FIRST_SHARE)))
-    while True:
+    sizes = batch_sizes(planned, largest)
+    seconds, size = 0.0, 0.0
+    for batch in sizes:
         start = time.monotonic()
         size = work(batch) / batch
-        seconds, count, was_full = (time.monotonic() - start) / batch, count + batch, batch == largest and count > 0
-        batch = min(largest, GROWTH * batch, int(SHARE * planned) - count)
-        if was_full or batch < count / GROWTH or batch < 1:
-            return Measured(seconds, count, size)
+        seconds = (time.monotonic() - start) / batch
+    return Measured(seconds, sum(sizes), size)
+
+
+def batch_sizes(planned: int, largest: int) -> list[int]:
+    """The batches that ``timed`` takes: after one of full size that wasn't the first, the machine is warm."""
+    sizes = [max(1, min(largest, int(planned * FIRST_SHARE)))]
+    while len(sizes) == 1 or sizes[-1] < largest:
+        batch = min(largest, GROWTH * sizes[-1], int(SHARE * planned) - sum(sizes))
+        if batch < sum(sizes) / GROWTH or batch < 1:
+            break
+        sizes.append(batch)
+    return sizes
 
 
 class ImageTimer:
@@ -305,7 +314,7 @@ class ImageTimer:
     def measure(self, planned: int, *, guided: bool) -> Measured:
         """Seconds and bytes of one image."""
         title = f"measuring {'guided' if guided else 'unguided'} images"
-        with self.run.track(title, max(1, int(SHARE * planned))) as progress:
+        with self.run.track(title, sum(batch_sizes(planned, self.batch_size))) as progress:
             synthesizer = Synthesizer(self.run.generator, self.run.teacher)
             if guided:
                 synthesizer = self._guided(synthesizer, planned)
@@ -346,9 +355,13 @@ def _measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Meas
     @contextmanager
     def clock(description: str, total: int) -> Iterator[Progress]:
         times.append(time.monotonic())
-        yield lambda done: times.append(time.monotonic())
+        yield step
 
-    with run.track("measuring training steps", count):
+    def step(done: int) -> None:
+        times.append(time.monotonic())
+        progress(done)
+
+    with run.track("measuring training steps", count) as progress:
         replace(run, track=clock).distill(TrainingSet(images, labels), recipe=recipe, teacher=run.teacher)
     if count > 1:  # the first step loads and plans
         times = times[1:]
@@ -363,11 +376,12 @@ def _measure_seen(run: Run, planned: int) -> Measured:
     largest = min(len(test), 64)
 
     def look(count: int) -> float:
+        progress(count)
         chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].numpy()
         logits_of(run.teacher, test.subset(chosen))
         return 0.0
 
-    with run.track("measuring the evaluation", largest):
+    with run.track("measuring the evaluation", sum(batch_sizes(planned, largest))) as progress:
         return timed(look, planned, largest)
 
 
@@ -375,8 +389,9 @@ def _measure_teacher(run: Run, planned: int) -> Measured:
     side = run.teacher.input_size or 32
 
     def look(count: int) -> float:
+        progress(count)
         predict(run.teacher, torch.rand(count, run.teacher.in_channels, side, side))
         return 0.0
 
-    with run.track("measuring the evaluation", 64):
+    with run.track("measuring the evaluation", sum(batch_sizes(planned, 64))) as progress:
         return timed(look, planned, 64)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prismkd.commands.early_checks import check_early, check_unclaimed
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.config.methods import METHODS
 from prismkd.config.sources import needs_the_web
 from prismkd.errors import UserError
 from prismkd.progress import bars
@@ -62,8 +63,7 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
     Raises:
         UserError: bad input, or what an earlier stage makes isn't there.
     """
-    if name in ("evaluate", "report"):
-        _check_begun(arguments.folder())
+    check_begun(arguments, name)
     with held_run(arguments) as run:
         from prismkd.commands.endings import print_end
         from prismkd.runs.stages import STAGES
@@ -75,13 +75,22 @@ def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] 
             print_end(run, name)
 
 
-def _check_begun(folder: Path) -> None:
-    """Refuse a folder without a run, rather than begin one that has nothing to measure or to show."""
+def check_begun(arguments: RunArguments, name: str) -> None:
+    """Refuse a folder without a run, rather than begin one that has no input for the stage.
+
+    Raises:
+        UserError: there is no run, and the stage needs what an earlier one makes.
+    """
     from prismkd.records.directory import is_run
 
+    draws = any(METHODS[method].draws_images for method in arguments.settings.methods if method in METHODS)
+    if name == "prompts" or (name in ("synthesize", "distill") and not draws):
+        return  # the first one, or there is nothing to draw for a student of real images
+    folder = arguments.folder()
     if not is_run(folder):
         got = f"{folder}, which has no run.json" if folder.is_dir() else f"{folder}, where there is nothing"
-        raise UserError(f"expected a run's folder, got {got}; check --out, or start one with `prismkd run`")
+        first = "`prismkd run`, or stage by stage with `prismkd prompts`"
+        raise UserError(f"expected a run's folder, got {got}; check --out, or start one with {first}")
 
 
 def _check_earlier_stage(run: Run, name: str) -> None:

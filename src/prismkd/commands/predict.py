@@ -36,9 +36,13 @@ class Arguments:
 
 def predict(arguments: Arguments) -> None:
     """Print the likeliest classes of each file; unreadable ones are an error, after the others."""
-    if arguments.top < 1 or not arguments.files:
-        got = f"--top {arguments.top}" if arguments.files else "no files"
-        raise UserError(f"expected image files, and --top of at least 1, got {got}; correct it")
+    if arguments.top < 1:
+        raise UserError(f"expected --top of at least 1, got {arguments.top}; raise it")
+    if not arguments.files:
+        raise UserError(
+            f"expected a student and image files, got only {printable(str(arguments.student))}; name files or folders "
+            "too, as in `prismkd predict STUDENT images/`"
+        )
     from prismkd.delivery.image_files import find_images
     from prismkd.delivery.predict import load_student, predict_files
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from prismkd.commands.endings import print_end
-from prismkd.commands.opening import held_run
+from prismkd.commands.opening import check_begun, held_run
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config.ranges import WholeNumber
 from prismkd.errors import UserError
@@ -27,6 +27,7 @@ def synthesize(arguments: Arguments) -> None:
     rank, world = arguments.rank, arguments.world
     if (rank is None) != (world is None):
         raise UserError("expected --rank and --world together, got one of them; give both")
+    check_begun(arguments, "synthesize")
     with held_run(arguments, "run" if rank is None or world == 1 else f"rank-{rank}-of-{world}") as run:
         from prismkd.runs.drawing import Share, synthesize
 

@@ -79,7 +79,7 @@ def export_student(
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=destination.absolute().parent) as temporary:
         folder = Path(temporary, "student")
         folder.mkdir()
-        with track(f"export to {layout}", len(LAYOUTS[layout])) as progress:
+        with track(f"export to {layout}", 1 + (GRAPH in LAYOUTS[layout])) as progress:
             delivered = write_student(folder, source / WEIGHTS, classifier, names, geometry, layout)
             progress(1)
             parity = None

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import shutil
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
-from prismkd.progress import Track, silent
+from prismkd.progress import Track, duration, say, silent
 from prismkd.shards import Storage
 
 NAME = r"cache-\d+-[0-9a-f]{12}\.bin"
@@ -141,7 +140,7 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
     _check_room(path.parent, pictures)
     text = f"caching {pictures.count:,} images at {pictures.shape[1]} px"
     cost = f"{_in_words(_file_size(pictures))} in {path.parent}, about {_estimate(pictures, num_threads)}"
-    print(f"{text}: {cost}", file=sys.stderr, flush=True)
+    say(f"{text}: {cost}")
     storage, labels, corrupt = Storage(path.parent), list[int](), list[tuple[str, Exception]]()
     storage.remove_leftovers(path.name)
     with storage.writing(path.name) as file, track("decoding images", pictures.count) as progress:
@@ -185,9 +184,7 @@ def _estimate(pictures: Pictures, num_threads: int) -> str:
     for picture in first:
         _attempt(picture)
     seconds = (time.perf_counter() - start) / len(first) * pictures.count / min(num_threads, pictures.count)
-    if seconds < 100:
-        return f"{max(seconds, 1):.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
+    return duration(max(seconds, 1))
 
 
 def _in_words(num_bytes: int) -> str:

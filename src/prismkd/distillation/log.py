@@ -60,8 +60,8 @@ class TrainingLog:
             names = [class_names[label] if label < len(class_names) else str(label) for label in self.vanished]
             shown = ", ".join(names[:NUM_SHOWN]) + (", ..." if len(names) > NUM_SHOWN else "")
             found.append(
-                f"{len(names)} vanished classes: the student never predicts {shown} on its own training images, where "
-                "they are drawn; look at their images, or train longer"
+                f"vanished classes: the student never predicts {len(names)} of the classes of its own training images "
+                f"({shown}); look at their images, or train longer"
             )
         return found
 

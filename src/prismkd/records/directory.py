@@ -140,7 +140,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     """
     path = directory / "run.json"
     if not path.is_file():
-        raise UserError(f"expected a run directory with run.json, got {directory}; check --out")
+        raise UserError(f"expected a run directory with run.json, got {directory}; check the path")
     try:
         record = json.loads(path.read_text())
         # Only what every command relies on: other keys came with later versions

@@ -14,6 +14,7 @@ import torch
 
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
+from prismkd.classifiers.classifier import answer
 from prismkd.config import Config
 from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.load import check_diversity, check_methods
@@ -213,3 +214,14 @@ def _check_inputs(run: Run) -> None:
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source:
         _ = run.test
+    _check_evaluation_size(run)
+
+
+def _check_evaluation_size(run: Run) -> None:
+    """Show teacher and judge an image of the size that test images are cut to, which may be too small for them."""
+    side = run.config.evaluation.image_size
+    for role, network in (("teacher", run.teacher), ("judge", run.judge)):
+        if side and network is not None and network.num_classes:
+            device = next(network.parameters(), torch.empty(0)).device
+            image = torch.full((1, network.in_channels, side, side), 0.5, device=device)
+            answer(network, image, role, "raise evaluation.image_size")
