@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint format docs docs-serve clean
 
 demo: $(VENV)/.installed
-	$(BIN)/prismkd run --config configs/demo.toml --out runs/demo
+	$(BIN)/prismkd run --config configs/demo.toml --out runs/demo --minutes 10
+	@echo "the command is $(BIN)/prismkd (source $(BIN)/activate puts it on the PATH); try $(BIN)/prismkd run --config configs/demo.toml --out runs/strong --guidance.strength 0.3"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile

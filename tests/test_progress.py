@@ -60,6 +60,19 @@ def test_a_stage_without_a_sign_of_life_says_so() -> None:
     ]
 
 
+def test_a_batch_that_takes_minutes_is_no_silence() -> None:
+    log, lines, clock = begun(40)
+    for _ in range(3):
+        clock.wait(240)
+        log.count(4)
+    clock.wait(200)
+    log.look()
+    assert lines[-1] == "images plain (seed 0): 12 of 40, 1 min each, about 28 min left"
+    clock.wait(300)
+    log.look()
+    assert lines[-1] == "images plain (seed 0): 12 of 40, nothing new for 8 min 20 s"
+
+
 def test_the_time_left_knows_nothing_of_what_was_there_before_or_of_the_loading_of_models() -> None:
     clock = Clock()
     rate = Rate(900, clock)

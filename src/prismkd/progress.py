@@ -39,6 +39,9 @@ def silent(description: str, total: int) -> AbstractContextManager[Progress]:
 @contextmanager
 def bars(description: str, total: int) -> Iterator[Progress]:
     """A ``Track`` on stderr: a bar on a terminal, lines of a log elsewhere."""
+    if not total:
+        yield ignore  # there is nothing to do, or what is wrong will be said
+        return
     from rich.console import Console  # here, since importing it takes longer than the help of all commands
 
     console = Console(stderr=True)
@@ -103,6 +106,13 @@ class Rate:
         return self._clock() - (self._recent[-1][0] if self._recent else self.start)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come for longer than counts were apart so far."""
+        gaps = len(self._recent) - 1
+        usual = (self._recent[-1][0] - self._recent[0][0]) / gaps if gaps > 0 else 0.0
+        return self.seconds_silent > max(LINE_SECONDS, 2 * usual)
+
+    @property
     def seconds(self) -> float:
         """Since the start."""
         return self._clock() - self.start
@@ -165,9 +175,11 @@ class StageLog:
     def _how_far(self) -> str:
         rate, left = self.rate.per_second, self.rate.seconds_left
         text = f"{self.rate.done:,} of {self.rate.total:,}"
+        if self.rate.done >= self.rate.total:
+            return f"{text}, finishing"
         if not self.rate.done:
             return f"{text} after {duration(self.rate.seconds)}"
-        if self.rate.seconds_silent > LINE_SECONDS and (rate is None or self.rate.seconds_silent > 3 / rate):
+        if self.rate.is_silent:
             return f"{text}, nothing new for {duration(self.rate.seconds_silent)}"
         return text if rate is None or left is None else f"{text}, {speed(rate)}, about {duration(left)} left"
 

@@ -5,7 +5,6 @@ import time
 import pytest
 
 from prismkd.commands.estimate import SHARE, Estimate, StageCost, timed
-from prismkd.commands.plan import duration
 
 
 @pytest.mark.parametrize("planned", [1, 10, 84, 120, 1920, 10_000, 10_000_000])
@@ -43,13 +42,3 @@ def test_devices_share_the_images_alone_and_are_paid_for_as_they_work() -> None:
     found = Estimate(stages, {}, 1.0, 4, price=6.0)
     assert (found.minutes, found.device_minutes) == (1 + 2.5, 1 + 10)
     assert found.cost == pytest.approx(11 / 60 * 6) and found.gigabytes == pytest.approx(0.6)
-
-
-def test_a_time_is_said_in_the_unit_that_fits() -> None:
-    assert [duration(minutes) for minutes in (0.05, 1.25, 119, 120, 6000)] == [
-        "3 s",
-        "1.2 min",
-        "119.0 min",
-        "2.0 h",
-        "100.0 h",
-    ]

@@ -56,7 +56,7 @@ def test_a_student_is_held_against_the_labels_and_the_teacher_on_its_own_trainin
     def teacher(indices: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         return torch.eye(5)[torch.where(indices < 15, indices % 2, 4)]
 
-    found = look_back(Says(), TrainingSet(halves(20), labels), torch.device("cpu"), teacher)
+    found = look_back(Says(), TrainingSet(halves(20), labels), torch.device("cpu"), teacher=teacher)
     assert (found.train_top1, found.train_agreement) == (0.5, 0.75)
     alone = look_back(Says(), TrainingSet(halves(20)), torch.device("cpu"))
     assert (alone.vanished, alone.train_top1, alone.train_agreement) == ((), None, None)

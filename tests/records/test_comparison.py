@@ -172,4 +172,4 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path, capsys: pytest.Captu
     found = json.loads(capsys.readouterr().out)
     assert found["domains"][0]["significant"] is True and found["sentence"].startswith("prism is better")
     assert main(["compare", str(run)]) == 2
-    assert "expected two runs, or --methods A B" in capsys.readouterr().err
+    assert "got one run and no methods; add `--methods plain prism`" in capsys.readouterr().err

@@ -11,8 +11,10 @@ import pytest
 from prismkd.cli import main
 from prismkd.records.results import load_run
 from prismkd.records.scores import SHIFTED
+from prismkd.records.verdict import DomainComparison
 from prismkd.report import write_report
 from prismkd.report.advice import Standing, advice, advice_for, rounded
+from prismkd.report.margins import Margin
 from prismkd.report.training import Training, trainings_of
 from tests.report.made import LOG, Page, make_run, row, without_test_images, write_json
 
@@ -108,6 +110,13 @@ def test_a_student_that_nothing_holds_back_may_leave() -> None:
     assert titles(GOOD) == ["Nothing stands out"]
     assert flags(GOOD) == "prismkd export --out runs/mine --to student --dest student"
     assert advice_for(Standing("runs/mine")) == []  # nothing is known of it
+
+
+def test_more_seeds_are_those_that_the_run_lacks() -> None:
+    row = DomainComparison("id", 81, 0.4, 0.486, 0.086, (-0.012, 0.185), 12, 5, 0.14, 0.14)
+    open_ = replace(GOOD, undecided=(("id", Margin(0.086, row)),), seeds=(0, 2))
+    assert flags(open_) == "prismkd run --out runs/mine --seeds 0 2 1 3"
+    assert "+8.6 points on the original domain, \u22121.2 to +18.5, on 81 images, 2 seeds" in advice_for(open_)[0].text
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, 3), (36, 35), (400, 400), (1480, 1500), (6000, 6000)])

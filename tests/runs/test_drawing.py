@@ -434,3 +434,51 @@ def test_a_data_set_is_verified_exported_and_merged_by_its_url(
     Storage(url).write("shard-000001.tar", b"")
     assert main(["verify", "--out", url]) == 2
     assert "expected whole data sets in memory://" in capsys.readouterr().err
+
+
+def test_an_interrupted_stage_counts_what_is_kept(
+    copied: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop_shard(images(tmp_path / "out"), 2)
+    (tmp_path / "out" / "seed-0" / "plain" / "synthesis.json").unlink()
+
+    def interrupted(*arguments: object) -> None:
+        progress = arguments[6]
+        progress(6)  # type: ignore[operator]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prismkd.runs.workers.run_shard", interrupted)
+    assert main(["synthesize", *copied]) == 130
+    assert "images plain (seed 0): stopped at 36 of 48, after" in capsys.readouterr().err
+
+
+def test_each_stage_says_what_it_wrote_and_what_comes_next(
+    copied: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    for stage, wrote, following in [("prompts", "prompts of plain (seed 0): ", "synthesize"),
+                                    ("synthesize", "images: 48 of plain (seed 0), in ", "distill"),
+                                    ("distill", "students of plain (seed 0): ", "evaluate"),
+                                    ("evaluate", "results: ", "report")]:  # fmt: skip
+        assert main([stage, "--out", out]) == 0
+        shown = capsys.readouterr().out
+        assert wrote in shown and f"next: `prismkd {following} --out {out}`" in shown
+    assert main(["report", "--out", out]) == 0
+    assert f"report: {out}/report.html" in capsys.readouterr().out
+    assert main(["run", "--out", out]) == 0  # all is done, and still it ends with the table and the page
+    shown = capsys.readouterr()
+    assert "stage 5 of 5: report" in shown.err
+    assert "plain" in shown.out and f"report: {out}/report.html" in shown.out and "done in " in shown.out
+    assert f"next: `prismkd export --out {out} --to student --dest FOLDER --method plain`" in shown.out
+
+
+@pytest.mark.parametrize(("stage", "message"), [
+    ("distill", "expected images of plain (seed 0) in"), ("evaluate", "expected a student of plain (seed 0) in"),
+])  # fmt: skip
+def test_a_stage_whose_input_is_missing_names_the_command(
+    stage: str, message: str, tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = start(tmp_path, settings)
+    capsys.readouterr()
+    assert main([stage, *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -69,6 +69,14 @@ def test_it_is_given_up_after_three_tries_and_the_others_stay(capsys: pytest.Cap
     assert "gave up image 2 ('a bell 2') after 3 tries" in capsys.readouterr().err
 
 
+def test_what_is_counted_comes_per_batch_and_leaves_out_what_was_given_up() -> None:
+    counts = list[int]()
+    generator = Moody(lambda prompts, seeds: None)
+    generator.broken = {"a bell 2": 3}
+    list(Synthesizer(generator, TEACHER).samples(prompts(10), counts.append))  # type: ignore[arg-type]
+    assert counts == [3, 4, 2]
+
+
 def test_a_shard_without_one_finite_image_is_an_error_and_not_committed(tmp_path: Path) -> None:
     broken = FakeGenerator({prompt.text: 99 for prompt in prompts()})
     synthesizer = Synthesizer(broken, TEACHER)  # type: ignore[arg-type]

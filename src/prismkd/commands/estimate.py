@@ -16,22 +16,25 @@ from typing import Any
 
 import torch
 
+from prismkd.classifiers import predict
 from prismkd.commands.preview import preview
 from prismkd.config import METHODS, Method
 from prismkd.distillation import TrainingSet
-from prismkd.evaluation.images import labeled_batches
+from prismkd.evaluation.students import logits_of
 from prismkd.progress import Progress
 from prismkd.prompts.plan import PROBE_SEED
+from prismkd.records.directory import HELD_OUT, held_out_folder
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
 from prismkd.runs.workers import device_names
-from prismkd.shards import Encoding
+from prismkd.shards import Encoding, is_begun
 from prismkd.shards.samples import pack
 from prismkd.synthesis.synthesizer import Synthesizer
 
 SHARE = 0.05  # of a stage's work that is done to measure it; with calibrating and loading it stays about a tenth
 FIRST_SHARE = 1 / 80  # of it in the first batch, which also warms up
 GROWTH = 4  # times the images of the batch before
+IMAGES, DISTILLATION = "images", "distillation"  # stages whose work grows with the run's sizes
 MAX_STEPS = 9  # of training that are timed, the first of which doesn't count
 
 
@@ -142,7 +145,7 @@ def estimate(run: Run, price: float) -> Estimate:
     stages = [StageCost("loading the models", "", 1, "", loading)]
     stages += _preparation(amounts, unguided)
     stages += _images(run, amounts, unguided, guided)
-    stages += [StageCost("distillation", "", amounts.num_steps, "steps", steps.seconds),
+    stages += [StageCost(DISTILLATION, "", amounts.num_steps, "steps", steps.seconds),
                StageCost("evaluation", "", amounts.num_seen, "images", seen.seconds)]  # fmt: skip
     measured = {"unguided images": unguided.measured, "guided images": guided.measured if amounts.num_guided else 0,
                 "training steps": steps.measured, "evaluated images": seen.measured}  # fmt: skip
@@ -159,6 +162,7 @@ class Amounts:
 
     Attributes:
         sense_probes, content_probes, calibration: unguided images that prepare the prompts and the guidance.
+        held_out: unguided images that measure students where there are no test images.
         images: of each method but ``more``, over all seeds.
         num_steps: of training, over all students.
         num_seen: images that networks look at in the evaluation.
@@ -168,6 +172,7 @@ class Amounts:
     sense_probes: int
     content_probes: int
     calibration: int
+    held_out: int
     images: dict[str, int]
     num_steps: int
     num_seen: int
@@ -186,6 +191,7 @@ class Amounts:
             sense_probes=cost.sense_probes * diversified,
             content_probes=cost.content_probes * diversified,
             calibration=config.guidance.num_calibration_images * calibrates,
+            held_out=_num_held_out(run),
             images={name: cost.images * len(config.seeds) for name in drawn},
             num_steps=config.distillation.num_steps * num_datasets * len(recipes(config)),
             num_seen=_num_seen(run, cost.images),
@@ -196,7 +202,7 @@ class Amounts:
     def num_unguided(self) -> int:
         """Images that are drawn without guidance, but for those of ``more``, which are known only with their speed."""
         plans = sum(count for name, count in self.images.items() if not METHODS[name].guided)
-        return self.sense_probes + self.content_probes + self.calibration + plans
+        return self.sense_probes + self.content_probes + self.calibration + self.held_out + plans
 
     @property
     def num_guided(self) -> int:
@@ -204,10 +210,18 @@ class Amounts:
         return sum(count for name, count in self.images.items() if METHODS[name].guided)
 
 
+def _num_held_out(run: Run) -> int:
+    """Held-out images of both kinds that are still to be drawn; only text makes diverse ones."""
+    config = run.config.evaluation
+    kinds = list(HELD_OUT)[: 2 if run.generator.takes_text else 1]
+    missing = [kind for kind in kinds if not is_begun(held_out_folder(run.directory, kind))]
+    return 0 if config.source else config.num_held_out * len(missing)
+
+
 def _num_seen(run: Run, num_images: int) -> int:
-    """Test images by the teacher and every student, and each data set's images by teacher and judge."""
+    """Test images, or held-out ones, by the teacher and every student, and each data set's by teacher and judge."""
     config = run.config
-    num_test = len(run.test) if config.evaluation.source else 0
+    num_test = len(run.test) if config.evaluation.source else 2 * config.evaluation.num_held_out
     num_datasets = len(config.methods) * len(config.seeds)
     judged = 2 * min(num_images, config.evaluation.max_images) * num_datasets if config.evaluation.judge else 0
     return num_test * (1 + num_datasets * len(recipes(config))) + judged
@@ -225,7 +239,7 @@ def _num_devices(run: Run) -> int:
 def _preparation(amounts: Amounts, unguided: Measured) -> list[StageCost]:
     """What one process draws before the images."""
     counts = {"sense probes": amounts.sense_probes, "content probes, at most": amounts.content_probes,
-              "calibration": amounts.calibration}  # fmt: skip
+              "calibration": amounts.calibration, "held-out images": amounts.held_out}  # fmt: skip
     return [StageCost(stage, "", count, "images", unguided.seconds) for stage, count in counts.items()]
 
 
@@ -235,7 +249,7 @@ def _images(run: Run, amounts: Amounts, unguided: Measured, guided: Measured) ->
     for method in (METHODS[name] for name in run.config.methods if METHODS[name].draws_images):
         count = amounts.images.get(method.name) or _bought(run, amounts, method, unguided, guided)
         each = guided if method.guided else unguided
-        rows.append(StageCost("images", method.name, count, "images", each.seconds, each.size, devices))
+        rows.append(StageCost(IMAGES, method.name, count, "images", each.seconds, each.size, devices))
     return rows
 
 
@@ -321,7 +335,9 @@ class ImageTimer:
 def _measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measured:
     """Seconds of one step of training, on random images of the size that is drawn."""
     count = max(1, min(MAX_STEPS, int(SHARE * planned)))
-    recipe = replace(run.config.distillation, num_steps=count, real_share=0.0)
+    recipe = replace(run.config.distillation, num_steps=count, real_share=0.0, auxiliary_batch_norm=False)
+    side = run.world.stored_side  # the training reads images that were resized once, which isn't timed here
+    image_shape = image_shape if side is None else (image_shape[0], side, side)
     size = min(recipe.batch_size, 256)  # images to draw batches from: more of them take no more time
     images = torch.randint(0, 256, (size, *image_shape), dtype=torch.uint8)
     labels = torch.randint(0, len(run.classes), (size,))
@@ -340,18 +356,27 @@ def _measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Meas
 
 
 def _measure_seen(run: Run, planned: int) -> Measured:
-    """Seconds of the teacher for one test image, read from the disk as the evaluation reads it."""
+    """Seconds of the teacher for one test image, read from the disk as the evaluation reads it, or for a drawn one."""
     if not run.config.evaluation.source:
-        return Measured(0.0, 0)
+        return _measure_teacher(run, planned)
     test = run.test
     largest = min(len(test), 64)
 
-    @torch.no_grad()
     def look(count: int) -> float:
         chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:count].numpy()
-        for batch in labeled_batches(test.subset(chosen)):
-            run.teacher(batch.images)
+        logits_of(run.teacher, test.subset(chosen))
         return 0.0
 
     with run.track("measuring the evaluation", largest):
         return timed(look, planned, largest)
+
+
+def _measure_teacher(run: Run, planned: int) -> Measured:
+    side = run.teacher.input_size or 32
+
+    def look(count: int) -> float:
+        predict(run.teacher, torch.rand(count, run.teacher.in_channels, side, side))
+        return 0.0
+
+    with run.track("measuring the evaluation", 64):
+        return timed(look, planned, 64)

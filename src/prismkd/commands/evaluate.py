@@ -19,8 +19,7 @@ class Arguments(RunArguments):
 
 def evaluate(arguments: Arguments) -> None:
     """Measure every student and image set, and print how good the students are."""
-    do_stage(arguments, "evaluate")
-    print_students(arguments.folder())
+    do_stage(arguments, "evaluate", before_end=lambda: print_students(arguments.folder()))
 
 
 def print_students(out: Path) -> None:

@@ -49,6 +49,8 @@ def _export_images(arguments: Arguments) -> None:
     with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)
     print(f"{count:,} images in {arguments.dest}")
+    if arguments.to != "imagefolder" and "://" not in arguments.dest:
+        print(f"next: `prismkd push-to-hub {arguments.dest} --repo ORG/NAME` shows what it would send")
 
 
 def _export_student(arguments: Arguments) -> None:
@@ -63,3 +65,4 @@ def _export_student(arguments: Arguments) -> None:
     print(f"student of {arguments.method} in {destination}: {', '.join(files)}")
     if parity is not None:
         print(parity)
+    print(f"next: `prismkd predict {destination} IMAGES`, or `prismkd push-to-hub {destination} --repo ORG/NAME`")

@@ -31,3 +31,4 @@ def merge(arguments: Arguments) -> None:
     with bars("merge", total) as progress:
         count = merge(sources, lasting(arguments.dest), progress)
     print(f"{count:,} images in {arguments.dest}")
+    print(f"next: `prismkd verify --out {arguments.dest}` reads it all again, `prismkd export` writes other layouts")

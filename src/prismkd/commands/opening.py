@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from prismkd.commands.early_checks import check_early, check_unclaimed
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
 from prismkd.config.sources import needs_the_web
+from prismkd.errors import UserError
 from prismkd.progress import bars
 
 if TYPE_CHECKING:
@@ -53,12 +54,48 @@ def held_run(arguments: RunArguments, lock: str = "run") -> Iterator[Run]:
         yield run
 
 
-def do_stage(arguments: RunArguments, name: str) -> None:
-    """One of the stages, of all methods and seeds."""
+def do_stage(arguments: RunArguments, name: str, before_end: Callable[[], None] = lambda: None) -> None:
+    """One of the stages, of all methods and seeds; at its end, what it wrote and what comes next.
+
+    ``before_end`` prints what the stage has found.
+
+    Raises:
+        UserError: bad input, or what an earlier stage makes isn't there.
+    """
+    if name in ("evaluate", "report"):
+        _check_begun(arguments.folder())
     with held_run(arguments) as run:
+        from prismkd.commands.endings import print_end
         from prismkd.runs.stages import STAGES
 
+        _check_earlier_stage(run, name)
         STAGES[name](run)
+        before_end()
+        if name != "report":
+            print_end(run, name)
+
+
+def _check_begun(folder: Path) -> None:
+    """Refuse a folder without a run, rather than begin one that has nothing to measure or to show."""
+    from prismkd.records.directory import is_run
+
+    if not is_run(folder):
+        got = f"{folder}, which has no run.json" if folder.is_dir() else f"{folder}, where there is nothing"
+        raise UserError(f"expected a run's folder, got {got}; check --out, or start one with `prismkd run`")
+
+
+def _check_earlier_stage(run: Run, name: str) -> None:
+    """Say which command comes first, where a stage would miss a file of another one."""
+    from prismkd.records.directory import STUDENT
+    from prismkd.shards import is_begun
+
+    out = run.directory
+    for dataset in run.drawn if name == "distill" else ():
+        if not is_begun(dataset.storage):
+            raise UserError(f"expected images of {dataset.title} in {out}, got none; `prismkd synthesize --out {out}`")
+    for trained in run.datasets if name == "evaluate" else ():
+        if not (trained.folder / STUDENT / "log.json").is_file():
+            raise UserError(f"expected a student of {trained.title} in {out}, got none; `prismkd distill --out {out}`")
 
 
 def stay_offline(config: Config) -> None:

@@ -12,6 +12,7 @@ from prismkd.commands.prompts import print_written
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
 from prismkd.config.ranges import PlainNumber
+from prismkd.progress import duration
 
 if TYPE_CHECKING:
     from prismkd.commands.estimate import Estimate
@@ -56,22 +57,17 @@ def print_estimate(found: Estimate) -> None:
     """Minutes and gigabytes of every stage before anything is drawn, and the cost."""
     lines = [
         [row.stage, row.method, f"{row.count:,} {row.unit}" if row.unit else "", f"{row.seconds_each:.3g}",
-         duration(row.minutes), f"{row.gigabytes:.3g}" if row.bytes_each else ""]
+         duration(60 * row.minutes), f"{row.gigabytes:.3g}" if row.bytes_each else ""]
         for row in found.stages
     ]  # fmt: skip
     header = ["stage", "method", "what", "seconds each", "time", "GB"]
     print_table("What the run will cost", header, lines, left=2)
     devices = (
-        f" on {found.num_devices} devices, {duration(found.device_minutes)} of one" if found.num_devices > 1 else ""
+        f" on {found.num_devices} devices, {duration(60 * found.device_minutes)} of one"
+        if found.num_devices > 1
+        else ""
     )
     cost = f", cost {found.cost:,.2f}" if found.cost is not None else ""
-    print(f"{duration(found.minutes)} in all{devices}, {found.gigabytes:.3g} GB{cost}")
+    print(f"{duration(60 * found.minutes)} in all{devices}, {found.gigabytes:.3g} GB{cost}")
     measured = ", ".join(f"{count} {unit}" for unit, count in found.measured.items() if count)
     print(f"measured in {found.seconds:.0f} s on {measured}")
-
-
-def duration(minutes: float) -> str:
-    """In minutes, and from two hours on in hours."""
-    if minutes >= 120:
-        return f"{minutes / 60:,.1f} h"
-    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.2g} s"

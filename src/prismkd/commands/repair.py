@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from prismkd.commands.endings import print_end
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
 
@@ -29,3 +30,4 @@ def repair(arguments: Arguments) -> None:
         from prismkd.runs.drawing import repair
 
         repair(run)
+        print_end(run, "repair")

@@ -27,7 +27,7 @@ def report(arguments: Arguments) -> None:
     """Write the page, and print where it is."""
     if not (arguments.runs or arguments.dest):
         do_stage(arguments, "report")
-        print(f"report: {arguments.folder() / 'report.html'}")
+        print(f"report: {arguments.folder() / 'report.html'}; open it in a browser")
         return
     others = arguments.out or arguments.config or arguments.settings != Config()
     if others or (arguments.dest is None and len(arguments.runs) > 1):

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from prismkd.commands.endings import print_next
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
@@ -23,6 +24,7 @@ def senses(arguments: Arguments) -> None:
 
         choose_senses(run)
     print_senses(arguments.folder())
+    print_next(str(arguments.folder()), "senses")
 
 
 def print_senses(out: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from prismkd.commands.tables import print_table
 from prismkd.config import METHODS
 from prismkd.config.ranges import AtLeast
+from prismkd.progress import duration
 
 if TYPE_CHECKING:
     from prismkd.records.status import DatasetStatus, Status
@@ -52,7 +53,7 @@ def print_status(found: Status) -> None:
     if found.finished:
         print("all images are drawn")
     elif left is not None:
-        print(f"about {left / 3600:.2f} h of one worker are left")
+        print(f"about {duration(left)} of one worker are left")
     print("at work: " + ("; ".join(found.workers) or "nobody"))
 
 

@@ -40,3 +40,4 @@ def print_survival(out: Path) -> None:
         if row["treatment"] == "none":
             print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
                   f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip
+    print(f"written to {out / 'survival.json'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from prismkd.commands.endings import print_end
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config.ranges import WholeNumber
@@ -30,3 +31,4 @@ def synthesize(arguments: Arguments) -> None:
         from prismkd.runs.drawing import Share, synthesize
 
         synthesize(run, Share() if rank is None or world is None else Share(rank, world))
+        print_end(run, "synthesize")

@@ -20,8 +20,11 @@ def needs_the_web(source: str) -> bool:
 
 
 def file_of(source: str) -> Path | None:
-    """The file or folder that has to be there for this source; None where it is the package's, or the hub's."""
+    """The file or folder that has to be there for this source; None where it is the package's or the hub's.
+
+    Of programs nothing is said either: whether they are trusted comes first.
+    """
     library, rest = library_of(source)
-    if source in ("", "auto", "pictograms") or needs_the_web(source):
+    if source in ("", "auto", "pictograms") or library in ("exported", "torchscript") or needs_the_web(source):
         return None
     return Path(rest.partition("@")[2] if library and "@" in rest else rest)

@@ -117,13 +117,21 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
 def _contenders(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Contender, Contender]:
     if len(runs) == 1:
         if len(methods) != 2 or methods[0] == methods[1]:
-            known = ", ".join(recorded_config(runs[0]).methods)
-            raise UserError(f"expected two runs, or --methods A B for one, got one and {list(methods)}; it has {known}")
+            known = recorded_config(runs[0]).methods
+            got = f"the methods {' '.join(methods)}" if methods else "no methods"
+            pair = f"add `--methods {known[0]} {known[-1]}` (it has {', '.join(known)}), or " if len(known) > 1 else ""
+            raise UserError(
+                f"expected two runs, or two methods of {runs[0]}, got one run and {got}; {pair}name a second run"
+            )
         chosen = list(methods)
     elif len(runs) == 2 and len(methods) <= 2:
         chosen = [methods[0], methods[-1]] if methods else [_common_method(runs)] * 2
     else:
-        raise UserError(f"expected one or two runs and at most two methods, got {len(runs)} and {list(methods)}")
+        got = f"{len(runs) or 'no'} run{'s' * (len(runs) != 1)} and {len(methods) or 'no'} methods"
+        raise UserError(
+            f"expected one or two runs and at most two methods, got {got}; name the folders, as in "
+            "`prismkd compare runs/a runs/b`"
+        )
     for run, method in zip((runs[0], runs[-1]), chosen, strict=True):
         methods_of_run = recorded_config(run).methods
         if method not in methods_of_run:

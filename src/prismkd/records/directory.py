@@ -16,6 +16,12 @@ from prismkd.shards import Storage
 from prismkd.shards.storage import is_used
 
 STUDENT = "student"  # of a method, in its folder
+# The stage that writes a file, for whoever misses it
+WRITTEN_BY = {
+    "senses.json": "senses", "contents.json": "prompts", "prompts.json": "prompts", "calibration.json": "synthesize",
+    "synthesis.json": "synthesize", "log.json": "distill", "evaluation.json": "evaluate", "references.json": "evaluate",
+    "metrics.json": "evaluate", "survival.json": "survival",
+}  # fmt: skip
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
 # Synthetic images that no student learns from, once per run: their folder's name, and their domain in the results
 HELD_OUT = {"plain": "synthetic plain", "diverse": "synthetic diverse"}
@@ -164,7 +170,8 @@ def read_json(path: Path) -> Any:
     """
     document = read_json_if_any(path)
     if document is None:
-        raise UserError(f"expected {path}, found none; run the earlier stage first")
+        stage = WRITTEN_BY.get(path.name, "run")
+        raise UserError(f"expected {path}, found none; run `prismkd {stage}` first")
     return document
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
 from prismkd.metrics.hits import unpack_hits
-from prismkd.records.directory import HELD_OUT, read_json_if_any
+from prismkd.records.directory import HELD_OUT, is_run, read_json_if_any
 from prismkd.records.scores import Result
 
 SCHEMA = 1
@@ -108,10 +108,7 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
     path = folder / "metrics.json"
     metrics = read_json_if_any(path)
     if metrics is None and finished:
-        raise UserError(
-            f"expected a finished run with {path}, got no such file; "
-            f"run `prismkd run --config FILE --out {folder}` again, it resumes where it stopped"
-        )
+        raise _unfinished(folder)
     if metrics is not None and metrics.get("schema") != SCHEMA:
         raise UserError(
             f"expected schema {SCHEMA} in {path}, got {metrics.get('schema')!r}; "
@@ -127,6 +124,18 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
         record=record,
         calibration=read_json_if_any(folder / "calibration.json"),
         folders=_method_folders(folder),
+    )
+
+
+def _unfinished(folder: Path) -> UserError:
+    """What is wrong with a folder without metrics.json."""
+    if not folder.is_dir():
+        return UserError(f"expected the folder of a finished run, got {folder}, where there is none; check the path")
+    if not is_run(folder):
+        return UserError(f"expected the folder of a finished run, got {folder}, which has no run.json; check the path")
+    return UserError(
+        f"expected a finished run, got {folder}, which is not evaluated yet; `prismkd run --out {folder}` does what is "
+        "left"
     )
 
 

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count, islice
 from math import floor, log10
 from typing import Any
 
@@ -53,6 +54,7 @@ class Standing:
         prompted: share of synthetic images in which the teacher sees the prompted class.
         has_test: whether there were test images.
         undecided: where plain prompts can't be told apart from the student's method, and by how much it is above them.
+        seeds: of the run.
         weak_classes: names of the classes on which it follows its teacher least often.
     """
 
@@ -73,7 +75,7 @@ class Standing:
     prompted: float | None = None
     has_test: bool = True
     undecided: tuple[tuple[str, Margin], ...] = ()
-    num_seeds: int = 1
+    seeds: tuple[int, ...] = (0,)
     weak_classes: tuple[str, ...] = ()
 
 
@@ -141,8 +143,8 @@ def overfit(at: Standing) -> Advice | None:
     )
     diversified = METHODS[at.method].diversified
     text += "; those that are there stay." if diversified else ", or more diverse ones (method prism)."
-    count = rounded(3 * at.images_per_class)
-    return Advice("More images", text, command(at, "run", f"--synthesis.images-per-class {count}"))
+    wanted = rounded(3 * at.images_per_class)
+    return Advice("More images", text, command(at, "run", f"--synthesis.images-per-class {wanted}"))
 
 
 def teacher_errs(at: Standing) -> Advice | None:
@@ -205,12 +207,13 @@ def too_few_to_tell(at: Standing) -> Advice | None:
     if not parts:
         return None
     images = "test images" if at.has_test else "held-out images"
-    seeds = "one seed" if at.num_seeds == 1 else f"{at.num_seeds} seeds"
-    return Advice(
-        "Too little to tell it from plain prompts",
-        f"{'; '.join(parts)}, {seeds}: the interval has zero in it. More {images} narrow it; more seeds (--seeds "
-        "0 1 2 in a new run) take the chance of one training out.",
+    seeds = "one seed" if len(at.seeds) == 1 else f"{len(at.seeds)} seeds"
+    more = " ".join(map(str, [*at.seeds, *islice((seed for seed in count() if seed not in at.seeds), 2)]))
+    text = (
+        f"{'; '.join(parts)}, {seeds}: the interval has zero in it. More {images} narrow it; more seeds take the "
+        "chance of one training out."
     )
+    return Advice("Too little to tell it from plain prompts", text, command(at, "run", f"--seeds {more}"))
 
 
 RULES: tuple[Callable[[Standing], Advice | None], ...] = (
@@ -248,12 +251,12 @@ def command(at: Standing, name: str, flags: str) -> str:
     return f"prismkd {name} --out {at.out} \\\n  {flags}"
 
 
-def rounded(count: float) -> int:
-    """A count with one or two digits that aren't zero: 460 -> 500, 1480 -> 1500."""
-    if count < 10:
-        return max(1, round(count))
-    unit = 10 ** floor(log10(count))
-    return int(round(2 * count / unit) * unit / 2)
+def rounded(number: float) -> int:
+    """A count with one or two digits that aren't zero: 460 -> 450, 1480 -> 1500."""
+    if number < 10:
+        return max(1, round(number))
+    unit = 10 ** floor(log10(number))
+    return int(round(2 * number / unit) * unit / 2)
 
 
 def wider(architecture: str) -> str:
@@ -299,7 +302,7 @@ def standing_of(run: RunResults, student: str) -> Standing:
         prompted=_prompted(run, student),
         has_test=yardstick.is_accuracy,
         undecided=_undecided(run, student),
-        num_seeds=len(reached.by_seed) if reached else 1,
+        seeds=tuple(sorted(reached.by_seed)) if reached else (0,),
         weak_classes=tuple(class_name(run, label) for label in follows.worst(NUM_CLASSES) if follows.shares[label] < 1)
         if follows
         else (),

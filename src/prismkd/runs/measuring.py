@@ -46,13 +46,17 @@ def evaluate(run: Run) -> None:
         for name, recipe in recipes(run.config).items():
             check_trained(dataset, name, recipe)
     measurement, settings = Measurement(run), {"settings": evaluation_record(run)}
-    if not (run.directory / "references.json").is_file():
-        write_json(run.directory / "references.json", measurement.references() | settings)
-    for dataset in run.datasets:
-        path = dataset.folder / "evaluation.json"
-        if not path.is_file():
+    references = run.directory / "references.json"
+    unmeasured = [dataset for dataset in run.datasets if not (dataset.folder / "evaluation.json").is_file()]
+    with run.track("evaluation (teacher, students)", len(unmeasured) + (not references.is_file())) as progress:
+        if not references.is_file():
+            write_json(references, measurement.references() | settings)
+            progress(1)
+        for dataset in unmeasured:
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
-            write_json(path, {**measurement.evaluate(dataset), "energy": dataset.energies(), **settings})
+            measured = {**measurement.evaluate(dataset), "energy": dataset.energies(), **settings}
+            write_json(dataset.folder / "evaluation.json", measured)
+            progress(1)
     metrics = gather_metrics(run)
     write_json(run.directory / "metrics.json", metrics)
     track_results(run.config.distillation.tracker, run.directory, metrics["results"])
