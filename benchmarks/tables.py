@@ -410,9 +410,8 @@ def loop_table(data: Row) -> str:
     return table(["training loop", "throughput over a bare loop", "images per second"], lines)
 
 
-def photos_table(data: Row) -> str:
+def photos_table(row: Row) -> str:
     """Photographs: the cache's size and time, and the training loop over a bare one from it."""
-    row = data["photos"]
     cache = f"{row['images']} of {row['drawn_side']} px, cached at {row['stored_side']} px"
     size = f"{row['cache_bytes'] / 1e6:.1f} MB, {row['cache_seconds']:.1f} s"
     ratio = f"{row['ratio']:.3f} ({min(row['ratios']):.3f} to {max(row['ratios']):.3f})"

@@ -98,7 +98,7 @@ def test_teacher_and_student_see_the_same_part_of_an_image_each_normalized() -> 
     world = World.of(RECIPE, known)
     trained = world.trained_form(student, 2, 3)
     train(trained, known, torch.rand(8, 3, 48, 40), RECIPE, 0)
-    (first, second), (own, other, *_) = known.network.seen, student.seen
+    (first, second, *_), (own, other, *_) = known.network.seen, student.seen
     assert first.shape == own.shape == (4, 3, 28, 28)  # nothing is cut off of a view
     assert torch.equal(first, own) and torch.equal(second, other)
     mean, std = (torch.tensor(SMALL[name]).view(3, 1, 1) for name in ("mean", "std"))

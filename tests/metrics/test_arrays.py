@@ -51,7 +51,7 @@ def test_a_tensor_gives_what_an_array_gives(name: str) -> None:
 
 
 def test_every_metric_of_arrays_is_tried() -> None:
-    others = {"Neighborhoods", "Prdc", "Symmetric", "symmetric", "holm"}  # of results, and of p-values
+    others = {"Neighborhoods", "Prdc", "Symmetric", "symmetric", "holm", "wilson_interval"}  # of results and counts
     assert set(metrics.__all__) == {*CALLS, *others}
 
 

@@ -75,8 +75,10 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     assert ids == {"main", "shortfalls", "accuracy", "provenance", "said", "viewer", "viewer-text"}
 
 
-def test_missing_metrics_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"expected .*metrics\.json, got no such file; run `prismkd run"):
+def test_a_folder_without_a_run_is_refused_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"expected the folder of a finished run, got .*, which has no run\.json; check the path"
+    ):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -149,7 +149,7 @@ def test_runs_of_one_folder_name_go_by_their_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "expected a finished run with"),
+        (["none"], "expected the folder of a finished run, got none"),
         (["{0}", "{1}"], "expected a run, or several and --dest FILE"),
         (["{0}", "{0}", "--dest", "{2}/page.html"], "expected 2 to 8 runs, each once"),
         (["{0}", "--dest", "{2}/page.html"], "expected 2 to 8 runs, each once"),

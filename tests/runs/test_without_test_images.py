@@ -394,7 +394,7 @@ def test_the_method_real_works_without_test_images_and_needs_real_ones(
         (["--evaluation.source", "pictograms"], "expected evaluation.source of your classes, got the embedded images"),
         (["--evaluation.real", "pictograms"], "expected evaluation.real of your classes, got the embedded images"),
         (["--distillation.real", "pictograms"], "expected distillation.real of your classes, got the embedded images"),
-        (["--evaluation.judge", "nowhere"], "expected a classifier folder with config.json, got nowhere"),
+        (["--evaluation.judge", "nowhere"], "expected a file or folder for evaluation.judge, got nowhere"),
         (["--evaluation.num-held-out", "-1"], "expected a finite evaluation.num_held_out of at least 0, got -1"),
     ],
 )

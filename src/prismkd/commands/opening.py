@@ -86,16 +86,14 @@ def _check_begun(folder: Path) -> None:
 
 def _check_earlier_stage(run: Run, name: str) -> None:
     """Say which command comes first, where a stage would miss a file of another one."""
-    from prismkd.records.directory import STUDENT
     from prismkd.shards import is_begun
 
     out = run.directory
     for dataset in run.drawn if name == "distill" else ():
         if not is_begun(dataset.storage):
-            raise UserError(f"expected images of {dataset.title} in {out}, got none; `prismkd synthesize --out {out}`")
-    for trained in run.datasets if name == "evaluate" else ():
-        if not (trained.folder / STUDENT / "log.json").is_file():
-            raise UserError(f"expected a student of {trained.title} in {out}, got none; `prismkd distill --out {out}`")
+            raise UserError(
+                f"expected images of {dataset.title} in {out}, got none; run `prismkd synthesize --out {out}` first"
+            )
 
 
 def stay_offline(config: Config) -> None:
