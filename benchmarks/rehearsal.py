@@ -215,7 +215,7 @@ class Command:
     """A command at work, and the most memory that its processes together have held."""
 
     def __init__(self, words: Sequence[str], log: Path) -> None:
-        self.start = time.monotonic()
+        self.words, self.start = words, time.monotonic()
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -240,8 +240,10 @@ class Command:
     def wait(self) -> float:
         """Seconds that it took. Raises RuntimeError where it failed."""
         if self.process.wait():
-            raise RuntimeError(f"expected `prismkd {' '.join(self.process.args[3:])}` to end well, got exit status "
-                               f"{self.process.returncode}; see the log")  # type: ignore[index]  # fmt: skip
+            raise RuntimeError(
+                f"expected `prismkd {' '.join(self.words)}` to end well, got exit status {self.process.returncode}; see "
+                "the log"
+            )
         return time.monotonic() - self.start
 
 
