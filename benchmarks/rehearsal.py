@@ -240,10 +240,8 @@ class Command:
     def wait(self) -> float:
         """Seconds that it took. Raises RuntimeError where it failed."""
         if self.process.wait():
-            raise RuntimeError(
-                f"expected `prismkd {' '.join(self.words)}` to end well, got exit status {self.process.returncode}; see "
-                "the log"
-            )
+            command, status = " ".join(self.words), self.process.returncode
+            raise RuntimeError(f"expected `prismkd {command}` to end well, got exit status {status}; see the log")
         return time.monotonic() - self.start
 
 
