@@ -392,6 +392,14 @@ def norms_table(data: Row) -> str:
 # --- the training loop: docs/distillation.md ---------------------------------------------------------------------
 
 
+def rehearsal_table(data: Row) -> str:
+    """Every command of a run at true size: seconds, peak memory, and what a kill in its midst left."""
+    lines = [[row["stage"], f"{row['seconds_until_kill']:.0f}{'' if row['killed_at_work'] else ' (was done)'}",
+              f"{row['seconds']:.0f}", str(row["files_kept"] or ""), f"{row['gigabytes']:.1f}"]
+             for row in data["stages"]]  # fmt: skip
+    return table(["command", "killed after, s", "given again, s", "files kept", "GB of memory"], lines)
+
+
 def loop_table(data: Row) -> str:
     """The training loop over bare forward and backward on the same views."""
     lines = [
@@ -445,5 +453,6 @@ TABLES = {
     "loop": loop_table,
     "stored": stored_table,
     "photos": photos_table,
+    "rehearsal": rehearsal_table,
     "provenance": provenance,
 }
