@@ -167,7 +167,10 @@ def _weights_in(folder: Path) -> Path:
 def _read_config(folder: Path) -> dict[str, Any]:
     """A classifier folder's ``config.json``. Raises UserError where there is none."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"expected a classifier folder with config.json, got {folder}; check the path")
+        # A training's output may have the folder wanted in it, as transformers' has checkpoint-500
+        below = sorted(path.parent for path in folder.glob("*/config.json"))
+        remedy = f"perhaps {below[-1]}" if below else "check the path"
+        raise UserError(f"expected a classifier folder with config.json, got {folder}; {remedy}")
     try:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:

@@ -53,7 +53,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"expected interpolation {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}; use one")
+            raise UserError(
+                f"expected interpolation {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}; {SET_BY_HAND}"
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.in_channels):
                 raise UserError(
