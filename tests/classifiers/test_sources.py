@@ -190,6 +190,22 @@ def test_a_timm_folder_of_other_channels_size_and_transform(tmp_path: Path) -> N
     assert parity is not None and parity.holds
 
 
+def test_a_folder_that_says_nothing_of_images_is_noted(tmp_path: Path) -> None:
+    save_for_hf(timm.create_model("test_resnet", num_classes=3), str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["pretrained_cfg"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (note,) = load_source(str(tmp_path)).notes
+    assert "says nothing of mean and std: images aren't normalized" in note
+    assert load_source(str(tmp_path), preprocessing=PreprocessingConfig(mean=(0.5,), std=(0.5,))).notes == ()
+
+
+def test_an_interpolation_that_is_not_known_here_is_set_by_hand(tmp_path: Path) -> None:
+    save_vit(tmp_path, hf.ViTImageProcessor(size={"height": 32, "width": 32}, resample=1))
+    with pytest.raises(UserError, match=r"got 'lanczos'; set teacher_preprocessing"):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
+
+
 def test_a_timm_folder_of_the_old_form(tmp_path: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=3)
     save_for_hf(network, str(tmp_path))

@@ -18,6 +18,7 @@ OPTIMIZERS = ("adamw", "sgd")
 TRACKED = ("", *TRACKERS)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 MAX_SIDE = 16384  # pixels of what a network is shown
+FOR_BYTES = "images are in [0, 1]: divide what is for 0 to 255 by 255"
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
@@ -288,9 +289,9 @@ class PreprocessingConfig:
     resize is exact."""
     interpolation: Annotated[str, OneOf(("auto", *INTERPOLATIONS))] = "auto"
     """bilinear, bicubic (both with antialiasing) or nearest; auto: as the teacher has it."""
-    mean: tuple[float, ...] = ()
+    mean: tuple[Annotated[float, Between(-1, 2, FOR_BYTES)], ...] = ()
     """Subtracted from each channel of an image in [0, 1]; empty: as the teacher has it."""
-    std: tuple[Annotated[float, Positive()], ...] = ()
+    std: tuple[Annotated[float, Between(0, 2, FOR_BYTES, open_low=True)], ...] = ()
     """Divided by, of each channel; empty: as the teacher has it."""
 
 
