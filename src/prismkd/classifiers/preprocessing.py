@@ -62,8 +62,8 @@ class Preprocessing:
                     f"expected {name} with a value for each of {self.in_channels} channels, got {len(values)}; "
                     "correct it"
                 )
-        if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
-            raise UserError(f"expected finite mean and positive std, got {self.mean} and {self.std}; correct them")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise UserError(f"expected finite mean and std, and no std of 0, got {self.mean}, {self.std}; correct them")
 
     def __call__(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """The network's input (batch, in_channels, height, width); differentiable with respect to ``images``.
