@@ -52,10 +52,10 @@ def say_unread(folder: Path) -> None:
     """Warn of pictures below a folder that aren't read, since their formats are other than ``SUFFIXES``."""
     unread = [path for path in folder.rglob("*") if path.suffix.lower() in UNREAD and not path.name.startswith(".")]
     if unread:
-        first = min(unread)
+        name, suffix = min(unread).name, min(unread).suffix.lower()
         warn(
-            f"{len(unread)} pictures in {folder} are left out, such as {first.name}, since {first.suffix.lower()} isn't "
-            "read; convert them to PNG or JPEG"
+            f"{len(unread)} pictures in {folder} are left out, such as {name}, since {suffix} isn't read; convert them "
+            "to PNG or JPEG"
         )
 
 
