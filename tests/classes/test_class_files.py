@@ -1,6 +1,7 @@
 """Class list files: formats, and files that are broken."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +21,66 @@ Write = Callable[[str, str], str]
 
 
 def test_text_has_one_name_per_line(write: Write) -> None:
-    path = write("classes.txt", "\ufeff10\n2\n\n tabby cat \n# is a name\n")
-    assert [item.name for item in load_classes(path)] == ["10", "2", "tabby cat", "# is a name"]
+    path = write("classes.txt", "\ufeff10\n2\n\n tabby cat \n#1 fan\n")
+    assert [item.name for item in load_classes(path)] == ["10", "2", "tabby cat", "#1 fan"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# my classes\ncat\ndog\n", "got a comment ('# my classes'); take it away, since every line is a class"),
+        ("cat # a pet\ndog\n", "got a comment"),
+        ("- cat\n- dog\n", "got a hyphen before every one ('- cat')"),
+        ('"cat",\n"dog"\n', "got quotes around every one"),
+        ("cat,\ndog,\n", "got a comma behind every one"),
+        ("cat 0\ndog 1\n", "got numbers behind them ('cat 0', 'dog 1'); take them away"),
+        ("cat=0\ndog=1\n", "got numbers behind them"),
+        ("cat, dog, bird\n", "got only 'cat, dog, bird'; write one name per line"),
+    ],
+)
+def test_what_is_no_part_of_a_name_is_said_and_not_drawn(write: Write, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_classes(write("classes.txt", text))
+
+
+def test_numbers_and_joiners_that_are_a_part_of_names_stay(write: Write) -> None:
+    names = ["stage 0", "stage 1", "\U0001f469\u200d\U0001f680", "\u0645\u06cc\u200c\u0631"]
+    assert [item.name for item in load_classes(write("classes.txt", "\n".join(names)))] == names
+    assert [item.name for item in load_classes(write("classes.txt", "stage 0\nstage 1"))] == names[:2]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"names": ["cat", "dog"]}', '{"label2id": {"dog": 1, "cat": 0}}',
+             '{"idx2label": {"1": "dog", "0": "cat"}}', '[["n02121808", "cat"], ["n02084071", "dog"]]'],
+)  # fmt: skip
+def test_json_of_other_programs_has_names_in_order(write: Write, text: str) -> None:
+    assert [item.name for item in load_classes(write("classes.json", text))] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"1": "cat", "2": "dog"}', "expected the numbers 0 to 1 of the classes in .*, got 1 to 2; number"),
+        ('{"cat": 0, "dog": 2}', "expected the numbers 0 to 1 of the classes in .*, got 0 to 2; number"),
+        ('{"crane": 0, "cat": 2, "crane": 1}', "expected every key once in .*, got 'crane' twice"),
+    ],
+)
+def test_json_whose_numbers_are_no_labels_is_refused(write: Write, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_classes(write("classes.json", text))
+
+
+def test_a_column_of_numbers_is_not_taken_for_names(write: Write) -> None:
+    with pytest.raises(UserError, match="got 'label'; take it away: the order of the rows numbers the classes"):
+        load_classes(write("classes.csv", "label,name\n1,dog\n0,cat\n"))
+
+
+def test_classes_of_one_synset_need_definitions(write: Write) -> None:
+    rows = "crane,n02012849,{}\nbird,n02012849,{}\n"
+    with pytest.raises(UserError, match="got n02012849 for 'crane' and 'bird'; give one another synset, or each a def"):
+        load_classes(write("classes.csv", "name,synset,definition\n" + rows.format("", "")))
+    path = write("classes.csv", "name,synset,definition\n" + rows.format("a young one", "an old one"))
+    assert len(load_classes(path)) == 2
 
 
 def test_json_has_names_or_rows(write: Write) -> None:

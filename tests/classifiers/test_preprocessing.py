@@ -234,3 +234,9 @@ def test_cropped_images_lose_no_margin() -> None:
     assert not torch.equal(preprocess(views), views)
     assert preprocess(torch.rand(2, 3, 300, 300), cropped=True).shape == (2, 3, 224, 224)
     assert Preprocessing(3)(torch.rand(1, 3, 40, 48), cropped=True).shape == (1, 3, 40, 48)
+
+
+@pytest.mark.parametrize(("mean", "std"), [((float("nan"),), (1.0,)), ((0.5,), (0.0,)), ((0.5,), (float("inf"),))])
+def test_what_is_no_normalization_is_refused_in_python_too(mean: tuple[float], std: tuple[float]) -> None:
+    with pytest.raises(UserError, match="expected finite mean and std, and no std of 0"):
+        Preprocessing(mean=mean, std=std)

@@ -69,6 +69,30 @@ def test_a_torchvision_model_with_a_wrapped_state_dict(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "kept"), [("squeezenet1_1", ""), ("mnasnet0_5", ""), ("googlenet", "aux"), ("inception_v3", "Aux")]
+)
+def test_torchvision_networks_with_heads_of_their_own_kind(tmp_path: Path, name: str, kept: str) -> None:
+    arguments = {"init_weights": False} if kept else {}
+    network = models.get_model(name, num_classes=7, **arguments).eval()
+    left = {key: tensor for key, tensor in network.state_dict().items() if not (kept and key.startswith(kept))}
+    for state in (network.state_dict(), left):  # as trained anew, and as trained from torchvision's weights
+        torch.save(state, tmp_path / "weights.pth")
+        teacher = load_teacher(f"torchvision:{name}@{tmp_path / 'weights.pth'}", [str(label) for label in range(7)])
+        images = torch.rand(1, 3, 299, 299)
+        assert torch.equal(teacher.network(images), network(images))
+
+
+def test_a_torchvision_transformer_of_another_size_asks_for_its_preprocessing(tmp_path: Path) -> None:
+    torch.save(models.vit_b_32(num_classes=2, image_size=64).state_dict(), tmp_path / "weights.pth")
+    source = f"torchvision:vit_b_32@{tmp_path / 'weights.pth'}"
+    with pytest.raises(UserError, match=r"expected images of 64 pixels .*; set teacher_preprocessing"):
+        load_teacher(source, ["a", "b"])
+    by_hand = PreprocessingConfig(resize=(64, 64))
+    assert load_teacher(source, ["a", "b"], preprocessing=by_hand).num_classes == 2
+
+
+@torch.no_grad()
 def test_a_transformers_folder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = hf.ConvNextConfig(hidden_sizes=[8] * 4, depths=[1] * 4, id2label={0: "cat", 1: "dog", 2: "eel"},
@@ -129,6 +153,12 @@ def test_several_labels_per_image_are_refused(tmp_path: Path) -> None:
         load_teacher(str(tmp_path / "timm"), ["a", "b", "c"])
 
 
+def test_of_a_trainings_output_the_folder_in_it_is_offered(tmp_path: Path) -> None:
+    save_vit(tmp_path / "out" / "checkpoint-100")
+    with pytest.raises(UserError, match=r"got .*out; perhaps .*out/checkpoint-100"):
+        load_teacher(str(tmp_path / "out"), ["a", "b"])
+
+
 def test_a_missing_processor_is_set_by_hand(tmp_path: Path) -> None:
     (save_vit(tmp_path) / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"expected an image processor of transformers in .* set teacher_preprocessing"):
@@ -158,6 +188,22 @@ def test_a_timm_folder_of_other_channels_size_and_transform(tmp_path: Path) -> N
     assert found.classifier.preprocess.describe().startswith("gray, to 71 x 71 (bilinear), center 64 x 64")
     parity = measure_parity(found, 2)
     assert parity is not None and parity.holds
+
+
+def test_a_folder_that_says_nothing_of_images_is_noted(tmp_path: Path) -> None:
+    save_for_hf(timm.create_model("test_resnet", num_classes=3), str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["pretrained_cfg"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (note,) = load_source(str(tmp_path)).notes
+    assert "says nothing of mean and std: images aren't normalized" in note
+    assert load_source(str(tmp_path), preprocessing=PreprocessingConfig(mean=(0.5,), std=(0.5,))).notes == ()
+
+
+def test_an_interpolation_that_is_not_known_here_is_set_by_hand(tmp_path: Path) -> None:
+    save_vit(tmp_path, hf.ViTImageProcessor(size={"height": 32, "width": 32}, resample=1))
+    with pytest.raises(UserError, match=r"got 'lanczos'; set teacher_preprocessing"):
+        load_teacher(str(tmp_path), ["a", "b", "c"])
 
 
 def test_a_timm_folder_of_the_old_form(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_shipped_configurations_parse(path: Path) -> None:
         ("[prompts.language_model]\ntimeout = 0", "expected a positive prompts.language_model.timeout"),
         ("[teacher_preprocessing]\nresize = [1, 2, 3]", "one or two numbers for teacher_preprocessing.resize, got 3"),
         ("[teacher_preprocessing]\ncrop = [0]", "expected teacher_preprocessing.crop from 1 to"),
-        ("[teacher_preprocessing]\nstd = [0.0]", "expected a positive teacher_preprocessing.std"),
+        ("[teacher_preprocessing]\nstd = [0.0]", "expected teacher_preprocessing.std above 0 and up to 2"),
         ("[teacher_preprocessing]\ninterpolation = 'cubic'", "perhaps bicubic"),
         ("teacher = 'a.toml'\n[teacher_preprocessing]\nresize = [8]", "for one teacher, got several in a.toml"),
         ("seeds = [", "expected TOML in"),

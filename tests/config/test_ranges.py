@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig
+from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig, PreprocessingConfig
 from prismkd.config.load import check_config, config_from_dict
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive, check_fields, typed_fields, without_extras
 from prismkd.config.seeds import derive
@@ -95,6 +95,10 @@ def test_a_record_with_a_method_of_another_version_is_refused() -> None:
         (replace(Config(), teacher=None), r"expected str for teacher, got None"),
         (replace(Config(), methods="plain"), r"expected a list for methods, got 'plain'; put it in \[ \]"),
         (replace(Config(), distillation=DistillationConfig(mixup="x" * 999)), r"got 'x{59}\.\.\. \(str\)"),
+        (replace(Config(), teacher_preprocessing=PreprocessingConfig(mean=(123.675,))),
+         r"mean from -1 to 2, got 123\.675; images are in \[0, 1\]: divide what is for 0 to 255 by 255"),
+        (replace(Config(), teacher_preprocessing=PreprocessingConfig(std=(58.395,))), r"got 58\.395; images are in"),
+        (replace(Config(), distillation=DistillationConfig(image_size=100_000)), "from 0 to 4096, got 100000"),
         (replace(Config(), guidance=GuidanceConfig(react_quantile=0.0)),
          "expected guidance.react_quantile above 0 and up to 1, got 0.0; 1 is off"),
     ],

@@ -183,6 +183,13 @@ def test_a_whole_picture_is_upright_opaque_and_in_8_bits(mode: str, tmp_path: Pa
     assert [int(np.asarray(picture).flat[0]) for picture in pictures] == [77, 255, 130]
 
 
+def test_what_is_no_image_is_called_so(tmp_path: Path, write: Callable[..., Path]) -> None:
+    write(tmp_path / "0" / "good.png")
+    (tmp_path / "0" / "bad.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"bad\.png: not an image\); replace or remove them"):
+        load_labeled_images(tmp_path, 1)
+
+
 def test_files_that_are_no_images_are_found_by_their_headers(tmp_path: Path, write: Callable[..., Path]) -> None:
     folder_of(tmp_path, write, whole=(0,))
     (tmp_path / "0" / "page.png").write_text("<html>not found</html>")

@@ -16,6 +16,7 @@ from prismkd.assets import asset
 from prismkd.classes.lists import load_classes, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.data import LabeledImages, load_domains, load_labeled_images
+from prismkd.delivery.image_files import find_images
 from prismkd.errors import UserError
 
 CLASSES = ClassLabels([["tench", "n01440764"], ["goldfish", "n01443537"], ["white shark", "n01484850"]])
@@ -51,6 +52,20 @@ def test_class_folders(tmp_path: Path, write: Callable[..., Path], names: tuple[
     write(tmp_path / names[0] / ".ipynb_checkpoints" / "0-checkpoint.png")
     images = load_labeled_images(tmp_path, CLASSES)
     assert values(images) == EXPECTED and set(images.domains) == {"id"}
+
+
+def test_pictures_that_are_not_read_are_said_to_be_left_out(
+    tmp_path: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("tench", "goldfish"):
+        write(tmp_path / name / "0.JFIF")
+        (tmp_path / name / "1.HEIC").write_bytes(b"ftypheic")
+    (tmp_path / "tench" / ".2.heic").write_bytes(b"hidden")
+    assert len(load_labeled_images(tmp_path, CLASSES)) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "2 pictures in" in said and "such as 1.HEIC, since .heic isn't read" in said
+    find_images([str(tmp_path)])
+    assert "2 pictures in" in capsys.readouterr().err
 
 
 def test_domain_folders(tmp_path: Path, write: Callable[..., Path]) -> None:

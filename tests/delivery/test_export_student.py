@@ -119,7 +119,7 @@ def test_normalization_is_inside_the_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("architecture", "channels", "arguments"), [
-    ("test_resnet", 1, {}), ("test_vit", 3, {"img_size": SIDE}),
+    ("test_resnet", 1, {}), ("timm:test_resnet", 3, {}), ("test_vit", 3, {"img_size": SIDE}),
 ])  # fmt: skip
 def test_timm_opens_what_it_made(tmp_path: Path, architecture: str, channels: int, arguments: dict[str, int]) -> None:
     import timm

@@ -55,6 +55,17 @@ def test_images_may_come_as_bytes_floats_arrays_sets_or_shards(tmp_path: Path) -
     assert_equal(distilled(halves(), sides()), distilled(str(tmp_path / "images")))
 
 
+def test_a_transformer_is_built_for_the_size_of_its_images(tmp_path: Path) -> None:
+    student = distilled(student="timm:test_vit", num_steps=1, image_size=48, augmentation="none")
+    assert student.config["arguments"] == {"img_size": 48}
+    student.save(tmp_path / "student")
+    images = torch.rand(2, 1, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(load_classifier(tmp_path / "student")(images).argmax(1), student(images).argmax(1))
+    with pytest.raises(UserError, match=r"divisible by patch size .*; choose another distillation.architecture or"):
+        distilled(student="timm:test_vit", num_steps=1, image_size=50)
+
+
 def test_a_trained_student_is_saved_and_loaded(tmp_path: Path) -> None:
     student = distilled(halves(), [int(label) for label in sides()], config=CONFIG)
     student.save(tmp_path / "student")

@@ -106,7 +106,5 @@ def test_what_does_not_fit_is_one_error() -> None:
         evaluate(nn.Linear(7, 20), (pixels_of([0, 1]), [0, 1]), classes=NAMES)
     with pytest.raises(UserError, match="got nowhere; check the path"):
         evaluate(classifier(), "nowhere", classes=NAMES)
-    with pytest.raises(
-        UserError, match="in the given list, got 'a' for the classes 1, 2"
-    ):
+    with pytest.raises(UserError, match="in the given list, got 'a' for the classes 1, 2"):
         evaluate(classifier(), TEST, classes=["a", "a"])

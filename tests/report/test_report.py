@@ -76,9 +76,7 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_refused_and_stays_empty(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"got .*, which has no run\.json; check the path"
-    ):
+    with pytest.raises(UserError, match=r"got .*, which has no run\.json; check the path"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

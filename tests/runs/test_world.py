@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,3 +92,24 @@ def test_norms_for_synthetic_images_need_real_ones(config: Config, tmp_path: Pat
     recipe = replace(config.distillation, real_share=0.0)
     with pytest.raises(UserError, match=r"expected a distillation\.real_share above 0 for distillation\.auxiliary"):
         open_run(replace(config, distillation=recipe), tmp_path / "run", "run", silent)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"architecture": "timm:test_vit", "image_size": 50}, "expected a student that takes images .*image_size"),
+        ({"architecture": "timm:crossvit_tiny_240", "image_size": 64}, "expected a student that takes images"),
+        ({"architecture": "small-resnet-0"}, "expected an architecture like small-resnet-16"),
+        ({"initial": "teacher"}, r"expected weights of .*teacher, got: .*of another shape"),
+    ],
+)  # fmt: skip
+def test_a_student_that_cannot_be_trained_is_refused_before_anything_is_drawn(
+    config: Config, tmp_path: Path, recipe: dict[str, Any], said: str
+) -> None:
+    recipe = {"architecture": "small-resnet-8", "real_share": 0.0, "auxiliary_batch_norm": False, **recipe}
+    if "initial" in recipe:
+        recipe["initial"] = str(tmp_path / "teacher")
+    config = replace(config, distillation=replace(config.distillation, **recipe))
+    with pytest.raises(UserError, match=said):
+        open_run(config, tmp_path / "run", "run", silent)
+    assert not (tmp_path / "run").exists()

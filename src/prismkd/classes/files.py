@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,15 @@ TRUTH_VALUES = {"": False, "false": False, "no": False, "0": False, "true": True
 NO_SYNSET = "none"
 SYNSET_AND_NAMES = re.compile(r"(n[0-9]{8})\s+(.+)")
 NUMBER_AND_NAME = re.compile(r"([0-9]{1,6})\s*([:.,;)\t-]?)\s*(?<![0-9])[^\W0-9]")
+
+NAME_AND_NUMBER = re.compile(r"(.*[^\W0-9].*?)[\s:=,;]+([0-9]{1,6})")
+COMMENT = re.compile(r"(^|\s)#\s|^//")
+MARKS = {
+    "a hyphen before": re.compile(r"[-*] .+"),
+    "quotes around": re.compile(r"""(["']).+\1,?"""),
+    "a comma behind": re.compile(r".+,"),
+}
+NUMBERING = ("index", "idx", "id", "label", "class_id", "number")
 
 
 @dataclass(frozen=True)
@@ -101,11 +111,12 @@ def _parse_lines(text: str, path: Path) -> list[Any]:
     Raises:
         UserError: a table, or names with their numbers before them.
     """
-    # Every line is a name, one that begins with "#" too: without comments none can swallow a class
+    # Every line is a name: without comments none can swallow a class
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     of_synsets = [SYNSET_AND_NAMES.fullmatch(line) for line in lines]
     if lines and all(of_synsets):
         return [_synset_row(*found.groups()) for found in of_synsets if found]
+    _refuse_marks(lines, path)
     numbers = [NUMBER_AND_NAME.match(line) for line in lines]
     for first in (0, 1):
         # "1 euro, 2 euro" are names; from 0 on, or with a mark behind it, the number is that of the line
@@ -123,6 +134,29 @@ def _parse_lines(text: str, path: Path) -> list[Any]:
             f"the columns (of {', '.join(COLUMNS)})"
         )
     return lines
+
+
+def _refuse_marks(lines: list[str], path: Path) -> None:
+    """Refuse what isn't a part of the names: comments, and what other formats put around every one of them."""
+    comment = next((line for line in lines if COMMENT.search(line)), None)
+    if comment is not None:
+        raise UserError(
+            f"expected a name per line in {path}, got a comment ({comment[:40]!r}); take it away, since every line is "
+            "a class"
+        )
+    mark = next((mark for mark, form in MARKS.items() if lines and all(form.fullmatch(line) for line in lines)), "")
+    if mark:
+        raise UserError(
+            f"expected names and nothing else in {path}, got {mark} every one ({lines[0][:40]!r}); take them away"
+        )
+    ends = [NAME_AND_NUMBER.fullmatch(line) for line in lines]
+    names = {end[1] for end in ends if end}
+    # "stage 0, stage 1" are names, of which the numbers alone tell them apart
+    if len(names) == len(lines) > 1 and all(end and int(end[2]) == place for place, end in enumerate(ends)):
+        raise UserError(
+            f"expected a name per line in {path}, got numbers behind them ({lines[0][:40]!r}, {lines[1][:40]!r}); take "
+            "them away, since the order of the lines numbers the classes"
+        )
 
 
 def _synset_row(synset: str, names: str) -> dict[str, Any]:
@@ -191,9 +225,18 @@ def parse_json(text: str, path: Path) -> Any:
         UserError: the text isn't JSON; the error names ``path``.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
         raise UserError(f"expected JSON in {path}, got: {error}; correct the file") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """An object of a JSON file. Raises UserError where a key stands twice, of which Python would drop the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise UserError(f"expected every key once in {path}, got {name[:40]!r} twice; rename or remove one")
+    return found
 
 
 def rows_to_classes(rows: Iterable[Any], path: Path) -> list[ClassName]:
@@ -229,6 +272,8 @@ def _check_columns(columns: Iterable[str], place: str) -> None:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
             advice = f"perhaps {near[0]}" if near else "name only these"
+            if column in NUMBERING:
+                advice = "take it away: the order of the rows numbers the classes"
             raise UserError(f"expected columns among {', '.join(COLUMNS)} in {place}, got {column[:40]!r}; {advice}")
 
 

@@ -21,8 +21,11 @@ from prismkd.errors import UserError
 
 MAX_HINT_WORDS = 5  # of a meaning, behind a name that several classes have
 SMALL_WORDS = set("a an the of and or with that which to for in on from by as at used".split())
+JOINERS = re.compile(r"(?<=\S)[\u200c\u200d](?=\S)")  # in Persian and Hindi words, and within emoji
 MAX_NAME = 200  # characters; a name stands in prompts, tables and folder names
 MAX_DEFINITION = 1000  # characters; text encoders cut a prompt at 77 to 512 tokens anyway
+# What people call the only entry of a JSON file with class names
+CONTAINERS = ("classes", "class_to_idx", "idx_to_class", "names", "class_names", "labels", "label2id", "idx2label")
 BUILT_IN = (
     "pictograms", "imagenet-1k", "imagenet-100", "imagenette", "imagewoof", "pacs", "office-home", "domainnet",
 )  # fmt: skip
@@ -115,8 +118,14 @@ def _read(path: Path) -> str:
 def _rows(data: Any, path: Path) -> list[Any]:
     """The rows in a file's data: a list as it is; a dictionary is taken for a model's configuration."""
     data = _of_mapping(data) if isinstance(data, dict) else data
+    data = [_named(item) for item in data] if isinstance(data, list) else data
     is_config = isinstance(data, dict)
     rows = label_rows(data, path, _built_in("imagenet-1k")) if is_config else data
+    if is_config and not rows and (numbers := _numbers(data)):
+        raise UserError(
+            f"expected the numbers 0 to {len(numbers) - 1} of the classes in {path}, got {min(numbers)} to "
+            f"{max(numbers)}; number the classes in the order of the teacher's outputs"
+        )
     if not isinstance(rows, list) or (is_config and not rows):
         got = f"the keys {list(data)[:5]}" if is_config else type(data).__name__
         raise UserError(
@@ -130,7 +139,7 @@ def _of_mapping(data: dict[str, Any]) -> Any:
 
     Any other dictionary stays as it is.
     """
-    if len(data) == 1 and next(iter(data)) in ("classes", "class_to_idx"):
+    if len(data) == 1 and next(iter(data)) in CONTAINERS:
         (inner,) = data.values()
         return _of_mapping(inner) if isinstance(inner, dict) else inner
     values, places = list(data.values()), set(range(len(data)))
@@ -139,6 +148,13 @@ def _of_mapping(data: dict[str, Any]) -> Any:
     if data and {int(key) for key in data if re.fullmatch("[0-9]{1,9}", key)} == places:  # {"0": "cat", "1": "dog"}
         return [_named(data[key]) for key in sorted(data, key=int)]
     return data
+
+
+def _numbers(data: dict[str, Any]) -> list[int]:
+    """The numbers that a dictionary gives its names, as keys or as values; empty where it has none."""
+    if all(re.fullmatch("[0-9]{1,9}", key) for key in data):
+        return [int(key) for key in data]
+    return list(data.values()) if all(type(value) is int for value in data.values()) else []
 
 
 def _named(value: Any) -> Any:
@@ -267,16 +283,33 @@ def _check(classes: list[ClassName], path: Path) -> None:
     if not classes:
         raise UserError(f"expected at least two classes in {path}, got none; write one name per line")
     if len(classes) == 1:
-        raise UserError(f"expected at least two classes in {path}, got only {classes[0].name!r}; add the others")
+        raise UserError(
+            f"expected at least two classes in {path}, got only {classes[0].name[:40]!r}; write one name per line"
+        )
     for item in classes:
         for name in (item.name, *item.synonyms, *item.styles):
             _check_name(name, path)
         _check_definition(item, path)
+    _check_synsets(classes, path)
     name, count = Counter(item.name for item in classes).most_common(1)[0]
     if count > 1:  # only where definitions differ behind what a name has room for
         raise UserError(
             f"expected names that tell the classes apart in {path}, got {name!r} {count} times; rename them"
         )
+
+
+def _check_synsets(classes: list[ClassName], path: Path) -> None:
+    """Refuse classes of one synset that no definition tells apart: the same would be drawn for both."""
+    meant: dict[tuple[str, str], ClassName] = {}
+    for item in classes:
+        if item.synset in ("", NO_SYNSET):
+            continue
+        other = meant.setdefault((item.synset, item.definition), item)
+        if other is not item:
+            raise UserError(
+                f"expected a synset of its own for each class in {path}, got {item.synset} for {other.name!r} and "
+                f"{item.name!r}; give one another synset, or each a definition"
+            )
 
 
 def _check_name(name: str, path: Path) -> None:
@@ -301,7 +334,8 @@ def _check_definition(item: ClassName, path: Path) -> None:
 
 def _problem(text: str, forbidden: str, lengths: range) -> str:
     """Why a text can't be used: a forbidden character, or its length; empty where it can."""
-    bad = next((character for character in text if character in forbidden or not character.isprintable()), None)
+    usable = JOINERS.sub("", text)  # which are a part of words and emoji
+    bad = next((character for character in usable if character in forbidden or not character.isprintable()), None)
     if bad:
         return f"the character {bad!r} in it"
     return "" if len(text) in lengths else f"{len(text)} characters"

@@ -11,7 +11,7 @@ import argparse
 import pickle
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,21 @@ from prismkd.errors import UserError, warn
 
 # Keys under which training scripts keep weights that were averaged over the steps. They come before the last weights,
 # since they are what such a script evaluates.
-AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "model_state_dict_ema",
-            "ema_model", "ema")  # fmt: skip
-# Keys under which they keep the last weights, beside the optimizer's state and the like.
+AVERAGED = re.compile(r"(^|_)(ema|swa|averaged?|shadow)(_|$)", re.IGNORECASE)
+# Keys under which they keep the last weights, beside the optimizer's state and the like; under another key they are
+# found where nothing else has tensors by name.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "teacher")
 # What DataParallel, torch.compile, Lightning modules and our own Classifier put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+# What FSDP, checkpointed activations and torch.compile put before a module's names, wherever it stands.
+WITHIN = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# What modules are called that have no part in a network's answer
+BESIDE = re.compile(
+    r"(^|_)(aux|auxiliary|loss|criterion|metrics?|acc|accuracy)([0-9]*|logits|head)(_|$)", re.IGNORECASE
+)
+MAX_DEPTH = 3  # keys, one within the other, behind which weights are looked for
 COUNTER = "n_averaged"  # of torch's AveragedModel, beside the weights that it averages
+TORCH = (b"PK", b"\x80")  # what files of torch.save begin with
 NUM_NAMED = 3  # keys that an error lists
 
 
@@ -90,19 +98,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise UserError(f"expected a file with weights, got {path}; check the path")
     content = _read(path)
-    wrapper, state = _unwrapped(content)
-    if not _is_state(state):
+    found = _unwrapped(content, path)
+    if not _is_state(found.state):
         raise UserError(
-            f"expected a state dict (tensors by name) in {path}, got {_description(state)}; save model.state_dict() "
-            "with safetensors.torch.save_file"
+            f"expected a state dict (tensors by name) in {path}, got {_description(found.state)}; save "
+            "model.state_dict() with safetensors.torch.save_file"
         )
-    state = _without_prefixes({name: tensor for name, tensor in state.items() if name != COUNTER})
-    notes = (f"{path} holds averaged weights ({wrapper}), which are used, not the last ones",)
     # float32, because a teacher is differentiated and a student trained; counters stay integers
     return Checkpoint(
-        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.state.items()},
         _arguments(content),
-        notes if wrapper in AVERAGED else (),
+        tuple(f"{path} {note}" for note in found.notes),
     )
 
 
@@ -128,7 +134,8 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], what: str, remedy
     problems = [listed("missing", missing), listed("unknown", unknown), listed("of another shape", shapes)]
     if any(problems):
         raise UserError(f"expected weights of {what}, got: {'; '.join(p for p in problems if p)}; {remedy}")
-    network.load_state_dict(state, strict=False)
+    expected.update(state)  # which has the versions of modules beside the tensors, without which some refuse to load
+    network.load_state_dict(expected)
 
 
 def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -147,10 +154,12 @@ def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[
         UserError: several modules are such a network.
     """
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
-    if not names or set(names) <= state.keys():
+    if not names:
         return state, ()
     modules = [name.removesuffix(names[0]) for name in state if name.endswith(f".{names[0]}")]
     modules = [module for module in modules if all(module + name in state for name in names)]
+    if set(names) <= state.keys():
+        modules = [""]
     if len(modules) > 1:
         raise UserError(
             f"expected weights of one network in {path}, got those of {len(modules)} "
@@ -160,8 +169,17 @@ def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[
         return state, ()
     own = {name.removeprefix(modules[0]): tensor for name, tensor in state.items() if name.startswith(modules[0])}
     others = [name for name in state if not name.startswith(modules[0])]
-    note = f"{path} holds more than the network {modules[0]}, which is used: {listed('', others).strip()}"
-    return own, (note,) if others else ()
+    beside = [name for name in own if _is_beside(name, network)]
+    own = {name: tensor for name, tensor in own.items() if name not in beside}
+    which = f"the network {modules[0]}" if modules[0] else "the network"
+    note = f"{path} holds more than {which}, which is used: {listed('', [*others, *beside]).strip()}"
+    return own, (note,) if others or beside else ()
+
+
+def _is_beside(name: str, network: nn.Module) -> bool:
+    """Whether a tensor is of a loss, a metric or an auxiliary head, which have no part in a network's answer."""
+    first = name.partition(".")[0]
+    return not hasattr(network, first) and bool(BESIDE.search(first))
 
 
 def listed(problem: str, names: Iterable[str]) -> str:
@@ -174,10 +192,14 @@ def listed(problem: str, names: Iterable[str]) -> str:
 def _read(path: Path) -> Any:
     """What is in the file, whatever it is; nothing in it is executed."""
     try:
-        if path.suffix == ".safetensors":
+        # By what it begins with and not by its suffix, which people change
+        with path.open("rb") as file:
+            start = file.read(60)
+        _refuse_text(path, start)
+        if start[8:9] == b"{" or (path.suffix == ".safetensors" and not start.startswith(TORCH)):
             return load_file(path)
-        with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(ALLOWED), path.open("rb") as file:  # torch heeds a path's suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"expected a state dict in {path}, got a pickle that needs {_not_allowed(path, error)}, which "
@@ -187,6 +209,14 @@ def _read(path: Path) -> Any:
         is_program = "TorchScript" in str(error)
         remedy = "use it as torchscript:FILE with --trust, for it is code" if is_program else "check the file"
         raise UserError(f"expected weights in {path}, got: {_first_line(error)}; {remedy}") from None
+
+
+def _refuse_text(path: Path, start: bytes) -> None:
+    """Refuse a file of text, such as what a download leaves in place of weights."""
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"expected weights in {path}, got a pointer of Git LFS to them; fetch them with git lfs pull")
+    if start and start.isascii() and start.decode().replace("\n", " ").isprintable():
+        raise UserError(f"expected weights in {path}, got text ({start[:40].decode()!r}); get the file again")
 
 
 def _not_allowed(path: Path, error: Exception) -> str:
@@ -199,16 +229,69 @@ def _not_allowed(path: Path, error: Exception) -> str:
     return listed("", sorted(names)).strip() or f"more than tensors ({_first_line(error)})"
 
 
-def _unwrapped(content: Any) -> tuple[str, Any]:
-    """The weights in what a file holds, with the key that they stand under; the whole where there is no such key."""
-    if not isinstance(content, dict):
-        return "", content
-    present = [name for name in (*AVERAGED, *WRAPPERS) if isinstance(content.get(name), dict) and content[name]]
-    # A script may keep other things under such a name, such as the decay of its average
-    usable = [name for name in present if _is_state(content[name])]
-    for name in usable or present:
-        return name, content[name]
-    return "", content
+@dataclass(frozen=True)
+class _Found:
+    """Weights in what a file holds, or what is there instead, and what there is to know of them."""
+
+    state: Any
+    notes: tuple[str, ...] = ()
+
+
+def _unwrapped(content: Any, path: Path) -> _Found:
+    """The weights in what a file holds: averaged ones before the last ones; the whole where there are none."""
+    states = dict(_states(content))
+    averaged = [keys for keys in states if any(map(AVERAGED.search, keys))]
+    last = _last([keys for keys in states if keys not in averaged], path)
+    if not averaged:
+        state = states[last] if last is not None else content
+        unnamed = _unnamed_average(content)
+        note = f"holds averaged weights without names ({unnamed}), which can't be used: these are the last ones"
+        return _Found(_clean(state) if _is_state(state) else state, (note,) if unnamed else ())
+    state = _clean(states[averaged[0]])
+    whole = _clean(states[last]) if last is not None else {}
+    # Some average parameters alone, so that means and variances of batch norms are where the last weights are
+    lacking = [name for name in whole if name not in state] if state.keys() < whole.keys() else []
+    rest = f"; {listed('', lacking).strip()} are among the last ones alone" if lacking else ""
+    note = f"holds averaged weights ({'.'.join(averaged[0])}), which are used, not the last ones{rest}"
+    return _Found({**{name: whole[name] for name in lacking}, **state}, (note,))
+
+
+def _states(content: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """All that could be weights, by the keys that lead to it."""
+    if _is_state(content):
+        # Not what optimizers and metrics keep: a network has a matrix
+        if any(tensor.ndim > 1 for tensor in content.values()):
+            yield keys, content
+    elif isinstance(content, dict) and len(keys) < MAX_DEPTH:
+        for name, value in content.items():
+            if isinstance(name, str) and not name.startswith("optim"):
+                yield from _states(value, (*keys, name))
+
+
+def _last(candidates: list[tuple[str, ...]], path: Path) -> tuple[str, ...] | None:
+    """Which of them are the weights of the last step: those of a usual name, else the only ones; None where none is."""
+    usual = [keys for wrapper in WRAPPERS for keys in candidates if keys[:1] == (wrapper,)]
+    if usual or len(candidates) < 2:
+        return next(iter(usual or candidates), None)
+    raise UserError(
+        f"expected weights of one network in {path}, got those of {len(candidates)} "
+        f"({', '.join(map('.'.join, candidates[:NUM_NAMED]))}); save the state dict of the one that is meant"
+    )
+
+
+def _unnamed_average(content: Any) -> str:
+    """The key of averaged weights that are a list; empty where there is none."""
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(name, str) and AVERAGED.search(name):
+            parts = value.values() if isinstance(value, dict) else [value]
+            if any(isinstance(part, list) and part and isinstance(part[0], Tensor) for part in parts):
+                return name
+    return ""
+
+
+def _clean(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what wrappers add."""
+    return _without_prefixes({WITHIN.sub("", name): tensor for name, tensor in state.items() if name != COUNTER})
 
 
 def _is_state(content: Any) -> bool:
@@ -235,8 +318,9 @@ def _arguments(content: Any) -> Mapping[str, Any]:
 def _description(content: Any) -> str:
     """What a file holds that is no state dict, for an error."""
     if isinstance(content, dict):
-        strange = next((f"{name}: {type(value).__name__}" for name, value in content.items()
-                        if not isinstance(value, Tensor)), "")  # fmt: skip
+        others = ((name, value) for name, value in content.items() if not isinstance(value, Tensor))
+        strange = next((f"{name}: {'no tensor' if isinstance(value, _Inert) else type(value).__name__}"
+                        for name, value in others), "")  # fmt: skip
         return f"a dictionary with {strange}" if strange else "an empty one"
     return f"a {type(content).__name__}"
 

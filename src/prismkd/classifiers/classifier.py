@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from prismkd.classifiers.preprocessing import Preprocessing, from_config, to_config
+from prismkd.classifiers.preprocessing import SET_BY_HAND, Preprocessing, from_config, to_config
 from prismkd.errors import UserError
 
 PREDICT_BATCH = 512  # images that pass a network together in ``predict``, which bounds the memory
@@ -137,7 +137,7 @@ def check_outputs(classifier: Classifier, role: str) -> None:
     size = classifier.preprocess.crop or (32, 32)
     parameter = next(classifier.parameters(), torch.empty(0))
     image = torch.full((1, classifier.in_channels, *size), 0.5, device=parameter.device)
-    logits = answer(classifier, image, role, "check its preprocessing")
+    logits = answer(classifier, image, role, SET_BY_HAND if role == "teacher" else "check its preprocessing")
     if logits.shape[1] != classifier.num_classes or not bool(logits.isfinite().all()):
         raise UserError(
             f"expected finite logits {(1, classifier.num_classes)} of the {role}, got {tuple(logits.shape)}, finite: "

@@ -20,6 +20,7 @@ from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+OWN_ARCHITECTURE = "small-resnet-"  # which takes images as they are
 OWN_KEYS = ("in_channels", "input_size", "resize", "crop", "interpolation", "mean", "std", "floor_crop")
 # Arguments of ``timm.create_model`` that name, read or fetch weights, or that stand elsewhere in the configuration. The
 # others shape the network.
@@ -95,7 +96,21 @@ def load_folder(
     config = to_config(preprocessing) | {name: config[name] for name in config if name not in OWN_KEYS} | kept
     classifier = Classifier(network, config).eval().requires_grad_(False)
     transform = stock_transform(data) if data and not own and wanted == AS_IT_IS else None
-    return LoadedClassifier(classifier, transform, read.notes)
+    return LoadedClassifier(classifier, transform, (*read.notes, *_undescribed(data, config, wanted, folder)))
+
+
+def _undescribed(
+    data: dict[str, Any] | None, config: dict[str, Any], wanted: PreprocessingConfig, folder: Path
+) -> tuple[str, ...]:
+    """The note for a library's network whose folder says nothing of how images are prepared."""
+    is_described = data or wanted != AS_IT_IS or config["architecture"].startswith(OWN_ARCHITECTURE)
+    if is_described or config["mean"] != [0.0] or config["std"] != [1.0]:
+        return ()
+    described = folder / "config.json"
+    return (
+        f"{described} says nothing of mean and std: images aren't normalized; if its training did that, set "
+        "teacher_preprocessing",
+    )
 
 
 def _data_of_timm(config: dict[str, Any], folder: Path) -> dict[str, Any] | None:
@@ -167,7 +182,10 @@ def _weights_in(folder: Path) -> Path:
 def _read_config(folder: Path) -> dict[str, Any]:
     """A classifier folder's ``config.json``. Raises UserError where there is none."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"expected a classifier folder with config.json, got {folder}; check the path")
+        # A training's output may have the folder wanted in it, as transformers' has checkpoint-500
+        below = sorted(path.parent for path in folder.glob("*/config.json"))
+        remedy = f"perhaps {below[-1]}" if below else "check the path"
+        raise UserError(f"expected a classifier folder with config.json, got {folder}; {remedy}")
     try:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:

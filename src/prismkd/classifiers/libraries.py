@@ -26,6 +26,7 @@ from prismkd.classifiers.loaded import (
     transform_of,
 )
 from prismkd.classifiers.preprocessing import (
+    SET_BY_HAND,
     adjusted,
     from_config,
     from_torchvision,
@@ -34,6 +35,8 @@ from prismkd.classifiers.preprocessing import (
 )
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
 def load_torchvision(name: str, checkpoint: Path | None, wanted: PreprocessingConfig = AS_IT_IS) -> LoadedClassifier:
@@ -62,6 +65,11 @@ def load_torchvision(name: str, checkpoint: Path | None, wanted: PreprocessingCo
     # Weights of another size than the default's were made for a preset of that size
     weights = next((other for other in type(weights) if side in other.transforms().crop_size), weights)
     own = _of_training(read.arguments, weights.transforms())
+    if wanted == AS_IT_IS and own is None and side and side not in weights.transforms().crop_size:
+        raise UserError(
+            f"expected images of {side} pixels for the network in {checkpoint}, got no preset of torchvision's {name} "
+            f"of that size; {SET_BY_HAND}"
+        )
     notes = (*read.notes, *notes)
     if wanted == AS_IT_IS and own is None:
         whose, preprocessing = f"that of torchvision's {weights}", from_torchvision(weights.transforms())
@@ -115,10 +123,17 @@ def _loaded(
     network: nn.Module, preset: Any, wanted: PreprocessingConfig, notes: tuple[str, ...] = ()
 ) -> LoadedClassifier:
     preprocessing = preprocessing_of(lambda: from_torchvision(preset), wanted)
-    widths = [module.out_features for module in network.modules() if isinstance(module, nn.Linear)]
-    num_classes = widths[-1] if widths else 1000  # SqueezeNet ends in a convolution
+    num_classes = len(network.get_parameter(f"{_head(network)}.weight"))
     transform = transform_of(preset, 3) if wanted == AS_IT_IS else None
     return LoadedClassifier(ready(network, num_classes, preprocessing), transform, notes)
+
+
+def _head(network: nn.Module) -> str:
+    """The name of the layer that gives the logits: the last linear one, or of SqueezeNet the last convolution."""
+    for kind in (nn.Linear, nn.Conv2d):
+        if names := [name for name, module in network.named_modules() if isinstance(module, kind)]:
+            return names[-1]
+    raise ValueError(f"{type(network).__name__} has neither linear layers nor convolutions")
 
 
 def _network_for(name: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, int]:
@@ -126,9 +141,12 @@ def _network_for(name: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, int
     from torchvision import models
 
     with torch.device("meta"):  # its layers' names are wanted, and no weights
-        linear = [key for key, module in models.get_model(name).named_modules() if isinstance(module, nn.Linear)]
-    outputs = num_outputs(state, linear[-1] if linear else None)
-    arguments, side = {"num_classes": outputs} if outputs else {}, 0
+        head = _head(models.get_model(name, **({"init_weights": False} if name in WITH_AUXILIARY_HEADS else {})))
+    outputs = num_outputs(state, head)
+    arguments: dict[str, Any] = {"num_classes": outputs} if outputs else {}
+    side = 0
+    if name in WITH_AUXILIARY_HEADS:  # which networks that were trained from torchvision's weights haven't
+        arguments |= {"init_weights": False, "aux_logits": any("aux" in key.lower() for key in state)}
     positions, patches = state.get("encoder.pos_embedding"), state.get("conv_proj.weight")
     if positions is not None and positions.ndim == 3 and patches is not None:  # a vision transformer
         side = math.isqrt(positions.shape[1] - 1) * patches.shape[-1]  # a position per patch, and one for the class

@@ -82,7 +82,7 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
         UserError: no such architecture; names of close ones are offered.
     """
     # Ours is for images of 32 pixels, where the networks of timm have pooled everything away.
-    small = re.fullmatch(r"small-resnet-(\d+)(?:x(\d+))?", architecture)
+    small = re.fullmatch(r"small-resnet-([1-9]\d*)(?:x([1-9]\d*))?", architecture)
     if small:
         return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))
     import timm
@@ -95,3 +95,17 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
             f"perhaps {', '.join(close) or 'see timm.list_models()'}"
         )
     return timm.create_model(architecture, num_classes=num_classes, in_chans=in_channels, **arguments)
+
+
+def size_arguments(architecture: str, side: int | None) -> dict[str, int]:
+    """Arguments of ``new_network`` for images of ``side`` pixels; empty where it takes any size, or that one anyway.
+
+    Transformers of timm are built for one size, which stands in their names, and for another where it is named.
+    """
+    import timm
+
+    name = architecture.removeprefix("timm:")
+    traits = timm.models.get_pretrained_cfg(name) if side and timm.models.is_model(name) else None
+    if traits is None or not traits.fixed_input_size or traits.input_size[-1] == side:
+        return {}
+    return {"img_size": side} if side else {}

@@ -53,13 +53,17 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"expected interpolation {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}; use one")
+            raise UserError(
+                f"expected interpolation {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}; {SET_BY_HAND}"
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.in_channels):
                 raise UserError(
                     f"expected {name} with a value for each of {self.in_channels} channels, got {len(values)}; "
                     "correct it"
                 )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise UserError(f"expected finite mean and std, and no std of 0, got {self.mean}, {self.std}; correct them")
 
     def __call__(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """The network's input (batch, in_channels, height, width); differentiable with respect to ``images``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from prismkd.classifiers.preprocessing import (
 )
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 def load_transformers(source: str, *, local: bool, wanted: PreprocessingConfig = AS_IT_IS) -> LoadedClassifier:
@@ -81,6 +84,13 @@ def _processor(source: str, *, local: bool) -> Any:
     """The image processor beside the network."""
     from transformers import AutoImageProcessor
 
+    # A timm model's is in config.json; of the others transformers itself only says how hubs are asked
+    if local and not any(Path(source, name).is_file() for name in PROCESSORS) and not _is_timms(source):
+        raise UserError(
+            f"expected an image processor of transformers in {source} ({PROCESSORS[0]}), got none; save it there, or "
+            f"{SET_BY_HAND}"
+        )
+
     try:
         return AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=False)
     except Exception as error:  # as above
@@ -88,6 +98,11 @@ def _processor(source: str, *, local: bool) -> Any:
             f"expected an image processor of transformers in {source} (preprocessor_config.json), got: "
             f"{first_line(error)}; save it there, or {SET_BY_HAND}"
         ) from None
+
+
+def _is_timms(folder: str) -> bool:
+    """Whether a folder's configuration describes images itself, as that of a timm model does."""
+    return "pretrained_cfg" in Path(folder, "config.json").read_text()
 
 
 def _described(processor: Any, source: str, channels: int) -> Preprocessing:

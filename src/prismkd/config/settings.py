@@ -17,7 +17,9 @@ EXECUTORS = ("local", "ray")
 OPTIMIZERS = ("adamw", "sgd")
 TRACKED = ("", *TRACKERS)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+MAX_STUDENT_SIDE = 4096  # pixels of a student's images, of which a batch has to fit in memory
 MAX_SIDE = 16384  # pixels of what a network is shown
+FOR_BYTES = "images are in [0, 1]: divide what is for 0 to 255 by 255"
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
@@ -205,7 +207,7 @@ class DistillationConfig:
     """Share of the loss that is cross-entropy with the images' labels; at 1 the teacher's logits aren't used."""
     feature_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the distance between the teacher's features and the student's, mapped linearly; 0 is off."""
-    image_size: Annotated[int, AtLeast(0)] = 0
+    image_size: Annotated[int, Between(0, MAX_STUDENT_SIDE)] = 0
     """Pixels per side of what the student sees; 0: the teacher's input size, or the images' own where it takes any."""
     augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
     """Views of an image: photos (random resized crop, flip), icons (zoom, shift, rotation, flip, contrast, noise) or
@@ -256,7 +258,7 @@ class EvaluationConfig:
     """Further test sets as NAME=PATH, each in one of these layouts; NAME is their domain."""
     id_domain: str = "id"
     """Which of the source's domains is the teacher's own; it is reported as ``id``."""
-    image_size: Annotated[int, AtLeast(0)] = 0
+    image_size: Annotated[int, Between(0, MAX_SIDE)] = 0
     """Pixels per side that real images are cut to before anything sees them, to measure at a lower resolution; 0
     leaves them: each network resizes and cuts files as its own library does."""
     cas: bool = False
@@ -288,9 +290,9 @@ class PreprocessingConfig:
     resize is exact."""
     interpolation: Annotated[str, OneOf(("auto", *INTERPOLATIONS))] = "auto"
     """bilinear, bicubic (both with antialiasing) or nearest; auto: as the teacher has it."""
-    mean: tuple[float, ...] = ()
+    mean: tuple[Annotated[float, Between(-1, 2, FOR_BYTES)], ...] = ()
     """Subtracted from each channel of an image in [0, 1]; empty: as the teacher has it."""
-    std: tuple[Annotated[float, Positive()], ...] = ()
+    std: tuple[Annotated[float, Between(0, 2, FOR_BYTES, open_low=True)], ...] = ()
     """Divided by, of each channel; empty: as the teacher has it."""
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 from prismkd.classes.matching import ClassLabels
 from prismkd.data.listing import Listing, file_opener
-from prismkd.errors import UserError
+from prismkd.errors import UserError, warn
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+)  # fmt: skip
+# Pictures that Pillow doesn't open, or not everywhere: they are left out, and that is said
+UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 
 def list_class_folders(folder: Path, classes: ClassLabels) -> Listing:
@@ -23,6 +27,7 @@ def list_class_folders(folder: Path, classes: ClassLabels) -> Listing:
     children = _folders(folder)
     if not children:
         raise UserError(f"expected class folders or domain folders in {folder}, got none; check the path")
+    say_unread(folder)
     listing = Listing()
     if any(map(_holds_images, children)) or classes.know([child.name for child in children]):
         _add_classes(listing, children, classes, "id", folder)
@@ -41,6 +46,17 @@ def images_below(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]
+
+
+def say_unread(folder: Path) -> None:
+    """Warn of pictures below a folder that aren't read, since their formats are other than ``SUFFIXES``."""
+    unread = [path for path in folder.rglob("*") if path.suffix.lower() in UNREAD and not path.name.startswith(".")]
+    if unread:
+        name, suffix = min(unread).name, min(unread).suffix.lower()
+        warn(
+            f"{len(unread)} pictures in {folder} are left out, such as {name}, since {suffix} isn't read; convert them "
+            "to PNG or JPEG"
+        )
 
 
 def _add_classes(listing: Listing, folders: list[Path], classes: ClassLabels, domain: str, parent: Path) -> None:

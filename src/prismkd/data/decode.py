@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
@@ -233,6 +233,8 @@ def _named(failed: Sequence[tuple[str, Exception]]) -> str:
 
 def _reason(error: Exception) -> str:
     """In words: of an error of the operating system without its number and the file's name, which is said anyway."""
+    if isinstance(error, UnidentifiedImageError):  # whose text is that of an open file
+        return "not an image"
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 

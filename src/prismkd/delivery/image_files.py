@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from prismkd.data.class_folders import SUFFIXES, images_below
+from prismkd.data.class_folders import SUFFIXES, images_below, say_unread
 from prismkd.data.decode import decode
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
@@ -32,6 +32,7 @@ def find_images(names: Iterable[str]) -> list[Path]:
 
 def _expand(name: str) -> Iterator[Path]:
     if Path(name).is_dir():
+        say_unread(Path(name))
         images = images_below(Path(name))
         if not images:
             raise UserError(f"expected images ({' '.join(SUFFIXES)}) in {name}, got none; check the folder")

@@ -68,7 +68,8 @@ def delivered_config(
         **in_timms_words(geometry),
     }
     arguments = {"model_args": config["arguments"]} if config.get("arguments") else {}
-    return {**delivered, "label_names": names, **arguments, "pretrained_cfg": pretrained}
+    architecture = config["architecture"].removeprefix("timm:")  # which timm doesn't know
+    return {**delivered, "architecture": architecture, "label_names": names, **arguments, "pretrained_cfg": pretrained}
 
 
 def in_timms_words(geometry: Geometry) -> dict[str, Any]:

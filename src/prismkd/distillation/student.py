@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
 from prismkd.classifiers.classifier import Classifier, answer
-from prismkd.classifiers.networks import new_network
+from prismkd.classifiers.loaded import first_line
+from prismkd.classifiers.networks import new_network, size_arguments
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
@@ -21,22 +22,37 @@ Factory = Callable[[], nn.Module]  # of networks from images (batch, channels, h
 
 
 def new_student(
-    config: DistillationConfig, num_classes: int, in_channels: int, seed: int, factory: Factory | None = None
-) -> nn.Module:
+    config: DistillationConfig, num_classes: int, in_channels: int, seed: int, factory: Factory | None = None,
+    side: int | None = None,
+) -> nn.Module:  # fmt: skip
     """A student to train; the same seed gives the same initial weights for every method.
 
-    With a ``factory``, it is what that makes.
+    With a ``factory``, it is what that makes. ``side`` is that of its images in pixels, where it is known.
 
     Raises:
-        UserError: no such architecture, or ``config.initial`` doesn't fit it.
+        UserError: no such architecture, none of that size, or ``config.initial`` doesn't fit it.
     """
     with torch.random.fork_rng():
         # From the run's seed and nothing else: methods are compared from the same first weights.
         torch.manual_seed(derive(seed, "student"))
-        student = factory() if factory else new_network(config.architecture, num_classes, in_channels=in_channels)
+        student = factory() if factory else _of_size(config.architecture, num_classes, in_channels, side)
     if config.initial:
         start_from(student, initial_weights(config.initial), config.initial)
     return student
+
+
+def _of_size(architecture: str, num_classes: int, in_channels: int, side: int | None) -> nn.Module:
+    """A new network for images of ``side`` pixels."""
+    arguments = size_arguments(architecture, side)
+    try:
+        return new_network(architecture, num_classes, in_channels, **arguments)
+    except UserError:
+        raise
+    except Exception as error:  # what a network of timm's takes is known to itself alone
+        raise UserError(
+            f"expected a student {architecture} for images of {side} pixels, got {type(error).__name__}: "
+            f"{first_line(error)}; choose another distillation.architecture or image_size"
+        ) from None
 
 
 def name_of_module(factory: Factory) -> str:
@@ -61,7 +77,7 @@ def check_student(student: nn.Module, image_shape: tuple[int, ...], num_classes:
     Raises:
         UserError: it fails on them, or its answer isn't (2, num_classes) logits.
     """
-    remedy = "choose another distillation.architecture, or images of its size"
+    remedy = "choose another distillation.architecture or image_size"
     logits = answer(student, torch.zeros(2, *image_shape), "student", remedy)
     if logits.shape[1] != num_classes:
         raise UserError(
@@ -75,13 +91,13 @@ def initial_weights(source: str) -> dict[str, Tensor]:
     return read_state_dict(path / "model.safetensors" if path.is_dir() else path)
 
 
-def start_from(student: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def start_from(student: nn.Module, weights: dict[str, Tensor], source: str, say: Callable[[str], None] = warn) -> None:
     """Load ``weights``; a last layer of another number of classes stays untrained, and that is said."""
     own = student.state_dict()
     # Only the last layer may differ: any other shape means another architecture, which load_weights refuses.
     foreign = [name for name in _last_layer(student) if name in weights and weights[name].shape != own[name].shape]
     if foreign:
-        warn(
+        say(
             f"{source} ends in {len(weights[foreign[0]])} classes and the student in {len(own[foreign[0]])}: its last "
             f"layer ({', '.join(foreign)}) starts untrained"
         )

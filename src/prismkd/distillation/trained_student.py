@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier, Preprocessing, as_classifier, save_classifier
+from prismkd.classifiers.networks import size_arguments
 from prismkd.config import Config, DistillationConfig
 from prismkd.config.load import check_config
 from prismkd.distillation.cache import CachedImages, CachePlace
@@ -101,7 +102,8 @@ def distill(
     channels, height, width = _shape_of(given)
     known = as_classifier(teacher, (channels, height, width), preprocessing)
     world = World.of(recipe, known)
-    network, name = _new_network(student, recipe, known.num_classes, channels, seed)
+    side = world.image_shape((channels, height, width))[-1]
+    network, name = _new_network(student, recipe, known.num_classes, channels, seed, side)
     # A module of the user's own takes images in [0, 1], as it is documented; the others have their teacher's input.
     normalizes = isinstance(student, str)
     trained = world.trained_form(network, known.num_classes, channels) if normalizes else network
@@ -116,7 +118,9 @@ def distill(
         data.images.path.unlink(missing_ok=True)
     for text in log.warnings():
         warn(text)
-    described = {"architecture": name, "num_classes": known.num_classes}
+    described: dict[str, Any] = {"architecture": name, "num_classes": known.num_classes}
+    if normalizes and (arguments := size_arguments(name, side)):
+        described["arguments"] = arguments
     described |= world.student_config(channels, normalized=normalizes)
     return TrainedStudent(network, described, log).eval()
 
@@ -216,11 +220,16 @@ def _check_data(data: TrainingSet, recipe: DistillationConfig, num_classes: int)
 
 
 def _new_network(
-    student: str | nn.Module | Factory, recipe: DistillationConfig, num_classes: int, in_channels: int, seed: int
+    student: str | nn.Module | Factory,
+    recipe: DistillationConfig,
+    num_classes: int,
+    in_channels: int,
+    seed: int,
+    side: int,
 ) -> tuple[nn.Module, str]:
     """The student before training, and what stands for it in its ``config.json``."""
     if isinstance(student, str):
-        return new_student(replace(recipe, architecture=student), num_classes, in_channels, seed), student
+        return new_student(replace(recipe, architecture=student), num_classes, in_channels, seed, side=side), student
     if isinstance(student, nn.Module):
         module = student
         return new_student(recipe, num_classes, in_channels, seed, lambda: module), f"module {type(module).__name__}"

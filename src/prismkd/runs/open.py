@@ -20,7 +20,7 @@ from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.load import check_diversity, check_methods
 from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
 from prismkd.distillation import new_student
-from prismkd.distillation.student import Factory, initial_weights, name_of_module
+from prismkd.distillation.student import Factory, check_student, initial_weights, name_of_module, start_from
 from prismkd.errors import UserError
 from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
@@ -205,11 +205,7 @@ def _check_inputs(run: Run) -> None:
     _ = run.teacher, run.judge, run.real, run.real_training
     generator_folder(run.config.generator)
     resolve_device(run.config.generator.device)
-    # Built to be thrown away: an unknown architecture should not show after days of drawing.
-    if run.new_network is None:
-        new_student(replace(run.config.distillation, initial=""), len(run.classes), 1, seed=0)
-    if run.config.distillation.initial:
-        initial_weights(run.config.distillation.initial)
+    _check_student(run)
     check_diversity(run.config, len(run.classes))
     check_styles(run.classes, run.config.prompts)
     if run.config.evaluation.source:
@@ -225,3 +221,18 @@ def _check_evaluation_size(run: Run) -> None:
             device = next(network.parameters(), torch.empty(0)).device
             image = torch.full((1, network.in_channels, side, side), 0.5, device=device)
             answer(network, image, role, "raise evaluation.image_size")
+
+
+def _check_student(run: Run) -> None:
+    """Build a student to be thrown away: one that can't be trained should not show after days of drawing."""
+    recipe = run.config.distillation
+    weights = initial_weights(recipe.initial) if recipe.initial else {}
+    if run.new_network is not None:
+        return
+    channels = 1 if run.config.generator.source == PICTOGRAMS else 3
+    side = run.world.side or run.config.generator.image_size or None
+    student = new_student(replace(recipe, initial=""), len(run.classes), channels, seed=0, side=side)
+    if side:
+        check_student(run.trained_form(student, channels), (channels, side, side), len(run.classes))
+    if weights:
+        start_from(student, weights, recipe.initial, say=lambda _: None)  # the training says it

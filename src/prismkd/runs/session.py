@@ -24,6 +24,7 @@ from prismkd.classes import ClassName
 from prismkd.classes.lists import classes_of, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
+from prismkd.classifiers.networks import size_arguments
 from prismkd.config import (
     METHODS,
     Config,
@@ -111,9 +112,9 @@ class Session:
         """The judge where it is a classifier of the run's classes, and not a network of features alone."""
         return self.judge if self.judge is not None and self.judge.num_classes == len(self.classes) else None
 
-    def new_student(self, in_channels: int, seed: int) -> nn.Module:
-        """An untrained student; the same seed gives the same weights for every method."""
-        return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network)
+    def new_student(self, in_channels: int, seed: int, side: int | None) -> nn.Module:
+        """An untrained student of images of ``side`` pixels; the same seed gives the same weights for every method."""
+        return new_student(self.config.distillation, len(self.classes), in_channels, seed, self.new_network, side)
 
     @cached_property
     def world(self) -> World:
@@ -124,9 +125,12 @@ class Session:
         """A new student as it is trained: a network of the user's own takes images in [0, 1] as it is."""
         return network if self.new_network else self.world.trained_form(network, len(self.classes), in_channels)
 
-    def student_config(self, in_channels: int) -> dict[str, Any]:
-        """What the ``config.json`` of a trained student says."""
-        described = {"architecture": self.config.distillation.architecture, "num_classes": len(self.classes)}
+    def student_config(self, in_channels: int, side: int | None) -> dict[str, Any]:
+        """What the ``config.json`` of a trained student says, whose images had ``side`` pixels."""
+        architecture = self.config.distillation.architecture
+        described: dict[str, Any] = {"architecture": architecture, "num_classes": len(self.classes)}
+        if arguments := size_arguments(architecture, side):
+            described["arguments"] = arguments
         return described | self.world.student_config(in_channels, normalized=self.new_network is None)
 
     def load_student(self, folder: Path) -> Classifier:
@@ -356,11 +360,11 @@ class Session:
         # A copy with the other recipe and teacher: what this session has loaded stays as it is.
         session = replace(self, config=replace(self.config, distillation=recipe))
         session.__dict__["teacher"] = teacher or self.teacher  # where cached_property looks
-        channels = data.images.image_shape[0]
-        network = session.new_student(channels, seed)
+        channels, _, side = session.world.image_shape(data.images.image_shape)
+        network = session.new_student(channels, seed, side)
         with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
             train(session.trained_form(network, channels), session.teacher, data, recipe, seed, progress=progress)
-        return Classifier(network, session.student_config(channels)).eval()
+        return Classifier(network, session.student_config(channels, side)).eval()
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:
         """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain.

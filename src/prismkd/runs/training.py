@@ -70,7 +70,8 @@ def recipes(config: Config) -> dict[str, DistillationConfig]:
 def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_writer: bool) -> None:
     run, folder = dataset.run, dataset.folder / name
     config, shape = recipes(run.config)[name], data.images.image_shape
-    network = run.new_student(shape[0], dataset.seed)
+    side = run.world.image_shape(shape)[-1]
+    network = run.new_student(shape[0], dataset.seed, side)
     student = run.trained_form(network, shape[0])
     check_student(student, run.world.image_shape(shape), len(run.classes))
     start, title = time.monotonic(), f"{name} {dataset.title}"
@@ -84,7 +85,7 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     warnings = log.warnings([item.name for item in run.classes])
     for text in warnings:
         warn(f"{title}: {text}")
-    save_classifier(folder, network, run.student_config(shape[0]))
+    save_classifier(folder, network, run.student_config(shape[0], side))
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
                                      **log.to_dict(), "warnings": warnings,
                                      "recipe": recipe_record(dataset, config)})  # fmt: skip
