@@ -168,7 +168,7 @@ def test_a_damaged_shard_stops_the_training(copied: Path, capsys: pytest.Capture
 
 def test_stages_in_the_wrong_order_say_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["synthesize", "--out", str(tmp_path / "run")]) == 2
-    assert "run `prismkd prompts` first" in capsys.readouterr().err
+    assert "or stage by stage with `prismkd prompts`" in capsys.readouterr().err
 
 
 def test_the_survival_test_writes_its_rows_and_prints_a_table(
