@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="perhaps resnet18"):
         load_classifier(tmp_path / "typo")
     (folder / "model.safetensors").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(UserError, match="expected a state dict in .*, got a pickle"):
+    with pytest.raises(UserError, match=r"expected a state dict in .*, got a pickle"):
         load_classifier(folder)
     (folder / "config.json").write_text("{}")
     with pytest.raises(UserError, match="architecture and num_classes"):
