@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from prismkd.commands import fitting as module
-from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, StageCost
-from prismkd.commands.fitting import fitting, seconds_of, seconds_on
+from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, Measured, StageCost
+from prismkd.commands.fitting import fitting, fitting_threads, seconds_of, seconds_on
 from prismkd.commands.run import Arguments, _fitted
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, SynthesisConfig
 from prismkd.config.load import load_config
 from prismkd.progress import silent
 from prismkd.runs.open import open_run
+from prismkd.runs.run import Run
 
 DEMO = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
 
@@ -57,6 +59,24 @@ SMALL = Config(
     synthesis=SynthesisConfig(images_per_class=10),
     distillation=DistillationConfig(architecture="small-resnet-4", num_steps=50, batch_size=4),
 )
+
+
+@pytest.mark.parametrize(("alone", "expected"), [(0.5, 1), (0.9, 0), (1.5, 0)])
+def test_one_thread_is_taken_only_where_it_is_clearly_faster(
+    alone: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measured:
+        return Measured(alone if torch.get_num_threads() == 1 else 1.0, 1)
+
+    monkeypatch.setattr(module, "measure_steps", measured)
+    run, before = open_run(SMALL, tmp_path / "out", "prismkd run", silent, claim=False), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert fitting_threads(run) == expected
+        assert torch.get_num_threads() == (expected or 2)
+        assert fitting_threads(replace(run, config=replace(SMALL, num_threads=2))) == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_machine_is_measured_and_nothing_is_written(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def estimate(run: Run, price: float) -> Estimate:
     images = ImageTimer(run, generator.batch_size)
     unguided = images.measure(amounts.num_unguided, guided=False)
     guided = images.measure(amounts.num_guided, guided=True) if amounts.num_guided else unguided
-    steps = _measure_steps(run, amounts.num_steps, images.image_shape)
+    steps = measure_steps(run, amounts.num_steps, images.image_shape)
     seen = _measure_seen(run, amounts.num_seen)
     stages = [StageCost("loading the models", "", 1, "", loading)]
     stages += _preparation(amounts, unguided)
@@ -341,7 +341,7 @@ class ImageTimer:
             return float(sum(512 + -(-member.size // 512) * 512 for member in tar))
 
 
-def _measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measured:
+def measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measured:
     """Seconds of one step of training, on random images of the size that is drawn."""
     count = max(1, min(MAX_STEPS, int(SHARE * planned)))
     recipe = replace(run.config.distillation, num_steps=count, real_share=0.0, auxiliary_batch_norm=False)

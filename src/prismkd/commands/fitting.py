@@ -1,16 +1,43 @@
-"""``run --minutes``: sizes of a run that fit into so many minutes on this machine, by what it is estimated to take."""
+"""``run --minutes``: sizes of a run that fit into so many minutes on this machine, and threads that fit its other work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, estimate
+import torch
+
+from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, estimate, measure_steps
 from prismkd.config import Config
 from prismkd.runs.run import Run
 
 SPARE = 0.9  # of the minutes are planned for: other work on the machine comes and goes
 SHARES = [tenths / 10 for tenths in range(10, 0, -1)]  # of the configured sizes that are tried, so that they stay round
+FASTER = 1.2  # times the speed of all threads that one alone needs, to be chosen
+NUM_STEPS = 200  # of which a share is timed; short, since every number of threads is tried
+
+
+def fitting_threads(run: Run) -> int:
+    """1 where one thread trains faster than all of them, as beside other work; else the setting as it is.
+
+    A thread that shares its core with another process keeps the others waiting at every operation of a training.
+    """
+    every = torch.get_num_threads()
+    if run.config.num_threads or every == 1 or run.generator.device.type != "cpu":
+        return run.config.num_threads
+    seconds = dict[int, float]()
+    for count in (1, every):
+        torch.set_num_threads(count)
+        seconds[count] = measure_steps(run, NUM_STEPS, _image_shape(run)).seconds
+    if FASTER * seconds[1] > seconds[every]:
+        return 0
+    torch.set_num_threads(1)
+    return 1
+
+
+def _image_shape(run: Run) -> tuple[int, int, int]:
+    side = run.world.stored_side or run.config.generator.image_size or 32
+    return run.teacher.in_channels, side, side
 
 
 def seconds_on(run: Run) -> Callable[[Config], float]:

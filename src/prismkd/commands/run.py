@@ -21,7 +21,7 @@ class Arguments(RunArguments):
 
     minutes: Annotated[float | None, Positive()] = None
     """Measure this machine first; where the run would take longer than this, draw fewer images per class and train
-    fewer steps. The run's record has the sizes that were used."""
+    fewer steps, and where it has other work, compute in one thread. The run's record has what was used."""
 
 
 def run(arguments: Arguments) -> None:
@@ -59,8 +59,11 @@ def _fitted(arguments: RunArguments, minutes: float) -> Config:
     if is_run(folder):
         return _with_sizes_of(settings, recorded_config(folder))
     measured = opened(arguments, claim=False)
-    from prismkd.commands.fitting import fitting, seconds_on
+    from prismkd.commands.fitting import fitting, fitting_threads, seconds_on
 
+    if (threads := fitting_threads(measured)) != settings.num_threads:
+        say(f"this machine has other work, beside which {threads} thread is faster than all: num_threads {threads}")
+        settings = replace(settings, num_threads=threads)
     seconds = seconds_on(measured)
     found = fitting(settings, seconds, minutes)
     wanted, taken = (round(seconds(config)) for config in (settings, found))
@@ -77,9 +80,10 @@ def _fitted(arguments: RunArguments, minutes: float) -> Config:
 
 
 def _with_sizes_of(settings: Config, recorded: Config) -> Config:
-    """The settings with the sizes that a run was started with, whatever they were fitted to then."""
+    """The settings with the sizes and threads that a run was started with, whatever they were fitted to then."""
     return replace(
         settings,
+        num_threads=recorded.num_threads,
         synthesis=replace(settings.synthesis, images_per_class=recorded.synthesis.images_per_class),
         distillation=replace(settings.distillation, num_steps=recorded.distillation.num_steps),
     )

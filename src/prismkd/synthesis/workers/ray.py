@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from prismkd.config.threads import WAIT_POLICY
+from prismkd.config.threads import how_to_wait
 from prismkd.errors import UserError
 from prismkd.synthesis.workers.inline import describe
 from prismkd.synthesis.workers.pool import Event, Open, Worker
@@ -105,9 +105,8 @@ def ray_starters(open_worker: Open, num_workers: int, address: str = "") -> list
     count = num_workers or gpus or sum(node["Alive"] for node in ray.nodes())
     # The pool itself starts a lost actor again, so Ray must not: the pool would not know which unit was lost. Two calls
     # at a time: an actor answers how it goes while it begins a unit.
-    waiting = {WAIT_POLICY: os.environ.get(WAIT_POLICY, "PASSIVE")}  # a cluster's processes don't inherit it
     options: dict[str, Any] = {"max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": "SPREAD", "num_cpus": 1,
-                               "runtime_env": {"env_vars": waiting}}  # fmt: skip
+                               "runtime_env": {"env_vars": how_to_wait()}}  # fmt: skip
     remote: Any = ray.remote(**options, **({"num_gpus": 1} if gpus else {}))(_Actor)
     device = "cuda" if gpus else "cpu"  # Ray shows each actor its own GPU only
     return [lambda: RayWorker(remote.remote(open_worker, device)) for _ in range(count)]
