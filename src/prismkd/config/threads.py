@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# OpenMP's own variable, which all runtimes obey, and the finer one of GNU's, which torch's wheels for Linux bring along:
-# some microseconds of spinning, in which an idle machine's threads nearly always arrive (docs/synthesis.md: figures).
+# OpenMP's own variable, which all runtimes obey, and the finer one of GNU's, which torch's wheels for Linux bring
+# along: some microseconds of spinning, in which an idle machine's threads nearly always arrive (docs/synthesis.md).
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
 
 
