@@ -1,4 +1,4 @@
-"""``run --minutes``: sizes of a run that fit into so many minutes on this machine, and threads beside its other work."""
+"""``run --minutes``: sizes of a run that fit into so many minutes on this machine, and fewer threads on a busy one."""
 
 from __future__ import annotations
 
