@@ -148,7 +148,7 @@ def test_halves_share_no_image_and_every_class_is_in_both() -> None:
 def test_of_very_many_classes_it_is_not_counted_which_is_taken_for_which(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their square would be gigabytes; all other values stay as they are."""
     counted = evaluate_student(classifier(1), classifier(), TEST, "plain", 0)
-    monkeypatch.setattr("prismkd.evaluation.students.MAX_COUNTED_CLASSES", NUM_CLASSES - 1)
+    monkeypatch.setattr("prismkd.evaluation.rows.MAX_COUNTED_CLASSES", NUM_CLASSES - 1)
     found = evaluate_student(classifier(1), classifier(), TEST, "plain", 0)
     assert found.confusion == found.confusion_teacher == [] and len(counted.confusion) == NUM_CLASSES
     assert found.rows == counted.rows and found.domains == counted.domains

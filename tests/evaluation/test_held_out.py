@@ -60,6 +60,12 @@ def test_hits_are_kept_image_by_image_and_mistakes_class_by_class() -> None:
     assert confusion[12, 13] == 2 * len([i for i in range(COUNT) if i % NUM_SHOWN == 12])
 
 
+def test_of_very_many_classes_mistakes_are_not_counted_class_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prismkd.evaluation.rows.MAX_COUNTED_CLASSES", NUM_CLASSES - 1)
+    found = evaluate_on_held_out(classifier(), [ask_teacher(held_out(), classifier())], "plain", 0)
+    assert found.confusion_teacher == [] and len(found.rows) == 1
+
+
 def test_a_fingerprint_is_of_pixels_and_of_what_the_teacher_says() -> None:
     one = ask_teacher(held_out(), classifier()).fingerprint
     assert one == ask_teacher(held_out("elsewhere"), classifier()).fingerprint

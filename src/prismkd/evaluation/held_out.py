@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers import predict
-from prismkd.evaluation.rows import Row, device_of
+from prismkd.evaluation.rows import Row, count_pairs, device_of, no_counts
 from prismkd.metrics import correct, wilson_interval
 from prismkd.metrics.hits import pack_hits
 from prismkd.shards import Sample, to_array
@@ -107,7 +107,7 @@ class HeldOutEvaluation(NamedTuple):
     Attributes:
         rows: the values for ``metrics.json``.
         confusion_teacher: counts [class that the teacher predicts][class that the student predicts], over all sets;
-            empty without any.
+            empty without any, and where there are too many classes to count.
         domains: by domain n, and in ``hits`` on which images student and teacher agree, and the images' fingerprint.
     """
 
@@ -134,10 +134,8 @@ def evaluate_on_held_out(student: nn.Module, sets: Sequence[TaughtImages], metho
         hits = correct(logits, taught.classes)
         rows.append(_share_row(method, seed, taught.images.domain, "agreement", hits))
         domains[taught.images.domain] = {"n": len(hits), "hits": pack_hits(hits), "images": taught.fingerprint}
-        if not confusion.size:
-            confusion = np.zeros((logits.shape[1], logits.shape[1]), dtype=int)
-        # add.at and not +=, which counts a pair of classes once however often it occurs
-        np.add.at(confusion, (taught.classes, logits.argmax(1)), 1)
+        confusion = confusion if confusion.size else no_counts(logits.shape[1])
+        count_pairs(confusion, taught.classes, logits.argmax(1))
     return HeldOutEvaluation(rows, confusion.tolist(), domains)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from prismkd.data import LabeledImages
 from prismkd.metrics import bootstrap_interval
 
+MAX_COUNTED_CLASSES = 2000  # for which it is counted which class is taken for which
 BATCH = 128  # images per forward pass; results don't depend on it
 
 
@@ -73,3 +74,19 @@ def mean_row(method: str, seed: int, domain: str, metric: str, values: np.ndarra
 def device_of(network: torch.nn.Module) -> torch.device:
     """Where a network's weights are, and its inputs have to be."""
     return next(network.parameters(), torch.empty(0)).device
+
+
+def no_counts(num_classes: int) -> np.ndarray:
+    """Zeros (num_classes, num_classes) to count pairs of classes in; empty where there are too many classes.
+
+    The counts of 10,000 classes would be gigabytes, in memory and in a JSON file.
+    """
+    num_counted = num_classes if num_classes <= MAX_COUNTED_CLASSES else 0
+    return np.zeros((num_counted, num_counted), dtype=int)
+
+
+def count_pairs(counts: np.ndarray, classes: np.ndarray, taken_for: np.ndarray) -> None:
+    """Add one to ``counts`` for every image's pair of classes, both (n,); empty counts stay empty."""
+    if counts.size:
+        # add.at and not +=, which counts a pair of classes once however often it occurs
+        np.add.at(counts, (classes, taken_for), 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from prismkd.classifiers import Ensemble, predict
 from prismkd.data import LabeledImages
 from prismkd.evaluation.reading import geometry_of, is_cropped, read_for
-from prismkd.evaluation.rows import BATCH, Row, device_of, mean_row
+from prismkd.evaluation.rows import BATCH, Row, count_pairs, device_of, mean_row, no_counts
 from prismkd.metrics import (
     correct,
     correct_in_top,
@@ -24,8 +24,6 @@ from prismkd.metrics import (
 from prismkd.metrics.hits import domain_order, pack_hits
 
 TOP = 5  # top-5 is reported of domains with more classes than that
-
-MAX_COUNTED_CLASSES = 2000  # for which it is counted which class is taken for which
 
 
 class TestImages(Protocol):
@@ -91,22 +89,19 @@ def evaluate_student(
     if teacher_logits is None and teacher is not None:
         teacher_logits = logits_of(teacher, test)
     labels, rows, details = test.labels.numpy(), list[Row](), dict[str, dict[str, Any]]()
-    # The counts of 10,000 classes would be gigabytes, in memory and in a JSON file
-    num_counted = logits.shape[1] if logits.shape[1] <= MAX_COUNTED_CLASSES else 0
-    confusion, confusion_teacher = np.zeros((2, num_counted, num_counted), dtype=int)
+    confusion, confusion_teacher = no_counts(logits.shape[1]), no_counts(logits.shape[1])
     for domain in domain_order(test.domains):
         mask = test.domains == domain
         taught = None if teacher_logits is None else teacher_logits[mask]
         results = _Domain.of(logits[mask], taught, labels[mask], restrict_below)
         rows += results.rows(method, seed, domain)
         details[domain] = results.details()
-        if domain == "id" and num_counted:
+        if domain == "id":
             student_classes = results.competing[results.logits.argmax(1)]
-            # add.at and not +=, which counts a pair of classes once however often it occurs
-            np.add.at(confusion, (labels[mask], student_classes), 1)
+            count_pairs(confusion, labels[mask], student_classes)
             if results.teacher_logits is not None:
                 teacher_classes = results.competing[results.teacher_logits.argmax(1)]
-                np.add.at(confusion_teacher, (teacher_classes, student_classes), 1)
+                count_pairs(confusion_teacher, teacher_classes, student_classes)
     return StudentEvaluation(rows, confusion.tolist(), confusion_teacher.tolist(), details)
 
 
