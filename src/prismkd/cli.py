@@ -10,6 +10,7 @@ from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
+from prismkd.text import printable
 
 # Each with the first line of its own help: importing them all for it takes 0.12 s instead of 0.02 s (measured)
 COMMANDS = {
@@ -101,5 +102,5 @@ def _dispatch(words: list[str]) -> None:
 
 
 def _refuse(problem: str) -> int:
-    print(f"error: {' '.join(problem.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(problem)}", file=sys.stderr)
     return 2

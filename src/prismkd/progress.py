@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from prismkd.text import printable
+
 Progress = Callable[[int], None]  # called with the number of units (images, steps, ...) just finished
 Track = Callable[[str, int], AbstractContextManager[Progress]]  # (description, total) -> a stage while the block runs
 Clock = Callable[[], float]
@@ -51,6 +53,7 @@ def bars(description: str, total: int) -> Iterator[Progress]:
 
 def say(text: str) -> None:
     """A line on stderr about the work as a whole; where there is no terminal, with the time of day."""
+    text = printable(text)
     print(text if sys.stderr.isatty() else _stamped(text), file=sys.stderr, flush=True)
 
 

@@ -10,9 +10,10 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from prismkd.config.embedded import resolved
 from prismkd.config.methods import METHODS
 from prismkd.config.nearest import perhaps
-from prismkd.config.ranges import MAX_INT, check_fields, check_value, shortened, typed_fields
+from prismkd.config.ranges import MAX_INT, check_fields, check_value, typed_fields
 from prismkd.config.settings import Config, PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.text import shortened
 
 
 def load_config(path: Path) -> Config:

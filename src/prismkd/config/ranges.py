@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from prismkd.config.nearest import perhaps
 from prismkd.errors import UserError
+from prismkd.text import shortened
 
 MAX_INT = 10**15  # whole numbers without an upper end of their own stay below; larger ones fit no counter or float
 PLAIN_NUMBER = r"(?=\.?[0-9])[0-9]{0,9}(\.[0-9]{0,9})?"
@@ -182,12 +183,3 @@ def _has_type(value: Any, kind: type) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
-
-
-def shortened(value: Any) -> str:
-    """A value as Python writes it, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # an int of more than 4,300 digits
-        return "a number too long to write"
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,131 @@
+"""Reading JSON and TOML that a person or another program may have touched: size, depth, numbers and types are checked.
+
+A shape is what msgspec converts to: a ``TypedDict``, a dataclass, ``list[int]``, with ranges as
+``Annotated[int, msgspec.Meta(ge=0)]``. Keys that a shape doesn't name are kept out of its checks: later versions may
+have written them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from prismkd.errors import UserError
+from prismkd.text import shortened
+
+MAX_BYTES = 2**28  # 256 MiB: the prompts of 20,000 classes are a tenth of it
+MAX_DEPTH = 64  # of lists and tables in each other; our own records have seven
+MAX_NUMBER = 2**63  # of whole numbers, as other programs read no larger ones
+REMEDY = "correct the file, or bring it back from a copy"
+
+T = TypeVar("T")
+
+
+def read_document(path: Path, shape: type[T], *, remedy: str = REMEDY) -> T:
+    """The JSON in a file, checked.
+
+    Args:
+        path: of the file.
+        shape: the type that the document is to have; ``dict[str, Any]`` where only its outermost kind is known.
+        remedy: what the error tells the user to do.
+
+    Raises:
+        FileNotFoundError: there is no such file, which is an answer to the caller.
+        UserError: it can't be read, is no JSON, or of another shape: names the file and the field.
+    """
+    return parse_document(_bytes_of(path, remedy), shape, str(path), remedy=remedy)
+
+
+def parse_document(data: bytes | str, shape: type[T], name: str, *, remedy: str = REMEDY) -> T:
+    """The JSON in ``data``, checked; as ``read_document``.
+
+    Args:
+        data: UTF-8.
+        shape: the type that the document is to have.
+        name: what errors call it, such as its path.
+        remedy: what the error tells the user to do.
+
+    Raises:
+        UserError: it is no JSON, or of another shape.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"expected JSON in {name}, got {_reason(error)}; {remedy}") from None
+    return as_shape(document, shape, name, remedy=remedy)
+
+
+def read_toml(path: Path, shape: type[T], *, remedy: str = REMEDY) -> T:
+    """The TOML in a file, checked; as ``read_document``."""
+    try:
+        document = tomllib.loads(_bytes_of(path, remedy).decode("utf-8"))
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise UserError(f"expected TOML in {path}, got {_reason(error)}; {remedy}") from None
+    return as_shape(document, shape, str(path), remedy=remedy)
+
+
+def as_shape(document: Any, shape: type[T], name: str, *, remedy: str = REMEDY) -> T:
+    """Plain data, such as of JSON, as ``shape``; as ``parse_document``."""
+    _check_values(document, name, remedy)
+    try:
+        return msgspec.convert(document, shape)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        field = where.strip("`").removeprefix("$").removeprefix(".")
+        place = f" at {field[:200]}" if field else ""
+        raise UserError(f"expected {name} as prismkd writes it, got: {what[:200]}{place}; {remedy}") from None
+
+
+def _bytes_of(path: Path, remedy: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"expected at most {MAX_BYTES / 2**20:.0f} MiB in {path}, got {size:,} bytes; {remedy}")
+        if not path.is_file():
+            raise UserError(f"expected a file at {path}, got a folder or a device; {remedy}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"expected to read {path}, got: {error.strerror}; check its permissions") from None
+
+
+def _check_values(document: Any, name: str, remedy: str) -> None:
+    """Refuse what no shape says anything about: too deep, a number that isn't finite, half a surrogate pair."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                deeper += value
+            else:
+                _check_value(value, name, remedy)
+        level = deeper
+        if not level:
+            return
+    raise UserError(f"expected at most {MAX_DEPTH} lists and tables in each other in {name}, got more; {remedy}")
+
+
+def _check_value(value: Any, name: str, remedy: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"expected finite numbers in {name}, got {value}; {remedy}")
+    if type(value) is int and not -MAX_NUMBER <= value < MAX_NUMBER:
+        raise UserError(f"expected numbers of 64 bits in {name}, got {shortened(value)}; {remedy}")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(f"expected text in {name}, got half a character: {shortened(value)}; {remedy}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "lists or tables that are too deep in each other"
+    return f"something else ({str(error)[:200]})"
