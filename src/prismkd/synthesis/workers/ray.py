@@ -73,6 +73,9 @@ class RayWorker:
             return [Event("lost", f"its actor ended ({describe(error)})")]
         return answer
 
+    def ask_to_end(self) -> None:
+        """An actor is killed at once."""
+
     def stop(self) -> None:
         """Kill the actor."""
         import ray
