@@ -189,5 +189,5 @@ class TarImages(Dataset):
 
 
 def _end_with_training(worker: int) -> None:
-    """In a process that reads: torch's own look at its parent comes every five seconds, and between two batches only."""
+    """In a process that reads; torch's own look at its parent comes every five seconds, between two batches."""
     end_with_parent(os.getppid())
