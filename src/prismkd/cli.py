@@ -11,6 +11,7 @@ from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
+from prismkd.memory import no_memory, ran_out_of_memory
 from prismkd.signals import EndingSignals, end_with_parent, line_of
 from prismkd.text import printable
 
@@ -103,6 +104,8 @@ def _report(error: BaseException) -> int:
         case KeyboardInterrupt():
             print(line_of(signal.SIGINT), file=sys.stderr)
             return 128 + signal.SIGINT
+    if ran_out_of_memory(error):
+        return _refuse(str(no_memory(error)))
     raise error
 
 
