@@ -113,9 +113,7 @@ class _Training:
         _check_recipe(config, teacher, data, world, device)
         self.data, self.config, self.seed = data, config, seed
         self.accelerator, self.device = accelerator, device
-        self.looks = BatchSize(
-            sys.maxsize
-        )  # that the teacher is shown together: all it is given, until memory runs out
+        self.looks = BatchSize(sys.maxsize)  # for the teacher, at most: all that come together, until memory runs out
         self.original_device = next(student.parameters()).device
         self.memory_format = memory_format_of(student, device)
         self.world = World.of(config, teacher)
