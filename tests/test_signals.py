@@ -70,7 +70,7 @@ def test_a_signal_is_one_line_and_its_own_exit_code(tmp_path: Path, number: int,
     process = started(tmp_path, SLEEP)
     process.send_signal(number)
     code, out, err, seconds = ended(process)
-    assert (code, out, err) == (128 + number, "", line) and seconds < 2
+    assert (code, out, err) == (128 + number, "", line) and seconds < 5
 
 
 WAITS = {
@@ -94,7 +94,7 @@ def test_whatever_the_command_waits_for_all_processes_end(tmp_path: Path, body: 
     process = started(tmp_path, body)
     os.killpg(process.pid, signal.SIGTERM)
     code, out, err, seconds = ended(process)
-    assert (code, out, err) == (143, "", TERM) and seconds < 3
+    assert (code, out, err) == (143, "", TERM) and seconds < 5
 
 
 def test_ctrl_c_reaches_a_whole_terminal_and_is_said_once(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_command_that_does_not_end_by_itself_is_ended_and_leaves_no_file(tmp_p
     process = started(tmp_path, writing, grace=0.5)
     process.send_signal(signal.SIGTERM)
     code, out, err, seconds = ended(process)
-    assert (code, out, err) == (143, "", TERM) and seconds < 3
+    assert (code, out, err) == (143, "", TERM) and seconds < 5
     assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
 
 
@@ -165,7 +165,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     code, out, _, seconds = ended(process)
-    assert (code, out) == (130, "") and seconds < 2
+    assert (code, out) == (130, "") and seconds < 5
 
 
 def test_a_signal_that_is_sent_twice_at_once_as_timeout_does_is_one(tmp_path: Path) -> None:
@@ -191,6 +191,35 @@ def test_nohup_and_background_jobs_keep_what_they_ignore(tmp_path: Path) -> None
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert ended(process)[:3] == (143, "", TERM)
+
+
+def test_a_rank_of_torchrun_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    process = started(tmp_path, SLEEP, before=("sh", "-c", '"$@" & wait', "sh"))
+    process.kill()
+    code, out, err, seconds = ended(process)
+    assert (code, out, err) == (-9, "", "") and seconds < 5
+
+
+READING = """
+import torch
+from prismkd.distillation.tar_images import TarImages
+
+class Slow(TarImages):
+    def __getitem__(self, indices):
+        ready()
+        time.sleep(60)
+
+next(Slow(None, None, (3, 8, 8), num_workers=1).batches([torch.zeros(1)]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_reads_images_ends_with_the_training(tmp_path: Path, number: int) -> None:
+    process = started(tmp_path, READING, grace=1.0)
+    process.send_signal(number)
+    code, out, err, seconds = ended(process)
+    assert (code, out, err) == ((143, "", TERM) if number == signal.SIGTERM else (-9, "", "")) and seconds < 5
 
 
 def test_errors_without_a_signal_are_as_ever(tmp_path: Path) -> None:

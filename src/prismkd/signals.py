@@ -51,7 +51,6 @@ class EndingSignals:
 
     def __init__(self) -> None:
         self._first: int | None = None
-        self._time, self._is_second = 0.0, False
         self._raises, self._has_said = True, False
         self._lock = threading.RLock()  # taken again by a destructor's error while it is held
         # The interpreter writes the numbers of signals to this, even while the main thread is in compiled code.
@@ -68,12 +67,11 @@ class EndingSignals:
 
     def received(self) -> int | None:
         """The number of the first signal that came."""
-        with self._lock:
-            with suppress(BlockingIOError):
-                # Beside ours there are the numbers of others that some library hears, such as SIGCHLD.
-                for number in self._reader.recv(4096):
-                    self._note(number)
-            return self._first
+        with self._lock, suppress(BlockingIOError):
+            # Only looked at: taken away, it would not wake the thread that watches.
+            waiting = () if self._first else self._reader.recv(4096, socket.MSG_PEEK)
+            return next((number for number in waiting if number in ENDING), self._first)
+        return self._first
 
     def stop_raising(self) -> None:
         """From now on no KeyboardInterrupt comes; a signal is only noted."""
@@ -97,28 +95,26 @@ class EndingSignals:
             self._raises = False  # once: a second one would interrupt the closing
             raise KeyboardInterrupt
 
-    def _note(self, number: int) -> None:
-        if number not in ENDING:
-            return
-        if self._first is None:
-            self._first, self._time = number, time.monotonic()
-        elif time.monotonic() - self._time > SAME_SECONDS:
-            self._is_second = True
-
     def _watch(self) -> None:
         """The life of the second thread."""
+        since = 0.0
         while True:
-            left = None if self._first is None else max(0.0, self._time + GRACE_SECONDS - time.monotonic())
+            left = None if self._first is None else max(0.0, since + GRACE_SECONDS - time.monotonic())
             select.select([self._reader], [], [], left)
-            number = self.received()
-            if number is not None and (self._is_second or time.monotonic() - self._time >= GRACE_SECONDS):
-                self._end_hard(number)
+            now = time.monotonic()
+            with self._lock, suppress(BlockingIOError):
+                # Beside ours there are the numbers of others that some library hears, such as SIGCHLD.
+                for number in self._reader.recv(4096):
+                    if number in ENDING and self._first is None:
+                        self._first, since = number, now
+                    elif number in ENDING and now - since > SAME_SECONDS:
+                        self._end_hard(number)
+            if self._first is not None and now - since >= GRACE_SECONDS:
+                self._end_hard(self._first)
 
     def _end_hard(self, number: int) -> NoReturn:
         try:
-            if os.isatty(2):
-                os.write(2, b"\x1b[?25h\n")  # a bar hides the cursor
-            self._say(number)
+            self._say(number, "\x1b[?25h\n" if os.isatty(2) else "")  # a bar has hidden the cursor
             if "multiprocessing" in sys.modules:
                 for child in sys.modules["multiprocessing"].active_children():
                     child.kill()
@@ -127,13 +123,13 @@ class EndingSignals:
         finally:
             os._exit(128 + number)
 
-    def _say(self, number: int) -> None:
+    def _say(self, number: int, before: str = "") -> None:
         with self._lock:
-            before, self._has_said = self._has_said, True
+            has_said, self._has_said = self._has_said, True
         # Not by sys.stderr, whose lock the main thread may hold; and not to a reader that has stopped reading.
         with suppress(OSError, ValueError):
-            if not before and select.select([], [2], [], 0)[1]:
-                os.write(2, f"{line_of(number)}\n".encode())
+            if not has_said and select.select([], [2], [], 0)[1]:
+                os.write(2, f"{before}{line_of(number)}\n".encode())
 
     def _hush_consequences(self) -> None:
         """Errors of destructors and of other threads aren't shown once a signal has come: they follow from it."""
