@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier, features_of, predict
+from prismkd.classifiers.classifier import check_outputs
 from prismkd.cli import main
 from prismkd.config import DistillationConfig, GuidanceConfig
 from prismkd.distillation import TrainingSet, new_student, train
@@ -101,6 +102,11 @@ def test_what_a_network_is_shown_is_halved_remembered_and_gives_the_same(look: C
     assert network.shown == [2, 2]
     with pytest.raises(UserError, match=r"memory for one image at a time, got none; free memory, use a machine"):
         look(classifier(0)[0], IMAGES)
+
+
+def test_a_network_without_room_is_not_called_unfit() -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        check_outputs(classifier(0)[0], "judge")
 
 
 def test_images_are_judged_the_same_in_a_small_memory() -> None:

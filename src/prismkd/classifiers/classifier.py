@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prismkd.classifiers.preprocessing import SET_BY_HAND, Preprocessing, from_config, to_config
 from prismkd.errors import UserError
-from prismkd.memory import BatchSize, in_batches
+from prismkd.memory import BatchSize, in_batches, ran_out_of_memory
 
 PREDICT_BATCH = 512  # images that pass a network together in ``predict``, which bounds the memory
 NO_ROOM = "free memory, use a machine or a device that has more, or take a smaller network"
@@ -186,6 +186,8 @@ def answer(network: nn.Module, images: Tensor, role: str, remedy: str) -> Tensor
     except UserError:
         raise
     except Exception as error:  # a model's own errors have no common type
+        if ran_out_of_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"expected a {role} that takes images {tuple(images.shape)}, got {type(error).__name__}: {reason}; {remedy}"
