@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
+from prismkd.memory import no_memory, ran_out_of_memory
+from prismkd.signals import EndingSignals, end_with_parent, line_of
 from prismkd.text import printable
 
 # Each with the first line of its own help: importing them all for it takes 0.12 s instead of 0.02 s (measured)
@@ -48,25 +51,62 @@ Every stage skips what is done already: to resume, give the same command again, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 2 bad input, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command.
+
+    Args:
+        arguments: the command and its words; None: those of this process, which then is the command's own, so that
+            signals end it.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, 130 interrupted. Signal n ends the process with 128 + n.
+    """
+    if arguments is not None:
+        return _outcome(list(arguments))
+    signals = EndingSignals()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(os.getppid())  # torchrun, which killed can't end its ranks
+    try:
+        try:
+            code = _outcome(sys.argv[1:], signals)
+        finally:
+            signals.stop_raising()
+    except BaseException:
+        if not signals.received():
+            raise
+    number = signals.received()
+    if number:
+        signals.end(number)
+    return code
+
+
+def _outcome(words: list[str], signals: EndingSignals | None = None) -> int:
+    """Do the command. Errors that a user can mend are said in a line, unless a signal has caused them."""
     try:
         _dispatch(words)
-    except UserError as error:
-        return _refuse(str(error))
-    except SystemExit as end:  # tyro has printed a command's help
-        if end.code:
+    except BaseException as error:
+        if signals and signals.received():
             raise
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a path that no disk takes, or no room
-        if not error.filename and error.errno != errno.ENOSPC:
-            raise
-        return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
-    except KeyboardInterrupt:
-        print("interrupted; give the same command again to continue", file=sys.stderr)
-        return 130
+        return _report(error)
     return 0
+
+
+def _report(error: BaseException) -> int:
+    match error:
+        case UserError():
+            return _refuse(str(error))
+        case SystemExit() if not error.code:  # tyro has printed a command's help
+            return 0
+        case BrokenPipeError():  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case OSError() if error.filename or error.errno == errno.ENOSPC:  # a path that no disk takes, or no room
+            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
+        case KeyboardInterrupt():
+            print(line_of(signal.SIGINT), file=sys.stderr)
+            return 128 + signal.SIGINT
+    if ran_out_of_memory(error):
+        return _refuse(str(no_memory(error)))
+    raise error
 
 
 def _dispatch(words: list[str]) -> None:

@@ -17,7 +17,7 @@ precision.py      where products in bfloat16 are faster
 smooth.py         a teacher with smoother gradients
 """
 
-from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
+from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, features_of, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
 from prismkd.classifiers.judge import load_judge
@@ -33,6 +33,7 @@ __all__ = [
     "as_classifier",
     "as_teacher",
     "count_parameters",
+    "features_of",
     "load_classifier",
     "load_judge",
     "load_source",

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -159,14 +159,18 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
 def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Picture, np.ndarray | Exception]]:
     """Each picture in order, and its pixels or why it doesn't decode; a few are decoded ahead."""
     with ThreadPoolExecutor(num_threads) as pool:
-        pending = deque[tuple[Picture, Callable[[], np.ndarray | Exception]]]()
-        for picture in pictures:
-            pending.append((picture, pool.submit(_attempt, picture).result))
-            if len(pending) > LOOKAHEAD * num_threads:
-                first, pixels = pending.popleft()
-                yield first, pixels()
-        for picture, pixels in pending:
-            yield picture, pixels()
+        pending = deque[tuple[Picture, Future[np.ndarray | Exception]]]()
+        try:
+            for picture in pictures:
+                pending.append((picture, pool.submit(_attempt, picture)))
+                if len(pending) > LOOKAHEAD * num_threads:
+                    first, pixels = pending.popleft()
+                    yield first, pixels.result()
+            for picture, pixels in pending:
+                yield picture, pixels.result()
+        finally:
+            for _, pixels in pending:  # after an error or an interruption nobody needs them
+                pixels.cancel()
 
 
 def _attempt(picture: Picture) -> np.ndarray | Exception:

@@ -13,16 +13,18 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.signals import before_hard_end
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BUFFER = 2**20  # bytes; a tar is written in blocks of 512, and a network disk wants larger ones
 TEMPORARY = re.compile(r"\.prismkd-(?P<name>.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)  # no user gives a file such a name
 OWN_FILES = ("run.json", "manifest.json")  # one of them makes a folder one of prismkd's
+_unfinished = set[Path]()  # temporary files of this process
 
 
 @contextmanager
@@ -42,6 +44,7 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     # In the same folder, as a rename is atomic within one file system only; with a random end, since two processes may
     # write the same file
     temporary = path.with_name(f".prismkd-{path.name}.{secrets.token_hex(8)}.tmp")
+    _unfinished.add(temporary)
     try:
         with io.BufferedWriter(_TemporaryFile(temporary, path, sync=sync), BUFFER) as file:
             yield file
@@ -52,6 +55,8 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     except BaseException:  # a KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _unfinished.discard(temporary)
 
 
 def write(path: Path, data: bytes | str, *, sync: bool = True) -> None:
@@ -116,6 +121,16 @@ def remove_temporary_files(directory: Path) -> None:
         for name in names:
             if is_temporary(name):
                 Path(root, name).unlink(missing_ok=True)
+
+
+def _remove_unfinished() -> None:
+    """Delete this process's temporary files, for a process that ends in the middle of writing them."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+before_hard_end(_remove_unfinished)
 
 
 class _TemporaryFile(io.FileIO):

@@ -20,11 +20,12 @@ from prismkd.generators.configured import ConfiguredPipeline
 from prismkd.generators.text_to_image import check_band
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
+from prismkd.memory import in_batches
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.synthesis.calibrate import measure_calibration
-from prismkd.synthesis.synthesizer import Synthesizer, check_channels
+from prismkd.synthesis.synthesizer import NO_ROOM, Synthesizer, check_channels
 
 UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
 
@@ -271,7 +272,10 @@ class EDA:
         two teachers can't be compared.
         """
         teacher, device = self._drawing.teacher_on_device, self._generator.device
-        logits = torch.cat([teacher(batch.to(device)).cpu() for batch in images.split(self.batch_size)])
+        batches = in_batches(
+            len(images), self._generator, lambda batch: teacher(images[batch].to(device)).cpu(), NO_ROOM
+        )
+        logits = torch.cat([outcome for _, outcome in batches])
         return free_energy(logits, self.guidance.temperature)
 
     @property
