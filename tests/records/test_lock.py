@@ -79,7 +79,8 @@ def test_a_full_disk_does_not_hide_who_would_work(tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    (tmp_path / ".locks").mkdir()
+    monkeypatch.setattr("os.fsync", refuse)
     with locked(tmp_path):
         assert is_locked(tmp_path) and holder(tmp_path) == "another process"
     assert not is_locked(tmp_path)
@@ -92,14 +93,14 @@ def test_nobody_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert not is_locked(tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UserError, match=r"expected to write into .*file, got: Not a directory"),
+        pytest.raises(UserError, match=r"expected .*file/.locks to be usable, got: Not a directory"),
         locked(tmp_path / "file"),
     ):
         pass

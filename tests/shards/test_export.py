@@ -188,7 +188,7 @@ def test_an_export_that_was_stopped_goes_on(images: Path, tmp_path: Path, layout
 
     with pytest.raises(KeyboardInterrupt):
         export(Storage(images), layout, Storage(tmp_path / "out"), stop)
-    (tmp_path / "out" / ".tmp-of-a-killed-writer").write_text("")
+    (tmp_path / "out" / ".prismkd-classes.txt.0123456789abcdef.tmp").write_text("")
     other = {"imagefolder": "hf", "hf": "webdataset", "webdataset": "imagefolder"}[layout]
     with pytest.raises(UserError, match="expected a new or empty folder"):
         export(Storage(images), other, Storage(tmp_path / "out"), lambda count: None)
