@@ -72,6 +72,7 @@ def write_graph(path: Path, classifier: Classifier, side: int) -> None:
                 output_names=["logits"], dynamic_shapes={"images": {0: torch.export.Dim("batch")}, "cropped": None},
                 dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
+            assert program is not None  # as it is with dynamo
             graph = program.model_proto.SerializeToString()
     except Exception as error:  # of many types, as an architecture meets a limit of torch.export or of ONNX
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]

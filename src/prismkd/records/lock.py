@@ -62,7 +62,9 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
         _describe(folder / f"{name}.json")
         yield
     finally:
-        os.close(descriptor)  # which unlocks it
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process that reads images has the file open, too
+        os.close(descriptor)
 
 
 def holder(directory: Path, name: str = "run") -> str:
