@@ -9,6 +9,7 @@ from pathlib import Path
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS
 from prismkd.errors import UserError
 from prismkd.files import check_no_link_out
+from prismkd.files.write import UNFINISHED
 
 HIDDEN = [".*", "*/.*"]  # patterns of what stays here
 REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
@@ -45,6 +46,8 @@ def plan_upload(folder: Path, repository: str, private: bool) -> Upload:
 
 
 def _kind(folder: Path) -> str:
+    if (folder / UNFINISHED).exists():
+        raise UserError(f"expected a finished export, got {folder}, whose export was stopped; give its command again")
     if (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (WEIGHTS, GRAPH)):
         return "model"
     exported = any((folder / name).is_file() for name in ("_info.json", "provenance.jsonl"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from prismkd.errors import UserError
-from prismkd.files import as_user_error, make_folder, read_document, write_json
+from prismkd.files import as_user_error, check_no_link, make_folder, read_document, write_json
 from prismkd.text import visible
 
 PATIENCE = 0.5  # seconds; `status` holds a lock for an instant
@@ -55,6 +55,7 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
         raise _in_use(directory, "run")
     path = folder / f"{name}.lock"
     with as_user_error(str(path), writing=True):
+        check_no_link(path, below=directory)
         descriptor = os.open(path, OPENING | os.O_CREAT, 0o666)
     try:
         if not _acquire(descriptor, directory, wait=wait):
