@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,8 +120,9 @@ def make_folder(path: Path, *, below: Path | None = None) -> None:
     """
     with as_user_error(str(path), writing=True):
         check_no_link(path, below=below)
-        missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
-        path.mkdir(parents=True, exist_ok=True)
+        missing = list(takewhile(lambda folder: not folder.is_dir(), (path, *path.parents)))
+        if missing:
+            path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
             _sync_folder(folder.parent)  # a file in it would be lost with it
 
