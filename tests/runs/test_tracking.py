@@ -143,7 +143,7 @@ def test_no_tracker_writes_through_a_link(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "run" / "tracker").mkdir(parents=True)
     (tmp_path / "run" / "tracker" / "student").symlink_to(tmp_path)
     with (
-        pytest.raises(UserError, match="expected no link inside a run"),
+        pytest.raises(UserError, match="expected no link at"),
         tracked("tensorboard", tmp_path / "run", "student"),
     ):
         pass

@@ -247,7 +247,7 @@ def test_nothing_leaves_a_received_data_set_by_a_link(tmp_path: Path, layout: st
     folder = finish(tmp_path / "images", manifest_of(4, 2))
     (folder / "shard-000001.tar").rename(tmp_path / "private.tar")
     (folder / "shard-000001.tar").symlink_to(tmp_path / "private.tar")
-    with pytest.raises(UserError, match=r"expected no link .*shard-000001\.tar, which leads to .*private\.tar"):
+    with pytest.raises(UserError, match=r"expected no link .*shard-000001\.tar, got one that leads to .*private\.tar"):
         export(Storage(folder), layout, Storage(tmp_path / "out"), lambda count: None)
     assert not (tmp_path / "out").exists()
 
@@ -261,7 +261,7 @@ def test_an_export_goes_on_through_no_link(images: Path, tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "out" / "train")
     (tmp_path / "own").mkdir()
     (tmp_path / "out" / "train").symlink_to(tmp_path / "own")
-    with pytest.raises(UserError, match="expected no link inside a run"):
+    with pytest.raises(UserError, match="expected no link at"):
         export(Storage(images), "imagefolder", Storage(tmp_path / "out"), lambda count: None)
     assert contents(tmp_path / "own") == {}
 

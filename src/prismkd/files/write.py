@@ -242,8 +242,8 @@ def check_no_link_out(folder: Path, *, ignoring: str = "") -> None:
 
 def _link_error(link: str) -> UserError:
     return UserError(
-        f"expected no link inside a run, got {link}, which leads to {os.readlink(link)}; replace it by what it leads "
-        "to, or delete it"
+        f"expected no link at {link}, got one that leads to {os.readlink(link)}; replace it by what it leads to, or "
+        "delete it"
     )
 
 
