@@ -20,6 +20,7 @@ from prismkd.distillation.tar_images import TarImages
 from prismkd.errors import UserError
 from prismkd.shards import PNG, Encoding, Manifest, Sample, claim, read_samples, write_shard
 from tests.distillation.test_world import RECIPE, SMALL, Mean
+from tests.files.killing import small_files
 
 SIZES = [(64, 64), (64, 64), (48, 80)]  # height, width
 
@@ -197,3 +198,22 @@ def test_a_students_cache_lies_beside_its_checkpoint_and_goes_with_the_training(
             progress=lambda _: found.append(len(list(tmp_path.glob("cache-32-*.bin")))))  # fmt: skip
     assert found == [1, 1]
     assert len(list(tmp_path.glob("cache-*.bin"))) == keeps
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "images")
+    with small_files(10_000), pytest.raises(UserError, match=r"expected room for .*cache-32-.*, got: File too large"):
+        open_images(tmp_path / "images", 0, 0, 32, place(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert len(open_images(tmp_path / "images", 0, 0, 32, place(tmp_path))[0]) == 27
+
+
+def test_no_cache_is_deleted_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cache-32-0123456789ab.bin").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "seed-0").symlink_to(tmp_path / "own")
+    with pytest.raises(UserError, match="expected no link at"):
+        remove_caches(tmp_path / "run" / "seed-0")
+    assert (tmp_path / "own" / "cache-32-0123456789ab.bin").read_text() == "mine"

@@ -65,7 +65,7 @@ def test_a_killed_process_is_replaced_and_its_shard_drawn_again(
 
     assert Pool([start], QUICK, warnings.append).run(shards, progress) == {}
     assert len(workers) == 2 and f"its process ended ({reason})" in warnings[0]
-    assert tars(tmp_path) == expected and not list(tmp_path.rglob(".tmp-*"))
+    assert tars(tmp_path) == expected and not list(tmp_path.rglob(".prismkd-*.tmp"))
 
 
 class OpenTrouble:
@@ -130,7 +130,7 @@ def test_workers_end_with_a_killed_driver_and_the_next_one_goes_on(tmp_path: Pat
     driver.wait()
     assert len(scan(folder).records) < 5
     assert subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL).returncode == 0
-    assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".tmp-*"))
+    assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".prismkd-*.tmp"))
 
 
 BUSY_DRIVER = """

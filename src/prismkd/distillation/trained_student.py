@@ -25,6 +25,7 @@ from prismkd.distillation.tar_images import open_images, read_logits
 from prismkd.distillation.training_set import TrainingSet
 from prismkd.distillation.world import World
 from prismkd.errors import UserError, warn
+from prismkd.files import remove
 from prismkd.progress import Progress, ignore
 from prismkd.shards import channels_first, read_samples, verified
 
@@ -115,7 +116,7 @@ def distill(
         _check_data(data, recipe, known.num_classes)
         log = train(trained, known, data, recipe, seed, path, progress or ignore)
     if isinstance(data.images, CachedImages) and not recipe.keep_cache:
-        data.images.path.unlink(missing_ok=True)
+        remove(data.images.path)
     for text in log.warnings():
         warn(text)
     described: dict[str, Any] = {"architecture": name, "num_classes": known.num_classes}

@@ -7,6 +7,7 @@ be seen from it alone, however far an earlier command came.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
 from prismkd.errors import UserError, warn
-from prismkd.records.directory import read_json, read_json_if_any, read_record, write_json
+from prismkd.files import make_folder, remove, rename, write_json
+from prismkd.records.directory import read_json, read_json_if_any, read_record
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
@@ -125,9 +127,9 @@ def set_aside(dataset: Dataset, name: str, suffix: str) -> Path:
     folder = dataset.folder / name
     evaluation = dataset.folder / EVALUATION
     if evaluation.is_file():
-        evaluation.replace(folder / EVALUATION)
+        rename(evaluation, folder / EVALUATION)
     kept = _unused(folder.with_name(f"{name}-{suffix}"))
-    folder.replace(kept)
+    rename(folder, kept)
     return kept
 
 
@@ -136,9 +138,9 @@ def set_results_aside(run: Run) -> None:
     found = [run.directory / name for name in RESULTS if (run.directory / name).is_file()]
     if found:
         kept = _unused(run.directory / "earlier-results")
-        kept.mkdir()
+        make_folder(kept)
         for path in found:
-            path.replace(kept / path.name)
+            rename(path, kept / path.name)
         warn(f"results of before are kept in {kept}; `prismkd evaluate` and `report` make new ones")
 
 
@@ -146,7 +148,7 @@ def _drop_if_stale(run: Run, path: Path) -> None:
     """Delete an evaluation that was made with other settings: it is measured again, and the old figures are kept."""
     if _is_stale(run, path):
         set_results_aside(run)
-        path.unlink()
+        remove(path)
 
 
 def _suffix(changed: dict[str, Any]) -> str:
@@ -160,7 +162,7 @@ def _suffix(changed: dict[str, Any]) -> str:
 def _unused(path: Path) -> Path:
     """The path, with a number where something is there."""
     found, number = path, 1
-    while found.exists():
+    while os.path.lexists(found):
         number += 1
         found = path.with_name(f"{path.name}-{number}")
     return found
@@ -180,14 +182,14 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "
             "is trained from the start"
         )
-        (folder / CHECKPOINT).unlink()
+        remove(folder / CHECKPOINT)
     write_json(folder / TRAINING, wanted)
 
 
 def end_training(folder: Path) -> None:
     """Delete what only a training that isn't complete needs."""
-    (folder / CHECKPOINT).unlink()
-    (folder / TRAINING).unlink(missing_ok=True)
+    remove(folder / CHECKPOINT)
+    remove(folder / TRAINING)
 
 
 def num_images_of(folder: Path) -> int:

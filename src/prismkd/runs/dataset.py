@@ -25,9 +25,10 @@ from prismkd.distillation.training_set import Images
 from prismkd.errors import UserError, warn
 from prismkd.evaluation.images import labeled_batches
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
+from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of, write_json
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of
 from prismkd.records.lock import locked
 from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
 from prismkd.shards.samples import decode

@@ -11,9 +11,10 @@ from typing import Any
 from prismkd import __version__
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
+from prismkd.files import write_json
 from prismkd.generators.load import identity as identity_of_generator
 from prismkd.progress import Progress
-from prismkd.records.directory import read_json, write_json
+from prismkd.records.directory import read_json
 from prismkd.records.lock import locked
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out

@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prismkd.errors import warn
+from prismkd.files import write_json
 from prismkd.generators.load import identity as identity_of_generator
 from prismkd.prompts import PromptPlan
-from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, write_json
+from prismkd.records.directory import HELD_OUT, held_out_folder, read_json
 from prismkd.shards import (
     Manifest,
     Sample,

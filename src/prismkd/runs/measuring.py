@@ -24,8 +24,9 @@ from prismkd.evaluation.images import (
 )
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
+from prismkd.files import write_json
 from prismkd.metrics.hits import domain_order
-from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record, write_json
+from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record
 from prismkd.runs.aside import check_trained, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
 from prismkd.runs.run import Run

@@ -22,22 +22,16 @@ from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, check_student, initial_weights, name_of_module, start_from
 from prismkd.errors import UserError
+from prismkd.files import remove_temporary_files, write_json
 from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
-from prismkd.records.directory import (
-    check_new,
-    is_run,
-    read_record,
-    recorded_config,
-    write_json,
-)
+from prismkd.records.directory import check_new, is_run, read_record, recorded_config
 from prismkd.records.lock import locked
 from prismkd.runs.aside import set_stale_aside
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
 from prismkd.shards import differing_keys
-from prismkd.shards.storage import remove_temporary_files
 
 
 def open_run(
@@ -101,7 +95,6 @@ def _start(run: Run) -> None:
     """Claim a new folder by writing its ``run.json``."""
     directory = run.directory
     check_new(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     write_json(
         directory / "run.json",
         {

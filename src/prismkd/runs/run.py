@@ -16,6 +16,7 @@ from PIL import Image
 
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
+from prismkd.files import write_json
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
@@ -23,7 +24,7 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config, write_json
+from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
 from prismkd.runs.session import Session

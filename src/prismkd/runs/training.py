@@ -14,8 +14,9 @@ from prismkd.distillation import TrainingSet, train
 from prismkd.distillation.cache import remove_caches
 from prismkd.distillation.student import check_student
 from prismkd.errors import warn
+from prismkd.files import write_json
 from prismkd.progress import silent
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, write_json
+from prismkd.records.directory import LABELS_STUDENT, STUDENT
 from prismkd.runs.aside import (
     CHECKPOINT,
     begin_training,
