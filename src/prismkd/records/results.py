@@ -187,7 +187,7 @@ def _rows(metrics: dict[str, Any], path: Path) -> list[Result]:
 
 def _method_folders(folder: Path) -> dict[str, list[Path]]:
     """seed-*/METHOD, seeds in numeric order, methods in the order of the tables."""
-    seeds = [path for path in folder.glob("seed-*") if path.is_dir() and path.name[5:].isdigit()]
+    seeds = [path for path in folder.glob("seed-*") if path.is_dir() and path.name[5:].isdecimal()]
     folders: dict[str, list[Path]] = {}
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):
