@@ -152,6 +152,11 @@ def test_a_run_of_an_earlier_version_goes_on_and_gains_the_record(world: World) 
     assert {name.partition(" ")[0] for name in recorded_digests(world.out)} == {"teacher", "generator"}
 
 
+def test_the_page_says_what_its_figures_rest_on(finished: World) -> None:
+    inputs, page = finished.document("metrics.json")["inputs"], (finished.out / "report.html").read_text()
+    assert f"teacher: {inputs['teacher'][:8]}" in page and f"id: {inputs['test']['id'][:8]}" in page
+
+
 def test_the_record_says_since_which_command_and_version(finished: World) -> None:
     for name, entry in recorded_digests(finished.out).items():
         assert entry["since"] == "prismkd run" and len(entry["digest"]) >= 16 and entry["version"], name
