@@ -175,6 +175,17 @@ def test_real_images_of_any_size_and_color_become_squares_of_one_kind(tmp_path: 
         open_files(files, 32, "RGB", place(tmp_path, max_bytes=1000))
 
 
+def test_a_picture_that_was_exchanged_for_one_of_the_same_size_is_decoded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "files" / "0" / "a.bmp"
+    values, sizes = list[int](), set[int]()
+    for value in (255, 0):
+        draw(path, (32, 32), (value, value, value))
+        sizes.add(path.stat().st_size)
+        images, _ = open_files(load_labeled_images(tmp_path / "files", 1), 32, "RGB", place(tmp_path))
+        values.append(int(next(images.batches([torch.arange(1)])).max()))
+    assert values == [255, 0] and len(sizes) == 1
+
+
 def test_real_images_that_do_not_decode_are_named_before_the_training(tmp_path: Path) -> None:
     draw(tmp_path / "files" / "0" / "good.png", (40, 40))
     for name in ("bad", "worse"):

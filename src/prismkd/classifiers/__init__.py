@@ -23,7 +23,7 @@ from prismkd.classifiers.folders import load_classifier, save_classifier
 from prismkd.classifiers.judge import load_judge
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
-from prismkd.classifiers.sources import load_source, load_teacher, weights_digest
+from prismkd.classifiers.sources import load_source, load_teacher, part_digests, weights_digest
 from prismkd.classifiers.user_module import as_classifier
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "load_judge",
     "load_source",
     "load_teacher",
+    "part_digests",
     "predict",
     "save_classifier",
     "smooth_backward",

@@ -17,6 +17,7 @@ from prismkd.classifiers import Classifier, Preprocessing, as_classifier, save_c
 from prismkd.classifiers.networks import size_arguments
 from prismkd.config import Config, DistillationConfig
 from prismkd.config.load import check_config
+from prismkd.config.seeds import check_seed
 from prismkd.distillation.cache import CachedImages, CachePlace
 from prismkd.distillation.log import TrainingLog
 from prismkd.distillation.loop import train
@@ -80,7 +81,8 @@ def distill(
             several teachers of which not all know each class; they also show in the log which classes were lost.
         student: a timm name, ``small-resnet-WIDTH`` for images of 32 pixels, a module, which is itself trained, or a
             function that makes one.
-        seed: of the student's first weights, of batches and views: the same seed on a CPU gives the same student.
+        seed: of the student's first weights, of batches and views, from 0 to 2^63 - 1: the same seed on a CPU gives the
+            same student.
         config: the recipe; None: the defaults.
         preprocessing: of a teacher that isn't a ``Classifier``: from images in [0, 1] to its input.
         checkpoint: a file that is written on the way; the same call again goes on from there. None: none.
@@ -92,12 +94,13 @@ def distill(
 
     Raises:
         UserError: images of another shape or range, labels that aren't the teacher's, a student that doesn't take the
-            images, a recipe that doesn't fit, or a loss that isn't finite.
+            images, a recipe that doesn't fit, a seed out of range, or a loss that isn't finite.
 
     Example:
         >>> student = prismkd.distill(teacher, images, labels, student="resnet18", num_steps=20_000)
         >>> student.save("my-student")
     """
+    check_seed(seed)
     recipe = _recipe(config, settings)
     given = _given_images(images, labels)
     channels, height, width = _shape_of(given)

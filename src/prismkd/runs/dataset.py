@@ -79,6 +79,11 @@ class Dataset(ABC):
     def num_images(self) -> int:
         """Images that a student would learn from now, but for those of ``distillation.real_share``."""
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Of the content of these images."""
+
     @abstractmethod
     def training_set(self) -> TrainingSet:
         """What a student learns from.
@@ -117,6 +122,10 @@ class RealImages(Dataset):
     @property
     def num_images(self) -> int:
         return len(self.images)
+
+    @property
+    def digest(self) -> str:
+        return self.run.inputs.real_training
 
     def training_set(self) -> TrainingSet:
         images, absent = self.images, self._absent_classes()
@@ -175,6 +184,10 @@ class DrawnImages(Dataset):
     @property
     def num_images(self) -> int:
         return scan(self.storage).num_images
+
+    @property
+    def digest(self) -> str:
+        return scan(self.storage).digest
 
     def training_set(self) -> TrainingSet:
         config = self.run.config.distillation
