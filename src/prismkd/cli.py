@@ -11,7 +11,6 @@ from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
-from prismkd.memory import no_memory, ran_out_of_memory
 from prismkd.signals import EndingSignals, end_with_parent, line_of
 from prismkd.text import printable
 
@@ -104,6 +103,8 @@ def _report(error: BaseException) -> int:
         case KeyboardInterrupt():
             print(line_of(signal.SIGINT), file=sys.stderr)
             return 128 + signal.SIGINT
+    from prismkd.memory import no_memory, ran_out_of_memory  # here, as most commands end well
+
     if ran_out_of_memory(error):
         return _refuse(str(no_memory(error)))
     raise error
