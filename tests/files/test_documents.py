@@ -52,7 +52,17 @@ def test_anything_else_is_one_line_that_names_the_file(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    "text", [b"a = " + b"[" * 100_000, b"\xff", b"a = nan", b"[b]\na = [inf]", b"a = 99999999999999999999999", b"=="]
+    "text",
+    [
+        b"a." * 50_000 + b"b = 1",
+        b"[" + b"a." * 50_000 + b"b]",
+        b"a = " + b"[" * 100_000,
+        b"\xff",
+        b"a = nan",
+        b"[b]\na = [inf]",
+        b"a = 99999999999999999999999",
+        b"==",
+    ],
 )
 def test_toml_too(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.toml").write_bytes(text)

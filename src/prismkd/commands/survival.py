@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,10 @@ def survival(arguments: Arguments) -> None:
 
 def print_survival(out: Path) -> None:
     """The gains of guidance after each treatment, by each viewer."""
-    data = json.loads((out / "survival.json").read_text())
+    from prismkd.records.directory import read_json
+    from prismkd.records.shapes import SurvivalRecord
+
+    data = read_json(out / "survival.json", SurvivalRecord)
     lines = []
     for row in data["guided"]:
         survives = "" if row["survives"] is None else f"{row['survives']:.0%}"

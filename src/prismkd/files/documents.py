@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from prismkd.errors import UserError
-from prismkd.text import shortened
+from prismkd.text import shortened, visible
 
 MAX_BYTES = 2**28  # 256 MiB: the prompts of 20,000 classes are a tenth of it
 MAX_DEPTH = 64  # of lists and tables in each other; our own records have seven
@@ -65,11 +65,24 @@ def parse_document(data: bytes | str, shape: type[T], name: str, *, remedy: str 
 
 def read_toml(path: Path, shape: type[T], *, remedy: str = REMEDY) -> T:
     """The TOML in a file, checked; as ``read_document``."""
+    return as_shape(_parsed_toml(_bytes_of(path, remedy), str(path), remedy), shape, str(path), remedy=remedy)
+
+
+def parse_toml(data: bytes | str, shape: type[T], name: str, *, remedy: str = REMEDY) -> T:
+    """The TOML in ``data``, checked; as ``parse_document``."""
+    contents = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    return as_shape(_parsed_toml(contents, name, remedy), shape, name, remedy=remedy)
+
+
+def _parsed_toml(data: bytes, name: str, remedy: str) -> dict[str, Any]:
+    # tomllib needs minutes for a key of 50,000 parts. Numbers in a list have points too, and commas between them.
+    keys = (part for line in data.splitlines() for part in line.partition(b"=")[0].split(b","))
+    if any(key.count(b".") > MAX_DEPTH for key in keys):
+        raise UserError(f"expected keys of at most {MAX_DEPTH} parts in {name}, got longer ones; {remedy}")
     try:
-        document = tomllib.loads(_bytes_of(path, remedy).decode("utf-8-sig"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError, OverflowError) as error:
-        raise UserError(f"expected TOML in {path}, got {_reason(error)}; {remedy}") from None
-    return as_shape(document, shape, str(path), remedy=remedy)
+        raise UserError(f"expected TOML in {name}, got {_reason(error)}; {remedy}") from None
 
 
 def as_shape(document: Any, shape: type[T], name: str, *, remedy: str = REMEDY) -> T:
@@ -145,7 +158,7 @@ def _places(document: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             yield (f" as {where.removeprefix('.')}" if where else ""), value
             if isinstance(value, dict):
                 deeper += [(where, key) for key in value]
-                deeper += [(f"{where}.{shortened(key)[1:-1]}", item) for key, item in value.items()]
+                deeper += [(f"{where}.{visible(str(key)[:60])}", item) for key, item in value.items()]
             elif isinstance(value, list):
                 deeper += [(f"{where}[{number}]", item) for number, item in enumerate(value)]
         level = deeper

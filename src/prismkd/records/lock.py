@@ -10,10 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 from filelock import FileLock, Timeout
 
 from prismkd.errors import UserError
+from prismkd.files import read_document
+from prismkd.text import printable
+
+
+class Holder(TypedDict):
+    """``.locks/NAME.json``: who took a lock last."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
 
 
 @contextmanager
@@ -52,10 +64,11 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
 def holder(directory: Path, name: str = "run") -> str:
     """Who took the lock last."""
     try:
-        description = json.loads((directory / ".locks" / f"{name}.json").read_text())
-        return "process {pid} on {host} (prismkd {command}, since {since})".format(**description)
-    except (OSError, ValueError, KeyError):
+        found = read_document(directory / ".locks" / f"{name}.json", Holder)
+    except (FileNotFoundError, UserError):  # damaged, and no reason to stop
         return "another process"
+    host, command, since = (printable(found[key])[:100] for key in ("host", "command", "since"))
+    return f"process {found['pid']} on {host} (prismkd {command}, since {since})"
 
 
 def is_locked(directory: Path, name: str = "run") -> bool:

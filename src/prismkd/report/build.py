@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from prismkd.records.results import RunResults, expected_shape, load_run
+from prismkd.records.results import RunResults, load_run
 from prismkd.records.scores import ceiling_of
 from prismkd.report import formats, panels, precision_recall, prompts, tables, training
 from prismkd.report.advice import advice
@@ -27,9 +27,7 @@ def write_report(run_dir: Path) -> Path:
     Raises UserError when metrics.json is missing, or a file of the run is damaged.
     """
     path = run_dir / "report.html"
-    with expected_shape(run_dir):
-        page = render("run.html", context(load_run(run_dir)))
-    write_page(path, page)
+    write_page(path, render("run.html", context(load_run(run_dir))))
     return path
 
 

@@ -17,6 +17,7 @@ from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
 from prismkd.errors import UserError, warn
 from prismkd.records.directory import read_json, read_json_if_any, read_record, write_json
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
+from prismkd.records.shapes import BegunTraining, EvaluationRecord, TrainingLog
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
 from prismkd.shards import differing_keys
@@ -48,7 +49,7 @@ def evaluation_record(run: Run) -> dict[str, Any]:
 
 def is_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> bool:
     """Whether there is a student of this recipe and of all images that there are now."""
-    log = read_json_if_any(dataset.folder / name / "log.json")
+    log = read_json_if_any(dataset.folder / name / "log.json", TrainingLog)
     return log is not None and log["images"] == dataset.num_images and not _changed_recipe(dataset, log, recipe)
 
 
@@ -65,7 +66,7 @@ def check_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> No
         )
 
 
-def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationConfig) -> dict[str, Any]:
+def _changed_recipe(dataset: Dataset, log: TrainingLog, recipe: DistillationConfig) -> dict[str, Any]:
     """The settings, with the student's own values, in which it differs from what the run asks for now."""
     wanted = recipe_record(dataset, recipe)
     if "recipe" not in log:  # of an earlier version, whose runs kept their settings
@@ -76,7 +77,7 @@ def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationC
 
 def _is_stale(run: Run, path: Path) -> bool:
     """Whether an evaluation was made with other settings."""
-    found = read_json_if_any(path)
+    found = read_json_if_any(path, EvaluationRecord)
     if found is None:
         return False
     if "settings" not in found:  # of an earlier version
@@ -102,7 +103,7 @@ def set_stale_aside(run: Run, recipes: dict[str, DistillationConfig]) -> None:
     students, settings = list[Path](), dict[str, None]()
     for dataset in run.datasets:
         for name, recipe in recipes.items():
-            log = read_json_if_any(dataset.folder / name / "log.json")
+            log = read_json_if_any(dataset.folder / name / "log.json", TrainingLog)
             changed = _changed_recipe(dataset, log, recipe) if log else {}
             if changed:
                 students.append(set_aside(dataset, name, _suffix(changed)))
@@ -173,7 +174,7 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
     """Note what a student is made with; the checkpoint of a training with other settings or images is deleted."""
     folder = dataset.folder / name
     wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images}
-    if read_json_if_any(folder / TRAINING) == wanted:
+    if read_json_if_any(folder / TRAINING, BegunTraining) == wanted:
         return
     if (folder / CHECKPOINT).is_file():
         warn(
@@ -192,4 +193,4 @@ def end_training(folder: Path) -> None:
 
 def num_images_of(folder: Path) -> int:
     """The number of images that a trained student has learned from."""
-    return int(read_json(folder / "log.json")["images"])
+    return read_json(folder / "log.json", TrainingLog)["images"]

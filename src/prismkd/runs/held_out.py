@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from prismkd.errors import warn
 from prismkd.generators.load import identity as identity_of_generator
 from prismkd.prompts import PromptPlan
-from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, write_json
+from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, remedy_of, write_json
+from prismkd.records.shapes import HeldOutPlan
 from prismkd.shards import (
     Manifest,
     Sample,
@@ -80,8 +81,8 @@ def _plan(run: Run, kind: str) -> PromptPlan | None:
     if not path.is_file():
         decided = run.held_out_plan(kind)
         write_json(path, {"plan": decided and decided.to_dict()})
-    plan = read_json(path)["plan"]
-    return plan and PromptPlan.from_dict(plan)
+    plan, names = read_json(path, HeldOutPlan)["plan"], [item.name for item in run.classes]
+    return PromptPlan.from_dict(plan, names, str(path), remedy=remedy_of(path)) if plan else None
 
 
 def _claim(run: Run, storage: Storage, plan: PromptPlan, num_images: int) -> Manifest:
