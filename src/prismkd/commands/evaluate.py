@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prismkd.commands.opening import do_stage
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,11 +37,11 @@ def print_students(out: Path) -> None:
         return
     rows = [row for row in results if row.metric == "agreement"]
     if not rows:
-        print("nothing was measured of the students: there are neither test images nor held-out synthetic ones")
+        show("nothing was measured of the students: there are neither test images nor held-out synthetic ones")
         return
     _print_means("Agreement with the teacher on held-out synthetic images (there are no test images)", rows)
     prompted = [f"{row.value:.3f} of {row.domain}" for row in results if row.metric == "prompted"]
-    print(f"the teacher sees the prompted class in {' and '.join(prompted)}")
+    show(f"the teacher sees the prompted class in {' and '.join(prompted)}")
 
 
 def _print_means(title: str, rows: Sequence[Result]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 from prismkd.config import METHODS
 from prismkd.config.ranges import AtLeast
 from prismkd.progress import duration
@@ -23,6 +23,8 @@ class Arguments:
 
     out: Path
     """The run's folder."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
     watch: Annotated[float, AtLeast(0)] = 0.0
     """Show it again every so many seconds, until all is done."""
     json: bool = False
@@ -31,8 +33,10 @@ class Arguments:
 
 def status(arguments: Arguments) -> None:
     """Print how far each dataset and student is."""
+    from prismkd.records.directory import check_recorded_storage
     from prismkd.records.status import status_of
 
+    check_recorded_storage(arguments.out, trust=arguments.trust)
     while True:
         found = status_of(arguments.out)
         if arguments.json:
@@ -51,10 +55,10 @@ def print_status(found: Status) -> None:
     print_table("Data sets", header, lines, left=4)
     left = found.seconds_left
     if found.finished:
-        print("all images are drawn")
+        show("all images are drawn")
     elif left is not None:
-        print(f"about {duration(left)} of one worker are left")
-    print("at work: " + ("; ".join(found.workers) or "nobody"))
+        show(f"about {duration(left)} of one worker are left")
+    show("at work: " + ("; ".join(found.workers) or "nobody"))
 
 
 def _line(dataset: DatasetStatus) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ def print_survival(out: Path) -> None:
     print_table(title, header, lines, left=2)
     for row in data["ascending"]:
         if row["treatment"] == "none":
-            print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
+            show(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
                   f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip
-    print(f"written to {out / 'survival.json'}")
+    show(f"written to {out / 'survival.json'}")

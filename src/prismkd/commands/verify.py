@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prismkd.commands.tables import show
 from prismkd.errors import UserError
 from prismkd.progress import bars
 
@@ -21,6 +22,8 @@ class Arguments:
 
     out: str
     """The run's folder, or a folder or URL of shards."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
     json: bool = False
     """Print JSON."""
 
@@ -32,7 +35,7 @@ def verify(arguments: Arguments) -> None:
 
     findings: dict[str, list[Finding]] = {}
     counts: dict[str, int] = {}
-    for images in begun_datasets(arguments.out):
+    for images in begun_datasets(arguments.out, trust=arguments.trust):
         manifest = read_manifest(images)
         with bars(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
             findings[images.url], counts[images.url] = inspect(images, progress)
@@ -55,8 +58,8 @@ def print_findings(findings: dict[str, list[Finding]], counts: dict[str, int]) -
     for url, found in findings.items():
         kinds = {kind: sum(row.kind == kind for row in found) for kind in dict.fromkeys(row.kind for row in found)}
         verdict = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "whole"
-        print(f"{url}: {counts[url]:,} images read and right; {verdict}")
+        show(f"{url}: {counts[url]:,} images read and right; {verdict}")
         for row in found[:NUM_FINDINGS_SHOWN]:
-            print(f"  {row.kind}: {row.message}")
+            show(f"  {row.kind}: {row.message}")
         if len(found) > NUM_FINDINGS_SHOWN:
-            print(f"  and {len(found) - NUM_FINDINGS_SHOWN} more")
+            show(f"  and {len(found) - NUM_FINDINGS_SHOWN} more")

@@ -43,8 +43,6 @@ def config_from_dict(data: dict[str, Any]) -> Config:
     config = cast(Config, _build(Config, data, ""))
     check_fields(config, ranges=False)
     check_value(config.methods, typed_fields(Config)["methods"], "methods")
-    if not (config.methods and config.seeds):
-        raise UserError("expected methods and seeds, got none; name some")
     return config
 
 

@@ -42,8 +42,9 @@ def model_card(
     config = recorded_config(directory)
     rows = figures(directory, method, seed)
     head = _head(config, method, delivered, rows)
+    title = f"{delivered['architecture']}: {len(delivered['id2label'])} classes, {method_label(method)}"
     parts = [
-        f"# {delivered['architecture']}: {len(delivered['id2label'])} classes, {escaped(method_label(method))}",
+        f"# {escaped(title)}",
         _introduction(method, delivered),
         "## Figures",
         _figures(directory, config, method, seed, rows),

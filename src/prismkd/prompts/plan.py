@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
-from prismkd.files.documents import as_shape
+from prismkd.files.documents import REMEDY, as_shape
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
 from prismkd.text import shortened
@@ -165,12 +165,14 @@ class PromptPlan:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], class_names: Sequence[str], name: str, *, remedy: str) -> PromptPlan:
+    def from_dict(
+        cls, data: dict[str, Any], class_names: Sequence[str] = (), name: str = "a plan", *, remedy: str = REMEDY
+    ) -> PromptPlan:
         """The plan that ``to_dict`` wrote, checked.
 
         Args:
             data: as read from JSON.
-            class_names: of the labels, which its subjects have to be.
+            class_names: of the labels, which its subjects have to be; empty: any.
             name: of the file, for the error.
             remedy: what the error tells the user to do.
 
@@ -185,9 +187,10 @@ class PromptPlan:
 
     def _problem(self, class_names: Sequence[str]) -> str:
         """What doesn't agree in a plan that was read; empty where all does."""
-        if [subject.class_name for subject in self.subjects] != list(class_names):
-            return f"{len(self.subjects)} subjects that aren't the run's {len(class_names)} classes"
-        if self.later and [subject.class_name for subject in self.later] != list(class_names):
+        names = [subject.class_name for subject in self.subjects]
+        if not names or names != list(class_names or names):
+            return f"{len(names)} subjects that aren't the run's {len(class_names)} classes"
+        if self.later and [subject.class_name for subject in self.later] != names:
             return "other subjects after the pilot than before"
         for subject in (*self.subjects, *self.later):
             if not subject.contents:

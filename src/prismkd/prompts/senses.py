@@ -340,13 +340,13 @@ class WordingRecord(TypedDict):
 
 
 class SenseRecord(TypedDict):
-    """``Sense`` in a record, and what is worth looking at; ``wordings`` came with a later version."""
+    """``Sense`` in a record, and what is worth looking at; the first version had a name and its text alone."""
 
     class_name: Annotated[str, Meta(max_length=1000)]
-    chosen: Annotated[int, Meta(ge=0)]
+    chosen: NotRequired[Annotated[int, Meta(ge=0)]]
     wordings: NotRequired[Annotated[list[WordingRecord], Meta(min_length=1)]]
-    tie: bool
-    lost: bool
+    tie: NotRequired[bool]
+    lost: NotRequired[bool]
 
 
 class SensesRecord(TypedDict):
@@ -369,12 +369,12 @@ def senses_from_record(record: SensesRecord, num_classes: int, place: Path) -> l
         UserError: not one of every class, or of another version of prismkd.
     """
     rows = record["senses"]
-    if len(rows) != num_classes or not all(row["chosen"] < len(row.get("wordings", ())) for row in rows):
+    if len(rows) != num_classes or not all(row.get("chosen", 0) < len(row.get("wordings", ())) for row in rows):
         raise UserError(
             f"expected senses of {num_classes} classes in {place}, each with a chosen one of its wordings, got others; "
             "bring the file back from a copy, or choose another --out"
         )
-    return [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
+    return [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row.get("chosen", 0)) for row in rows]
 
 
 def _wording(row: WordingRecord) -> Wording:

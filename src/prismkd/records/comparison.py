@@ -11,7 +11,7 @@ from prismkd.errors import UserError
 from prismkd.records.directory import HELD_OUT, dataset_folder, read_json, recorded_config
 from prismkd.records.results import EVALUATION, Hits, RunResults, load_run
 from prismkd.records.scores import NOT_SHIFTED
-from prismkd.records.shapes import EvaluationRecord
+from prismkd.records.shapes import ShownEvaluation
 from prismkd.records.verdict import DomainComparison, compare_hits
 
 PREFERRED = ("prism", "plain")  # what two runs are compared by where no method is named
@@ -168,7 +168,7 @@ def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
     for seed in seeds:
         if not hits.get(seed):
             path = dataset_folder(results.folder, seed, method) / EVALUATION
-            read_json(path, EvaluationRecord)  # says so where it is missing
+            read_json(path, ShownEvaluation)  # says so where it is missing
             evaluation = recorded_config(results.folder).evaluation
             if not (evaluation.source or evaluation.num_held_out):
                 raise UserError(

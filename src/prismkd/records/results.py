@@ -15,7 +15,7 @@ from prismkd.files.documents import check_shape
 from prismkd.metrics.hits import unpack_hits
 from prismkd.records.directory import HELD_OUT, is_run, read_json_if_any, remedy_of
 from prismkd.records.scores import Result
-from prismkd.records.shapes import CalibrationRecord, EvaluationRecord, Metrics, ResultRow, ShownRecord
+from prismkd.records.shapes import CalibrationRecord, Metrics, ResultRow, ShownEvaluation, ShownRecord
 from prismkd.text import shortened
 
 SCHEMA = 1
@@ -80,9 +80,9 @@ class RunResults:
         documents = [self.document(folder / name, shape) for folder in self.folders.get(method, [])]
         return [document for document in documents if document is not None]
 
-    def evaluations(self, method: str) -> list[EvaluationRecord]:
+    def evaluations(self, method: str) -> list[ShownEvaluation]:
         """``evaluation.json`` of every seed of ``method`` that has one, lowest seed first."""
-        return self.documents(method, EVALUATION, EvaluationRecord)
+        return self.documents(method, EVALUATION, ShownEvaluation)
 
     def hits(self, method: str) -> Hits:
         """Each image's hit, for every seed and domain where it was kept; the teacher's stand under ``EVERY_SEED``."""
@@ -90,7 +90,7 @@ class RunResults:
             paths = {EVERY_SEED: self.folder / REFERENCES_FILE}
         else:
             paths = {seed_of(folder): folder / EVALUATION for folder in self.folders.get(method, [])}
-        return {seed: _hits(self.document(path, EvaluationRecord), path) for seed, path in paths.items()}
+        return {seed: _hits(self.document(path, ShownEvaluation), path) for seed, path in paths.items()}
 
     def num_test_images(self) -> dict[str, int]:
         """Each domain's number of test images, or of held-out synthetic ones, by the table of results."""
@@ -169,10 +169,10 @@ def _result(row: ResultRow) -> Result:
     )
 
 
-def _hits(document: EvaluationRecord | None, path: Path) -> dict[str, DomainHits]:
+def _hits(document: ShownEvaluation | None, path: Path) -> dict[str, DomainHits]:
     """By domain, where they were kept."""
     found = {}
-    for domain, details in (document or {"results": []}).get("domains", {}).items():
+    for domain, details in (document or {}).get("domains", {}).items():
         if details.get("hits"):
             try:
                 hits = unpack_hits(details["hits"], details["n"])

@@ -266,16 +266,21 @@ class Energies(TypedDict):
     after: NotRequired[list[Figure | None]]
 
 
-class EvaluationRecord(TypedDict):
-    """``evaluation.json`` of a student and its images, and ``references.json`` of the teacher and real images."""
+class ShownEvaluation(TypedDict):
+    """``EvaluationRecord`` as a report shows it, where any part may be missing."""
 
-    results: list[ResultRow]
     settings: NotRequired[dict[str, Any]]
     confusion: NotRequired[list[list[Count]]]
     confusion_teacher: NotRequired[list[list[Count]]]
     domains: NotRequired[dict[str, DomainDetails]]
     energy: NotRequired[Energies]
     held_out: NotRequired[dict[str, Any]]
+
+
+class EvaluationRecord(ShownEvaluation):
+    """``evaluation.json`` of a student and its images, and ``references.json`` of the teacher and real images."""
+
+    results: list[ResultRow]
 
 
 class Timing(TypedDict):

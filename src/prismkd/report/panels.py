@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
 from prismkd.records.scores import methods
-from prismkd.records.shapes import EvaluationRecord
+from prismkd.records.shapes import ShownEvaluation
 from prismkd.report import figures, formats, names, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
@@ -135,7 +135,7 @@ def heat_map(run: RunResults, confusion: Confusion) -> Markup | None:
     return figures.heat_map(classes, confusion.counts, ROWS[confusion.against])
 
 
-def _energies(documents: Sequence[EvaluationRecord]) -> tuple[list[float], list[float]]:
+def _energies(documents: Sequence[ShownEvaluation]) -> tuple[list[float], list[float]]:
     """All (before, after) energies of a method's seeds."""
     pairs = [document.get("energy", {}) for document in documents]
     before = [_finite(pair.get("before")) for pair in pairs]

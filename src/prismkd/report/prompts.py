@@ -80,10 +80,10 @@ def sense_cards(run: RunResults) -> list[SenseCard]:
     for sense in senses:
         rows = []
         for place, wording in enumerate(sense["wordings"]):
-            rows.append(_wording_row(wording, place == sense["chosen"], probes.get(number, [])))
+            rows.append(_wording_row(wording, place == sense.get("chosen", 0), probes.get(number, [])))
             number += 1
-        remark = REMARKS[0 if sense["lost"] else 1 if sense["tie"] else 2]
-        if len(rows) > 1 or sense["lost"]:
+        remark = REMARKS[0 if sense.get("lost") else 1 if sense.get("tie") else 2]
+        if len(rows) > 1 or sense.get("lost"):
             cards.append(SenseCard(sense["class_name"], remark, rows))
     return sorted(cards, key=lambda card: REMARKS.index(card.remark))[:MAX_CLASSES] if probes else []
 

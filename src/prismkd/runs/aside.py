@@ -17,7 +17,7 @@ from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
 from prismkd.errors import UserError, warn
 from prismkd.records.directory import read_json, read_json_if_any, read_record, write_json
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
-from prismkd.records.shapes import BegunTraining, EvaluationRecord, TrainingLog
+from prismkd.records.shapes import BegunTraining, ShownEvaluation, TrainingLog
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
 from prismkd.shards import differing_keys
@@ -77,7 +77,7 @@ def _changed_recipe(dataset: Dataset, log: TrainingLog, recipe: DistillationConf
 
 def _is_stale(run: Run, path: Path) -> bool:
     """Whether an evaluation was made with other settings."""
-    found = read_json_if_any(path, EvaluationRecord)
+    found = read_json_if_any(path, ShownEvaluation)
     if found is None:
         return False
     if "settings" not in found:  # of an earlier version
