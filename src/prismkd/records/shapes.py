@@ -25,7 +25,7 @@ Text = Annotated[str, Meta(max_length=100_000)]
 class ClassRow(TypedDict):
     """A class, as ``classes.ClassName`` has it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=1000)]
+    name: Name
     definition: NotRequired[Text]
     polysemous: NotRequired[bool]
     synset: NotRequired[Name]
