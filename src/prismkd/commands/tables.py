@@ -48,7 +48,7 @@ def print_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]
 
 
 def _cell(text: str) -> str:
-    return visible(text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}...", keep="\n")
+    return visible(text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}...")
 
 
 def _narrowest(header: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> int:
