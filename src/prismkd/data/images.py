@@ -57,6 +57,8 @@ class LabeledImages:
             for start in range(0, len(self), batch_size):
                 try:
                     pixels = list(pool.map(self.form.decode, self.encoded[start : start + batch_size]))
+                except MemoryError:
+                    raise
                 except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
                     self.check()
                     raise
@@ -91,10 +93,19 @@ class LabeledImages:
         read_all(self.encoded, self.form.check, self.source)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images."""
+        """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images.
+
+        Raises:
+            UserError: a file can't be read.
+        """
         digest = hashlib.sha256()
-        for image, label in zip(self.encoded, self.labels.tolist(), strict=True):
-            # Of the files and not of their pixels, which would have to be decoded, and not of their names
-            with image.open() as file:
-                digest.update(hashlib.sha256(file.read()).digest() + label.to_bytes(4, "little"))
+        # Of the files and not of their pixels, which would have to be decoded, and not of their names
+        contents = read_all(self.encoded, _digest, self.source)
+        for own, label in zip(contents, self.labels.tolist(), strict=True):
+            digest.update(own + label.to_bytes(4, "little"))
         return digest.hexdigest()
+
+
+def _digest(image: EncodedImage) -> bytes:
+    with image.open() as file:
+        return hashlib.sha256(file.read()).digest()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prismkd.data.decode import NUM_DECODERS
+from prismkd.data.decode import NUM_DECODERS, known_formats
 from prismkd.delivery.image_files import UnreadableImageError, read_image
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
 from prismkd.errors import UserError
@@ -46,6 +46,7 @@ class Prediction:
 
 def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iterator[Prediction]:
     """Each file's likeliest classes, in the order of the files; holds one batch of images at a time."""
+    known_formats()
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
         for part in _chunks(files):
             read = list(pool.map(lambda file: _read(student, file), part))

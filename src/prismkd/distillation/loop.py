@@ -81,8 +81,7 @@ def train(
     # "no": else Accelerate takes a precision from the environment. The recipe's own acts in ``_precision``.
     training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
     if checkpoint is not None:
-        training.resume(checkpoint)
-        progress(training.state.step)
+        training.resume(checkpoint, progress)
     training.run(checkpoint, progress, on_row)
     return training.finish()
 
@@ -121,7 +120,7 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
-    def resume(self, checkpoint: Path) -> None:
+    def resume(self, checkpoint: Path, progress: Progress) -> None:
         """Go on from the checkpoint, where there is one of use.
 
         Raises:
@@ -139,6 +138,8 @@ class _Training:
                 f"expected all processes to go on from {checkpoint}, got steps {sorted(set(steps.tolist()))}; give the "
                 "same command again"
             )
+        if self.state.step:
+            progress(self.state.step)
         if reason and self.accelerator.is_main_process:
             set_aside(checkpoint, reason)
 

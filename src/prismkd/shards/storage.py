@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.files.machine import remedy_for
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BUFFER = 2**20  # bytes; a tar is written in blocks of 512, and a network disk wants larger ones
@@ -114,7 +115,7 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: an object store refuses it.
+            UserError: the machine or an object store refuses it.
         """
         with self.reading(name) as file:
             return file.read()
@@ -128,7 +129,7 @@ class Storage:
             contents = {}
             for name in names:
                 with suppress(FileNotFoundError):
-                    contents[name] = (self.local / name).read_bytes()
+                    contents[name] = self.read(name)
             return contents
         system, root = self._remote
         with _as_user_error(self.url):
@@ -146,10 +147,10 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: an object store refuses it.
+            UserError: the machine or an object store refuses it.
         """
         if self.local is not None:
-            with (self.local / name).open("rb") as file:
+            with _opened(self.local / name) as file:
                 yield file
             return
         system, root = self._remote
@@ -278,6 +279,16 @@ def _as_user_error(path: str, *, writing: bool = False) -> Iterator[None]:
             raise UserError(f"expected room for {path}, got: {reason}; {remedy}") from None
         remedy = "check the permissions, or choose another folder; what is committed stays"
         raise UserError(f"expected {path} to be usable, got: {reason}; {remedy}") from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file opened for reading; a machine that has no handle left for it, or no permission, is a ``UserError``."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"expected to read {path}, got: {error.strerror}; {remedy_for(error)}") from None
 
 
 def _size(path: Path) -> int | None:
