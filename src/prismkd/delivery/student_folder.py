@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
 
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.files.documents import read_document
 from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_json, recorded_config
+from prismkd.text import shortened
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}
+MAX_SIDE = 2**12  # pixels of a student's input that somebody else describes
 TIMM_TRAITS = ("first_conv", "classifier")  # layers that timm replaces for other channels and classes
 
 
@@ -93,6 +98,20 @@ def timm_has_words(geometry: Geometry) -> bool:
     return height == width and geometry.margin(spare) == round(spare / 2)
 
 
+class _Geometry(TypedDict, total=False):
+    # Bounds and lengths are checked behind: msgspec 0.22 reads foreign memory for a bounded int beside a tuple
+    input_size: int | None
+    resize: int | list[int] | None
+    crop: list[int] | None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+    floor_crop: bool
+
+
+class _Config(_Geometry):
+    id2label: Annotated[dict[str, str], msgspec.Meta(min_length=1)]
+    in_channels: Literal[1, 3]
+
+
 @dataclass(frozen=True)
 class Delivered:
     """What a delivered student's configuration says of its images and outputs."""
@@ -113,15 +132,21 @@ def read_delivered(folder: Path) -> Delivered:
         raise UserError(f"expected a run's folder or a delivered student with {CONFIG}, got {folder}; {remedy}")
     if not any((folder / name).is_file() for name in (WEIGHTS, GRAPH)):
         raise UserError(f"expected {WEIGHTS} or {GRAPH} in {folder}, got neither; {remedy}")
-    try:
-        config = read_json(folder / CONFIG)
-        labels, channels, geometry = config["id2label"], int(config["in_channels"]), Geometry.from_config(config)
-        names = [str(labels[str(label)]) for label in range(len(labels))]
-        if geometry is None or geometry.size is None:
-            raise ValueError("no size of images")
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    config = read_document(folder / CONFIG, _Config, remedy=remedy)
+    _check_sides(config, f"{folder / CONFIG}", remedy)
+    labels, geometry = config["id2label"], Geometry.from_config(config)
+    if geometry is None or geometry.size is None:
+        raise UserError(f"expected input_size in {folder / CONFIG}, got no size of images; {remedy}")
+    if any(str(label) not in labels for label in range(len(labels))):
         raise UserError(
-            f"expected id2label, in_channels and input_size in {folder / CONFIG}, got {reason}; {remedy}"
-        ) from None
-    return Delivered(names, channels, geometry)
+            f"expected id2label with the numbers from 0 to {len(labels) - 1} in {folder / CONFIG}, got others; {remedy}"
+        )
+    return Delivered([labels[str(label)] for label in range(len(labels))], config["in_channels"], geometry)
+
+
+def _check_sides(config: _Config, name: str, remedy: str) -> None:
+    for key in ("resize", "crop", "input_size"):
+        sides: Any = config.get(key)
+        pair = sides if isinstance(sides, list) else [] if sides is None else [sides, sides]
+        if pair and (len(pair) != 2 or not all(1 <= side <= MAX_SIDE for side in pair)):
+            raise UserError(f"expected {key} from 1 to {MAX_SIDE} in {name}, got {shortened(sides)}; {remedy}")
