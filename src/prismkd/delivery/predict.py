@@ -73,10 +73,12 @@ def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 def _probabilities(student: Student, images: list[np.ndarray]) -> np.ndarray:
     logits, num_classes = np.asarray(student.logits(np.stack(images))), len(student.about.names)
-    if logits.shape != (len(images), num_classes):
+    if logits.ndim != 2 or len(logits) != len(images):
+        raise UserError(f"expected logits ({len(images)}, classes) of the student, got {logits.shape}; export it again")
+    if logits.shape[1] != num_classes:
         raise UserError(
-            f"expected logits {(len(images), num_classes)} of the student, whose {CONFIG} names {num_classes} classes, "
-            f"got {logits.shape}; export it again"
+            f"expected {logits.shape[1]} class names, one per output of the student, got {num_classes} in its "
+            f"{CONFIG}; export it again"
         )
     if not np.isfinite(logits).all():
         raise UserError("expected finite logits of the student, got others; export it again")
