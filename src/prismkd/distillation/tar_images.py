@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -159,7 +160,7 @@ class TarImages(Dataset):
         self, storage: Storage, index: TarIndex, image_shape: tuple[int, ...], num_workers: int, side: int | None = None
     ) -> None:
         self.storage, self.index, self.image_shape, self.num_workers = storage, index, image_shape, num_workers
-        self.side = side
+        self.side, self._process = side, os.getpid()
 
     def __len__(self) -> int:
         return len(self.index.labels)
@@ -175,6 +176,8 @@ class TarImages(Dataset):
             return error
 
     def _images(self, wanted: np.ndarray) -> np.ndarray:
+        if self._process != os.getpid():  # in a worker: a connection to a store can't be shared with it
+            self.storage, self._process = Storage(self.storage.url), os.getpid()
         shards, images = self.index.shards[wanted], np.empty((len(wanted), *self.image_shape), np.uint8)
         for shard in np.unique(shards):
             name = self.storage / tar_name(int(shard))

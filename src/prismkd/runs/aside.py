@@ -173,8 +173,11 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
     """Note what a student is made with; the checkpoint of a training with other settings or images is deleted."""
     folder = dataset.folder / name
     wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images}
-    if read_json_if_any(folder / TRAINING) == wanted:
-        return
+    try:
+        if read_json_if_any(folder / TRAINING) == wanted:
+            return
+    except UserError as error:  # nobody knows any more what the checkpoint is of
+        warn(str(error).partition(";")[0])
     if (folder / CHECKPOINT).is_file():
         warn(
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "
