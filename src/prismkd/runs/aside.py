@@ -14,6 +14,7 @@ from typing import Any
 
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
+from prismkd.distillation.checkpoint import set_aside as set_checkpoint_aside
 from prismkd.errors import UserError, warn
 from prismkd.records.directory import read_json, read_json_if_any, read_record, write_json
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
@@ -176,8 +177,9 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
     try:
         if read_json_if_any(folder / TRAINING) == wanted:
             return
-    except UserError as error:  # nobody knows any more what the checkpoint is of
-        warn(str(error).partition(";")[0])
+    except UserError:  # nobody knows any more what the checkpoint is of
+        if (folder / CHECKPOINT).is_file():
+            set_checkpoint_aside(folder / CHECKPOINT, f"one beside a damaged {TRAINING}")
     if (folder / CHECKPOINT).is_file():
         warn(
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "
