@@ -44,9 +44,9 @@ def plant(folder: Path, marker: Path) -> None:
     code = f"import os\nos.makedirs({str(marker)!r}, exist_ok=True)\n"
     for path in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         for name in ("evil", "transformers", "diffusers", "pipeline", "timm", "modeling", "__init__"):
-            if not (path == folder or name in ("transformers", "diffusers")):  # those two are refused by name
-                (path / f"{name}.py").write_text(code)
-            elif path == folder:
+            if (
+                not (path == folder or name in ("transformers", "diffusers")) or path == folder
+            ):  # those two are refused by name
                 (path / f"{name}.py").write_text(code)
         for name in ("pytorch_model.bin", "diffusion_pytorch_model.bin", "scheduler.pkl", "tokenizer.pkl"):
             if name.endswith(".pkl") or any(path.glob("*.safetensors")):
@@ -54,9 +54,9 @@ def plant(folder: Path, marker: Path) -> None:
         for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json", "model_index.json"):
             if (path / name).is_file():
                 described = json.loads((path / name).read_text())
-                described |= {"auto_map": {"AutoModelForImageClassification": "evil.Network", "AutoConfig": "evil.Config",
-                                           "AutoImageProcessor": "evil.Processor", "AutoTokenizer": "evil.Tokenizer"},
-                              "_name_or_path": "nobody/nothing"}  # fmt: skip
+                kinds = ("AutoModelForImageClassification", "AutoConfig", "AutoImageProcessor", "AutoTokenizer")
+                auto_map = {kind: f"evil.{kind}" for kind in kinds}
+                described |= {"auto_map": auto_map, "_name_or_path": "nobody/nothing"}
                 (path / name).write_text(json.dumps(described))
 
 
@@ -127,7 +127,8 @@ def test_no_loader_connects_asks_or_runs_what_lies_beside_the_weights(sources: d
             sources["generator-sd-DDIM"], tmp_path / "custom", "model_index.json", _class_name=["pipeline", "Evil"]
         ),
         "generator-auto": changed(
-            sources["generator-sd-DDIM"], tmp_path / "auto", "model_index.json", tokenizer=["transformers", "AutoTokenizer"]
+            sources["generator-sd-DDIM"], tmp_path / "auto", "model_index.json",
+            tokenizer=["transformers", "AutoTokenizer"],
         ),
         "generator-beside": changed(sources["generator-sd-DDIM"], tmp_path / "beside", "model_index.json"),
         "pickle": sources["pickle"], "program": sources["program"], "exported": sources["exported"],

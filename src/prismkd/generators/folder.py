@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from prismkd.errors import UserError
 from prismkd.foreign import check_folder, read_description
 from prismkd.text import shortened
@@ -39,6 +41,19 @@ def check_pipeline_folder(folder: Path) -> None:
         # Other entries are settings; null stands for a part that the pipeline does without
         if isinstance(value, list) and not name.startswith("_") and value != [None, None] and _names_a_part(value):
             _check_part(folder, name, value, modules, diffusers.pipelines)
+
+
+def check_whole(pipeline: Any, source: str) -> None:
+    """Refuse a pipeline of which weights are missing; diffusers leaves such tensors without values.
+
+    Raises:
+        UserError: names the part and the first of them.
+    """
+    for part, network in pipeline.components.items():
+        tensors = network.state_dict().items() if isinstance(network, nn.Module) else ()
+        missing = next((name for name, tensor in tensors if tensor.is_meta), "")
+        if missing:
+            raise UserError(f"expected all weights of {part} in {source}, got none for {missing}; {REMEDY}")
 
 
 def _names_a_part(value: list[Any]) -> bool:

@@ -16,7 +16,7 @@ import torch
 from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
-from prismkd.foreign import Budget, opening, quiet
+from prismkd.foreign import Budget, naming, opening, quiet
 from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.folder import INDEX, check_pipeline_folder
 from prismkd.generators.sampling import check_sampling
@@ -63,6 +63,12 @@ def load_generator(config: GeneratorConfig | str) -> TextToImage:
     config = GeneratorConfig(source=config) if isinstance(config, str) else config
     folder = generator_folder(config)
     device = resolve_device(config.device)
+    with naming(str(folder or config.source)):
+        return _loaded(config, folder, device)
+
+
+def _loaded(config: GeneratorConfig, folder: Path | None, device: torch.device) -> TextToImage:
+    """The pipeline that is there, ready on the device."""
     pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))
     pipeline.set_progress_bar_config(disable=True)
     if config.scheduler:
@@ -139,10 +145,17 @@ def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dt
     remote = {} if local else {"revision": config.revision or None}
     # Quiet, else every load warns that the text encoder isn't the class's usual one
     with quiet(diffusers.utils.logging, transformers.utils.logging), opening(what, remedy, local=local, budget=budget):
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder or config.source, use_safetensors=True, local_files_only=local or _offline(), dtype=dtype,
-            variant=config.variant or None, trust_remote_code=False, **remote,
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            folder or config.source,
+            use_safetensors=True,
+            local_files_only=local or _offline(),
+            dtype=dtype,
+            variant=config.variant or None,
+            trust_remote_code=False,
+            **remote,
         )  # fmt: skip
+    check_whole(pipeline, str(folder or config.source))
+    return pipeline
 
 
 def _offline() -> bool:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
+from prismkd.files import read_document
 from prismkd.prompts.suggestions import VERSION, ContentError, SenseSuggestion, question, read_senses, reply_schema
 
 MAX_ANSWER = 2**20  # bytes; a usable answer has a few thousand
@@ -324,9 +325,9 @@ def _digest(name: str, config: LanguageModelConfig) -> str:
 def _load(path: Path) -> tuple[SenseSuggestion, ...]:
     """The senses in a cache file; none where it is missing or damaged, so that it is asked for again."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["senses"]
+        rows = read_document(path, dict[str, Any])["senses"]
         senses = tuple(SenseSuggestion(row["gloss"], tuple(row["contents"])) for row in rows)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, UserError, LookupError, TypeError):
         return ()
     texts = [text for sense in senses for text in (sense.gloss, *sense.contents)]
     return senses if all(isinstance(text, str) for text in texts) else ()
