@@ -14,7 +14,7 @@ def refuse(*arguments: object, **_: object) -> None:
 
 
 # Before any import that could keep the functions themselves
-socket.socket.connect = refuse  # type: ignore[assignment, method-assign]
+socket.socket.connect = refuse  # type: ignore[method-assign]
 socket.getaddrinfo = refuse  # type: ignore[assignment]
 os.environ.pop("HF_HUB_OFFLINE", None)
 

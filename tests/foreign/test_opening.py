@@ -29,7 +29,7 @@ from prismkd.generators import load_generator
 from ..generators.tiny_pipelines import build
 
 NAMES = ["bell", "cat", "ship"]
-WRONG = (None, -1, 0, 1.5, "x", [], {}, True, 10**30, 10**9, [1], ["a", None])
+WRONG: tuple[Any, ...] = (None, -1, 0, 1.5, "x", [], {}, True, 10**30, 10**9, [1], ["a", None])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_wrong_value_is_one_line_that_names_the_folder(
     ("vit", {"hidden_size": 10**6}), ("vit", {"num_hidden_layers": 4000}),
     ("vit", {"image_size": 4096, "patch_size": 1}),
     ("vit", {"num_labels": 10**6}), ("timm", {"model_args": {"layers": [9000, 1, 1, 1]}}),
-    ("own", {"architecture": "small-resnet-90000"}), ("own", {"architecture": "small-resnet-4x90000"}),
+    ("own", {"architecture": "small-resnet-9000"}), ("own", {"architecture": "small-resnet-4x90000"}),
     ("own", {"input_size": 10**9}),
 ])  # fmt: skip
 def test_a_network_larger_than_its_weights_is_refused(

@@ -18,7 +18,7 @@ from prismkd.config import GeneratorConfig
 from prismkd.errors import UserError
 from prismkd.foreign import Budget, naming, opening, quiet
 from prismkd.generators.decoders import load_tiny_decoder
-from prismkd.generators.folder import INDEX, check_pipeline_folder
+from prismkd.generators.folder import INDEX, check_pipeline_folder, check_whole
 from prismkd.generators.sampling import check_sampling
 from prismkd.generators.text_to_image import TextToImage
 from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
@@ -63,7 +63,7 @@ def load_generator(config: GeneratorConfig | str) -> TextToImage:
     config = GeneratorConfig(source=config) if isinstance(config, str) else config
     folder = generator_folder(config)
     device = resolve_device(config.device)
-    with naming(str(folder or config.source)):
+    with naming(config.source):
         return _loaded(config, folder, device)
 
 
