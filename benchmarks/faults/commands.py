@@ -44,14 +44,16 @@ class Ended:
     Attributes:
         code: the exit code; minus the signal's number where that has ended it.
         errors: what it wrote to stderr.
-        seconds: that it took, or from the signal to its end.
+        seconds: from the call of ``wait`` to its end.
+        time: of its end, as of ``time.time``.
         strays: processes that it had started and that were still there some seconds later.
     """
 
     code: int
     errors: str
     seconds: float
-    strays: int = 0
+    time: float
+    strays: int
 
     @property
     def last_line(self) -> str:
@@ -107,8 +109,8 @@ class Command:
                 found = os.waitpid(self.pid, 0)
                 break
             time.sleep(0.002)
-        took = time.monotonic() - start
-        return Ended(os.waitstatus_to_exitcode(found[1]), self.errors.read_text(errors="replace"), took, self._strays())
+        now, took, code = time.time(), time.monotonic() - start, os.waitstatus_to_exitcode(found[1])
+        return Ended(code, self.errors.read_text(errors="replace"), took, now, self._strays())
 
     def descendants(self) -> list[int]:
         """The ids of living processes of its session, but for its own."""

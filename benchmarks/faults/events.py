@@ -101,14 +101,15 @@ def _path_of(descriptor: int) -> str:
 # --- what happens at an event ------------------------------------------------------------------------------------
 
 
-def once(number: int) -> Callable[[str, str], None]:
-    """A signal to this process, at the first event of all that are noticed."""
+def once(number: int, mark: Path) -> Callable[[str, str], None]:
+    """A signal to this process, at the first event that is acted at; the time of the file ``mark`` says when."""
     sent = False
 
     def act(kind: str, path: str) -> None:
         nonlocal sent
         if not sent:
             sent = True
+            mark.touch()
             os.kill(os.getpid(), number)
 
     return act

@@ -10,11 +10,9 @@ from typing import Any
 
 # The values of these keys, in any JSON file: when, how long, which process on which host; and the checksum of a commit
 # record, which covers its seconds.
-KEYS = {"started", "since", "seconds", "images_per_second", "pid", "host", "checksum"}
-TIMED_TEXT = {  # in pages and cards
-    "report.html": re.compile(r"(?!x)x"),
-}
-TEMPORARY = re.compile(r"(^|/)(\.tmp-|\.prismkd-.*\.tmp)")
+KEYS = {"started", "since", "date", "seconds", "images_per_second", "pid", "host", "checksum"}
+# The same in a report: the table of seconds, and the moment at which the run was started.
+TIMED_TEXT = re.compile(r"[^<>]* of wall-clock time in all.*?</table>|\d{4}-\d\d-\d\dT[\d:]*", re.DOTALL)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -38,9 +36,7 @@ def timeless(path: Path) -> bytes:
             return b"\n".join(_dumped(line) for line in ([data] if path.suffix == ".json" else data.splitlines()))
         except ValueError:
             return data
-    if path.name in TIMED_TEXT:
-        return TIMED_TEXT[path.name].sub("", data.decode()).encode()
-    return data
+    return TIMED_TEXT.sub("", data.decode()).encode() if path.suffix == ".html" else data
 
 
 def _dumped(data: bytes) -> bytes:

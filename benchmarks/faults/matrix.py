@@ -164,12 +164,12 @@ def killed_at_event(laboratory: Laboratory, stage: Stage, row: Row, random: Rand
 def ended_at_event(laboratory: Laboratory, stage: Stage, row: Row, random: Random) -> None:
     """SIGTERM before one file-system event."""
     place, name = _event(laboratory, stage, row, random)
-    began = time.monotonic()
-    ended = laboratory.start(stage, Watch(laboratory.work, place, once(signal.SIGTERM))).wait()
-    late = time.monotonic() - began > laboratory.seconds[stage.name] + GRACE
+    mark = laboratory.base / "signal"
+    mark.unlink(missing_ok=True)
+    ended = laboratory.start(stage, Watch(laboratory.work, place, once(signal.SIGTERM, mark))).wait()
     _check_ending(ended, *TERMINATED, row, name)
-    if late:
-        row.note("wrong_endings", f"{name}: {time.monotonic() - began:.1f} s")
+    if mark.exists():
+        _check_seconds(ended.time - mark.stat().st_mtime, row, name)
     laboratory.finish(stage, row, name)
 
 
@@ -193,8 +193,8 @@ def killed_at_moment(laboratory: Laboratory, stage: Stage, row: Row, random: Ran
         command.signal(number)
         ended = command.wait()
         _check_ending(ended, code, beginning, row, name)
-        if ended.seconds > GRACE and gently:
-            row.note("wrong_endings", f"{name}: ended {ended.seconds:.1f} s after the signal")
+        if gently:
+            _check_seconds(ended.seconds, row, name)
     laboratory.finish(stage, row, name)
 
 
@@ -229,18 +229,14 @@ def undisturbed(laboratory: Laboratory, stage: Stage, row: Row, random: Random) 
 
 
 def moved(laboratory: Laboratory, stage: Stage, row: Row, random: Random) -> None:
-    """The run's folder has another name when the stage begins."""
-    folder = laboratory.work / "run"
-    if not folder.is_dir():
-        return
-    folder.rename(folder.with_name("moved"))
-    words = ["moved" if word == "run" and place else word.replace("run/", "moved/", 1) if word.startswith("run/")
-             else word for place, word in enumerate(stage.words.split())]  # fmt: skip
-    ended = start(words, laboratory.work, laboratory.errors).wait()
+    """All folders lie elsewhere when the stage begins."""
+    elsewhere = laboratory.work.with_name("elsewhere")
+    laboratory.work.rename(elsewhere)
+    ended = start(stage.words.split(), elsewhere, laboratory.errors).wait()
+    elsewhere.rename(laboratory.work)
     row.faults += 1
     if ended.code:
         row.note("stuck", f"moved: {ended.code}, {ended.last_line[-300:]}")
-    folder.with_name("moved").rename(folder)
     laboratory.compare(stage, row, "moved")
 
 
@@ -279,6 +275,11 @@ def _check_ending(ended: Ended, code: int, beginning: str, row: Row, name: str) 
     row.faults += 1
     if not ended.says(code, beginning):
         row.note("wrong_endings", f"{name}: {ended.code}, {ended.last_line[-300:]}")
+
+
+def _check_seconds(seconds: float, row: Row, name: str) -> None:
+    if seconds > GRACE:
+        row.note("wrong_endings", f"{name}: {seconds:.1f} s after the signal")
 
 
 def _bytes(folder: Path) -> int:
