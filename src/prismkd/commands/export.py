@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from prismkd.config.ranges import OneOf
+from prismkd.config.ranges import Between, OneOf
+from prismkd.config.seeds import MAX_SEED
 from prismkd.errors import UserError
 from prismkd.progress import bars
 
@@ -26,8 +27,10 @@ class Arguments:
     """A new folder; for images also a URL."""
     method: str = "prism"
     """Which of the run's methods."""
-    seed: int | None = None
+    seed: Annotated[int | None, Between(0, MAX_SEED)] = None
     """Which of its seeds; default: the first."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
 
 
 def export(arguments: Arguments) -> None:
@@ -44,7 +47,7 @@ def _export_images(arguments: Arguments) -> None:
     from prismkd.shards import read_manifest
     from prismkd.shards.export import export
 
-    source = one_dataset(arguments.out, arguments.method, arguments.seed)
+    source = one_dataset(arguments.out, arguments.method, arguments.seed, trust=arguments.trust)
     manifest = read_manifest(source)
     with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)
@@ -56,10 +59,12 @@ def _export_images(arguments: Arguments) -> None:
 def _export_student(arguments: Arguments) -> None:
     if "://" in arguments.dest:
         raise UserError(f"expected a folder for a student, got {arguments.dest}; export, then `prismkd push-to-hub`")
-    from prismkd.delivery.export_student import export_student
-    from prismkd.records.directory import run_folder
+    from prismkd.records.directory import check_recorded_storage, run_folder
 
     run, destination = run_folder(arguments.out), Path(arguments.dest)
+    check_recorded_storage(run, trust=arguments.trust)
+    from prismkd.delivery.export_student import export_student
+
     parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)
     files = sorted(path.name for path in destination.iterdir())
     print(f"student of {arguments.method} in {destination}: {', '.join(files)}")

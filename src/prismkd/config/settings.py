@@ -10,6 +10,7 @@ from typing import Annotated
 
 from prismkd.config.methods import METHODS
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive
+from prismkd.config.seeds import MAX_SEED
 from prismkd.config.trackers import TRACKERS
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
@@ -24,7 +25,6 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
-MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,8 @@ class Config:
     """``pictograms``, a classifier folder (config.json, model.safetensors), timm:NAME@FILE, torchvision:NAME@FILE,
     transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""
     trust: bool = False
-    """Open teachers that are programs (exported, torchscript), which may run any code."""
+    """Trust whoever made the teacher and the run: teachers that are programs (exported, torchscript) are opened, which
+    may run any code, and the run's record may name places and addresses (docs/security.md)."""
     methods: tuple[Annotated[str, OneOf(tuple(METHODS))], ...] = ("plain", "prism")
     """What to run, side by side: plain, more, eda, dpe, prism, real."""
     seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)

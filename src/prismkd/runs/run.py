@@ -15,7 +15,10 @@ import numpy as np
 from PIL import Image
 
 from prismkd.config import METHODS
-from prismkd.errors import warn
+from prismkd.errors import UserError, warn
+from prismkd.files import write_json
+from prismkd.generators import TextToImage
+from prismkd.generators.load import identity
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
@@ -23,11 +26,12 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, read_json, write_json
+from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
+from prismkd.runs.inputs import PATHS_OF_GENERATOR, Inputs
 from prismkd.runs.session import Session
-from prismkd.shards import Sample, is_committed, read_samples, write_shard
+from prismkd.shards import Sample, drop_shard, is_committed, read_samples, scan, write_shard
 from prismkd.synthesis.synthesizer import Synthesizer
 
 PROBE_SIDE = 96  # pixels; probes are kept small, to be looked at
@@ -40,6 +44,7 @@ class Run(Session):
 
     directory: Path = field(kw_only=True)
     command: str = field(default="", kw_only=True)  # that opened it, for the record
+    is_claimed: bool = field(default=True, kw_only=True)  # else the folder is only a name, and nothing is written there
 
     @property
     def datasets(self) -> list[Dataset]:
@@ -54,6 +59,18 @@ class Run(Session):
     def dataset(self, seed: int, method: str) -> Dataset:
         """One method of one seed."""
         return DrawnImages(self, seed, method) if METHODS[method].draws_images else RealImages(self, seed, method)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Digests of what it uses."""
+        return Inputs(self)
+
+    @cached_property
+    def generator(self) -> TextToImage:
+        """The text-to-image model, the same as when the run first needed it."""
+        if self.is_claimed:
+            self.inputs.check_generator()
+        return super().generator
 
     # --- what is decided once and recorded ---------------------------------------------------------------------------
 
@@ -119,6 +136,7 @@ class Run(Session):
         """A language model's senses, where one is named; its answers are kept, and classes without one get none."""
         config, names = self.config.prompts.language_model, [item.name for item in self.classes]
         if not config.url:
+            self._check_no_recorded_server()
             return {}
         with self.track("language model", len(names)) as progress:
             answers = ask_about(names, config, self.directory / "language-model", progress)
@@ -130,13 +148,25 @@ class Run(Session):
             warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
         return {name: answer.senses for name, answer in answers.items()}
 
+    def _check_no_recorded_server(self) -> None:
+        """A record may not name the server that a key is sent to, and without its answers the prompts are others."""
+        if is_run(self.directory) and recorded_config(self.directory, trust=True).prompts.language_model.url:
+            raise UserError(
+                "expected the address of the language model from this command, got one from the record of "
+                f"{self.directory} alone; give --prompts.language-model.url again, or --trust if you trust whoever "
+                "made the run"
+            )
+
     def draw_probes(self, name: str, prompts: list[Prompt]) -> Iterable[Sample]:
         """Probe images, kept small and in shards, so that they can be looked at and a crash loses few of them."""
         self._num_probes[name] += len(prompts)
         folder, size = self.directory / "probes" / name, self.config.synthesis.shard_size
         # Probes of other texts, or of other models, must not be taken for these.
-        identity = [[prompt.text for prompt in prompts], asdict(self.config.generator), self.config.teacher]
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        settings = identity(self.config.generator) | dict.fromkeys(PATHS_OF_GENERATOR)
+        drawn = [[prompt.text for prompt in prompts], settings, self.inputs.generator, self.inputs.teacher]
+        digest = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:16]
+        for shard in scan(folder, digest).damaged:
+            drop_shard(folder, shard)
         synthesizer = Synthesizer(self.generator, self.teacher)
         with self.track(f"{name} (teacher as judge)", len(prompts)) as progress:
             # In shards as the datasets' images: a crash loses one, and whoever doubts a choice can look at them.
