@@ -122,10 +122,10 @@ class Laboratory:
     def finish(self, stage: Stage, row: Row, place: str) -> None:
         """Give the command again until it ends well, and compare what it leaves with the undisturbed result.
 
-        An export that was complete when its command was stopped is not given again: a folder that is finished is not
-        written to, and the command would say so.
+        An export that was complete when its command was stopped is not done again: a folder that is finished is not
+        written to, which the command would say.
         """
-        complete = stage.words.startswith("export") and contents(self.work) == self.expected[stage.name]
+        complete = stage.writes_once and contents(self.work) == self.expected[stage.name]
         for _ in range(0 if complete else MAX_TRIES):
             ended = self.start(stage).wait()
             if not ended.code:

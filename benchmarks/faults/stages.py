@@ -22,6 +22,7 @@ class Stage:
         prepare: what is done to that result first.
         workers: whether worker processes draw.
         datasets: what ``verify`` reads at the end.
+        writes_once: whether the command refuses to write where a finished result is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Stage:
     prepare: Callable[[Path], None] | None = None
     workers: bool = False
     datasets: tuple[str, ...] = ()
+    writes_once: bool = False
 
 
 def _damage(folder: Path) -> None:
@@ -66,11 +68,11 @@ STAGES = (
     Stage("evaluate with other settings", "evaluate --out run --evaluation.nearest-k 2", "report"),
     Stage("repair", "repair --out run", "report", _damage, datasets=RUN),
     Stage("survival", "survival --out run", "report"),
-    *(Stage(f"export to {layout}", f"export --out run --to {layout} --dest exported", "report")
+    *(Stage(f"export to {layout}", f"export --out run --to {layout} --dest exported", "report", writes_once=True)
       for layout in ("imagefolder", "hf", "webdataset", "safetensors", "onnx", "student")),
     Stage("merge", "merge --dest merged --from run/seed-0/plain/images run/seed-0/prism/images", "report",
           datasets=("merged",)),
-    Stage("report of two runs", "report run other --dest two.html", "report", _copy_run),
+    Stage("report of two runs", "report run other --dest two.html", "report", _copy_run, writes_once=True),
     Stage("compare", "compare run --methods plain prism", "report"),
     Stage("status", "status --out run", "report"),
     Stage("verify", "verify --out run", "report"),
