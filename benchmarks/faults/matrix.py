@@ -119,14 +119,13 @@ class Laboratory:
         """Give the stage's command."""
         return start(stage.words.split(), self.work, self.errors, watch)
 
-    def finish(self, stage: Stage, row: Row, place: str) -> None:
-        """Give the command again until it ends well, and compare what it leaves with the undisturbed result.
+    def is_complete(self, stage: Stage) -> bool:
+        """Whether a command that writes once was stopped when all was done: given again, it would refuse the folder."""
+        return stage.writes_once and contents(self.work) == self.expected[stage.name]
 
-        An export that was complete when its command was stopped is not done again: a folder that is finished is not
-        written to, which the command would say.
-        """
-        complete = stage.writes_once and contents(self.work) == self.expected[stage.name]
-        for _ in range(0 if complete else MAX_TRIES):
+    def finish(self, stage: Stage, row: Row, place: str) -> None:
+        """Give the command again until it ends well, and compare what it leaves with the undisturbed result."""
+        for _ in range(0 if self.is_complete(stage) else MAX_TRIES):
             ended = self.start(stage).wait()
             if not ended.code:
                 break
@@ -155,7 +154,7 @@ def killed_at_event(laboratory: Laboratory, stage: Stage, row: Row, random: Rand
     while True:
         ended = laboratory.start(stage, Watch(laboratory.work, place, kill)).wait()
         _check_ending(ended, *KILLED, row, name)
-        if random.random() > SECOND_KILL:
+        if random.random() > SECOND_KILL or laboratory.is_complete(stage):
             break
         place = random.randrange(len(laboratory.seen[stage.name]))
     laboratory.finish(stage, row, name)
