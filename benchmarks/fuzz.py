@@ -79,7 +79,6 @@ class Fuzzer:
 
         self.workspace = Workspace(self.name, self.folder / "input")
         self.cases = self.workspace.cases()
-        self.workspace.read({})  # imports what it needs, which may take longer than an input
         self._deadline = time.monotonic() + self.seconds
         limit_memory()
         faulthandler.enable()

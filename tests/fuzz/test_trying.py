@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ def read_number(folder: Path) -> int:
 
 
 def workspace_of(read: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    family = Family(lambda folder: (folder / "number.txt").write_text("1"), read)
+    family = Family(lambda folder: (folder / "number.txt").write_text("1"), read_number)
     monkeypatch.setitem(targets.FAMILIES, "numbers", family)
-    return Workspace("numbers", tmp_path / "input")
+    found = Workspace("numbers", tmp_path / "input")
+    found.family = replace(family, read=read)
+    return found
 
 
 def connect(_: Path) -> None:

@@ -50,6 +50,7 @@ class Workspace:
         folder.mkdir(parents=True)
         with quiet():
             self.family.make(folder)
+            self.family.read(folder)  # imports what it needs, which starts processes and takes its time
         self.base = {path: (folder / path).read_bytes() for path in self._files()}
         self._stamps = {path: self._stamp(path) for path in self.base}
 
