@@ -11,8 +11,9 @@ from diffusers import AutoencoderTiny, DiffusionPipeline
 
 from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
+from prismkd.config.sources import is_hub_model
 from prismkd.errors import UserError
-from prismkd.generators import TextToImage, is_hub_model, load_generator, pinned, resolve_device
+from prismkd.generators import TextToImage, load_generator, pinned, resolve_device
 
 from .tiny_pipelines import build
 

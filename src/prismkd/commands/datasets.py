@@ -8,6 +8,7 @@ from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
 from prismkd.records.directory import (
     HELD_OUT,
+    check_recorded_storage,
     chosen_seed,
     dataset_keys,
     held_out_folder,
@@ -23,11 +24,15 @@ def names_a_run(out: str) -> bool:
     return "://" not in out and is_run(Path(out))
 
 
-def begun_datasets(out: str) -> list[Storage]:
+def begun_datasets(out: str, *, trust: bool) -> list[Storage]:
     """Those of a run that have been begun, held-out images included, or the folder itself.
 
+    Args:
+        out: the folder.
+        trust: whether the run's record may name another place for the images.
+
     Raises:
-        UserError: there are none.
+        UserError: there are none, or they are in another place.
     """
     if not names_a_run(out):
         images = Storage(out)
@@ -35,6 +40,7 @@ def begun_datasets(out: str) -> list[Storage]:
             raise UserError(f"expected a run's folder or one of shards, got {out}; check --out")
         return [images]
     folder = Path(out)
+    check_recorded_storage(folder, trust=trust)
     config = recorded_config(folder)
     found = [storage_of(config, folder, seed, method) for seed, method in _drawn_keys(config)]
     found += [Storage(held_out_folder(folder, kind)) for kind in HELD_OUT]
@@ -44,15 +50,16 @@ def begun_datasets(out: str) -> list[Storage]:
     return begun
 
 
-def one_dataset(out: str, method: str, seed: int | None) -> Storage:
+def one_dataset(out: str, method: str, seed: int | None, *, trust: bool) -> Storage:
     """That of a method and a seed of a run, the first one where ``seed`` is None; or the folder itself.
 
     Raises:
-        UserError: the run has no such method or seed.
+        UserError: the run has no such method or seed, or its images are in another place.
     """
     if not names_a_run(out):
         return Storage(out)
     folder = Path(out)
+    check_recorded_storage(folder, trust=trust)
     config = recorded_config(folder)
     seed = chosen_seed(config, folder, _drawn_keys(config), method, seed, kind="data set")
     return storage_of(config, folder, seed, method)

@@ -31,7 +31,7 @@ def doctor(arguments: Arguments) -> None:
     """Examine the teacher and print what was found; a failed check is an error."""
     config = arguments.settings
     check_classifier("teacher", config.teacher)
-    stay_offline(config)
+    stay_offline(config, arguments.from_record)
     from prismkd.classes.lists import classes_of
     from prismkd.commands.teacher_checks import examine, verdict
     from prismkd.generators import resolve_device

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from prismkd.config import Config
 from prismkd.config.load import check_diversity, check_methods
-from prismkd.config.sources import file_of
+from prismkd.config.sources import file_of, is_hub_model
 from prismkd.config.trackers import check_tracker
 from prismkd.errors import UserError
 
 PATTERN = re.compile(r"[*?\[{]|://")  # of names that stand for several files, or for a store's
-HUB_MODEL = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def check_early(config: Config) -> None:
@@ -67,8 +66,7 @@ def _check_files(config: Config) -> None:
             raise _missing(setting, Path(path))
     generator = config.generator
     for setting, source in (("generator.source", generator.source), ("generator.tiny_decoder", generator.tiny_decoder)):
-        is_hub_model = HUB_MODEL.fullmatch(source) and not source.startswith(".")
-        known = source in ("pictograms", "auto", "none") or is_hub_model
+        known = source in ("pictograms", "auto", "none") or is_hub_model(source)
         if not known and not Path(source).exists():
             raise _missing(setting, Path(source))
 

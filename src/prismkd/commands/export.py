@@ -28,6 +28,8 @@ class Arguments:
     """Which of the run's methods."""
     seed: int | None = None
     """Which of its seeds; default: the first."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
 
 
 def export(arguments: Arguments) -> None:
@@ -44,7 +46,7 @@ def _export_images(arguments: Arguments) -> None:
     from prismkd.shards import read_manifest
     from prismkd.shards.export import export
 
-    source = one_dataset(arguments.out, arguments.method, arguments.seed)
+    source = one_dataset(arguments.out, arguments.method, arguments.seed, trust=arguments.trust)
     manifest = read_manifest(source)
     with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)
@@ -56,10 +58,12 @@ def _export_images(arguments: Arguments) -> None:
 def _export_student(arguments: Arguments) -> None:
     if "://" in arguments.dest:
         raise UserError(f"expected a folder for a student, got {arguments.dest}; export, then `prismkd push-to-hub`")
-    from prismkd.delivery.export_student import export_student
-    from prismkd.records.directory import run_folder
+    from prismkd.records.directory import check_recorded_storage, run_folder
 
     run, destination = run_folder(arguments.out), Path(arguments.dest)
+    check_recorded_storage(run, trust=arguments.trust)
+    from prismkd.delivery.export_student import export_student
+
     parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)
     files = sorted(path.name for path in destination.iterdir())
     print(f"student of {arguments.method} in {destination}: {', '.join(files)}")

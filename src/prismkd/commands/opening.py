@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from prismkd.commands.early_checks import check_early, check_unclaimed
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.config.authority import HUB, RESERVED, check_storage, reserved_in
 from prismkd.config.methods import METHODS
-from prismkd.config.sources import needs_the_web
-from prismkd.errors import UserError
+from prismkd.errors import UserError, warn
 from prismkd.progress import bars
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ def opened(arguments: RunArguments, *, folder: Path | None = None, claim: bool =
     from prismkd.records.directory import lasting
 
     folder = folder or arguments.folder()
+    check_reserved(arguments, folder)
     lasting(arguments.settings.synthesis.storage)
     check_early(arguments.settings)
     if claim:
         check_unclaimed(folder)
-    stay_offline(arguments.settings)
+    stay_offline(arguments.settings, arguments.from_record)
     from prismkd.runs.open import open_run
 
     return open_run(arguments.settings, folder, arguments.command_line, bars, claim=claim)
@@ -105,17 +106,33 @@ def _check_earlier_stage(run: Run, name: str) -> None:
             )
 
 
-def stay_offline(config: Config) -> None:
-    """Nothing but a hub model ever needs the network; has to be said before the libraries are imported.
+def check_reserved(arguments: RunArguments, folder: Path) -> None:
+    """Say what the run's record names and may not decide.
+
+    Raises:
+        UserError: images elsewhere.
+    """
+    if "synthesis.storage" in arguments.from_record:
+        check_storage(arguments.settings.synthesis.storage, folder, trust=False)
+    for name in ("synthesis.executor", "synthesis.ray_address", "distillation.tracker"):
+        if name in arguments.from_record:
+            warn(f"the run's record names {name}, which only a command may: {RESERVED[name].otherwise}")
+
+
+def stay_offline(config: Config, from_record: Sequence[str] = ()) -> None:
+    """Nothing but a hub model that the command names needs the network; has to be said before libraries are imported.
 
     Their own bars then have nothing to show but files of this machine that are opened, and in a log they are noise.
+
+    Args:
+        config: the settings.
+        from_record: settings that the run's record alone names, for which nothing is fetched.
     """
-    named = (config.generator.source, config.generator.tiny_decoder)
-    classifiers = (config.teacher, config.evaluation.judge)
-    offline = not any("/" in name and not Path(name).exists() for name in named) and not any(
-        map(needs_the_web, classifiers)
-    )
-    if offline:
+    hubs = [name for name in reserved_in(config) if RESERVED[name].reaches == HUB]
+    offline = not hubs or any(name in from_record for name in hubs)
+    if hubs and offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    elif offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if offline or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers asks it, too

@@ -18,6 +18,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config import Config
+from prismkd.config.authority import given_on, reserved_in, without_reserved
 from prismkd.config.load import check_together, load_config
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import check_fields, typed_fields, without_extras
@@ -66,7 +67,8 @@ def parse(kind: type[Given], command: str, words: Sequence[str]) -> Given:
     options: dict[str, Any] = {}
     if issubclass(kind, RunArguments):
         line = " ".join(["prismkd", command, *words])
-        options["default"] = kind(settings=_settings_before_flags(words), command_line=line)
+        settings, from_record = _settings_before_flags(words)
+        options["default"] = kind(settings=settings, command_line=line, from_record=from_record)
     if shutil.get_terminal_size().columns < MIN_COLUMNS:  # tyro 1.0 breaks lines without end on very narrow ones
         os.environ["COLUMNS"] = str(MIN_COLUMNS)
     complaint = io.StringIO()
@@ -89,16 +91,20 @@ def parse(kind: type[Given], command: str, words: Sequence[str]) -> Given:
     return arguments
 
 
-def _settings_before_flags(words: Sequence[str]) -> Config:
-    """The file's settings, or those of the run that is there, or the defaults."""
+def _settings_before_flags(words: Sequence[str]) -> tuple[Config, tuple[str, ...]]:
+    """The file's settings, or those of the run that is there, or the defaults; and what the record alone names."""
     file, out = _last_value("--config", words), _last_value("--out", words)
     if file is not None:
-        return load_config(Path(file))
+        return load_config(Path(file)), ()
     if out is not None and (Path(out) / "run.json").is_file():
         from prismkd.records.directory import recorded_config  # here, since numpy comes with it: a third of the time
 
-        return recorded_config(Path(out))
-    return Config()
+        recorded = recorded_config(Path(out), trust=True)
+        if given_on(words, "trust"):
+            return recorded, ()
+        from_record = tuple(name for name in reserved_in(recorded) if not given_on(words, name))
+        return without_reserved(recorded), from_record
+    return Config(), ()
 
 
 def _last_value(flag: str, words: Sequence[str]) -> str | None:

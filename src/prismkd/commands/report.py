@@ -29,10 +29,15 @@ def report(arguments: Arguments) -> None:
         do_stage(arguments, "report")
         print(f"report: {arguments.folder() / 'report.html'}; open it in a browser")
         return
-    others = arguments.out or arguments.config or arguments.settings != Config()
+    trust = arguments.settings.trust
+    others = arguments.out or arguments.config or arguments.settings != Config(trust=trust)
     if others or (arguments.dest is None and len(arguments.runs) > 1):
         got = arguments.command_line.partition("report ")[2]
         raise UserError(f"expected a run, or several and --dest FILE, got {got}; give folders of runs and a file")
+    from prismkd.records.directory import check_recorded_storage
+
+    for folder in arguments.runs:
+        check_recorded_storage(folder, trust=trust)
     from prismkd.report import write_comparison, write_report
 
     if arguments.dest is None:

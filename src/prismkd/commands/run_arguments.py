@@ -24,6 +24,8 @@ class RunArguments:
     """All settings, from the file or the run's record, and the flags on top."""
     command_line: tyro.conf.Suppress[str] = "prismkd"
     """What was typed, for the run's record."""
+    from_record: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """Reserved settings (``config/authority.py``) that the run's record names, and the command doesn't."""
 
     def folder(self) -> Path:
         """The run's folder.

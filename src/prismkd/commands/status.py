@@ -23,6 +23,8 @@ class Arguments:
 
     out: Path
     """The run's folder."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
     watch: Annotated[float, AtLeast(0)] = 0.0
     """Show it again every so many seconds, until all is done."""
     json: bool = False
@@ -31,8 +33,10 @@ class Arguments:
 
 def status(arguments: Arguments) -> None:
     """Print how far each dataset and student is."""
+    from prismkd.records.directory import check_recorded_storage
     from prismkd.records.status import status_of
 
+    check_recorded_storage(arguments.out, trust=arguments.trust)
     while True:
         found = status_of(arguments.out)
         if arguments.json:

@@ -21,6 +21,8 @@ class Arguments:
 
     out: str
     """The run's folder, or a folder or URL of shards."""
+    trust: bool = False
+    """Trust whoever made the run: its record may name a place outside of its folder for the images."""
     json: bool = False
     """Print JSON."""
 
@@ -32,7 +34,7 @@ def verify(arguments: Arguments) -> None:
 
     findings: dict[str, list[Finding]] = {}
     counts: dict[str, int] = {}
-    for images in begun_datasets(arguments.out):
+    for images in begun_datasets(arguments.out, trust=arguments.trust):
         manifest = read_manifest(images)
         with bars(f"reading {images.url}"[-60:], manifest.num_images if manifest else 0) as progress:
             findings[images.url], counts[images.url] = inspect(images, progress)

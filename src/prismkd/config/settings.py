@@ -306,7 +306,8 @@ class Config:
     """``pictograms``, a classifier folder (config.json, model.safetensors), timm:NAME@FILE, torchvision:NAME@FILE,
     transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""
     trust: bool = False
-    """Open teachers that are programs (exported, torchscript), which may run any code."""
+    """Trust whoever made the teacher and the run: teachers that are programs (exported, torchscript) are opened, which
+    may run any code, and the run's record may name places and addresses (docs/security.md)."""
     methods: tuple[Annotated[str, OneOf(tuple(METHODS))], ...] = ("plain", "prism")
     """What to run, side by side: plain, more, eda, dpe, prism, real."""
     seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)

@@ -1,7 +1,8 @@
-"""How the settings ``teacher`` and ``evaluation.judge`` name a classifier; imports no torch."""
+"""How settings name a classifier or a generator; imports no torch."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
@@ -17,6 +18,11 @@ def needs_the_web(source: str) -> bool:
     """Whether a library fetches weights for this source."""
     library, rest = library_of(source)
     return library in ("timm", "torchvision", "transformers") and "@" not in rest and not Path(rest).is_dir()
+
+
+def is_hub_model(source: str) -> bool:
+    """Whether ``source`` names a pipeline on the hub: org/name, and no folder of that name is here."""
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)) and not Path(source).exists()
 
 
 def file_of(source: str) -> Path | None:

@@ -15,6 +15,7 @@ import torch
 
 from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
+from prismkd.config.sources import is_hub_model
 from prismkd.errors import UserError
 from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.text_to_image import TextToImage
@@ -22,11 +23,6 @@ from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, 
 
 FINGERPRINTED = (".json", ".safetensors", ".bin", ".txt", ".model")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def is_hub_model(source: str) -> bool:
-    """Whether ``source`` names a model on the hub: org/name, and no folder of that name is here."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", source)) and not Path(source).exists()
 
 
 def generator_folder(config: GeneratorConfig) -> Path | None:

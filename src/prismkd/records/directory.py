@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prismkd.config import Config
+from prismkd.config.authority import check_storage, without_reserved
 from prismkd.config.embedded import resolved
 from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
@@ -123,13 +123,28 @@ def check_new(directory: Path) -> None:
         )
 
 
-def recorded_config(directory: Path) -> Config:
-    """The configuration that a run was started with, but for ``trust``, which each command gives anew.
+def recorded_config(directory: Path, *, trust: bool = False) -> Config:
+    """The configuration that a run was started with, as far as its record may decide it (``config/authority.py``).
+
+    Args:
+        directory: of the run.
+        trust: whether the record decides everything, as whoever made it is trusted.
 
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    return replace(resolved(config_from_dict(read_record(directory)["config"])), trust=False)
+    config = resolved(config_from_dict(read_record(directory)["config"]))
+    return config if trust else without_reserved(config)
+
+
+def check_recorded_storage(directory: Path, *, trust: bool) -> None:
+    """Refuse a run whose record alone puts its images outside of its folder; nothing where there is no run.
+
+    Raises:
+        UserError: it does, and the command doesn't trust whoever made the run.
+    """
+    if is_run(directory):
+        check_storage(recorded_config(directory).synthesis.storage, directory, trust=trust)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from prismkd.config import METHODS
-from prismkd.errors import warn
+from prismkd.errors import UserError, warn
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
@@ -23,7 +23,7 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, read_json, write_json
+from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config, write_json
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
 from prismkd.runs.session import Session
@@ -119,6 +119,7 @@ class Run(Session):
         """A language model's senses, where one is named; its answers are kept, and classes without one get none."""
         config, names = self.config.prompts.language_model, [item.name for item in self.classes]
         if not config.url:
+            self._check_no_recorded_server()
             return {}
         with self.track("language model", len(names)) as progress:
             answers = ask_about(names, config, self.directory / "language-model", progress)
@@ -129,6 +130,15 @@ class Run(Session):
         if len(problems) > 3:
             warn(f"the language model gave nothing for {len(problems)} of {len(names)} classes in all")
         return {name: answer.senses for name, answer in answers.items()}
+
+    def _check_no_recorded_server(self) -> None:
+        """A record may not name the server that a key is sent to, and without its answers the prompts are others."""
+        if is_run(self.directory) and recorded_config(self.directory, trust=True).prompts.language_model.url:
+            raise UserError(
+                "expected the address of the language model from this command, got one from the record of "
+                f"{self.directory} alone; give --prompts.language-model.url again, or --trust if you trust whoever "
+                "made the run"
+            )
 
     def draw_probes(self, name: str, prompts: list[Prompt]) -> Iterable[Sample]:
         """Probe images, kept small and in shards, so that they can be looked at and a crash loses few of them."""
