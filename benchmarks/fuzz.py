@@ -16,7 +16,7 @@ import json
 import os
 import pickle
 import resource
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,7 +37,7 @@ SHRINK_SECONDS = 10.0  # spent on making one failing input smaller
 MEMORY = 6 * 2**30  # bytes that a process may take beyond those of its libraries
 PATIENCE = 120.0  # seconds that a process may take for its start and its last input
 IN_MEMORY = Path("/dev/shm")  # a disk takes longer for each input than its reader
-NUMBERS = ("inputs", "accepted", "refused", "traceback", "outside", "slow")
+NUMBERS = ("inputs", "accepted", "refused", "traceback", "outside")
 HANGING = 1  # exit status of faulthandler
 
 
@@ -83,6 +83,9 @@ class Fuzzer:
         limit_memory()
         faulthandler.enable()
         try:
+            if (self.folder / "again").is_file():
+                again = (self.folder / "again").read_bytes()
+                self._try(pickle.loads(again), again, b"")  # noqa: S301 -- our own process wrote it
             while True:
                 self._round(seed)
                 seed += 1
@@ -105,6 +108,8 @@ class Fuzzer:
         @given(self.cases)
         def attempt(case: Any) -> None:
             nonlocal hunted, smallest, since
+            if time.monotonic() > self._deadline or os.getppid() != self._parent:
+                raise _TimeIsUp
             packed = pickle.dumps(case)
             digest = sha256(packed).digest()[:16]
             if since and time.monotonic() > since + SHRINK_SECONDS:  # no smaller ones; the smallest fails once more
@@ -126,8 +131,6 @@ class Fuzzer:
 
     def _try(self, case: Any, packed: bytes, digest: bytes) -> str:
         """Read an input and count it; returns its fault, if any."""
-        if time.monotonic() > self._deadline or os.getppid() != self._parent:
-            raise _TimeIsUp
         from tests.fuzz.trying import HANG
 
         (self.folder / "case").write_bytes(packed)
@@ -164,8 +167,7 @@ def fuzz(name: str, seconds: float, seed: int) -> dict[str, Any]:
     start = time.monotonic()
     while (left := seconds - (time.monotonic() - start)) > 1:
         with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-            process = _start(name, Path(folder), left, seed)
-            status = _wait(process, left)
+            status = _run(name, Path(folder), left, seed)
             _add(row, Path(folder), status)
         seed += 10_000
         if status and row["inputs"] == 0:  # it can't even begin
@@ -174,15 +176,12 @@ def fuzz(name: str, seconds: float, seed: int) -> dict[str, Any]:
     return row
 
 
-def _start(name: str, folder: Path, seconds: float, seed: int) -> subprocess.Popen[bytes]:
+def _run(name: str, folder: Path, seconds: float, seed: int) -> int:
+    """Fuzz a family in a process of its own, and return the status with which it ended."""
     single = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-m", "benchmarks.fuzz", "--child", name, str(folder), str(seconds), str(seed)]
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, cwd=ROOT, env=os.environ | single, stdout=log, stderr=log)
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """The status with which a process ended; one that never does is killed."""
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | single, stdout=log, stderr=log)
     try:
         return process.wait(seconds + PATIENCE)
     except subprocess.TimeoutExpired:
@@ -198,15 +197,27 @@ def _add(row: dict[str, Any], folder: Path, status: int) -> None:
         row["faults"] |= read["faults"]
         for number in NUMBERS:
             row[number] += read["counts"].get(number, 0)
-    if status == 0:
-        return
-    log = (folder / "log").read_text(errors="replace").strip()
-    kind = "hangs" if status in (HANGING, -signal.SIGKILL) and "Timeout" in log else "crashes"
-    row[kind] += 1
-    place = next((_short(line) for line in log.splitlines() if "/src/prismkd/" in line), log[-200:])
-    fault = f"{kind}: status {status}, {place}"
-    row["faults"][fault] = _keep_last(row["family"], folder, fault)
-    print(f"{row['family']}: {fault}", file=sys.stderr, flush=True)
+    if status and not (folder / "case").is_file():
+        row["faults"][f"it did not start: {_end_of_log(folder)}"] = ""
+    elif status and (status != HANGING or _hangs_again(row["family"], folder)):
+        kind = "hangs" if status == HANGING else "crashes"
+        log = (folder / "log").read_text(errors="replace").splitlines()
+        place = next((_short(line) for line in log if "/src/prismkd/" in line), _end_of_log(folder))
+        row[kind] += 1
+        fault = f"{kind}: status {status} in {place}"
+        row["faults"][fault] = _keep_last(row["family"], folder, fault)
+        print(f"{row['family']}: {fault}", file=sys.stderr, flush=True)
+
+
+def _hangs_again(name: str, folder: Path) -> bool:
+    """Whether the input on which a process hung takes as long once more: the machine may have been at other work."""
+    with tempfile.TemporaryDirectory() as other:
+        shutil.copy(folder / "case", Path(other) / "again")
+        return _run(name, Path(other), 0, 0) == HANGING
+
+
+def _end_of_log(folder: Path) -> str:
+    return (folder / "log").read_text(errors="replace").strip()[-200:]
 
 
 def _short(line: str) -> str:
@@ -221,8 +232,7 @@ def _keep_last(name: str, folder: Path, fault: str) -> str:
     if not (folder / "case").is_file():
         return ""
     case = pickle.loads((folder / "case").read_bytes())  # noqa: S301 -- our own process wrote it
-    base = {path: (folder / "input" / path).read_bytes() for path in case if (folder / "input" / path).is_file()}
-    path = keep(name, case, base, fault)
+    path = keep(name, case, {}, fault)  # the valid input lies changed in the folder
     return str(path.relative_to(ROOT)) if path else ""
 
 

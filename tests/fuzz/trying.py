@@ -15,7 +15,7 @@ from pathlib import Path
 from hypothesis.strategies import SearchStrategy
 
 from prismkd.errors import UserError
-from prismkd.text import printable
+from prismkd.text import printable, shortened
 from tests.fuzz.guard import watched
 from tests.fuzz.mutations import Case
 from tests.fuzz.targets import FAMILIES
@@ -42,6 +42,13 @@ class Outcome:
         return self.kind in ("accepted", "refused")
 
 
+class Shown(dict[str, bytes | None]):
+    """A case that is short where hypothesis prints it."""
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{name!r}: {shortened(contents)}' for name, contents in self.items())}}}"
+
+
 class Workspace:
     """A folder with a valid input of a family, into which changed files are put one case at a time."""
 
@@ -56,7 +63,7 @@ class Workspace:
 
     def cases(self) -> SearchStrategy[Case]:
         """Changed inputs."""
-        return self.family.mutate(self.base)
+        return self.family.mutate(self.base).map(Shown)
 
     def read(self, case: Case) -> Outcome:
         """Put a case's files into the folder, read it, and put everything back."""
