@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -90,7 +91,7 @@ class Fuzzer:
                 self._round(seed)
                 seed += 1
         except _TimeIsUp:
-            self._report()
+            return
 
     def _round(self, seed_of_round: int) -> None:
         """Inputs of one seed; they end at the first new fault, whose input is made smaller."""
@@ -123,11 +124,13 @@ class Fuzzer:
                 raise _FaultError
 
         try:
-            attempt()
-        except _FaultError:
-            path = keep(self.name, smallest, self.workspace.base, hunted)
-            self.faults[hunted] = str(path.relative_to(ROOT)) if path else ""
-        self._report()
+            with suppress(_FaultError):
+                attempt()
+        finally:  # the time may be up before the input is as small as it gets
+            if hunted:
+                path = keep(self.name, smallest, self.workspace.base, hunted)
+                self.faults[hunted] = str(path.relative_to(ROOT)) if path else ""
+            self._report()
 
     def _try(self, case: Any, packed: bytes, digest: bytes) -> str:
         """Read an input and count it; returns its fault, if any."""

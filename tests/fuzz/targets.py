@@ -580,6 +580,30 @@ def read_generator(folder: Path) -> None:
     load_generator(GeneratorConfig(source=str(folder), device="cpu", num_inference_steps=2))
 
 
+def make_tokenizers(folder: Path) -> None:
+    """What counts a prompt's tokens before a pipeline is opened: in one file, and as CLIP has it."""
+    from tests.generators.tiny_pipelines import tokenizer
+
+    for name, kind in (("one", "StableDiffusionPipeline"), ("two", "PixArtAlphaPipeline")):
+        (folder / name).mkdir()
+        (folder / name / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    tokenizer().save_pretrained(folder / "one" / "tokenizer")
+    clip = folder / "two" / "tokenizer"
+    clip.mkdir()
+    words = ["<|startoftext|>", "<|endoftext|>", "a", "b", "a</w>", "b</w>", "ab", "ab</w>"]
+    (clip / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
+    (clip / "merges.txt").write_text("#version: 0.2\na b\na b</w>\n")
+    (clip / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
+
+
+def read_tokenizers(folder: Path) -> None:
+    import prismkd
+    from prismkd.prompts.length import too_long
+
+    plan = prismkd.plan(["bell", "ship"], seed=0)
+    in_turn(*(lambda name=name: too_long(plan, 4, folder / name, "") for name in ("one", "two")))
+
+
 # --- the records of a run --------------------------------------------------------------------------------------------
 
 TINY = """
@@ -635,10 +659,11 @@ def make_run(folder: Path) -> None:
 def read_records(folder: Path) -> None:
     """As the commands that only look at a run read it, and as its stages take up what is decided."""
     from prismkd.commands.evaluate import print_students
+    from prismkd.commands.preview import preview
     from prismkd.commands.senses import print_senses
     from prismkd.commands.status import print_status
     from prismkd.records.comparison import compare
-    from prismkd.records.directory import commands_of, read_record
+    from prismkd.records.directory import commands_of, read_record, recorded_config
     from prismkd.records.status import status_of
     from prismkd.report import write_report
 
@@ -651,6 +676,7 @@ def read_records(folder: Path) -> None:
             lambda: compare([out], ["plain", "prism"]),
             lambda: take_up(out),
             lambda: export(out),
+            lambda: preview(recorded_config(out), 0, out),
             *([lambda: print_senses(out)] if (out / "senses.json").is_file() else []),
             *([lambda: print_students(out)] if (out / "metrics.json").is_file() else []),
         )
@@ -716,6 +742,7 @@ FAMILIES = {
     "own-teachers": Family(make_own_teacher, read_teacher),
     "timm-teachers": Family(make_timm_teacher, read_teacher, slow=True),
     "transformers-teachers": Family(make_transformers_teacher, read_teacher, slow=True),
+    "tokenizers": Family(make_tokenizers, read_tokenizers),
     "generators": Family(make_generator, read_generator, slow=True),
     "records": Family(make_run, read_records, mutate_records, slow=True),
 }
