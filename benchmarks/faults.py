@@ -94,7 +94,7 @@ def attack(executor: str, rounds: int, address: str) -> dict[str, Any]:
             _draw_under_fire(executor, folder, address, random, counts, rounds)
             counts["data_sets"] += 1
             counts["differing"] += _digests(folder) != expected
-            counts["leftovers"] += len(list(Path(folder).rglob(".tmp-*")))
+            counts["leftovers"] += len(list(Path(folder).rglob(".prismkd-*.tmp")))
             counts["findings"] += len(inspect(folder)[0])
         print(f"{executor}: {counts}", file=sys.stderr, flush=True)
     return {"executor": executor, **counts, "seconds": round(time.monotonic() - start, 1)}

@@ -13,5 +13,6 @@ set -euo pipefail
 config=$1 out=$2 world=${WORLD:-$SLURM_ARRAY_TASK_COUNT}
 
 # Once, before: `prismkd plan --config "$config" --out "$out"` (senses, prompts, calibration, cost).
-prismkd synthesize --config "$config" --out "$out" --rank "$SLURM_ARRAY_TASK_ID" --world "$world"
+# In the script's place, so that it hears the signal of the time limit. It ends with a line; give the rank again.
 # Once, after: `prismkd verify --out "$out"`, then `prismkd run --config "$config" --out "$out"` for student and report.
+exec prismkd synthesize --config "$config" --out "$out" --rank "$SLURM_ARRAY_TASK_ID" --world "$world"

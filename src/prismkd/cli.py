@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
+from prismkd.memory import no_memory, ran_out_of_memory
+from prismkd.progress import print_on_stderr
+from prismkd.signals import EndingSignals, end_with_parent, line_of
 from prismkd.text import printable
 
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # where what is printed goes
 # Each with the first line of its own help: importing them all for it takes 0.12 s instead of 0.02 s (measured)
 COMMANDS = {
     "run": "All stages: prompts, synthesize, distill, evaluate, report.",
@@ -48,28 +54,99 @@ Every stage skips what is done already: to resume, give the same command again, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 2 bad input, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command.
+
+    Args:
+        arguments: the command and its words; None: those of this process, which then is the command's own, so that
+            signals end it.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, 130 interrupted. Signal n ends the process with 128 + n.
+    """
+    if arguments is not None:
+        return _outcome(list(arguments))
+    signals = EndingSignals()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(os.getppid())  # torchrun, which killed can't end its ranks
+    try:
+        try:
+            code = _outcome(sys.argv[1:], signals)
+        finally:
+            signals.stop_raising()
+    except BaseException:
+        if not signals.received():
+            raise
+    number = signals.received()
+    if number:
+        signals.end(number)
+    return code
+
+
+def _outcome(words: list[str], signals: EndingSignals | None = None) -> int:
+    """Do the command. Errors that a user can mend are said in a line, unless a signal has caused them."""
+    _open_standard_streams()
     try:
         _dispatch(words)
-    except UserError as error:
-        return _refuse(str(error))
-    except SystemExit as end:  # tyro has printed a command's help
-        if end.code:
+    except BaseException as error:
+        if signals and signals.received():
             raise
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a path that no disk takes, or no room
-        if not error.filename and error.errno != errno.ENOSPC:
-            raise
-        return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
-    except KeyboardInterrupt:
-        print("interrupted; give the same command again to continue", file=sys.stderr)
-        return 130
+        return _report(error)
     return 0
 
 
+def _report(error: BaseException) -> int:
+    match error:
+        case UserError():
+            return _refuse(str(error))
+        case SystemExit() if not error.code:  # tyro has printed a command's help
+            return 0
+        case BrokenPipeError():  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case OSError() if error.filename or error.errno in OF_THE_DISK:  # a path that no disk takes, or no room
+            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
+        case KeyboardInterrupt():
+            print_on_stderr(line_of(signal.SIGINT))
+            return 128 + signal.SIGINT
+    if ran_out_of_memory(error):
+        return _refuse(str(no_memory(error)))
+    raise error
+
+
 def _dispatch(words: list[str]) -> None:
+    """Do the command that the first word names, and write what it prints.
+
+    That is written here and not at the end of the process, where Python would report a full disk in its own way.
+    """
+    try:
+        _do(words)
+    except BaseException:
+        with suppress(OSError):
+            _flush_output()
+        raise
+    _flush_output()
+
+
+def _flush_output() -> None:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        raise
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed: the next file opened would take its place, and get what libraries say there."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest free number
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _do(words: list[str]) -> None:
     """Do the command that the first word names.
 
     tyro's own subcommands would be as fast (measured: 0.13 s for the help of all, 0.2 s for one command's words, since
@@ -102,5 +179,5 @@ def _dispatch(words: list[str]) -> None:
 
 
 def _refuse(problem: str) -> int:
-    print(f"error: {printable(problem)}", file=sys.stderr)
+    print_on_stderr(f"error: {printable(problem)}")
     return 2

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from prismkd.text import printable
@@ -54,7 +54,13 @@ def bars(description: str, total: int) -> Iterator[Progress]:
 def say(text: str) -> None:
     """A line on stderr about the work as a whole; where there is no terminal, with the time of day."""
     text = printable(text)
-    print(text if sys.stderr.isatty() else _stamped(text), file=sys.stderr, flush=True)
+    print_on_stderr(text if sys.stderr.isatty() else _stamped(text))
+
+
+def print_on_stderr(line: str) -> None:
+    """A line on stderr; lost where that is a full disk, as no work ends for want of its log."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 # --- how fast ------------------------------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ class StageLog:
 @contextmanager
 def logged(description: str, total: int) -> Iterator[Progress]:
     """A ``Track`` that writes lines to stderr; a thread of its own sees to them while a unit takes long."""
-    log = StageLog(description, total, lambda line: print(_stamped(line), file=sys.stderr, flush=True))
+    log = StageLog(description, total, lambda line: print_on_stderr(_stamped(line)))
     ended = threading.Event()
 
     def look() -> None:

@@ -16,8 +16,9 @@ from prismkd.classifiers import (
     save_classifier,
     smooth_backward,
 )
-from prismkd.classifiers.networks import SmallResNet
+from prismkd.classifiers.networks import SmallResNet, new_network
 from prismkd.errors import UserError
+from tests.files.killing import contents, small_files
 
 CONFIG = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
 
@@ -99,3 +100,24 @@ def test_a_prediction_leaves_every_module_in_its_mode() -> None:
     predict(classifier, torch.rand(4, 1, 4, 4))
     assert classifier.training and not any(module.training for module in network.modules())
     assert torch.equal(network[2].running_mean, statistics)
+
+
+def test_a_full_disk_leaves_the_weights_of_before(tmp_path: Path) -> None:
+    network = new_network("small-resnet-4", 3, 1)
+    config = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
+    save_classifier(tmp_path, network, config)
+    before = contents(tmp_path)
+    with small_files(1000), pytest.raises(UserError, match=r"expected room for .*model\.safetensors, got: File too"):
+        save_classifier(tmp_path, network, config)
+    assert contents(tmp_path) == before
+
+
+def test_no_student_is_saved_through_a_link_of_a_received_run(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text("mine")
+    folder = tmp_path / "run" / "seed-0" / "plain" / "student"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (folder / "config.json").symlink_to(tmp_path / "own.json")
+    config = {"architecture": "small-resnet-4", "num_classes": 3, "in_channels": 1}
+    save_classifier(folder, new_network("small-resnet-4", 3, 1), config)
+    assert (tmp_path / "own.json").read_text() == "mine" and load_classifier(folder).num_classes == 3

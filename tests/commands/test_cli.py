@@ -95,3 +95,19 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest
     assert main(["run", "--out", str(tmp_path)]) == 2
     assert "choose another --out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", "2>&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["--version", "status --out nowhere"])
+def test_streams_that_take_nothing_end_in_no_traceback(redirection: str, words: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m prismkd {words} {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode == 0) == (words == "--version" and redirection != ">/dev/full")
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr and done.stderr.count("\n") <= 1
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    program = "from prismkd.cli import main; main(['--version']); print(open('file', 'w').fileno() > 2)"
+    done = subprocess.run(["sh", "-c", f'{sys.executable} -c "{program}" 2>&-'], capture_output=True, text=True,
+                          cwd=tmp_path, check=False)  # fmt: skip
+    assert done.stdout.endswith("True\n")

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig, PreprocessingConfig
 from prismkd.config.load import check_config, config_from_dict
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive, check_fields, typed_fields, without_extras
-from prismkd.config.seeds import derive
-from prismkd.config.settings import MAX_SEED
+from prismkd.config.seeds import MAX_SEED, derive
 from prismkd.errors import UserError
 
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from prismkd.delivery.student_folder import in_timms_words, read_delivered
 from prismkd.errors import UserError
 from prismkd.records.directory import recorded_config
 from tests.delivery.small_run import NUM_IMAGES, SIDE, make_run, write
+from tests.files.killing import kill_everywhere, small_files
 
 NAMES = ["bell", "crane", "mouse"]
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -314,3 +316,44 @@ def test_bad_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Capture
         assert message in error and error.startswith("error: expected") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_an_export_that_was_killed_at_any_moment_goes_on(run: Path, tmp_path: Path) -> None:
+    def work(out: Path) -> None:
+        export_student(run, "prism", 0, "safetensors", out, quiet)
+
+    assert kill_everywhere(work, tmp_path, every=4) > 10
+
+
+def test_only_what_a_killed_export_has_left_is_deleted(run: Path, tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in (".tmp-out", ".prismkd-out.tmp", ".prismkd-other.0123456789abcdef.tmp")]
+    for path in (*kept, tmp_path / ".prismkd-out.0123456789abcdef.tmp"):
+        path.mkdir()
+        (path / "a.txt").write_text("")
+    export_student(run, "prism", 0, "safetensors", tmp_path / "out", quiet)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "out"])
+
+
+def test_a_full_disk_leaves_no_half_student(run: Path, tmp_path: Path) -> None:
+    with small_files(1000), pytest.raises(UserError, match=r"expected room for .*, got: File too large"):
+        export_student(run, "prism", 0, "safetensors", tmp_path / "out", quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_not_the_architecture_s_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = load_classifier(asset("teacher"))
+    program = SimpleNamespace(model_proto=SimpleNamespace(SerializeToString=lambda: bytes(5000)))
+    monkeypatch.setattr("torch.onnx.export", lambda *arguments, **keywords: program)
+    with small_files(1000), pytest.raises(UserError, match=r"expected room for .*graph\.onnx, got: File too large"):
+        write_graph(tmp_path / "graph.onnx", classifier, SIDE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_a_link_leads_to_are_not_delivered(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    weights = tmp_path / "run" / "seed-0" / "prism" / "student" / "model.safetensors"
+    weights.rename(tmp_path / "private.safetensors")
+    weights.symlink_to(tmp_path / "private.safetensors")
+    with pytest.raises(UserError, match=r"expected no link at .*model\.safetensors"):
+        export_student(tmp_path / "run", "prism", 0, "safetensors", tmp_path / "out", quiet)
+    assert not (tmp_path / "out").exists()

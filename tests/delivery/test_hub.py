@@ -77,6 +77,15 @@ def test_with_yes_it_sends_what_it_showed(student: Path, hub: FakeHub, capsys: p
     assert "https://huggingface.co/me/mine" in capsys.readouterr().out
 
 
+def test_what_a_link_leads_to_is_not_sent(
+    student: Path, hub: FakeHub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "id_ed25519").write_text("private")
+    (student / "docs" / "notes.txt").symlink_to(tmp_path / "id_ed25519")
+    assert main(["push-to-hub", str(student), "--repo", "me/mine", "--yes"]) == 2
+    assert "notes.txt, got one that leads to" in capsys.readouterr().err and hub.calls == []
+
+
 def test_a_public_repository_gets_nothing_private(
     student: Path, hub: FakeHub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +109,10 @@ def test_what_is_neither_student_nor_exported_data_set_stays_here(tmp_path: Path
     (tmp_path / "_info.json").write_text("{}")
     (tmp_path / "shard-000000.tar").write_bytes(b"")
     assert plan_upload(tmp_path, "me/mine", False).kind == "dataset"
+    (tmp_path / "unfinished-export").write_text("")
+    with pytest.raises(UserError, match="expected a finished export"):
+        plan_upload(tmp_path, "me/mine", False)
+    (tmp_path / "unfinished-export").unlink()
     (tmp_path / "dataset.json").write_text("{}")  # a run's own images, with their ledger
     with pytest.raises(UserError, match="expected a delivered student or an exported data set"):
         plan_upload(tmp_path, "me/mine", False)

@@ -20,6 +20,7 @@ from prismkd.distillation.tar_images import TarImages
 from prismkd.errors import UserError
 from prismkd.shards import PNG, Encoding, Manifest, Sample, claim, read_samples, write_shard
 from tests.distillation.test_world import RECIPE, SMALL, Mean
+from tests.files.killing import small_files
 
 SIZES = [(64, 64), (64, 64), (48, 80)]  # height, width
 
@@ -174,6 +175,17 @@ def test_real_images_of_any_size_and_color_become_squares_of_one_kind(tmp_path: 
         open_files(files, 32, "RGB", place(tmp_path, max_bytes=1000))
 
 
+def test_a_picture_that_was_exchanged_for_one_of_the_same_size_is_decoded_anew(tmp_path: Path) -> None:
+    path = tmp_path / "files" / "0" / "a.bmp"
+    values, sizes = list[int](), set[int]()
+    for value in (255, 0):
+        draw(path, (32, 32), (value, value, value))
+        sizes.add(path.stat().st_size)
+        images, _ = open_files(load_labeled_images(tmp_path / "files", 1), 32, "RGB", place(tmp_path))
+        values.append(int(next(images.batches([torch.arange(1)])).max()))
+    assert values == [255, 0] and len(sizes) == 1
+
+
 def test_real_images_that_do_not_decode_are_named_before_the_training(tmp_path: Path) -> None:
     draw(tmp_path / "files" / "0" / "good.png", (40, 40))
     for name in ("bad", "worse"):
@@ -197,3 +209,22 @@ def test_a_students_cache_lies_beside_its_checkpoint_and_goes_with_the_training(
             progress=lambda _: found.append(len(list(tmp_path.glob("cache-32-*.bin")))))  # fmt: skip
     assert found == [1, 1]
     assert len(list(tmp_path.glob("cache-*.bin"))) == keeps
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "images")
+    with small_files(10_000), pytest.raises(UserError, match=r"expected room for .*cache-32-.*, got: File too large"):
+        open_images(tmp_path / "images", 0, 0, 32, place(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert len(open_images(tmp_path / "images", 0, 0, 32, place(tmp_path))[0]) == 27
+
+
+def test_no_cache_is_deleted_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cache-32-0123456789ab.bin").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "run" / "seed-0").symlink_to(tmp_path / "own")
+    with pytest.raises(UserError, match="expected no link at"):
+        remove_caches(tmp_path / "run" / "seed-0")
+    assert (tmp_path / "own" / "cache-32-0123456789ab.bin").read_text() == "mine"

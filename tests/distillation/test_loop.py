@@ -18,9 +18,10 @@ from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.distillation import CHECKPOINT_EVERY, TrainingSet, new_student, train
 from prismkd.distillation.losses import feature_loss
-from prismkd.distillation.state import StudentWithProjection, memory_format_of
+from prismkd.distillation.state import State, StudentWithProjection, memory_format_of
 from prismkd.errors import UserError
 from tests.distillation.worlds import ALL, CONFIG, Breaking, BrightSide, bright_side, halves, ignore, mixture, sides
+from tests.files.killing import contents, small_files
 
 
 class InterruptionError(Exception):
@@ -220,3 +221,21 @@ def test_the_feature_loss_teaches_the_teacher_s_features(tmp_path: Path) -> None
         assert feature_loss(wanted.mean(0).expand_as(wanted), wanted) > 0.2
         assert feature_loss(model.eval()(views)[1], wanted) < 0.05
     assert not model.release().head._forward_pre_hooks
+
+
+def test_a_full_disk_leaves_the_checkpoint_of_before(tmp_path: Path) -> None:
+    recipe = DistillationConfig(architecture="small-resnet-4", num_steps=3, batch_size=4)
+    state = State(StudentWithProjection(new_student(recipe, 2, 1, seed=0)), recipe, torch.device("cpu"))
+    state.save(tmp_path / "checkpoint.pt")
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    state.step = 1
+    with (
+        small_files(10_000),
+        pytest.raises(UserError, match=r"expected room for .*checkpoint\.pt, got: File"),
+    ):
+        state.save(tmp_path / "checkpoint.pt")
+    assert contents(tmp_path) == {"checkpoint.pt": before}
+    state.save(tmp_path / "checkpoint.pt")
+    state.step = 5
+    state.restore(tmp_path / "checkpoint.pt")
+    assert state.step == 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,7 +82,8 @@ def test_a_full_disk_does_not_hide_who_would_work(tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    (tmp_path / ".locks").mkdir()
+    monkeypatch.setattr("os.fsync", refuse)
     with locked(tmp_path):
         assert is_locked(tmp_path) and holder(tmp_path) == "another process"
     assert not is_locked(tmp_path)
@@ -92,14 +96,81 @@ def test_nobody_works_where_nothing_can_be_written(tmp_path: Path, monkeypatch: 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert not is_locked(tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UserError, match=r"expected to write into .*file, got: Not a directory"),
+        pytest.raises(UserError, match=r"expected .*file/.locks to be usable, got: Not a directory"),
         locked(tmp_path / "file"),
     ):
         pass
+
+
+@pytest.mark.parametrize("link", [".locks", ".locks/run.lock"])
+def test_no_lock_is_taken_through_a_link(tmp_path: Path, link: str) -> None:
+    (tmp_path / "own").mkdir()
+    own = tmp_path / "own" / "run.lock"
+    own.write_text("mine")
+    (tmp_path / "run" / link).parent.mkdir(parents=True)
+    (tmp_path / "run" / link).symlink_to(own if link.endswith("lock") else own.parent)
+    with pytest.raises(UserError, match="expected no link at"), locked(tmp_path / "run"):
+        pass
+    assert not is_locked(tmp_path / "run")
+    assert own.read_text() == "mine" and list(own.parent.iterdir()) == [own]
+
+
+def test_a_description_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text("mine")
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / ".locks" / "run.json").symlink_to(tmp_path / "own.json")
+    with locked(tmp_path):
+        assert holder(tmp_path).startswith("process ")
+    assert (tmp_path / "own.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"expected a disk with file locks \(flock\) for .*; choose another --out"):
+        locked(tmp_path).__enter__()
+    assert not is_locked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"pid": "1", "host": "", "command": "", "since": ""}', "[" * 100_000,
+     '{"pid": 1, "host": 5, "command": null, "since": []}'],
+)  # fmt: skip
+def test_a_description_that_is_none_names_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / ".locks" / "run.json").write_text(text)
+    assert holder(tmp_path) == "another process"
+
+
+def test_a_description_commands_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / ".locks").mkdir()
+    hostile = {"pid": 1, "host": "\x1b[2J", "command": "x" * 10**6, "since": "a\nb"}
+    (tmp_path / ".locks" / "run.json").write_text(json.dumps(hostile))
+    assert holder(tmp_path).isprintable() and len(holder(tmp_path)) < 200
+    (tmp_path / ".locks" / "run.json").unlink()
+    os.mkfifo(tmp_path / ".locks" / "run.json")
+    assert holder(tmp_path) == "another process", "a pipe isn't waited for"
+
+
+def test_a_process_that_was_forked_keeps_no_lock(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        child = os.fork()
+        if not child:
+            time.sleep(30)
+            os._exit(0)
+    try:
+        assert not is_locked(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

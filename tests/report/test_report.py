@@ -22,6 +22,7 @@ from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.margins import Margin, margins
 from prismkd.report.tables import class_table, timing_table
 from prismkd.report.thumbnails import picture_url
+from tests.files.killing import small_files
 from tests.report.made import CLASSES, HOSTILE, TOP1, Page, make_run, row, write_json
 
 
@@ -370,3 +371,27 @@ def test_classes_without_an_image_have_no_row(tmp_path: Path) -> None:
     table = class_table(load_run(tmp_path))
     assert table is not None and [line.label for line in table.rows] == ["bell", "mouse"]
     assert "2 of 3 classes have any" in table.caption
+
+
+def test_a_page_shows_nothing_that_a_link_leads_to(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "seed-0" / "prism" / "prompts.json").rename(tmp_path / "private.json")
+    (run / "seed-0" / "prism" / "prompts.json").symlink_to(tmp_path / "private.json")
+    with pytest.raises(UserError, match=r"expected no link at .*prompts\.json"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_full_disk_leaves_the_page_of_before(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = write_report(run).read_bytes()
+    with small_files(1000), pytest.raises(UserError, match=r"expected room for .*report\.html, got: File too large"):
+        write_report(run)
+    assert (run / "report.html").read_bytes() == before and not list(run.glob(".prismkd-*"))
+
+
+def test_a_page_takes_the_place_of_a_link_of_its_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "report.html").symlink_to("metrics.json")
+    before = (run / "metrics.json").read_bytes()
+    assert write_report(run).read_bytes() != before == (run / "metrics.json").read_bytes()

@@ -155,6 +155,8 @@ def test_runs_of_one_folder_name_go_by_their_paths(tmp_path: Path) -> None:
         (["{0}", "--dest", "{2}/page.html"], "expected 2 to 8 runs, each once"),
         (["{0}", "{1}", "--dest", "{2}"], "expected a file in a folder that exists for --dest"),
         (["{0}", "{1}", "--dest", "{2}/none/page.html"], "expected a file in a folder that exists for --dest"),
+        (["{0}", "{1}", "--dest", "{2}/thesis.tex"], "expected a new file for --dest"),
+        (["{0}", "{1}", "--dest", "{2}/nowhere.html"], "expected a new file for --dest"),
         (["{0}", "{1}", "--dest", "{2}/page.html", "--guidance.strength", "1"], "expected a run, or several"),
     ],
 )
@@ -165,11 +167,13 @@ def test_bad_input_is_one_line(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    (tmp_path / "nowhere.html").symlink_to(tmp_path / "deleted.html")
     before = sorted(tmp_path.rglob("*"))
     assert main(["report", *(argument.format(*runs, tmp_path) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "thesis.tex").read_text() == "precious"
 
 
 def test_the_command_writes_one_page_or_the_other(

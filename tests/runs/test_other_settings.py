@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from prismkd.config import Config
 from prismkd.config.ranges import typed_fields
 from prismkd.config.stages import FIRST_STAGE, STAGE_OF_SETTINGS, may_change, stage_of
 from prismkd.records.directory import read_json
+from prismkd.runs.aside import set_results_aside
+from tests.files.killing import contents
 
 TINY = """
 methods = ["real"]
@@ -261,3 +264,14 @@ def test_a_change_that_is_killed_between_any_two_steps_is_finished_by_the_next_c
     assert codes[-1] == 0 and len(codes) > 8
     assert weights(out)["student"] == weights(whole)["student"] and rows(out) == rows(whole)
     assert read_json(out / "run.json")["config"] == read_json(whole / "run.json")["config"]
+
+
+def test_results_are_set_aside_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("run.json", "report.html", "metrics.json"):
+        (tmp_path / "run" / name).write_text(name)
+    (tmp_path / "run" / "earlier-results").symlink_to(tmp_path / "not-there-yet")
+    set_results_aside(SimpleNamespace(directory=tmp_path / "run"))  # type: ignore[arg-type]
+    kept = contents(tmp_path / "run" / "earlier-results-2")
+    assert kept == {"report.html": b"report.html", "metrics.json": b"metrics.json"}
+    assert not (tmp_path / "not-there-yet").exists()

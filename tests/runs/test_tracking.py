@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -112,5 +113,37 @@ def test_a_tracker_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: 
     with (
         pytest.raises(UserError, match="expected wandb to start, got: not logged in; log in"),
         tracked("wandb", tmp_path, "student"),
+    ):
+        pass
+
+
+def test_a_full_disk_ends_no_training_for_its_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tracking, "check_tracker", lambda name: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("accelerate.Accelerator.init_trackers", refuse)
+        with tracked("tensorboard", tmp_path, "student") as on_row:
+            on_row({"step": 1, "loss": 1.0})
+    recorder = Recorder()
+    monkeypatch.setattr(recorder, "finish", refuse)
+    monkeypatch.setattr(tracking, "_started", lambda *arguments: [recorder])
+    with tracked("tensorboard", tmp_path, "student") as on_row:
+        on_row({"step": 1, "loss": 1.0})
+    said = capsys.readouterr().err
+    assert said.count("tensorboard takes no more of student: [Errno 28] No space left on device") == 2
+    assert recorder.rows == [(1, {"loss": 1.0})]
+
+
+def test_no_tracker_writes_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "check_tracker", lambda name: None)
+    (tmp_path / "run" / "tracker").mkdir(parents=True)
+    (tmp_path / "run" / "tracker" / "student").symlink_to(tmp_path)
+    with (
+        pytest.raises(UserError, match="expected no link at"),
+        tracked("tensorboard", tmp_path / "run", "student"),
     ):
         pass

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.stand_in import CLASSES, OpenStandIns, manifest_of
 from prismkd.errors import UserError
+from prismkd.files import is_temporary
 from prismkd.shards import (
     Encoding,
     Manifest,
@@ -23,10 +24,12 @@ from prismkd.shards import (
     inspect,
     read_samples,
     scan,
+    verify,
     write_shard,
 )
 from prismkd.shards.card import write_card
 from prismkd.shards.export import export, folder_name, merge
+from tests.files.killing import contents, kill_everywhere, killed_at, small_files
 
 NUM_IMAGES, SHARD_SIZE = 20, 8
 HOSTILE = (
@@ -188,10 +191,89 @@ def test_an_export_that_was_stopped_goes_on(images: Path, tmp_path: Path, layout
 
     with pytest.raises(KeyboardInterrupt):
         export(Storage(images), layout, Storage(tmp_path / "out"), stop)
-    (tmp_path / "out" / ".tmp-of-a-killed-writer").write_text("")
+    (tmp_path / "out" / ".prismkd-classes.txt.0123456789abcdef.tmp").write_text("")
     other = {"imagefolder": "hf", "hf": "webdataset", "webdataset": "imagefolder"}[layout]
     with pytest.raises(UserError, match="expected a new or empty folder"):
         export(Storage(images), other, Storage(tmp_path / "out"), lambda count: None)
+    export(Storage(images), layout, Storage(tmp_path / "out"), lambda count: None)
+    export(Storage(images), layout, Storage(tmp_path / "at-once"), lambda count: None)
+    assert files(tmp_path / "out") == files(tmp_path / "at-once")
+
+
+@pytest.mark.parametrize("layout", ["imagefolder", "hf", "webdataset"])
+def test_an_export_that_was_killed_at_any_moment_goes_on(tmp_path: Path, layout: str) -> None:
+    source = finish(tmp_path / "images", manifest_of(4, 2))
+
+    def work(out: Path) -> None:
+        export(Storage(source), layout, Storage(out), lambda count: None)
+
+    (tmp_path / "out").mkdir()
+    assert kill_everywhere(work, tmp_path / "out") > 10
+
+
+def test_a_merge_that_was_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
+    sources = [Storage(finish(tmp_path / str(seed), manifest_of(2, 2, seed))) for seed in (0, 1)]
+
+    def once(out: Path) -> None:
+        merge(sources, Storage(out), lambda count: None)
+
+    once(tmp_path / "at-once")
+    tars = {name: data for name, data in contents(tmp_path / "at-once").items() if not name.startswith("ledger/")}
+    (tmp_path / "out").mkdir()
+    for number in range(1, 1000):
+        with killed_at(number, tmp_path / "out") as killer:
+            once(tmp_path / "out" / str(number))
+        once(tmp_path / "out" / str(number))
+        found = contents(tmp_path / "out" / str(number))
+        assert {name: data for name, data in found.items() if not name.startswith("ledger/")} == tars
+        assert not any(is_temporary(Path(name).name) for name in found) and verify(tmp_path / "out" / str(number)) == 4
+        if killer.count < number:
+            break
+    assert number > 20
+
+
+def test_a_merge_leaves_other_files_alone(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("precious")
+    other = finish(tmp_path / "other", manifest_of(4, 4, seed=1))
+    with pytest.raises(UserError, match="expected a new or empty folder to merge to"):
+        merge([Storage(images), Storage(other)], Storage(tmp_path / "mine"), lambda count: None)
+    assert contents(tmp_path / "mine") == {"README.md": b"precious"}
+
+
+@pytest.mark.parametrize("layout", ["imagefolder", "hf", "webdataset"])
+def test_nothing_leaves_a_received_data_set_by_a_link(tmp_path: Path, layout: str) -> None:
+    """Even where the ledger knows the file: somebody may know its digest and not its contents."""
+    folder = finish(tmp_path / "images", manifest_of(4, 2))
+    (folder / "shard-000001.tar").rename(tmp_path / "private.tar")
+    (folder / "shard-000001.tar").symlink_to(tmp_path / "private.tar")
+    with pytest.raises(UserError, match=r"expected no link .*shard-000001\.tar, got one that leads to .*private\.tar"):
+        export(Storage(folder), layout, Storage(tmp_path / "out"), lambda count: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_goes_on_through_no_link(images: Path, tmp_path: Path) -> None:
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(Storage(images), "imagefolder", Storage(tmp_path / "out"), stop)
+    shutil.rmtree(tmp_path / "out" / "train")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "out" / "train").symlink_to(tmp_path / "own")
+    with pytest.raises(UserError, match="expected no link at"):
+        export(Storage(images), "imagefolder", Storage(tmp_path / "out"), lambda count: None)
+    assert contents(tmp_path / "own") == {}
+
+
+@pytest.mark.parametrize("layout", ["imagefolder", "hf", "webdataset"])
+def test_a_full_disk_stops_an_export_until_there_is_room(images: Path, tmp_path: Path, layout: str) -> None:
+    with (
+        small_files(500),
+        pytest.raises(UserError, match=r"expected room for .*out/.*, got: File too large; free"),
+    ):
+        export(Storage(images), layout, Storage(tmp_path / "out"), lambda count: None)
+    assert not any(is_temporary(path.name) for path in (tmp_path / "out").rglob("*"))
     export(Storage(images), layout, Storage(tmp_path / "out"), lambda count: None)
     export(Storage(images), layout, Storage(tmp_path / "at-once"), lambda count: None)
     assert files(tmp_path / "out") == files(tmp_path / "at-once")

@@ -153,7 +153,7 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         "expected DIR/shard-000000.tar to be usable, got: Read-only file system; check the permissions, or choose "
         "another folder; what is committed stays"
     )
-    assert not list(tmp_path.glob(".tmp-*"))
+    assert not list(tmp_path.glob(".prismkd-*.tmp"))
 
 
 # --- other plans -------------------------------------------------------------------------------------------------

@@ -170,8 +170,12 @@ def test_an_interrupted_shard_leaves_nothing_and_is_made_again(tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         write_shard(tmp_path, 0, interrupted(), "plan")
     assert files(tmp_path) == []
-    killed = [tmp_path / ".tmp-shard-000000.tar.77", tmp_path / "ledger" / ".tmp-shard-000000.json.77"]
-    other_worker = tmp_path / ".tmp-shard-000001.tar.78"
+    temporary = ".prismkd-{}.0123456789abcdef.tmp"
+    killed = [
+        tmp_path / temporary.format("shard-000000.tar"),
+        tmp_path / "ledger" / temporary.format("shard-000000.json"),
+    ]
+    other_worker = tmp_path / temporary.format("shard-000001.tar")
     killed[1].parent.mkdir(exist_ok=True)
     for path in (*killed, other_worker):
         path.write_text("in progress")

@@ -50,7 +50,7 @@ class Ledger(RuleBasedStateMachine):
         stays = shard in scan(self.folder).records
         self.draw(shard, lambda count: None)
         assert shard in scan(self.folder).records
-        assert stays or not list(self.folder.rglob(f".tmp-*{shard:06d}*"))
+        assert stays or not list(self.folder.rglob(f".prismkd-*{shard:06d}*.tmp"))
         self.records[shard].append(json.loads((self.folder / record_name(shard)).read_bytes()))
 
     @rule(shard=SHARDS, percent=PLACES)
@@ -113,7 +113,7 @@ class Ledger(RuleBasedStateMachine):
         assert inspect(self.folder) == ([], NUM_IMAGES) and verify(self.folder) == NUM_IMAGES
         assert {path.name: path.read_bytes() for path in self.folder.glob("*.tar")} == self.tars
         assert [sample.index for sample in read_samples(self.folder)] == list(range(NUM_IMAGES))
-        assert not list(self.folder.rglob(".tmp-*"))
+        assert not list(self.folder.rglob(".prismkd-*.tmp"))
 
     # --- what holds at every moment ------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ class Scripted:
         waiting, self.waiting = self.waiting, []
         return waiting
 
+    def ask_to_end(self) -> None: ...
+
     def stop(self) -> None:
         self.stopped.append(1)
 

@@ -47,7 +47,12 @@ def test_processes_write_the_same_bytes(tmp_path: Path, expected: dict[str, byte
     assert tars(tmp_path) == expected and sum(counts) == NUM_IMAGES
 
 
-def test_a_killed_process_is_replaced_and_its_shard_drawn_again(tmp_path: Path, expected: dict[str, bytes]) -> None:
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGKILL, "SIGKILL, perhaps for want of memory"), (signal.SIGTERM, "SIGTERM")]
+)
+def test_a_killed_process_is_replaced_and_its_shard_drawn_again(
+    tmp_path: Path, expected: dict[str, bytes], number: int, reason: str
+) -> None:
     shards, workers, warnings = prepared(str(tmp_path), NUM_IMAGES, SHARD_SIZE), list[ProcessWorker](), list[str]()
 
     def start() -> ProcessWorker:
@@ -56,11 +61,11 @@ def test_a_killed_process_is_replaced_and_its_shard_drawn_again(tmp_path: Path, 
 
     def progress(count: int) -> None:
         if len(workers) == 1 and count == 1 and workers[0].pid:
-            os.kill(workers[0].pid, signal.SIGKILL)
+            os.kill(workers[0].pid, number)
 
     assert Pool([start], QUICK, warnings.append).run(shards, progress) == {}
-    assert len(workers) == 2 and "its process ended (SIGKILL, perhaps for want of memory)" in warnings[0]
-    assert tars(tmp_path) == expected and not list(tmp_path.rglob(".tmp-*"))
+    assert len(workers) == 2 and f"its process ended ({reason})" in warnings[0]
+    assert tars(tmp_path) == expected and not list(tmp_path.rglob(".prismkd-*.tmp"))
 
 
 class OpenTrouble:
@@ -125,7 +130,57 @@ def test_workers_end_with_a_killed_driver_and_the_next_one_goes_on(tmp_path: Pat
     driver.wait()
     assert len(scan(folder).records) < 5
     assert subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL).returncode == 0
-    assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".tmp-*"))
+    assert tars(folder) == expected and verify(folder) == NUM_IMAGES and not list(folder.rglob(".prismkd-*.tmp"))
+
+
+BUSY_DRIVER = """
+import sys, time
+from functools import partial
+from prismkd import cli
+from prismkd.synthesis.workers import Policy, Pool
+from prismkd.synthesis.workers.process import ProcessWorker
+
+class OpenBusy:
+    def __init__(self, folder):
+        self.folder = folder
+    def __call__(self, device):
+        def unit(number, progress):
+            from pathlib import Path
+            from prismkd.files.write import writing
+            with writing(Path(self.folder, f"{number}.tar")):
+                progress(1)
+                time.sleep(60)
+        return unit
+
+def command(words):
+    policy = Policy(max_tries=3, timeout=900, start_timeout=1800)
+    workers = [partial(ProcessWorker, OpenBusy(sys.argv[1]), "cpu")] * 2
+    Pool(workers, policy, print).run([0, 1], lambda count: print("drawn", flush=True))
+
+if __name__ == "__main__":
+    cli._dispatch = command
+    sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_in_the_middle_of_a_shard_end_with_their_driver(tmp_path: Path, number: int) -> None:
+    (tmp_path / "driver.py").write_text(BUSY_DRIVER)
+    folder = tmp_path / "images"
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "driver.py"), str(folder)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert driver.stdout is not None
+    assert [driver.stdout.readline() for _ in range(2)] == ["drawn\n"] * 2  # both are at work
+    driver.send_signal(number)
+    start = time.monotonic()
+    _, err = driver.communicate(timeout=30)  # the workers share its output: this ends when all have ended
+    assert time.monotonic() - start < 5 and not list(folder.iterdir())
+    assert driver.returncode == (143 if number == signal.SIGTERM else -9)
+    assert err == (
+        "interrupted by SIGTERM; give the same command again to continue\n" if number == signal.SIGTERM else ""
+    )
 
 
 def test_a_worker_that_starts_does_not_hear_ctrl_c(tmp_path: Path, expected: dict[str, bytes]) -> None:

@@ -17,13 +17,13 @@ precision.py      where products in bfloat16 are faster
 smooth.py         a teacher with smoother gradients
 """
 
-from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, predict
+from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, features_of, predict
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
 from prismkd.classifiers.judge import load_judge
 from prismkd.classifiers.preprocessing import Preprocessing
 from prismkd.classifiers.smooth import smooth_backward
-from prismkd.classifiers.sources import load_source, load_teacher, weights_digest
+from prismkd.classifiers.sources import load_source, load_teacher, part_digests, weights_digest
 from prismkd.classifiers.user_module import as_classifier
 
 __all__ = [
@@ -33,10 +33,12 @@ __all__ = [
     "as_classifier",
     "as_teacher",
     "count_parameters",
+    "features_of",
     "load_classifier",
     "load_judge",
     "load_source",
     "load_teacher",
+    "part_digests",
     "predict",
     "save_classifier",
     "smooth_backward",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers.preprocessing import SET_BY_HAND, Preprocessing, from_config, to_config
 from prismkd.errors import UserError
+from prismkd.memory import BatchSize, in_batches, ran_out_of_memory
 
 PREDICT_BATCH = 512  # images that pass a network together in ``predict``, which bounds the memory
+NO_ROOM = "free memory, use a machine or a device that has more, or take a smaller network"
+_batch_sizes = WeakKeyDictionary[nn.Module, BatchSize]()  # what was found out about each network's hunger
 
 
 class Classifier(nn.Module):
@@ -182,6 +186,8 @@ def answer(network: nn.Module, images: Tensor, role: str, remedy: str) -> Tensor
     except UserError:
         raise
     except Exception as error:  # a model's own errors have no common type
+        if ran_out_of_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"expected a {role} that takes images {tuple(images.shape)}, got {type(error).__name__}: {reason}; {remedy}"
@@ -201,7 +207,21 @@ def predict(network: nn.Module, images: Tensor, *, cropped: bool = False) -> Ten
     """
     options = {"cropped": True} if cropped else {}  # other modules take images alone
     with evaluating(network):
-        return torch.cat([network(batch, **options) for batch in images.split(PREDICT_BATCH)])
+        return _looked_at(network, images, lambda batch: network(batch, **options))
+
+
+def features_of(classifier: Classifier, images: Tensor, *, cropped: bool = False) -> Tensor:
+    """Penultimate features (n, width) of any number of images (n, channels, height, width), as of ``predict``."""
+    return _looked_at(classifier, images, lambda batch: classifier.features(batch, cropped=cropped).flatten(1))
+
+
+def _looked_at(network: nn.Module, images: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``look`` gives of the images; where memory runs out they are shown in smaller batches, from now on."""
+    if not len(images):
+        return look(images)
+    sizes = _batch_sizes.setdefault(network, BatchSize(PREDICT_BATCH))
+    batches = in_batches(len(images), sizes, lambda batch: look(images[batch]), NO_ROOM)
+    return torch.cat([outcome for _, outcome in batches])
 
 
 @contextmanager

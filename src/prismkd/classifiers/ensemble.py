@@ -95,9 +95,16 @@ class Ensemble(Classifier):
 
     def _outputs_and_classes(self, number: int) -> tuple[Tensor, Tensor]:
         """The outputs of a member that are classes of ours, and which classes they are; both (outputs,)."""
-        columns = cast(Tensor, getattr(self, f"columns_{number}"))
+        columns = self._columns(number)
         outputs = (columns >= 0).nonzero().flatten()
         return outputs, columns[outputs]
+
+    def columns(self, number: int) -> list[int]:
+        """The class of each output of a member, counted from 0; -1 for those that are none of ours."""
+        return self._columns(number).tolist()
+
+    def _columns(self, number: int) -> Tensor:
+        return cast(Tensor, getattr(self, f"columns_{number}"))
 
     def features(self, images: Tensor, *, cropped: bool = False) -> Tensor:
         """All members' penultimate features side by side (batch, sum of widths)."""

@@ -18,6 +18,7 @@ from prismkd.classifiers.timm_models import data_config, stock_transform, traits
 from prismkd.classifiers.transformers_models import load_transformers
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.files import write, write_json
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
 OWN_ARCHITECTURE = "small-resnet-"  # which takes images as they are
@@ -38,14 +39,15 @@ def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) ->
         folder: made where it doesn't exist.
         network: its weights are stored.
         config: ``architecture`` and ``num_classes``, and what ``preprocessing.from_config`` reads.
+
+    Raises:
+        UserError: the disk is full or refuses a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # Half precision halves the files; logits change by less than 0.01 (tests/classifiers/test_classifier.py).
     state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     # Not save_file, which makes a file that its owner alone may read, whatever the user's umask says.
-    weights = save({name: tensor.contiguous() for name, tensor in state.items()})
-    (folder / "model.safetensors").write_bytes(weights)
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write(folder / "model.safetensors", save({name: tensor.contiguous() for name, tensor in state.items()}))
+    write_json(folder / "config.json", config)
 
 
 def load_classifier(folder: Path, network: nn.Module | None = None) -> Classifier:

@@ -12,10 +12,14 @@ FILE.toml                        several teachers: see ``classes/teacher_list.py
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from prismkd.assets import asset
 from prismkd.classes.files import ClassName
@@ -27,11 +31,14 @@ from prismkd.classifiers.folders import load_folder
 from prismkd.classifiers.libraries import load_program, load_torchvision
 from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier
 from prismkd.classifiers.parity import check_parity
+from prismkd.classifiers.preprocessing import to_config
 from prismkd.classifiers.timm_models import load_timm
 from prismkd.classifiers.transformers_models import load_transformers
 from prismkd.config import PreprocessingConfig
 from prismkd.config.sources import library_of
 from prismkd.errors import UserError, warn
+
+NETWORK = ("architecture", "arguments", "model_args")  # of a folder's configuration: the same weights may fit several
 
 
 def load_source(
@@ -183,7 +190,37 @@ def weights_digest(classifier: Classifier) -> str:
     # The preprocessing counts: with another mean or size it is another teacher. An ensemble's members have one each.
     preprocessings = [module.preprocess for module in classifier.modules() if isinstance(module, Classifier)]
     digest = hashlib.sha256(repr(preprocessings).encode())
+    _add_weights(digest, classifier)
+    return digest.hexdigest()[:16]
+
+
+def part_digests(classifier: Classifier) -> dict[str, str]:
+    """Digests of what makes a classifier answer as it does, by name: weights, preprocessing, network.
+
+    Of several they are each one's own, numbered from 1, with the classes that its outputs are.
+    """
+    if isinstance(classifier, Ensemble):
+        digests: dict[str, str] = {}
+        for number, member in enumerate(classifier.members, 1):
+            own = part_digests(member) | {"classes": _digest_of(classifier.columns(number - 1))}
+            digests |= {f"{number} {name}": digest for name, digest in own.items()}
+        return digests
+    weights = hashlib.sha256()
+    _add_weights(weights, classifier)
+    network = {name: classifier.config[name] for name in NETWORK if name in classifier.config}
+    return {
+        "weights": weights.hexdigest(),
+        "preprocessing": _digest_of(to_config(classifier.preprocess)),
+        **({"network": _digest_of(network)} if network else {}),
+    }
+
+
+def _digest_of(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _add_weights(digest: Any, classifier: Classifier) -> None:
     for name, tensor in sorted(classifier.state_dict().items()):  # sorted, whatever order modules were made in
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+        # As bytes, since numpy knows no bfloat16; a view, since a copy takes as long as the digest.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

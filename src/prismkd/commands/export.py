@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from prismkd.config.ranges import OneOf
+from prismkd.config.ranges import Between, OneOf
+from prismkd.config.seeds import MAX_SEED
 from prismkd.errors import UserError
 from prismkd.progress import bars
 
@@ -26,7 +27,7 @@ class Arguments:
     """A new folder; for images also a URL."""
     method: str = "prism"
     """Which of the run's methods."""
-    seed: int | None = None
+    seed: Annotated[int | None, Between(0, MAX_SEED)] = None
     """Which of its seeds; default: the first."""
     trust: bool = False
     """Trust whoever made the run: its record may name a place outside of its folder for the images."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from prismkd.commands.tables import print_table, printable
+from prismkd.config.ranges import Between
+from prismkd.config.seeds import MAX_SEED
 from prismkd.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Arguments:
     """Print JSON."""
     method: str = "prism"
     """Which of a run's methods."""
-    seed: int | None = None
+    seed: Annotated[int | None, Between(0, MAX_SEED)] = None
     """Which of its seeds; default: the first."""
 
 

@@ -1,9 +1,35 @@
-"""Every seed is derived from the run's, by the path to what it is for."""
+"""Every seed is derived from the run's, by the path to what it is for; which seeds there are, for every way in."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import operator
+from typing import Any
+
+from prismkd.errors import UserError
+from prismkd.text import shortened
+
+MAX_SEED = 2**63 - 1  # TOML's numbers and torch's generators end here
+
+
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """A caller's seed as an int: a whole number from 0 to 2^63 - 1, of whatever kind, such as numpy's.
+
+    Args:
+        seed: that was given.
+        name: what the caller calls it.
+
+    Raises:
+        UserError: it is another one.
+    """
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MAX_SEED or isinstance(seed, bool):
+        raise UserError(f"expected a whole number from 0 to {MAX_SEED} for {name}, got {shortened(seed)}; choose one")
+    return number
 
 
 def derive(seed: int, *path: str | int) -> int:

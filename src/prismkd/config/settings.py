@@ -10,6 +10,7 @@ from typing import Annotated
 
 from prismkd.config.methods import METHODS
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive
+from prismkd.config.seeds import MAX_SEED
 from prismkd.config.trackers import TRACKERS
 
 IMAGE_FORMATS = ("png", "webp", "jpeg")
@@ -24,7 +25,6 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
-MAX_SEED = 2**63 - 1  # every purpose's own seed is derived from it (config/seeds.py); TOML's numbers end here
 
 
 @dataclass(frozen=True)

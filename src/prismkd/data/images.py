@@ -17,6 +17,7 @@ from prismkd.data.decode import NUM_DECODERS, EncodedImage, Form, read_all
 from prismkd.data.geometry import Geometry
 
 BATCH = 128
+HASHED_AT_ONCE = 1024  # images, so that a million of them aren't all queued
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +94,16 @@ class LabeledImages:
     def fingerprint(self) -> str:
         """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images."""
         digest = hashlib.sha256()
-        for image, label in zip(self.encoded, self.labels.tolist(), strict=True):
-            # Of the files and not of their pixels, which would have to be decoded, and not of their names
-            with image.open() as file:
-                digest.update(hashlib.sha256(file.read()).digest() + label.to_bytes(4, "little"))
+        with ThreadPoolExecutor(NUM_DECODERS) as pool:
+            for start in range(0, len(self), HASHED_AT_ONCE):
+                part = slice(start, start + HASHED_AT_ONCE)
+                digests, labels = pool.map(_sha256, self.encoded[part]), self.labels[part].tolist()
+                for of_image, label in zip(digests, labels, strict=True):
+                    digest.update(of_image + label.to_bytes(4, "little"))
         return digest.hexdigest()
+
+
+def _sha256(image: EncodedImage) -> bytes:
+    # Of the file and not of its pixels, which would have to be decoded, and not of its name.
+    with image.open() as file:
+        return hashlib.sha256(file.read()).digest()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -34,10 +31,10 @@ from prismkd.delivery.student_folder import (
 from prismkd.errors import UserError
 from prismkd.evaluation.held_out import HeldOutImages
 from prismkd.evaluation.reading import geometry_of
-from prismkd.records.directory import held_out_folder, recorded_config, storage_of
+from prismkd.files import check_no_link_out, is_used, making_folder, write, write_json, writing
+from prismkd.records.directory import TRACKER, held_out_folder, recorded_config, storage_of
 from prismkd.runs.run import Run
 from prismkd.shards import committed_shards, read_samples
-from prismkd.shards.storage import is_used
 
 NUM_RANDOM_IMAGES = 64
 Track = Callable[[str, int], Any]
@@ -60,9 +57,11 @@ def export_student(
         How the graph compares with the weights; None without a graph.
 
     Raises:
-        UserError: no such student, the folder is in use, a package is missing, or the graph computes something else.
+        UserError: no such student, the folder is in use, a link leads out of the run, a package is missing, or the
+            graph computes something else.
     """
     _check_destination(destination)
+    check_no_link_out(directory, ignoring=TRACKER)
     if GRAPH in LAYOUTS[layout]:
         check_packages()
     source, seed = student_of(directory, method, seed)
@@ -74,11 +73,7 @@ def export_student(
             f"expected {classifier.num_classes} class names in {directory / 'run.json'}, one per output of the "
             f"student, got {len(names)}; check the run's folder"
         )
-    destination.absolute().parent.mkdir(parents=True, exist_ok=True)
-    # On the destination's own disk, so that the finished folder is renamed and not copied
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=destination.absolute().parent) as temporary:
-        folder = Path(temporary, "student")
-        folder.mkdir()
+    with making_folder(destination) as folder:
         with track(f"export to {layout}", 1 + (GRAPH in LAYOUTS[layout])) as progress:
             delivered = write_student(folder, source / WEIGHTS, classifier, names, geometry, layout)
             progress(1)
@@ -88,10 +83,7 @@ def export_student(
                 parity = check_parity(folder / GRAPH, classifier, batches, kind)
                 progress(1)
         card = model_card(directory, method, seed, delivered, LAYOUTS[layout], parity)
-        (folder / CARD).write_text(card, encoding="utf-8")
-        if destination.is_dir():
-            destination.rmdir()  # it was empty; a folder can't be renamed onto one
-        os.replace(folder, destination)
+        write(folder / CARD, card)
     return parity
 
 
@@ -101,9 +93,10 @@ def write_student(
     """Write configuration, weights and graph as ``layout`` says; returns the configuration."""
     traits = getattr(classifier.network, "pretrained_cfg", None)
     delivered = delivered_config(classifier.config, names, geometry, traits)
-    (folder / CONFIG).write_text(json.dumps(delivered, indent=1) + "\n")
+    write_json(folder / CONFIG, delivered)
     if WEIGHTS in LAYOUTS[layout]:
-        shutil.copyfile(weights, folder / WEIGHTS)
+        with weights.open("rb") as source, writing(folder / WEIGHTS) as copy:
+            shutil.copyfileobj(source, copy, 2**22)
     if GRAPH in LAYOUTS[layout]:
         write_graph(folder / GRAPH, classifier, delivered["input_size"])
     return delivered

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prismkd.classifiers import Classifier, predict
 from prismkd.errors import UserError
+from prismkd.files import write
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of the largest logit; float32 sums in another order differ by about 1e-6 of it
@@ -60,23 +61,26 @@ def write_graph(path: Path, classifier: Classifier, side: int) -> None:
     ``logits`` (batch, classes).
 
     Raises:
-        UserError: torch.onnx can't express the architecture.
+        UserError: torch.onnx can't express the architecture, or the disk refuses the file.
     """
     example = torch.rand(2, classifier.in_channels, side, side, generator=torch.Generator().manual_seed(0))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own, on each conversion
-            torch.onnx.export(
-                classifier, (example,), path, kwargs={"cropped": True}, input_names=["images"],
+            program = torch.onnx.export(
+                classifier, (example,), kwargs={"cropped": True}, input_names=["images"],
                 output_names=["logits"], dynamic_shapes={"images": {0: torch.export.Dim("batch")}, "cropped": None},
                 dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
+            assert program is not None  # as it is with dynamo
+            graph = program.model_proto.SerializeToString()
     except Exception as error:  # of many types, as an architecture meets a limit of torch.export or of ONNX
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         name = classifier.config["architecture"]
         raise UserError(
             f"expected an architecture that torch.onnx exports, got {name}: {reason}; use --to safetensors"
         ) from None
+    write(path, graph)
 
 
 def check_parity(path: Path, classifier: Classifier, batches: Iterable[Tensor], name: str) -> Parity:

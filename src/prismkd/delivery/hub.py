@@ -8,6 +8,8 @@ from pathlib import Path
 
 from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS
 from prismkd.errors import UserError
+from prismkd.files import check_no_link_out
+from prismkd.files.write import UNFINISHED
 
 HIDDEN = [".*", "*/.*"]  # patterns of what stays here
 REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
@@ -29,19 +31,23 @@ def plan_upload(folder: Path, repository: str, private: bool) -> Upload:
     """What an upload would send; asks nobody.
 
     Raises:
-        UserError: the folder is neither a delivered student nor an exported data set, or the name is no repository's.
+        UserError: the folder is neither a delivered student nor an exported data set, a link leads out of it, or the
+            name is no repository's.
     """
     from huggingface_hub.utils import filter_repo_objects
 
     if not re.fullmatch(REPOSITORY, repository, re.ASCII) or len(repository) > 96:
         raise UserError(f"expected --repo org/name, got {repository[:100]!r}; correct it")
     kind = _kind(folder)
+    check_no_link_out(folder)  # the hub's client would send what a link leads to
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: (folder / name).stat().st_size for name in filter_repo_objects(names, ignore_patterns=HIDDEN)}
     return Upload(folder, repository, kind, private, files)
 
 
 def _kind(folder: Path) -> str:
+    if (folder / UNFINISHED).exists():
+        raise UserError(f"expected a finished export, got {folder}, whose export was stopped; give its command again")
     if (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (WEIGHTS, GRAPH)):
         return "model"
     exported = any((folder / name).is_file() for name in ("_info.json", "provenance.jsonl"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.records.digests import check_student
 from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_json, recorded_config
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
@@ -19,13 +20,14 @@ def student_of(directory: Path, method: str, seed: int | None) -> tuple[Path, in
     """Where one student of a run is, and its seed: the run's first where none is asked for.
 
     Raises:
-        UserError: the run has no such method or seed, or the student isn't trained yet.
+        UserError: the run has no such method or seed, the student isn't trained yet, or its files are others now.
     """
     config = recorded_config(directory)
     seed = chosen_seed(config, directory, dataset_keys(config), method, seed, kind="student")
     folder = dataset_folder(directory, seed, method) / STUDENT
     if not (folder / "log.json").is_file():
         raise UserError(f"expected a trained student in {folder}, got none yet; run `prismkd distill` first")
+    check_student(folder)
     return folder, seed
 
 

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
+from prismkd.files import make_folder, remove, remove_leftovers, writing
 from prismkd.progress import Track, duration, say, silent
-from prismkd.shards import Storage
 
 NAME = r"cache-\d+-[0-9a-f]{12}\.bin"
 MAX_DECODERS, LOOKAHEAD = 32, 4  # threads, as Pillow decodes and resizes outside of Python's lock; images per thread
@@ -123,7 +123,7 @@ def remove_caches(folder: Path) -> None:
     """Delete the caches that lie in a folder."""
     for path in folder.glob("cache-*.bin"):
         if re.fullmatch(NAME, path.name):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _is_whole(path: Path, pictures: Pictures) -> bool:
@@ -141,9 +141,9 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
     text = f"caching {pictures.count:,} images at {pictures.shape[1]} px"
     cost = f"{_in_words(_file_size(pictures))} in {path.parent}, about {_estimate(pictures, num_threads)}"
     say(f"{text}: {cost}")
-    storage, labels, corrupt = Storage(path.parent), list[int](), list[tuple[str, Exception]]()
-    storage.remove_leftovers(path.name)
-    with storage.writing(path.name) as file, track("decoding images", pictures.count) as progress:
+    labels, corrupt = list[int](), list[tuple[str, Exception]]()
+    remove_leftovers(path)
+    with writing(path) as file, track("decoding images", pictures.count) as progress:
         for picture, pixels in _decoded(pictures.read(), num_threads):
             if isinstance(pixels, Exception):
                 corrupt.append((picture.name, pixels))
@@ -159,14 +159,18 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
 def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Picture, np.ndarray | Exception]]:
     """Each picture in order, and its pixels or why it doesn't decode; a few are decoded ahead."""
     with ThreadPoolExecutor(num_threads) as pool:
-        pending = deque[tuple[Picture, Callable[[], np.ndarray | Exception]]]()
-        for picture in pictures:
-            pending.append((picture, pool.submit(_attempt, picture).result))
-            if len(pending) > LOOKAHEAD * num_threads:
-                first, pixels = pending.popleft()
-                yield first, pixels()
-        for picture, pixels in pending:
-            yield picture, pixels()
+        pending = deque[tuple[Picture, Future[np.ndarray | Exception]]]()
+        try:
+            for picture in pictures:
+                pending.append((picture, pool.submit(_attempt, picture)))
+                if len(pending) > LOOKAHEAD * num_threads:
+                    first, pixels = pending.popleft()
+                    yield first, pixels.result()
+            for picture, pixels in pending:
+                yield picture, pixels.result()
+        finally:
+            for _, pixels in pending:  # after an error or an interruption nobody needs them
+                pixels.cancel()
 
 
 def _attempt(picture: Picture) -> np.ndarray | Exception:
@@ -197,7 +201,7 @@ def _num_cpus() -> int:
 
 
 def _check_room(folder: Path, pictures: Pictures) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     free, needed = shutil.disk_usage(folder).free, _file_size(pictures)
     if free < needed:
         raise UserError(

@@ -48,7 +48,7 @@ def _pictures(files: LabeledImages, side: int, mode: str) -> Pictures:
 
     digest = hashlib.sha256(repr((side, mode)).encode())
     for image, label in zip(files.encoded, labels, strict=True):
-        digest.update(f"{image.name} {label} {_size(image)}\n".encode(errors="surrogateescape"))
+        digest.update(f"{image.name} {label} {_state(image)}\n".encode(errors="surrogateescape"))
     shape = (1 if mode == "L" else 3, side, side)
     return Pictures(files.source, digest.hexdigest(), len(files), shape, read)
 
@@ -58,6 +58,11 @@ def _pixels(image: EncodedImage, side: int, mode: str) -> np.ndarray:
         return np.rint(decode(file, mode, Geometry.square(side)) * 255).astype(np.uint8)
 
 
-def _size(image: EncodedImage) -> int:
+def _state(image: EncodedImage) -> str:
+    """What becomes another one when an image is exchanged: a file's size and time, or the content of a part of one."""
     with image.open() as file:
-        return file.seek(0, os.SEEK_END)
+        try:
+            status = os.fstat(file.fileno())
+        except OSError:  # in memory, read from a tar or a table
+            return hashlib.sha256(file.read()).hexdigest()
+        return f"{status.st_size} {status.st_mtime_ns}"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prismkd.classifiers import predict
 from prismkd.distillation.training_set import TrainingSet, look_size, to_float
 
 MIN_STEPS = 40  # below, a quarter's mean is noise
@@ -125,7 +126,7 @@ def _share(hits: Tensor) -> float:
 
 def predicted(student: nn.Module, images: Tensor) -> Tensor:
     """The student's classes (batch,)."""
-    return student(images).argmax(1).cpu()
+    return predict(student, images).argmax(1).cpu()
 
 
 def part_of(step: int, num_steps: int) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
+from prismkd.classifiers.classifier import NO_ROOM
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
@@ -27,6 +29,7 @@ from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.distillation.world import World
 from prismkd.errors import UserError
+from prismkd.memory import BatchSize, in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
 
 CHECKPOINT_EVERY = 250
@@ -72,16 +75,31 @@ def train(
         The log, with its warnings.
 
     Raises:
-        UserError: no images, a recipe that doesn't fit, or a loss that isn't finite.
+        UserError: no images, a recipe that doesn't fit, a loss that isn't finite, or no memory for a step.
     """
     data = images if isinstance(images, TrainingSet) else TrainingSet(images)
-    # "no": else Accelerate takes a precision from the environment. The recipe's own acts in ``_precision``.
-    training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
-    if checkpoint is not None and checkpoint.is_file():
-        training.state.restore(checkpoint)
-        progress(training.state.step)
-    training.run(checkpoint, progress, on_row)
-    return training.finish()
+    with _memory_of(config):
+        # "no": else Accelerate takes a precision from the environment. The recipe's own acts in ``_precision``.
+        training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
+        if checkpoint is not None and checkpoint.is_file():
+            training.state.restore(checkpoint)
+            progress(training.state.step)
+        training.run(checkpoint, progress, on_row)
+        return training.finish()
+
+
+@contextmanager
+def _memory_of(config: DistillationConfig) -> Iterator[None]:
+    """A batch of a training is part of its recipe, which nobody but the user may change: it isn't halved."""
+    try:
+        yield
+    except Exception as error:  # frameworks have no common type for it
+        if not ran_out_of_memory(error):
+            raise
+        raise UserError(
+            f"expected memory for a step on {config.batch_size} images, got none; lower distillation.batch_size, or "
+            "use distillation.mixed_precision bf16; then give the same command again"
+        ) from None
 
 
 class _Training:
@@ -95,6 +113,7 @@ class _Training:
         _check_recipe(config, teacher, data, world, device)
         self.data, self.config, self.seed = data, config, seed
         self.accelerator, self.device = accelerator, device
+        self.looks = BatchSize(sys.maxsize)  # for the teacher, at most: all that come together, until memory runs out
         self.original_device = next(student.parameters()).device
         self.memory_format = memory_format_of(student, device)
         self.world = World.of(config, teacher)
@@ -267,8 +286,13 @@ class _Training:
     def _ask(self, images: Tensor, labels: Tensor | None, *, cropped: bool) -> Tensor:
         """The teacher's logits of images, and of what was asked for in them."""
         assert self.teacher is not None
+        teacher = self.teacher
+
+        def look(batch: slice) -> Tensor:
+            return teacher(images[batch], None if labels is None else labels[batch], cropped=cropped)
+
         with self._precision():
-            return self.teacher(images, labels, cropped=cropped)
+            return torch.cat([found for _, found in in_batches(len(images), self.looks, look, NO_ROOM)])
 
     def _precision(self) -> AbstractContextManager:
         name = self.config.mixed_precision

@@ -15,7 +15,7 @@ from prismkd.config.seeds import derive
 from prismkd.distillation.log import NUM_PARTS, part_of
 from prismkd.distillation.split_norms import SplitNorms
 from prismkd.distillation.student import classifier_of
-from prismkd.shards import Storage
+from prismkd.files import remove_leftovers, writing
 
 ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AVX-512
 
@@ -119,13 +119,12 @@ class State:
         return [self.average[name] for name in names], [own[name] for name in names]
 
     def save(self, path: Path) -> None:
-        """Replace the checkpoint at once, so that a kill leaves the old one or the new one."""
+        """Replace the checkpoint at once, so that a kill or a full disk leaves the old one or the new one."""
         found = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
                  "scaler": self.scaler.state_dict(), "average": self.average, "sums": self.sums,
                  "log": self.rows}  # fmt: skip
-        storage = Storage(path.parent)
-        storage.remove_leftovers(path.name)
-        with storage.writing(path.name) as file:
+        remove_leftovers(path)
+        with writing(path) as file:
             torch.save(found, file)
 
     def restore(self, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from prismkd.shards import (
 )
 from prismkd.shards.ledger import tar_name
 from prismkd.shards.samples import LOGITS, decode
+from prismkd.signals import end_with_parent
 
 PREFETCH = 4  # batches per worker
 
@@ -179,8 +181,13 @@ class TarImages(Dataset):
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of each batch, in order."""
         # torch refuses prefetch_factor where no worker could prefetch.
-        options = {"prefetch_factor": PREFETCH} if self.num_workers else {}
+        options = {"prefetch_factor": PREFETCH, "worker_init_fn": _end_with_training} if self.num_workers else {}
         return iter(
             # The sampler gives whole batches of indices, which batch_size=None hands on as they are.
             DataLoader(self, sampler=indices, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
         )
+
+
+def _end_with_training(worker: int) -> None:
+    """In a process that reads; torch's own look at its parent comes every five seconds, between two batches."""
+    end_with_parent(os.getppid())

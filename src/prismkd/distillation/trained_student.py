@@ -17,6 +17,7 @@ from prismkd.classifiers import Classifier, Preprocessing, as_classifier, save_c
 from prismkd.classifiers.networks import size_arguments
 from prismkd.config import Config, DistillationConfig
 from prismkd.config.load import check_config
+from prismkd.config.seeds import check_seed
 from prismkd.distillation.cache import CachedImages, CachePlace
 from prismkd.distillation.log import TrainingLog
 from prismkd.distillation.loop import train
@@ -25,6 +26,7 @@ from prismkd.distillation.tar_images import open_images, read_logits
 from prismkd.distillation.training_set import TrainingSet
 from prismkd.distillation.world import World
 from prismkd.errors import UserError, warn
+from prismkd.files import remove
 from prismkd.progress import Progress, ignore
 from prismkd.shards import channels_first, read_samples, verified
 
@@ -79,7 +81,8 @@ def distill(
             several teachers of which not all know each class; they also show in the log which classes were lost.
         student: a timm name, ``small-resnet-WIDTH`` for images of 32 pixels, a module, which is itself trained, or a
             function that makes one.
-        seed: of the student's first weights, of batches and views: the same seed on a CPU gives the same student.
+        seed: of the student's first weights, of batches and views, from 0 to 2^63 - 1: the same seed on a CPU gives the
+            same student.
         config: the recipe; None: the defaults.
         preprocessing: of a teacher that isn't a ``Classifier``: from images in [0, 1] to its input.
         checkpoint: a file that is written on the way; the same call again goes on from there. None: none.
@@ -91,12 +94,13 @@ def distill(
 
     Raises:
         UserError: images of another shape or range, labels that aren't the teacher's, a student that doesn't take the
-            images, a recipe that doesn't fit, or a loss that isn't finite.
+            images, a recipe that doesn't fit, a seed out of range, or a loss that isn't finite.
 
     Example:
         >>> student = prismkd.distill(teacher, images, labels, student="resnet18", num_steps=20_000)
         >>> student.save("my-student")
     """
+    check_seed(seed)
     recipe = _recipe(config, settings)
     given = _given_images(images, labels)
     channels, height, width = _shape_of(given)
@@ -115,7 +119,7 @@ def distill(
         _check_data(data, recipe, known.num_classes)
         log = train(trained, known, data, recipe, seed, path, progress or ignore)
     if isinstance(data.images, CachedImages) and not recipe.keep_cache:
-        data.images.path.unlink(missing_ok=True)
+        remove(data.images.path)
     for text in log.warnings():
         warn(text)
     described: dict[str, Any] = {"architecture": name, "num_classes": known.num_classes}

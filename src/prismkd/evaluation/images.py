@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier, predict
+from prismkd.classifiers import Classifier, features_of, predict
 from prismkd.data import LabeledImages
 from prismkd.evaluation.reading import is_cropped, read_for
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch, Row, device_of, mean_row
@@ -69,7 +69,7 @@ def judge_images(batches: Batches, teacher: Classifier, judge: Classifier) -> Ju
     parts, judge_hits = [], []
     for images, labels, teacher_hits in batches:
         seen = _seen_by(judge, images)
-        features = torch.cat([judge.features(view.images, cropped=view.cropped).flatten(1) for view in seen])
+        features = torch.cat([features_of(judge, view.images, cropped=view.cropped) for view in seen])
         if teacher_hits is None:
             teacher_hits = _hits(teacher, _seen_by(teacher, images), labels)
         parts.append((features.cpu().numpy(), labels.numpy(), teacher_hits))

@@ -1,12 +1,18 @@
-"""Files on a disk: the one way to write them, and the one way to read what somebody else may have touched."""
+"""Files on a disk: the one way to write and delete, and the one way to read what somebody else may have touched."""
 
 from prismkd.files.documents import parse_document, read_document, read_toml
 from prismkd.files.write import (
     as_user_error,
+    check_no_link,
+    check_no_link_out,
     is_temporary,
+    is_used,
     make_folder,
+    making_folder,
+    remove,
     remove_leftovers,
     remove_temporary_files,
+    rename,
     write,
     write_json,
     writing,
@@ -14,13 +20,19 @@ from prismkd.files.write import (
 
 __all__ = [
     "as_user_error",
+    "check_no_link",
+    "check_no_link_out",
     "is_temporary",
+    "is_used",
     "make_folder",
+    "making_folder",
     "parse_document",
     "read_document",
     "read_toml",
+    "remove",
     "remove_leftovers",
     "remove_temporary_files",
+    "rename",
     "write",
     "write_json",
     "writing",

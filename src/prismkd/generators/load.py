@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.text_to_image import TextToImage
 from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
 
+NUM_READERS = 4  # files that are read at once
 FINGERPRINTED = (".json", ".safetensors", ".bin", ".txt", ".model")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -194,16 +196,48 @@ def identity(config: GeneratorConfig) -> dict[str, Any]:
 
 def fingerprint(folder: Path | None) -> str:
     """A digest of the configurations and weights in ``folder``; empty for None, as a hub model's commit says it all."""
-    return "" if folder is None else _fingerprint(folder.resolve())
+    if folder is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, of_file in _file_digests(folder.resolve()).items():
+        digest.update(f"{name}\0".encode() + of_file)
+    return digest.hexdigest()[:16]
+
+
+def part_digests(config: GeneratorConfig) -> dict[str, str]:
+    """Digests of a generator's parts on this disk, by name: unet, vae, scheduler, ..., and a tiny decoder beside them.
+
+    Every byte of their configurations and weights counts. A hub model has none, as its commit says it all.
+    """
+    parts: dict[str, Any] = {}
+    folder = generator_folder(config)
+    for name, of_file in ({} if folder is None else _file_digests(folder.resolve())).items():
+        part, _, file = name.rpartition("/")
+        parts.setdefault(part or file, hashlib.sha256()).update(file.encode() + of_file)
+    found = {part: digest.hexdigest() for part, digest in parts.items()}
+    tiny = config.tiny_decoder
+    if tiny not in ("auto", "none") and Path(tiny).is_dir():  # auto is among the folder's own parts
+        found["tiny decoder"] = fingerprint(Path(tiny))
+    return found
+
+
+def _file_digests(folder: Path) -> dict[str, bytes]:
+    """The SHA-256 of each configuration and each file with weights in a folder, by its path in it."""
+    # Sorted, and with the names: the same files give the same digest on every file system.
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in FINGERPRINTED]
+    with ThreadPoolExecutor(NUM_READERS) as pool:  # hashing leaves Python's lock to others
+        digests = pool.map(_sha256, paths, map(_state, paths))
+        return {path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, digests, strict=True)}
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What becomes another one when a file is replaced or written to."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @cache
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    # Sorted, and with the names: the same files give the same digest on every file system.
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in FINGERPRINTED:
-            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+def _sha256(path: Path, state: tuple[int, ...]) -> bytes:
+    """Of a file's bytes, read once as long as its ``state`` stays."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

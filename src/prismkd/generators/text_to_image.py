@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.config import GeneratorConfig
+from prismkd.config.seeds import check_seed
 from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
 from prismkd.generators.embeddings import TextEmbeddings
@@ -74,11 +75,11 @@ class TextToImage:
             Images (batch, channels, height, width) float32 in [0, 1], on the CPU.
 
         Raises:
-            UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, or the pipeline
-                refuses the settings.
+            UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, a seed is out of
+                range, or the pipeline refuses the settings.
         """
         # On the CPU and one per image: the same seed is the same noise on every device and in every batch.
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generators = [torch.Generator().manual_seed(check_seed(seed, "each of seeds")) for seed in seeds]
         arguments = {**self.settings(), **self.prompt_arguments(prompts), "generator": generators, "output_type": "pt"}
         guided = nullcontext() if guidance is None else self.guided(guidance, len(prompts))
         with seeded_steps(self.pipeline.scheduler, generators), guided, self.precision():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from prismkd.config.seeds import check_seed
 from prismkd.errors import UserError
 from prismkd.metrics.arrays import Array, to_numpy
 
@@ -22,7 +23,7 @@ def bootstrap_interval(values: Array, seed: int, num_resamples: int = 1000, leve
         level: coverage, in (0, 1).
 
     Raises:
-        UserError: fewer than 2 values, from which no spread can be seen.
+        UserError: fewer than 2 values, from which no spread can be seen; or a seed out of range.
     """
     values = to_numpy(values)
     if values.ndim != 1 or len(values) < 2:
@@ -30,7 +31,7 @@ def bootstrap_interval(values: Array, seed: int, num_resamples: int = 1000, leve
             f"expected at least 2 values in one dimension, got shape {values.shape}; "
             "do measure more samples, or report the value without an interval"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     # mean*_b = 1/n sum_i x*_i with each x*_i drawn from the values with replacement (Efron 1979). Many resamples at
     # once where the values are few, which is 30 times as fast; of 50,000 test images all 1,000 would take 400 MB.
     at_once = max(1, VALUES_AT_ONCE // len(values))

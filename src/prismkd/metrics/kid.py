@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from prismkd.config.seeds import check_seed
 from prismkd.metrics.arrays import Array, to_numpy
 from prismkd.metrics.features import check_features
 
@@ -24,12 +25,13 @@ def kernel_distance(real: Array, fake: Array, num_subsets: int = 100, seed: int 
         seed: of the draws.
 
     Raises:
-        UserError: fewer than 2 samples in a set, features that are not finite, or other widths.
+        UserError: fewer than 2 samples in a set, features that are not finite, other widths, or a seed out of range.
     """
     real, fake = to_numpy(real), to_numpy(fake)
     check_features(real, fake, at_least=2)
     size = min(MAX_SUBSET, len(real), len(fake))
-    random = np.random.RandomState(seed)  # torch-fidelity's generator
+    # torch-fidelity's generator, which takes 32 bits as a number, and more as several.
+    random = np.random.RandomState(seed if check_seed(seed) < 2**32 else [seed % 2**32, seed >> 32])
     distances = []
     for _ in range(num_subsets):
         one = real[random.choice(len(real), size, replace=False)].astype(np.float64)

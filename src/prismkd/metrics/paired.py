@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prismkd.config.seeds import check_seed
 from prismkd.errors import UserError
 from prismkd.metrics.arrays import Array, to_numpy
 
@@ -51,7 +52,7 @@ def paired_interval(
         level: coverage, in (0, 1).
 
     Raises:
-        UserError: fewer than 2 images.
+        UserError: fewer than 2 images, or a seed out of range.
     """
     differences = to_numpy(differences)
     num_seeds, num_images = differences.shape
@@ -60,7 +61,7 @@ def paired_interval(
     # Images with the same differences under all seeds are exchangeable: drawing how many of each pattern come, by one
     # multinomial, gives the same distribution as drawing images, for a handful of patterns instead of 50,000 images
     patterns, counts = np.unique(differences, axis=1, return_counts=True)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(check_seed(seed))
     drawn_images = random.multinomial(num_images, counts / num_images, size=num_resamples) / num_images
     drawn_seeds = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / num_seeds
     # mean*_r = sum_s sum_p w_rs d_sp v_rp with the resample's shares w of the seeds and v of the patterns

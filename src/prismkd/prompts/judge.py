@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prismkd.classifiers import Classifier
+from prismkd.classifiers import Classifier, features_of
 from prismkd.config import PromptsConfig
 from prismkd.config.seeds import derive
 from prismkd.prompts import Prompt, PromptPlan
@@ -229,7 +229,7 @@ def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pil
     for batch in _batches(iter(pilot)):
         images = torch.stack([torch.from_numpy(to_array(sample)) for sample in batch]).to(device)
         with torch.no_grad():
-            features.append(teacher.features(images).flatten(1).double().cpu().numpy())
+            features.append(features_of(teacher, images).double().cpu().numpy())
         labels += [sample.label for sample in batch]
         styles += [names.index(sample.metadata["style"]) for sample in batch]
         accepted += [sample.metadata["teacher_top1"] == sample.label for sample in batch]

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
+from prismkd.files import write
 from prismkd.prompts.suggestions import VERSION, ContentError, SenseSuggestion, question, read_senses, reply_schema
 
 MAX_ANSWER = 2**20  # bytes; a usable answer has a few thousand
@@ -333,13 +334,7 @@ def _load(path: Path) -> tuple[SenseSuggestion, ...]:
 
 
 def _store(path: Path, name: str, model: str, senses: Sequence[SenseSuggestion]) -> None:
-    """Write a cache file all at once, by a rename; with name, model and date, by which a user tells the files apart."""
+    """Write a cache file; with name, model and date, by which a user tells the files apart."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"name": name, "model": model, "date": date, "senses": [asdict(sense) for sense in senses]}
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"expected a writable folder {path.parent}, got {error.strerror}; make it writable") from None
+    write(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ from prismkd.classes import ClassName
 from prismkd.classes.lists import as_classes
 from prismkd.config import Config, PromptsConfig
 from prismkd.config.load import check_config
+from prismkd.config.seeds import check_seed
 from prismkd.prompts.dpe import contents_of_classes, diversified_plan, plain_plan, with_defaults
 from prismkd.prompts.plan import PromptPlan
 from prismkd.prompts.senses import unjudged_senses
@@ -39,7 +40,7 @@ def plan(
         domains: how things are drawn, the teacher's own domain first: ``photo``, ``art``, ``sketch``, ``cartoon``,
             ``clip-art``, ``quickdraw``, ``infographic``, or "name: a phrase with {}". None named: all of these, and for
             ``pictograms`` its kinds of icons.
-        seed: of the images' seeds.
+        seed: of the images' seeds, from 0 to 2^63 - 1.
         id_share: share of the images in the first domain, in [0, 1]; the rest is spread over the others.
         content: vary what is drawn: sub-kinds, attributes, surroundings.
         template: one prompt with ``{name}`` for all, such as "a photo of a {name}", in place of DPE: the plain plan
@@ -49,12 +50,14 @@ def plan(
         The plan. ``plan.hash()`` identifies it, ``plan.to_dict()`` is plain data for JSON.
 
     Raises:
-        UserError: no such list or domain, a broken class list, a share out of range, or a template without ``{name}``.
+        UserError: no such list or domain, a broken class list, a share or a seed out of range, or a template without
+            ``{name}``.
 
     Example:
         >>> plan = prismkd.plan("imagenet-1k", domains=["photo", "sketch"])
         >>> prompts = [plan[i] for i in range(1000)]
     """
+    check_seed(seed)
     listed = as_classes(classes)
     generator = "pictograms" if classes == "pictograms" else ""
     given = PromptsConfig(domains=tuple(domains), id_share=id_share, content=content, template=template or "")

@@ -12,10 +12,11 @@ from prismkd.config.embedded import resolved
 from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
+from prismkd.files import is_used
 from prismkd.shards import Storage
-from prismkd.shards.storage import is_used
 
 STUDENT = "student"  # of a method, in its folder
+TRACKER = "tracker"  # of a run, in which experiment trackers write files of their own
 # The stage that writes a file, for whoever misses it
 WRITTEN_BY = {
     "senses.json": "senses", "contents.json": "prompts", "prompts.json": "prompts", "calibration.json": "synthesize",
@@ -206,12 +207,3 @@ def read_json_if_any(path: Path) -> dict[str, Any] | None:
         got = type(document).__name__
         raise UserError(f"expected a JSON object in {path}, got {got}; delete the file and run again")
     return document
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a file of the run directory so that a kill leaves the old one or the new one.
-
-    Raises:
-        UserError: the disk is full or refuses the file.
-    """
-    Storage(path.parent).write(path.name, (json.dumps(data, indent=1) + "\n").encode())

@@ -1,19 +1,38 @@
-"""One command at a time in a run directory; the lock goes with the process, however it ends."""
+"""One command at a time in a run directory; the lock goes with the process, however it ends.
+
+A lock is the kernel's (``flock``) on a file that stays. Not filelock's: where a file system has no flock, its newer
+versions fall back to a file that a killed process leaves locked.
+"""
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TypedDict
 
 from prismkd.errors import UserError
+from prismkd.files import as_user_error, check_no_link, make_folder, read_document, write_json
+from prismkd.text import visible
+
+PATIENCE = 0.5  # seconds; `status` holds a lock for an instant
+MAX_SHOWN = 80  # characters of what another process says of itself
+OPENING = os.O_RDWR | os.O_NOFOLLOW  # never through a link, and never truncated: the file may be somebody else's
+
+
+class Description(TypedDict):
+    """Who took a lock."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
 
 
 @contextmanager
@@ -21,56 +40,58 @@ def locked(directory: Path, name: str = "run", *, wait: bool = False) -> Iterato
     """Hold ``directory``/.locks/``name`` while the block runs.
 
     Args:
+        directory: of the run.
+        name: of the lock.
         wait: until its holder has finished, instead of refusing.
 
     Raises:
-        UserError: another process holds it; says which, and since when.
+        UserError: another process holds it; says which, and since when. Or the disk refuses the file, or has no locks.
     """
     folder = directory / ".locks"
+    make_folder(folder, below=directory)
+    if name == "run":
+        _check_no_rank(directory)
+    elif name.startswith("rank-") and is_locked(directory):
+        raise _in_use(directory, "run")
+    path = folder / f"{name}.lock"
+    with as_user_error(str(path), writing=True):
+        check_no_link(path, below=directory)
+        descriptor = os.open(path, OPENING | os.O_CREAT, 0o666)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
-        if name == "run":
-            _check_no_rank(directory)
-        elif name.startswith("rank-") and is_locked(directory):
-            raise _in_use(directory, "run")
-        lock.acquire(timeout=-1 if wait else 0.5)  # `status` holds it for an instant
-    except Timeout:
-        raise _in_use(directory, name) from None
-    except OSError as error:
-        raise UserError(
-            f"expected to write into {directory}, got: {error.strerror or error}; check its permissions and the disk's "
-            "room, or choose another --out"
-        ) from None
-    try:
+        if not _acquire(descriptor, directory, wait=wait):
+            raise _in_use(directory, name)
         _describe(folder / f"{name}.json")
         yield
     finally:
-        lock.release()
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process that reads images has the file open, too
+        os.close(descriptor)
 
 
 def holder(directory: Path, name: str = "run") -> str:
     """Who took the lock last."""
     try:
-        description = json.loads((directory / ".locks" / f"{name}.json").read_text())
-        return "process {pid} on {host} (prismkd {command}, since {since})".format(**description)
-    except (OSError, ValueError, KeyError):
+        found = read_document(directory / ".locks" / f"{name}.json", Description)
+    except (FileNotFoundError, UserError):
         return "another process"
+    host, command, since = (visible(found[key][:MAX_SHOWN]) for key in ("host", "command", "since"))
+    return f"process {found['pid']} on {host} (prismkd {command}, since {since})"
 
 
 def is_locked(directory: Path, name: str = "run") -> bool:
     """Whether a process holds the lock now."""
-    path = directory / ".locks" / f"{name}.lock"
-    if not path.is_file():
-        return False
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # on a disk that can only be read, nobody works
+        descriptor = os.open(directory / ".locks" / f"{name}.lock", OPENING | os.O_NONBLOCK)
+    except OSError:  # there is none; or the disk can only be read, where nobody works
         return False
-    lock.release()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a disk without locks, where nobody works either
+        return False
+    finally:
+        os.close(descriptor)
     return False
 
 
@@ -93,8 +114,31 @@ def _in_use(directory: Path, name: str) -> UserError:
     )
 
 
+def _acquire(descriptor: int, directory: Path, *, wait: bool) -> bool:
+    """Lock an open file; False where another process holds it. Raises UserError where the disk has no locks."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(PATIENCE / 10)
+        except OSError as error:
+            raise UserError(
+                f"expected a disk with file locks (flock) for {directory}, got: {error.strerror}; choose another --out"
+            ) from None
+
+
 def _describe(path: Path) -> None:
-    description = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:2]),
-             "since": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
-    with suppress(OSError):  # a full disk: the work itself will say so, where it needs room
-        path.write_text(json.dumps(description))
+    with suppress(UserError):  # a full disk: the work itself will say so, where it needs room
+        write_json(
+            path,
+            Description(
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                command=" ".join(sys.argv[1:2]),
+                since=datetime.now(UTC).isoformat(timespec="seconds"),
+            ),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
 from prismkd.metrics.hits import unpack_hits
+from prismkd.records.digests import check_figures
 from prismkd.records.directory import HELD_OUT, is_run, read_json_if_any
 from prismkd.records.scores import Result
 
@@ -114,7 +116,9 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
             f"expected schema {SCHEMA} in {path}, got {metrics.get('schema')!r}; "
             "make the report with the version of prismkd that made the run"
         )
-    metrics, record = metrics or {}, read_json_if_any(folder / "run.json") or {}
+    metrics, record, folders = metrics or {}, read_json_if_any(folder / "run.json") or {}, _method_folders(folder)
+    for of_method in itertools.chain(*folders.values()):
+        check_figures(of_method, metrics)
     classes = metrics.get("classes") or [row["name"] for row in record.get("classes") or []]
     return RunResults(
         folder=folder,
@@ -123,7 +127,7 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
         metrics=metrics,
         record=record,
         calibration=read_json_if_any(folder / "calibration.json"),
-        folders=_method_folders(folder),
+        folders=folders,
     )
 
 
@@ -183,7 +187,7 @@ def _rows(metrics: dict[str, Any], path: Path) -> list[Result]:
 
 def _method_folders(folder: Path) -> dict[str, list[Path]]:
     """seed-*/METHOD, seeds in numeric order, methods in the order of the tables."""
-    seeds = [path for path in folder.glob("seed-*") if path.is_dir() and path.name[5:].isdigit()]
+    seeds = [path for path in folder.glob("seed-*") if path.is_dir() and path.name[5:].isdecimal()]
     folders: dict[str, list[Path]] = {}
     for seed in sorted(seeds, key=lambda path: int(path.name[5:])):
         for method in sorted(path for path in seed.iterdir() if path.is_dir()):

@@ -7,13 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from prismkd.files import check_no_link_out, write
+from prismkd.records.directory import TRACKER
 from prismkd.records.results import RunResults, expected_shape, load_run
 from prismkd.records.scores import ceiling_of
 from prismkd.report import formats, panels, precision_recall, prompts, tables, training
 from prismkd.report.advice import advice
 from prismkd.report.findings import reasons, shortfalls
 from prismkd.report.headline import headline
-from prismkd.report.page import render, write_page
+from prismkd.report.page import render
 from prismkd.report.provenance import command_of, provenance, run_name
 from prismkd.report.stored_images import stored_images
 from prismkd.report.thumbnails import MAX_CLASSES, image_grids
@@ -24,12 +26,13 @@ def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html: one file, no network, whatever parts the run has.
 
     Returns the path of the report.
-    Raises UserError when metrics.json is missing, or a file of the run is damaged.
+    Raises UserError when metrics.json is missing, a file of the run is damaged, or a link leads out of it.
     """
+    check_no_link_out(run_dir, ignoring=TRACKER)
     path = run_dir / "report.html"
     with expected_shape(run_dir):
         page = render("run.html", context(load_run(run_dir)))
-    write_page(path, page)
+    write(path, page)
     return path
 
 

@@ -1,23 +1,14 @@
-"""A page: one HTML file that loads nothing, rendered from a template and written at once."""
+"""A page: one HTML file that loads nothing, rendered from a template."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write a page so that a kill leaves the old one or the new one."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def render(template: str, values: dict[str, Any]) -> str:

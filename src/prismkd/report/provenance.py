@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prismkd.records.digests import NUM_SHOWN
 from prismkd.records.directory import commands_of
 from prismkd.records.results import RunResults
 
@@ -29,8 +30,16 @@ def provenance(run: RunResults) -> list[tuple[str, str]]:
         "Started": run.record.get("started"),
         "Measured": run.metrics.get("date"),
         "Seeds": ", ".join(map(str, seeds)),
+        "Digests": _shortened(run.metrics.get("inputs") or {}),
     }
     return [(name, _plain_text(value)) for name, value in entries.items() if value]
+
+
+def _shortened(digests: Any) -> Any:
+    """Digests by what they are of, perhaps by domain, with their first digits."""
+    if isinstance(digests, Mapping):
+        return {name: _shortened(digest) for name, digest in digests.items()}
+    return str(digests)[:NUM_SHOWN]
 
 
 def _plain_text(value: Any) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
+from prismkd.files import check_no_link_out, write
 from prismkd.records.comparison import basis_of, check_comparable
+from prismkd.records.directory import TRACKER
 from prismkd.records.results import expected_shape
 from prismkd.report import ranking, several_runs
 from prismkd.report.named_run import NamedRun, load_runs
-from prismkd.report.page import render, write_page
+from prismkd.report.page import render
 from prismkd.report.provenance import command_of, provenance
 from prismkd.report.yardstick import yardstick_of
 
@@ -22,19 +25,23 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
     """Write one page with several runs side by side; the runs stay as they are.
 
     Raises:
-        UserError: fewer than 2 runs or too many, the same one twice, no folder for the page, a run that has not been
-            evaluated, or runs of other classes or test images.
+        UserError: fewer than 2 runs or too many, the same one twice, no folder for the page or a file of its name, a
+            run that has not been evaluated, or runs of other classes or test images.
     """
     if not 2 <= len(folders) <= MAX_RUNS or len({folder.resolve() for folder in folders}) < len(folders):
         named = " ".join(map(str, folders)) or "none"
         raise UserError(f"expected 2 to {MAX_RUNS} runs, each once, got {named}; name their folders")
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"expected a file in a folder that exists for --dest, got {path}; give a name as compare.html")
+    if os.path.lexists(path):
+        raise UserError(f"expected a new file for --dest, got {path}, which is there already; choose another name")
+    for folder in folders:
+        check_no_link_out(folder, ignoring=TRACKER)
     with expected_shape(*folders):
         runs = load_runs(folders)
         check_comparable([basis_of(named.run) for named in runs])
         page = render("compare.html", context(runs))
-    write_page(path, page)
+    write(path, page)
     return path
 
 

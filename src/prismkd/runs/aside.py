@@ -7,6 +7,7 @@ be seen from it alone, however far an earlier command came.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
 from prismkd.errors import UserError, warn
-from prismkd.records.directory import read_json, read_json_if_any, read_record, write_json
+from prismkd.files import make_folder, remove, rename, write_json
+from prismkd.records.digests import check_student, differing_inputs
+from prismkd.records.directory import read_json_if_any, read_record
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
@@ -24,6 +27,7 @@ from prismkd.shards import differing_keys
 RESULTS = ("report.html", "metrics.json")  # of the whole run, in the order in which they are set aside
 CHECKPOINT, TRAINING = "checkpoint.pt", "training.json"  # of a training that isn't complete, and what it is made with
 MAX_NAMED = 2  # settings in the name of a folder
+PLACES = {"source", "shifted", "real", "judge"}  # settings of an evaluation that say where something lies
 
 
 # --- what something was made with ------------------------------------------------------------------------------------
@@ -47,22 +51,25 @@ def evaluation_record(run: Run) -> dict[str, Any]:
 
 
 def is_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> bool:
-    """Whether there is a student of this recipe and of all images that there are now."""
+    """Whether there is a student of this recipe and of all that it would learn from now."""
     log = read_json_if_any(dataset.folder / name / "log.json")
-    return log is not None and log["images"] == dataset.num_images and not _changed_recipe(dataset, log, recipe)
+    if log is None or log["images"] != dataset.num_images or _changed_recipe(dataset, log, recipe):
+        return False
+    return not differing_inputs(log.get("inputs"), dataset.run.inputs.of_student(dataset, recipe))
 
 
 def check_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> None:
     """Refuse to measure what isn't there, or isn't what the settings say.
 
     Raises:
-        UserError: the student isn't trained, or with other settings or fewer images.
+        UserError: the student isn't trained, or with other settings or images, or its files are others now.
     """
     if not is_trained(dataset, name, recipe):
         raise UserError(
             f"expected the student of {dataset.title}, trained with the run's settings on all its images, in "
             f"{dataset.folder / name}, got none; run `prismkd distill --out {dataset.run.directory}` first"
         )
+    check_student(dataset.folder / name)
 
 
 def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationConfig) -> dict[str, Any]:
@@ -71,7 +78,11 @@ def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationC
     if "recipe" not in log:  # of an earlier version, whose runs kept their settings
         return {"settings": "other"} if _has_changed(dataset.run, "distill") else {}
     made = _as_json(asdict(DistillationConfig())) | log["recipe"]  # a setting that came later had its default
-    return {name: made[name] for name in wanted if made.get(name) != wanted[name]}
+    changed = {name: made[name] for name in wanted if made.get(name) != wanted[name]}
+    # Of a path that is another now, what lies there counts, where it is known what lay there.
+    if changed and changed.keys() <= {"real", "initial"} and log.get("inputs"):
+        return changed if differing_inputs(log["inputs"], dataset.run.inputs.of_student(dataset, recipe)) else {}
+    return changed
 
 
 def _is_stale(run: Run, path: Path) -> bool:
@@ -81,7 +92,12 @@ def _is_stale(run: Run, path: Path) -> bool:
         return False
     if "settings" not in found:  # of an earlier version
         return _has_changed(run, "evaluate")
-    return bool(differing_keys(found["settings"], evaluation_record(run)))
+    changed = set(differing_keys(found["settings"], evaluation_record(run)))
+    if changed <= PLACES and "test" in found.get("inputs", {}) and run.config.evaluation.source:
+        # Of a path that is another now, what lies there counts.
+        now = run.inputs.of_evaluation | {"student": found["inputs"].get("student")}
+        return bool(changed and differing_inputs({"student": None, **found["inputs"]}, now))
+    return bool(changed)
 
 
 def _has_changed(run: Run, stage: str) -> bool:
@@ -125,9 +141,9 @@ def set_aside(dataset: Dataset, name: str, suffix: str) -> Path:
     folder = dataset.folder / name
     evaluation = dataset.folder / EVALUATION
     if evaluation.is_file():
-        evaluation.replace(folder / EVALUATION)
+        rename(evaluation, folder / EVALUATION)
     kept = _unused(folder.with_name(f"{name}-{suffix}"))
-    folder.replace(kept)
+    rename(folder, kept)
     return kept
 
 
@@ -136,9 +152,9 @@ def set_results_aside(run: Run) -> None:
     found = [run.directory / name for name in RESULTS if (run.directory / name).is_file()]
     if found:
         kept = _unused(run.directory / "earlier-results")
-        kept.mkdir()
+        make_folder(kept)
         for path in found:
-            path.replace(kept / path.name)
+            rename(path, kept / path.name)
         warn(f"results of before are kept in {kept}; `prismkd evaluate` and `report` make new ones")
 
 
@@ -146,7 +162,37 @@ def _drop_if_stale(run: Run, path: Path) -> None:
     """Delete an evaluation that was made with other settings: it is measured again, and the old figures are kept."""
     if _is_stale(run, path):
         set_results_aside(run)
-        path.unlink()
+        remove(path)
+
+
+def set_other_inputs_aside(dataset: Dataset, name: str, recipe: DistillationConfig) -> None:
+    """Set aside a student that learned from other images or weights than there are now, whatever they were called."""
+    log = read_json_if_any(dataset.folder / name / "log.json")
+    if log is None:
+        return
+    others = differing_inputs(log.get("inputs"), dataset.run.inputs.of_student(dataset, recipe))
+    if log["images"] != dataset.num_images:
+        kept = set_aside(dataset, name, f"{log['images']}-images")
+        warn(f"images were added: the {name} of {log['images']} is now in {kept}, and a new one is trained")
+    elif others:
+        kept = set_aside(dataset, name, f"other-{others[-1]}")
+        warn(
+            f"another content of {' and '.join(others)} than when the {name} of {dataset.title} was trained: it is now "
+            f"in {kept}, and a new one is trained"
+        )
+
+
+def drop_other_evaluation(run: Run, path: Path, inputs: dict[str, Any]) -> None:
+    """Delete an evaluation of other test images, another judge, ... than there are now; it is measured again."""
+    found = read_json_if_any(path) or {}
+    others = differing_inputs(found.get("inputs"), inputs)
+    if "inputs" not in found and "test" in inputs:  # earlier versions noted what the test images are, and nothing else
+        noted = {name: row.get("images") for name, row in found.get("domains", {}).items()}
+        others = ["test"] if noted and all(noted.values()) and noted != inputs["test"] else []
+    if others:
+        set_results_aside(run)
+        remove(path)
+        warn(f"another content of {' and '.join(others)} than in {path}, which is measured again")
 
 
 def _suffix(changed: dict[str, Any]) -> str:
@@ -160,7 +206,7 @@ def _suffix(changed: dict[str, Any]) -> str:
 def _unused(path: Path) -> Path:
     """The path, with a number where something is there."""
     found, number = path, 1
-    while found.exists():
+    while os.path.lexists(found):
         number += 1
         found = path.with_name(f"{path.name}-{number}")
     return found
@@ -172,24 +218,21 @@ def _unused(path: Path) -> Path:
 def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> None:
     """Note what a student is made with; the checkpoint of a training with other settings or images is deleted."""
     folder = dataset.folder / name
-    wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images}
-    if read_json_if_any(folder / TRAINING) == wanted:
+    inputs = dataset.run.inputs.of_student(dataset, recipe)
+    wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images, "inputs": inputs}
+    begun = read_json_if_any(folder / TRAINING)
+    if begun and wanted == {"inputs": inputs, **begun}:  # earlier versions noted none
         return
     if (folder / CHECKPOINT).is_file():
         warn(
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "
             "is trained from the start"
         )
-        (folder / CHECKPOINT).unlink()
+        remove(folder / CHECKPOINT)
     write_json(folder / TRAINING, wanted)
 
 
 def end_training(folder: Path) -> None:
     """Delete what only a training that isn't complete needs."""
-    (folder / CHECKPOINT).unlink()
-    (folder / TRAINING).unlink(missing_ok=True)
-
-
-def num_images_of(folder: Path) -> int:
-    """The number of images that a trained student has learned from."""
-    return int(read_json(folder / "log.json")["images"])
+    remove(folder / CHECKPOINT)
+    remove(folder / TRAINING)

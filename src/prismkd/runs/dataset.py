@@ -25,9 +25,10 @@ from prismkd.distillation.training_set import Images
 from prismkd.errors import UserError, warn
 from prismkd.evaluation.images import labeled_batches
 from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
+from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of, write_json
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of
 from prismkd.records.lock import locked
 from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
 from prismkd.shards.samples import decode
@@ -78,6 +79,11 @@ class Dataset(ABC):
     def num_images(self) -> int:
         """Images that a student would learn from now, but for those of ``distillation.real_share``."""
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Of the content of these images."""
+
     @abstractmethod
     def training_set(self) -> TrainingSet:
         """What a student learns from.
@@ -116,6 +122,10 @@ class RealImages(Dataset):
     @property
     def num_images(self) -> int:
         return len(self.images)
+
+    @property
+    def digest(self) -> str:
+        return self.run.inputs.real_training
 
     def training_set(self) -> TrainingSet:
         images, absent = self.images, self._absent_classes()
@@ -174,6 +184,10 @@ class DrawnImages(Dataset):
     @property
     def num_images(self) -> int:
         return scan(self.storage).num_images
+
+    @property
+    def digest(self) -> str:
+        return scan(self.storage).digest
 
     def training_set(self) -> TrainingSet:
         config = self.run.config.distillation

@@ -11,12 +11,13 @@ from typing import Any
 from prismkd import __version__
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
-from prismkd.generators.load import identity as identity_of_generator
+from prismkd.files import write_json
 from prismkd.progress import Progress
-from prismkd.records.directory import read_json, write_json
+from prismkd.records.directory import read_json
 from prismkd.records.lock import locked
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out
+from prismkd.runs.inputs import generator_identity
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters
 from prismkd.shards import (
@@ -135,10 +136,11 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
     with locked(run.directory, "prepare", wait=True):
         old, num_images = read_manifest(dataset.storage), planned_images(dataset)
         pilot = old.identity.get("pilot", 0) if old else dataset.pilot_size(num_images)
+        run.inputs.check_generator()
         identity: dict[str, Any] = {
             "prompts": dataset.plan.hash(),
             "teacher": run.teacher_digest,
-            "generator": identity_of_generator(config.generator),
+            "generator": generator_identity(config, old),
             "pilot": pilot,
         }
         if METHODS[dataset.method].guided:

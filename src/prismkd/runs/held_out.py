@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prismkd.errors import warn
-from prismkd.generators.load import identity as identity_of_generator
+from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
-from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, write_json
+from prismkd.records.directory import HELD_OUT, held_out_folder, read_json
+from prismkd.runs.inputs import generator_identity
 from prismkd.shards import (
     Manifest,
     Sample,
@@ -86,14 +87,16 @@ def _plan(run: Run, kind: str) -> PromptPlan | None:
 
 def _claim(run: Run, storage: Storage, plan: PromptPlan, num_images: int) -> Manifest:
     """The manifest, written or found again; images of other settings or models make way for new ones."""
+    run.inputs.check_generator()
+    old = read_manifest(storage)
     identity = {
         "prompts": plan.hash(),
         "teacher": run.teacher_digest,
-        "generator": identity_of_generator(run.config.generator),
+        "generator": generator_identity(run.config, old),
         "num_images": num_images,  # which says at which indices of the plan they are
     }
     names = tuple(item.name for item in run.classes)
-    wanted, old = Manifest(identity, (num_images,), run.config.synthesis.shard_size, names), read_manifest(storage)
+    wanted = Manifest(identity, (num_images,), run.config.synthesis.shard_size, names)
     if old is not None and old.plan_hash != wanted.plan_hash:
         # Nobody has learned from them, and what was measured on them has their fingerprint beside it.
         storage.remove(MANIFEST)

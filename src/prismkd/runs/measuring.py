@@ -24,9 +24,10 @@ from prismkd.evaluation.images import (
 )
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
-from prismkd.metrics.hits import domain_order
-from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record, write_json
-from prismkd.runs.aside import check_trained, evaluation_record
+from prismkd.files import write_json
+from prismkd.records.digests import student_digest
+from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record
+from prismkd.runs.aside import check_trained, drop_other_evaluation, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
 from prismkd.runs.run import Run
 from prismkd.runs.tracking import track_results
@@ -45,21 +46,31 @@ def evaluate(run: Run) -> None:
     for dataset in run.datasets:
         for name, recipe in recipes(run.config).items():
             check_trained(dataset, name, recipe)
-    measurement, settings = Measurement(run), {"settings": evaluation_record(run)}
-    references = run.directory / "references.json"
+    run.inputs.check_teacher()
+    measurement, references, inputs = Measurement(run), run.directory / "references.json", run.inputs.of_evaluation
+    record = {"settings": evaluation_record(run), "inputs": inputs, "version": __version__}
+    drop_other_evaluation(run, references, inputs)
+    for dataset in run.datasets:
+        drop_other_evaluation(run, dataset.folder / "evaluation.json", inputs | _student(dataset))
     unmeasured = [dataset for dataset in run.datasets if not (dataset.folder / "evaluation.json").is_file()]
     with run.track("evaluation (teacher, students)", len(unmeasured) + (not references.is_file())) as progress:
         if not references.is_file():
-            write_json(references, measurement.references() | settings)
+            write_json(references, measurement.references() | record)
             progress(1)
         for dataset in unmeasured:
             # A file per dataset, so that a crash loses one evaluation, and a new student takes its own away.
-            measured = {**measurement.evaluate(dataset), "energy": dataset.energies(), **settings}
+            own = record | {"inputs": inputs | _student(dataset)}
+            measured = {**measurement.evaluate(dataset), "energy": dataset.energies(), **own}
             write_json(dataset.folder / "evaluation.json", measured)
             progress(1)
     metrics = gather_metrics(run)
     write_json(run.directory / "metrics.json", metrics)
     track_results(run.config.distillation.tracker, run.directory, metrics["results"])
+
+
+def _student(dataset: Dataset) -> dict[str, str]:
+    """Which student is measured."""
+    return {"student": student_digest(dataset.student_folder)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class Measurement:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of each domain's images: only runs with the same ones can be compared."""
-        return {domain: self.test.domain(domain).fingerprint() for domain in domain_order(self.test.domains)}
+        return self.run.inputs.test
 
     @cached_property
     def teacher_logits(self) -> np.ndarray:
@@ -185,7 +196,8 @@ class Measurement:
 
 def gather_metrics(run: Run) -> dict[str, Any]:
     """All results and timings in the published schema."""
-    results, timings = read_json(run.directory / "references.json")["results"], []
+    references, timings = read_json(run.directory / "references.json"), []
+    results = references["results"]
     for dataset in run.datasets:
         results += read_json(dataset.folder / "evaluation.json")["results"]
         timings += _timings(dataset)
@@ -207,6 +219,7 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         "date": record["started"][:10],
         "version": __version__,
         "seeds": list(run.config.seeds),
+        "inputs": references.get("inputs") or {},
     }
 
 

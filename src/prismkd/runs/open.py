@@ -18,26 +18,22 @@ from prismkd.classifiers.classifier import answer
 from prismkd.config import Config
 from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.load import check_diversity, check_methods
-from prismkd.config.stages import MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
+from prismkd.config.stages import GROWING_SETTINGS, MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, check_student, initial_weights, name_of_module, start_from
 from prismkd.errors import UserError
+from prismkd.files import remove_temporary_files, write_json
 from prismkd.generators import generator_folder, pinned, resolve_device
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
-from prismkd.records.directory import (
-    check_new,
-    is_run,
-    read_record,
-    recorded_config,
-    write_json,
-)
+from prismkd.records.digests import note_digests
+from prismkd.records.directory import check_new, is_run, read_record, recorded_config
 from prismkd.records.lock import locked
 from prismkd.runs.aside import set_stale_aside
+from prismkd.runs.inputs import is_moved
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
 from prismkd.shards import differing_keys
-from prismkd.shards.storage import remove_temporary_files
 
 
 def open_run(
@@ -69,7 +65,7 @@ def open_run(
         config = replace(config, teacher=f"module {weights_digest(teacher)}")
     if student is not None:
         config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
-    run = Run(config, track, student, directory=directory, command=command)
+    run = Run(config, track, student, directory=directory, command=command, is_claimed=claim)
     if teacher is not None:
         run.__dict__["teacher"] = teacher  # where cached_property looks
     check_methods(config)
@@ -78,6 +74,7 @@ def open_run(
     _check_inputs(run)
     if claim:
         _continue(run) if is_run(directory) else _start(run)
+        run.inputs.check_teacher()
     return run
 
 
@@ -90,6 +87,7 @@ def held(run: Run, lock: str = "run") -> Iterator[None]:
     """
     with locked(run.directory, lock):
         _record_changes(run)
+        note_digests(run.directory, run.inputs.teacher, run.command)
         if lock == "run":
             # Only who is alone in the folder may: of other ranks these are files that are being written.
             remove_temporary_files(run.directory)
@@ -101,7 +99,6 @@ def _start(run: Run) -> None:
     """Claim a new folder by writing its ``run.json``."""
     directory = run.directory
     check_new(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     write_json(
         directory / "run.json",
         {
@@ -118,15 +115,22 @@ def _start(run: Run) -> None:
 def _continue(run: Run) -> None:
     """Refuse other settings than the run's, but for those that a stage is done again with, and for added work."""
     changes = _changes(run)
-    refused = [name for name, (old, new) in changes.items() if not may_change(name, old, new)]
-    # The file of a class list may have changed under the same name.
-    if read_record(run.directory)["classes"] != _as_json([asdict(item) for item in run.classes]):
+    # The file of a class list may have changed under the same name, or have another name now.
+    has_its_classes = read_record(run.directory)["classes"] == _as_json([asdict(item) for item in run.classes])
+    refused = [
+        name for name, (old, new) in changes.items()
+        if not (may_change(name, old, new) or is_moved(run, name, old) or (name == "classes" and has_its_classes))
+    ]  # fmt: skip
+    if not has_its_classes:
         refused.append(f"content of the class list {run.config.classes}")
     if refused:
         raise UserError(
             f"expected the settings that the prompts and images of {run.directory} were made with, got another "
             f"{', '.join(refused)}; choose another --out for these ({MAY_CHANGE})"
         )
+    if changes.keys() & set(GROWING_SETTINGS):
+        # Before the added work is recorded, which can't be taken back.
+        run.inputs.check_generator()
 
 
 def _changes(run: Run) -> dict[str, tuple[Any, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from prismkd.errors import warn
+from prismkd.files import write_json
 from prismkd.generators import generator_folder
 from prismkd.prompts.length import too_long
-from prismkd.records.directory import read_json, write_json
+from prismkd.records.directory import read_json
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.run import Run
 

@@ -16,6 +16,9 @@ from PIL import Image
 
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
+from prismkd.files import write_json
+from prismkd.generators import TextToImage
+from prismkd.generators.load import identity
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import contents_from_rows
@@ -23,11 +26,12 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config, write_json
+from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
+from prismkd.runs.inputs import PATHS_OF_GENERATOR, Inputs
 from prismkd.runs.session import Session
-from prismkd.shards import Sample, is_committed, read_samples, write_shard
+from prismkd.shards import Sample, drop_shard, is_committed, read_samples, scan, write_shard
 from prismkd.synthesis.synthesizer import Synthesizer
 
 PROBE_SIDE = 96  # pixels; probes are kept small, to be looked at
@@ -40,6 +44,7 @@ class Run(Session):
 
     directory: Path = field(kw_only=True)
     command: str = field(default="", kw_only=True)  # that opened it, for the record
+    is_claimed: bool = field(default=True, kw_only=True)  # else the folder is only a name, and nothing is written there
 
     @property
     def datasets(self) -> list[Dataset]:
@@ -54,6 +59,18 @@ class Run(Session):
     def dataset(self, seed: int, method: str) -> Dataset:
         """One method of one seed."""
         return DrawnImages(self, seed, method) if METHODS[method].draws_images else RealImages(self, seed, method)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Digests of what it uses."""
+        return Inputs(self)
+
+    @cached_property
+    def generator(self) -> TextToImage:
+        """The text-to-image model, the same as when the run first needed it."""
+        if self.is_claimed:
+            self.inputs.check_generator()
+        return super().generator
 
     # --- what is decided once and recorded ---------------------------------------------------------------------------
 
@@ -145,8 +162,11 @@ class Run(Session):
         self._num_probes[name] += len(prompts)
         folder, size = self.directory / "probes" / name, self.config.synthesis.shard_size
         # Probes of other texts, or of other models, must not be taken for these.
-        identity = [[prompt.text for prompt in prompts], asdict(self.config.generator), self.config.teacher]
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        settings = identity(self.config.generator) | dict.fromkeys(PATHS_OF_GENERATOR)
+        drawn = [[prompt.text for prompt in prompts], settings, self.inputs.generator, self.inputs.teacher]
+        digest = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:16]
+        for shard in scan(folder, digest).damaged:
+            drop_shard(folder, shard)
         synthesizer = Synthesizer(self.generator, self.teacher)
         with self.track(f"{name} (teacher as judge)", len(prompts)) as progress:
             # In shards as the datasets' images: a crash loses one, and whoever doubts a choice can look at them.

@@ -33,7 +33,7 @@ from prismkd.config import (
     PromptsConfig,
 )
 from prismkd.config.embedded import PICTOGRAMS, resolved
-from prismkd.config.seeds import derive
+from prismkd.config.seeds import check_seed, derive
 from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, train
 from prismkd.distillation.student import Factory
@@ -238,7 +238,11 @@ class Session:
             method: as in ``config.methods``.
             seed: the run's.
             prompts: other settings of DPE than the session's.
+
+        Raises:
+            UserError: a seed out of range.
         """
+        check_seed(seed)
         prompts = prompts or self.prompts
         if not METHODS[method].diversified:
             return plain_plan(self.classes, seed, prompts.template)
@@ -353,8 +357,9 @@ class Session:
             teacher: another one than the session's.
 
         Raises:
-            UserError: no images, a recipe that doesn't fit them, or a loss that isn't finite.
+            UserError: no images, a recipe that doesn't fit them, a seed out of range, or a loss that isn't finite.
         """
+        check_seed(seed)
         recipe = recipe or self.config.distillation
         data = images if isinstance(images, TrainingSet) else TrainingSet(images, labels)
         # A copy with the other recipe and teacher: what this session has loaded stays as it is.
@@ -372,8 +377,9 @@ class Session:
         Without test images it is the agreement with the teacher on held-out synthetic ones.
 
         Raises:
-            UserError: there are neither.
+            UserError: there are neither, or a seed out of range.
         """
+        check_seed(seed)
         config = self.config.evaluation
         if config.source:
             return evaluate_student(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prismkd.records.directory import write_json
+from prismkd.files import write_json
 from prismkd.runs.run import Run
 from prismkd.synthesis.survival import VARIANTS, check_guided, gains, survival_test, to_dicts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from accelerate import Accelerator
 
 from prismkd.config.trackers import check_tracker
 from prismkd.errors import UserError, warn
+from prismkd.files import check_no_link, make_folder
+from prismkd.files.write import DISK_FULL
+from prismkd.records.directory import TRACKER
 
 Row = Mapping[str, float]  # one moment: ``step``, and what is tracked
 PROJECT = "prismkd"
-FOLDER = "tracker"  # of a run, for trackers that write files
 
 
 @contextmanager
@@ -30,35 +33,43 @@ def tracked(
         settings: that are shown with it.
 
     Raises:
-        UserError: the tracker isn't installed, or doesn't start.
+        UserError: the tracker isn't installed, or doesn't start for another reason than a full disk.
     """
     if not name:
         yield lambda row: None
         return
-    trackers = _started(name, directory, title, settings)
-    failed = False
+    trackers, failed = list[Any](), False
+
+    def attempt(action: Callable[[], object]) -> None:
+        nonlocal failed
+        try:
+            action()
+        except UserError:
+            raise
+        except Exception as error:  # a server that is gone, or a full disk, must not end a training
+            if not failed:
+                warn(f"{name} takes no more of {title}: {_reason(error)}; the run's own log has it all")
+            failed = True
 
     def log(row: Row) -> None:
-        nonlocal failed
         values = {key: value for key, value in row.items() if key != "step"}
-        try:
-            for tracker in () if failed else trackers:
-                tracker.log(values, step=int(row["step"]))
-        except Exception as error:  # a server that is gone must not end a training
-            failed = True
-            warn(f"{name} takes no more of {title}: {str(error).splitlines()[0]}; the run's own log has it all")
+        for tracker in () if failed else trackers:
+            attempt(partial(tracker.log, values, step=int(row["step"])))
 
+    attempt(lambda: trackers.extend(_started(name, directory, title, settings)))
     try:
         yield log
     finally:
         for tracker in trackers:
-            tracker.finish()
+            attempt(tracker.finish)
 
 
 def _started(name: str, directory: Path, title: str, settings: Mapping[str, Any] | None) -> Sequence[Any]:
     check_tracker(name)
-    folder, shown = directory / FOLDER, f"{directory.absolute().name}: {title}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, shown = directory / TRACKER, f"{directory.absolute().name}: {title}"
+    make_folder(folder, below=directory)
+    for path in folder.iterdir():
+        check_no_link(path, below=directory)
     names = {"wandb": {"name": shown, "dir": str(folder)}, "trackio": {"name": shown}, "mlflow": {"run_name": shown}}
     accelerator = Accelerator(mixed_precision="no", log_with=name, project_dir=folder)
     try:
@@ -67,11 +78,16 @@ def _started(name: str, directory: Path, title: str, settings: Mapping[str, Any]
         else:
             accelerator.init_trackers(PROJECT, dict(settings or {}), {name: names[name]})
     except Exception as error:  # each service has errors of its own
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise
         raise UserError(
-            f"expected {name} to start, got: {str(error).splitlines()[0]}; log in there, or leave "
-            "distillation.tracker out"
+            f"expected {name} to start, got: {_reason(error)}; log in there, or leave distillation.tracker out"
         ) from None
     return accelerator.trackers
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def track_results(name: str, directory: Path, results: Sequence[Mapping[str, Any]]) -> None:

@@ -8,22 +8,24 @@ from dataclasses import asdict, replace
 import torch
 from accelerate import PartialState
 
+from prismkd import __version__
 from prismkd.classifiers import save_classifier
 from prismkd.config import Config, DistillationConfig
 from prismkd.distillation import TrainingSet, train
 from prismkd.distillation.cache import remove_caches
 from prismkd.distillation.student import check_student
 from prismkd.errors import warn
+from prismkd.files import write_json
 from prismkd.progress import silent
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, write_json
+from prismkd.records.digests import student_digest
+from prismkd.records.directory import LABELS_STUDENT, STUDENT
 from prismkd.runs.aside import (
     CHECKPOINT,
     begin_training,
     end_training,
     is_trained,
-    num_images_of,
     recipe_record,
-    set_aside,
+    set_other_inputs_aside,
 )
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
@@ -35,6 +37,7 @@ def distill_students(run: Run) -> None:
 
     Under `torchrun` or `accelerate launch` all processes train together, and the first one alone writes.
     """
+    run.inputs.check_teacher()  # of each process, which may be on a machine of its own
     processes = PartialState(cpu=not torch.accelerator.is_available())  # else, without a GPU, each would be alone
     untrained = {
         dataset: [name for name, recipe in recipes(run.config).items() if not is_trained(dataset, name, recipe)]
@@ -47,7 +50,7 @@ def distill_students(run: Run) -> None:
         data = dataset.training_set()
         for name in names:
             if processes.is_main_process:
-                _set_aside(dataset, name)
+                set_other_inputs_aside(dataset, name, recipes(run.config)[name])
                 begin_training(dataset, name, recipes(run.config)[name])
             processes.wait_for_everyone()
             _distill_student(dataset, name, data, is_writer=processes.is_main_process)
@@ -88,16 +91,8 @@ def _distill_student(dataset: Dataset, name: str, data: TrainingSet, *, is_write
     save_classifier(folder, network, run.student_config(shape[0], side))
     write_json(folder / "log.json", {"seconds": time.monotonic() - start, "images": len(data.images),
                                      **log.to_dict(), "warnings": warnings,
-                                     "recipe": recipe_record(dataset, config)})  # fmt: skip
+                                     "recipe": recipe_record(dataset, config),
+                                     "inputs": run.inputs.of_student(dataset, config),
+                                     "digest": student_digest(folder), "version": __version__})  # fmt: skip
     # Last: a kill before this costs a look at the checkpoint, one after it nothing.
     end_training(folder)
-
-
-def _set_aside(dataset: Dataset, name: str) -> None:
-    """Keep the student of fewer images, where there is one, and its evaluation, under another name."""
-    folder = dataset.folder / name
-    if not (folder / "log.json").is_file():
-        return
-    num_images = num_images_of(folder)
-    kept = set_aside(dataset, name, f"{num_images}-images")
-    warn(f"images were added: the {name} of {num_images} is now in {kept}, and a new one is trained")

@@ -43,7 +43,9 @@ class OpenShards:
             torch.set_num_threads(self.num_threads)
         config = recorded_config(self.directory)
         config = replace(config, trust=self.trust, generator=replace(config.generator, device=device))
-        return draws_shards(DrawnImages(Run(config, directory=self.directory), self.seed, self.method))
+        run = Run(config, directory=self.directory)
+        run.inputs.check_teacher()  # which may lie elsewhere on this machine than on the driver's
+        return draws_shards(DrawnImages(run, self.seed, self.method))
 
 
 def draws_shards(dataset: DrawnImages) -> Unit:

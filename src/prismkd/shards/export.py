@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any
 
 from prismkd.errors import UserError
+from prismkd.files import check_no_link_out, is_used, remove_temporary_files
+from prismkd.files.write import UNFINISHED
 from prismkd.shards import (
     Encoded,
     Manifest,
@@ -18,6 +20,7 @@ from prismkd.shards import (
     Storage,
     claim,
     read_encoded,
+    read_manifest,
     read_shard,
     scan,
     verified,
@@ -25,10 +28,8 @@ from prismkd.shards import (
 )
 from prismkd.shards.card import card, write_card
 from prismkd.shards.ledger import tar_name
-from prismkd.shards.storage import is_used, remove_temporary_files
 
 CountImages = Callable[[int], None]  # called with the number of images just copied
-UNFINISHED = "unfinished-export"  # a file in the destination that names layout and source until all is there
 MAX_SLUG = 60  # characters of a class name in a folder's name
 
 
@@ -46,21 +47,36 @@ def export(source: Storage, layout: str, destination: Storage, progress: CountIm
         The number of images.
 
     Raises:
-        UserError: the data set isn't finished or is damaged, or ``destination`` holds other files.
+        UserError: the data set isn't finished or is damaged, a link leads out of it, or ``destination`` holds other
+            files.
     """
+    _check_no_link_out(source)
     manifest, ledger = verified(source)  # every byte is read, so that no damage is handed on
     mark = f"{layout} {_digest(ledger)}".encode()
     stopped = destination.exists(UNFINISHED) and destination.read(UNFINISHED) == mark
-    if not stopped and (destination.sizes() or (destination.local is not None and is_used(destination.local))):
-        raise UserError(f"expected a new or empty folder to export to, got {destination.url}; choose another --dest")
-    if stopped and destination.local is not None:
+    if not stopped:
+        _check_unused(destination, "export")
+    if destination.local is not None:
         remove_temporary_files(destination.local)
-    # From here to the end the destination is known as ours, so that another try may write over it
+    # From here to the end the destination is known as ours, and names layout and source, so that another try may write
+    # over it
     destination.write(UNFINISHED, mark)
     writers = {"imagefolder": _to_imagefolder, "hf": _to_parquet, "webdataset": _to_webdataset}
     writers[layout](source, manifest, ledger, destination, progress)
     destination.remove(UNFINISHED)
     return ledger.num_images
+
+
+def _check_unused(destination: Storage, purpose: str) -> None:
+    """Refuse a destination that holds files of the user's, or of another export or merge."""
+    if destination.sizes() if destination.local is None else is_used(destination.local):
+        raise UserError(f"expected a new or empty folder to {purpose} to, got {destination.url}; choose another --dest")
+
+
+def _check_no_link_out(source: Storage) -> None:
+    """Refuse a data set whose files may be others than they seem: what is exported may be published."""
+    if source.local is not None:
+        check_no_link_out(source.local)
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------
@@ -75,7 +91,7 @@ def _to_imagefolder(source: Storage, manifest: Manifest, ledger: Scan, to: Stora
     with to.writing("provenance.jsonl") as rows:
         for sample in read_encoded(source):
             name = f"train/{folders[sample.label]}/{sample.index:09d}.{sample.extension}"
-            to.write_unsynced(name, sample.contents)
+            to.write(name, sample.contents, sync=False)
             row = {"file": name, "label": sample.label, **sample.metadata}
             rows.write((json.dumps(row, sort_keys=True) + "\n").encode())
             progress(1)
@@ -150,7 +166,8 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: CountImage
         The number of images.
 
     Raises:
-        UserError: a source isn't finished, or has other classes; or ``destination`` holds something else.
+        UserError: a source isn't finished, has other classes, or a link leads out of it; or ``destination`` holds
+            something else.
     """
     parts = _mergeable(sources)
     first, _ = parts[0]
@@ -159,6 +176,8 @@ def merge(sources: Sequence[Storage], destination: Storage, progress: CountImage
     count = sum(ledger.num_images for _, ledger in parts)
     # The first source's encoding stands in the manifest, though the images of all keep theirs: each member of a tar
     # says its own by its file extension
+    if read_manifest(destination) is None:
+        _check_unused(destination, "merge")
     manifest = claim(destination, Manifest(identity, (count,), first.shard_size, first.classes, first.encoding))
     samples = _renumbered(sources)
     for shard, indices in enumerate(manifest.ranges):
@@ -178,6 +197,8 @@ def _mergeable(sources: Sequence[Storage]) -> list[tuple[Manifest, Scan]]:
         raise UserError(
             f"expected two or more data sets to merge, each once, got {[s.url for s in sources]}; name them"
         )
+    for source in sources:
+        _check_no_link_out(source)
     parts = [verified(source) for source in sources]
     first, _ = parts[0]
     for source, (manifest, _) in zip(sources, parts, strict=True):

@@ -86,6 +86,12 @@ class Scan:
         """The number of images in all shards that count."""
         return sum(record.count for record in self.records.values())
 
+    @property
+    def digest(self) -> str:
+        """One SHA-256 of all images, by those of the shards that count."""
+        shards = "\n".join(f"{shard} {record.sha256}" for shard, record in sorted(self.records.items()))
+        return hashlib.sha256(shards.encode()).hexdigest()
+
 
 def write_shard(
     folder: Folder, shard: int, samples: Iterable[Sample | Encoded], plan_hash: str, encoding: Encoding = PNG

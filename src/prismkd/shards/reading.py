@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Collection, Iterator
+from typing import BinaryIO, cast
 
 from prismkd.errors import UserError
 from prismkd.shards.ledger import Scan, scan, tar_name
@@ -46,7 +48,8 @@ def finished(folder: Folder) -> tuple[Manifest, Scan]:
 def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Encoded]:
     """The samples of committed shards in the order of the shards, one in memory at a time.
 
-    The size of every tar is checked before the first sample; ``verify`` checks every byte.
+    The size of every tar is checked before the first sample, and all its bytes against its record when the last one
+    has been read; ``verify`` checks them without decoding anything.
 
     Args:
         folder: of the data set.
@@ -62,20 +65,43 @@ def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Itera
             raise UserError(f"{reason}: the shard is damaged; `prismkd repair` draws it again")
     for shard in sorted(ledger.records):
         if shards is None or shard in shards:
-            yield from read_shard(storage, shard)
+            yield from read_shard(storage, shard, ledger.records[shard].sha256)
 
 
-def read_shard(storage: Storage, shard: int) -> Iterator[Encoded]:
+def read_shard(storage: Storage, shard: int, sha256: str = "") -> Iterator[Encoded]:
     """The samples of one committed shard, in the order of the tar.
+
+    Args:
+        storage: of the data set.
+        shard: its number.
+        sha256: of its record, with which the bytes are compared at the end; empty: they aren't.
 
     Raises:
         UserError: the tar is damaged.
     """
     with storage.reading(tar_name(shard)) as file:
+        hashed = _HashedReader(file)
         try:
-            yield from unpack(file)
+            yield from unpack(cast(BinaryIO, hashed))  # which only calls read
+            while sha256 and hashed.read(2**20):
+                pass  # what fills the tar up behind the last sample
+            if sha256 and hashed.digest.hexdigest() != sha256:
+                raise ValueError(f"other bytes than were drawn (sha256 {hashed.digest.hexdigest()}, not {sha256})")
         # Whatever damage does to tar headers, numbers, JSON and member names; an OSError may also be a network's
         except (tarfile.TarError, ValueError, OSError, KeyError) as error:
             raise UserError(
                 f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
             ) from None
+
+
+class _HashedReader:
+    """A file that computes the SHA-256 of what is read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self.file.read(size)
+        self.digest.update(data)
+        return data

@@ -99,16 +99,20 @@ def pack(samples: Iterable[Sample | Encoded], file: BinaryIO, encoding: Encoding
         # USTAR is the plainest format: names of 100 bytes suffice, and no extended header holds a clock or a user
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for sample in samples:
-            if isinstance(sample, Sample):
-                check_image(sample)  # here, where the error stops the drawing, and not in an encoder 128 images later
-            pending.append(pool.submit(encode, sample, encoding))
-            count += 1
-            # In the order in which they were drawn, whoever is encoded first: the bytes must not depend on the threads
-            while len(pending) > LOOKAHEAD or (pending and pending[0].done()):
+        try:
+            for sample in samples:
+                if isinstance(sample, Sample):
+                    check_image(sample)  # here, where the error stops the drawing, not in an encoder 128 images later
+                pending.append(pool.submit(encode, sample, encoding))
+                count += 1
+                # In the order in which they were drawn, whoever is encoded first: the bytes must not depend on threads
+                while len(pending) > LOOKAHEAD or (pending and pending[0].done()):
+                    _add(tar, pending.popleft().result())
+            while pending:
                 _add(tar, pending.popleft().result())
-        while pending:
-            _add(tar, pending.popleft().result())
+        finally:
+            for future in pending:  # after an error or an interruption nobody needs them
+                future.cancel()
     return count
 
 

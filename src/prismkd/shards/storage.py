@@ -1,15 +1,13 @@
 """A folder of files, on a disk or an object store, in which a file appears whole or not at all.
 
-Everything that a run must not lose is written through here, so that a process killed at any moment leaves no half file
-under a final name. fsspec serves the object stores; local folders are served without it, since it doesn't sync files.
+All images are written through here, so that a process killed at any moment leaves no half file under a final name.
+``prismkd.files`` serves local folders, and fsspec the object stores.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -20,9 +18,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.files.write import (
+    BUFFER,
+    CheckedFile,
+    as_user_error,
+    disk_error,
+    remove,
+    remove_leftovers,
+    writing,
+)
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-BUFFER = 2**20  # bytes; a tar is written in blocks of 512, and a network disk wants larger ones
 # Packages whose exceptions are not OSError, by the first part of the module's name
 CLIENT_PACKAGES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs")
 # Object stores by scheme, with the package that makes fsspec open them
@@ -33,7 +38,7 @@ class Storage:
     """The files below a folder or a URL such as ``s3://bucket/folder``; their names use ``/``.
 
     On a disk a file is written under a temporary name, synced and renamed; an object store replaces an object in one
-    step by itself.
+    step by itself. No link below the folder is followed in writing and deleting.
 
     Args:
         folder: a path, or a URL that fsspec opens. Nothing is created until a file is written.
@@ -85,7 +90,8 @@ class Storage:
             directory = self.local / folder
             if not directory.is_dir():
                 return {}
-            return {path.name: size for path in directory.iterdir() if (size := _size(path)) is not None}
+            with as_user_error(str(directory)):
+                return {path.name: size for path in directory.iterdir() if (size := _size(path)) is not None}
         system, root = self._remote
         system.invalidate_cache()  # fsspec remembers listings, but other processes write here too
         try:
@@ -116,7 +122,7 @@ class Storage:
             FileNotFoundError: there is no such file.
             UserError: an object store refuses it.
         """
-        with self.reading(name) as file:
+        with self.reading(name) as file, _as_user_error(self / name):
             return file.read()
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
@@ -127,7 +133,7 @@ class Storage:
         if self.local is not None:
             contents = {}
             for name in names:
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError), as_user_error(self / name):
                     contents[name] = (self.local / name).read_bytes()
             return contents
         system, root = self._remote
@@ -149,7 +155,9 @@ class Storage:
             UserError: an object store refuses it.
         """
         if self.local is not None:
-            with (self.local / name).open("rb") as file:
+            with as_user_error(self / name):
+                file = (self.local / name).open("rb")
+            with file:
                 yield file
             return
         system, root = self._remote
@@ -159,8 +167,13 @@ class Storage:
     # --- writing -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
+    def writing(self, name: str, *, sync: bool = True) -> Iterator[BinaryIO]:
         """A file to write. It appears under ``name`` all at once when the block ends, and not at all when that raises.
+
+        Args:
+            name: of the file.
+            sync: whether to wait until a disk has it. Off for one of many files that can be made again, never for a
+                shard.
 
         Raises:
             UserError: the disk is full or refuses the file; a file that was there before stays.
@@ -168,21 +181,8 @@ class Storage:
         if self.local is None:
             yield from self._upload(name)
             return
-        path = self.local / name
-        # In the same folder, as a rename is atomic within one file system only; with a random end, since two processes
-        # may write the same file. The name starts so that ``remove_leftovers`` finds what a killed writer left.
-        temporary = path.with_name(f".tmp-{path.name}.{secrets.token_hex(4)}")
-        with _as_user_error(str(path), writing=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with io.BufferedWriter(_SyncedFile(temporary, path), BUFFER) as file:
-                yield file
-            with _as_user_error(str(path), writing=True):
-                os.replace(temporary, path)
-                _sync_folder(path.parent)
-        except BaseException:  # a KeyboardInterrupt too
-            temporary.unlink(missing_ok=True)
-            raise
+        with writing(self.local / name, below=self.local, sync=sync) as file:
+            yield file
 
     def _upload(self, name: str) -> Iterator[BinaryIO]:
         """Write to a local temporary file, and upload it at the end.
@@ -190,39 +190,31 @@ class Storage:
         Streaming would be quicker, but closing a store's stream after an error commits what was written by then.
         """
         system, root = self._remote
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.seek(0)
+        with tempfile.TemporaryFile(buffering=0) as spool:
+            raw = CheckedFile(os.dup(spool.fileno()), "wb", target=f"{self / name} in {tempfile.gettempdir()}")
+            try:
+                with io.BufferedWriter(raw, BUFFER) as file:
+                    yield file
+            except Exception:
+                raw.check()
+                raise
+            spool.seek(0)
             with _as_user_error(self / name, writing=True):
                 # Object stores have no folders, and would make a bucket instead; other file systems need the folder
                 if self.url.partition("://")[0] not in STORE_PACKAGES:
                     system.makedirs(PurePosixPath(f"{root}/{name}").parent.as_posix(), exist_ok=True)
                 with system.open(f"{root}/{name}", "wb") as target:
-                    shutil.copyfileobj(file, target, 2**22)
+                    shutil.copyfileobj(spool, target, 2**22)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, or replace it, all at once; errors as of ``writing``."""
-        with self.writing(name) as file:
+    def write(self, name: str, data: bytes, *, sync: bool = True) -> None:
+        """Write a file, or replace it, all at once; arguments and errors as of ``writing``."""
+        with self.writing(name, sync=sync) as file:
             file.write(data)
-
-    def write_unsynced(self, name: str, data: bytes) -> None:
-        """Write one of many files without waiting for the disk, which is far quicker; a crash may leave a part of it.
-
-        For an export, which is done again after a crash; never for a shard.
-        """
-        if self.local is None:
-            self.write(name, data)
-            return
-        path = self.local / name
-        with _as_user_error(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
 
     def remove(self, name: str) -> None:
         """Delete a file; nothing happens where there is none."""
         if self.local is not None:
-            with _as_user_error(self / name):
-                (self.local / name).unlink(missing_ok=True)
+            remove(self.local / name, below=self.local)
         elif self.exists(name):
             system, root = self._remote
             with _as_user_error(self / name):
@@ -231,32 +223,7 @@ class Storage:
     def remove_leftovers(self, name: str) -> None:
         """Delete the temporary files of this file's killed writers. An object store has none of unfinished objects."""
         if self.local is not None:
-            path = self.local / name
-            for leftover in path.parent.glob(f".tmp-{path.name}*"):
-                leftover.unlink(missing_ok=True)
-
-
-class _SyncedFile(io.FileIO):
-    """A temporary file that is on the disk when it is closed, and whose errors name the final file.
-
-    The errors are turned into ``UserError`` here and not around the whole block of ``Storage.writing``: that block also
-    draws images between two writes, and an OSError from there is not the disk's.
-    """
-
-    def __init__(self, path: Path, target: Path) -> None:
-        self.target = str(target)
-        with _as_user_error(self.target, writing=True):
-            super().__init__(path, "wb")
-
-    def write(self, data: Any) -> int:
-        with _as_user_error(self.target, writing=True):
-            return super().write(data)
-
-    def close(self) -> None:
-        with _as_user_error(self.target, writing=True):
-            if not self.closed:
-                os.fsync(self.fileno())
-            super().close()
+            remove_leftovers(self.local / name, below=self.local)
 
 
 @contextmanager
@@ -266,18 +233,13 @@ def _as_user_error(path: str, *, writing: bool = False) -> Iterator[None]:
     A FileNotFoundError passes unless ``writing``: a missing file is an answer to the caller and no fault of the disk.
     """
     try:
-        yield
+        with as_user_error(path, writing=writing):
+            yield
     except Exception as error:
         package = type(error).__module__.partition(".")[0]
-        of_store = isinstance(error, NotImplementedError) or package in CLIENT_PACKAGES
-        if not (of_store or isinstance(error, OSError)) or (isinstance(error, FileNotFoundError) and not writing):
+        if not isinstance(error, NotImplementedError) and package not in CLIENT_PACKAGES:
             raise
-        reason = getattr(error, "strerror", "") or (str(error) or type(error).__name__).splitlines()[0]
-        if getattr(error, "errno", None) in DISK_FULL:
-            remedy = "free some and give the same command again; what is committed stays"
-            raise UserError(f"expected room for {path}, got: {reason}; {remedy}") from None
-        remedy = "check the permissions, or choose another folder; what is committed stays"
-        raise UserError(f"expected {path} to be usable, got: {reason}; {remedy}") from None
+        raise disk_error(error, path) from None
 
 
 def _size(path: Path) -> int | None:
@@ -287,28 +249,3 @@ def _size(path: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure: it is a change of the folder, which is synced apart from the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_used(path: Path) -> bool:
-    """Whether there is a file at ``path``, or a folder that isn't empty."""
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
-
-
-def remove_temporary_files(directory: Path) -> None:
-    """Delete the temporary files of killed writers anywhere below ``directory``.
-
-    Only for the holder of the run's lock: the temporary files of living writers are not told apart.
-    """
-    for root, _, names in os.walk(directory):
-        for name in names:
-            if name.startswith(".tmp-"):
-                Path(root, name).unlink(missing_ok=True)

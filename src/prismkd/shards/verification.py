@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prismkd.errors import UserError
+from prismkd.files import as_user_error, is_temporary
 from prismkd.shards.ledger import Scan, ShardRecord, drop_shard, failure_name, scan, shard_number, tar_name
 from prismkd.shards.manifest import MANIFEST, Folder, Manifest, read_manifest, storage_of
 from prismkd.shards.reading import finished
@@ -109,7 +110,7 @@ def discard_broken(folder: Folder, findings: list[Finding]) -> int:
 
 def _hash_problem(storage: Storage, record: ShardRecord) -> str:
     """How a shard's bytes differ from its record; empty where they don't."""
-    with storage.reading(tar_name(record.shard)) as file:
+    with storage.reading(tar_name(record.shard)) as file, as_user_error(storage / tar_name(record.shard)):
         digest = hashlib.sha256()
         while chunk := file.read(2**20):  # a tar may be larger than the memory
             digest.update(chunk)
@@ -147,7 +148,7 @@ def _stray_files(storage: Storage) -> Iterator[Finding]:
         for name in sorted(storage.sizes(folder)):
             path = f"{folder}/{name}" if folder else name
             is_own = name in own_files or any(shard_number(name, suffix) is not None for suffix in suffixes)
-            if name.startswith(".tmp-"):  # of Storage.writing
+            if is_temporary(name):
                 yield Finding("leftover", f"{storage / path} is left of a killed writer", name=path)
             elif not is_own:
                 yield Finding("foreign", f"{storage / path} is none of prismkd's files", name=path)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier
+from prismkd.classifiers import Classifier, features_of
+from prismkd.classifiers.classifier import NO_ROOM
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, calibration_from
 from prismkd.guidance.energy import free_energy
 from prismkd.guidance.teacher_energy import TeacherEnergy
+from prismkd.memory import HasBatchSize, in_batches
 from prismkd.progress import Progress
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.synthesis.synthesizer import Synthesizer
@@ -22,19 +24,18 @@ NUM_GRADIENT_PROBES = 48
 
 
 @torch.no_grad()
-def _logits(energy: TeacherEnergy, batches: list[Tensor], labels: Tensor) -> Tensor:
-    """The teacher's logits (n, classes) of images in batches, which were drawn for ``labels`` (n,)."""
-    parts = labels.split([len(images) for images in batches])
-    return torch.cat([energy.logits(images, own.to(images.device)) for images, own in zip(batches, parts, strict=True)])
+def _logits(energy: TeacherEnergy, images: Tensor, labels: Tensor, sizes: HasBatchSize) -> Tensor:
+    """The teacher's logits (n, classes) of images (n, channels, height, width) that were drawn for ``labels`` (n,)."""
+    batches = in_batches(len(images), sizes, lambda batch: energy.logits(images[batch], labels[batch]), NO_ROOM)
+    return torch.cat([logits for _, logits in batches])
 
 
 @torch.no_grad()
-def _react_threshold(teacher: Classifier, batches: list[Tensor], quantile: float) -> float | None:
+def _react_threshold(teacher: Classifier, images: Tensor, quantile: float) -> float | None:
     """The quantile of the teacher's penultimate features on unguided images; None where ReAct is off."""
     if quantile >= 1:
         return None
-    features = torch.cat([teacher.features(images) for images in batches])
-    features = features.flatten().sort().values  # torch.quantile stops at 16 M values
+    features = features_of(teacher, images).flatten().sort().values  # torch.quantile stops at 16 M values
     return float(features[round(quantile * (len(features) - 1))])
 
 
@@ -53,11 +54,11 @@ def measure_calibration(
     prompts = [plan[index] for index in range(config.num_calibration_images)]
     # The given synthesizer may be guided already, and a target is what images are like before that.
     unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
-    batches = [batch.images for batch in unguided.batches(prompts, progress)]
-    threshold = _react_threshold(teacher, batches, config.react_quantile)
+    images = unguided.draw_all(prompts, progress)
+    threshold = _react_threshold(teacher, images, config.react_quantile)
     # No targets yet: it is asked for logits alone, with the clip of features that guidance will use.
     energy = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
-    logits = _logits(energy, batches, torch.tensor([prompt.label for prompt in prompts]))
+    logits = _logits(energy, images, torch.tensor([prompt.label for prompt in prompts]), synthesizer.generator)
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from prismkd.classifiers import Preprocessing, as_classifier
 from prismkd.config import Config, GuidanceConfig
 from prismkd.config.load import check_config
-from prismkd.config.seeds import derive
+from prismkd.config.seeds import check_seed, derive
 from prismkd.errors import UserError, warn
 from prismkd.generators.configured import ConfiguredPipeline
 from prismkd.generators.text_to_image import check_band
 from prismkd.guidance import Calibration, EnergyGuidance, X0Map
 from prismkd.guidance.energy import free_energy
+from prismkd.memory import in_batches
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.synthesis.calibrate import measure_calibration
-from prismkd.synthesis.synthesizer import Synthesizer, check_channels
+from prismkd.synthesis.synthesizer import NO_ROOM, Synthesizer, check_channels
 
 UNUSED = Calibration([], 0.0, 0.0, [])  # of guidance of strength 0, which doesn't look at it
 
@@ -160,7 +161,7 @@ class EDA:
         Args:
             prompts: n texts, any number; for DiT the class names that it was trained with.
             labels: (n,) the teacher's class that each prompt asks for.
-            seeds: (n,) of each image's noise.
+            seeds: (n,) of each image's noise, from 0 to 2^63 - 1.
             arguments: of the pipeline's call, for all images alike: ``num_inference_steps``, ``guidance_scale``,
                 ``height``, ``width``, ``negative_prompt``, ...; its own defaults where left out.
 
@@ -169,12 +170,13 @@ class EDA:
             checker blackened is not a number throughout, so that it can't slip into a training set.
 
         Raises:
-            UserError: labels that aren't the teacher's, an argument that the pipeline doesn't take, a scheduler that
-                can't be guided, no step in the band, or no memory for one image.
+            UserError: labels that aren't the teacher's, a seed out of range, an argument that the pipeline doesn't
+                take, a scheduler that can't be guided, no step in the band, or no memory for one image.
         """
         texts, targets = self._check(prompts, labels)
         if len(seeds) != len(texts):
             raise UserError(f"expected a seed for each of {len(texts)} prompts, got {len(seeds)}; give one per image")
+        own_seeds = [check_seed(seed, "each of seeds") for seed in seeds]
         if self.calibration is None and self.guidance.strength > 0:
             warn(
                 f"calibrating on {self.guidance.num_calibration_images} unguided images of {len(set(texts))} different "
@@ -182,7 +184,7 @@ class EDA:
             )
             self.calibrate(texts, targets, **arguments)
         self._generator.use_arguments(arguments)
-        wanted = [_prompt(*row) for row in zip(texts, targets.tolist(), map(int, seeds), strict=True)]
+        wanted = [_prompt(*row) for row in zip(texts, targets.tolist(), own_seeds, strict=True)]
         images, records = list[Tensor](), list[Guided]()
         for batch in self._drawing.batches(wanted):
             assert batch.guidance is not None
@@ -271,7 +273,10 @@ class EDA:
         two teachers can't be compared.
         """
         teacher, device = self._drawing.teacher_on_device, self._generator.device
-        logits = torch.cat([teacher(batch.to(device)).cpu() for batch in images.split(self.batch_size)])
+        batches = in_batches(
+            len(images), self._generator, lambda batch: teacher(images[batch].to(device)).cpu(), NO_ROOM
+        )
+        logits = torch.cat([outcome for _, outcome in batches])
         return free_energy(logits, self.guidance.temperature)
 
     @property

@@ -23,9 +23,10 @@ from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
 from prismkd.guidance.energy import conditional_energy, free_energy
+from prismkd.memory import in_batches
 from prismkd.progress import Progress
 from prismkd.prompts import PromptPlan
-from prismkd.synthesis.synthesizer import Synthesizer
+from prismkd.synthesis.synthesizer import NO_ROOM, Synthesizer
 
 VARIANTS = ("unguided", "guided", "ascending")
 
@@ -155,7 +156,8 @@ def jpeg(images: Tensor, quality: int = 75) -> Tensor:
 @torch.no_grad()
 def reencode(generator: TextToImage, images: Tensor) -> Tensor:
     """Through the generator's full autoencoder."""
-    return torch.cat([generator.reconstruct(batch).cpu() for batch in images.split(generator.config.batch_size)])
+    batches = in_batches(len(images), generator, lambda batch: generator.reconstruct(images[batch]).cpu(), NO_ROOM)
+    return torch.cat([outcome for _, outcome in batches])
 
 
 def _row(variant: str, treatment: str, viewer: str, logits: Tensor, labels: Tensor) -> SurvivalRow:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, smooth_backward
@@ -20,6 +18,7 @@ from prismkd.errors import UserError, warn
 from prismkd.generators import TextToImage
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.guidance.energy import free_energy
+from prismkd.memory import in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
@@ -27,6 +26,9 @@ from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_sh
 Outcome = TypeVar("Outcome")  # what a function makes of one batch of prompts
 MAX_TRIES_PER_IMAGE = 3  # draws of an image before it is given up
 PATIENCE = 3  # images of a failed batch that fail alone before the whole shard counts as failed
+NO_ROOM = (  # for one image
+    "lower generator.image_size (height and width of a call), use generator.dtype bfloat16, or set generator.offload"
+)
 LATENT_LIMIT = 1.5  # guided latents beyond this multiple of the largest unguided ones are out of range
 
 
@@ -173,41 +175,19 @@ class Synthesizer:
 
         Where memory runs out the batch is halved and drawn again; the smaller size is kept for all that follows.
         """
-        start = 0
-        while start < len(prompts):
-            batch = list(prompts[start : start + self.batch_size])
-            outcome = self._attempt(batch, draw)
-            if isinstance(outcome, _OutOfMemoryError):
-                self._halve(len(batch))
-            else:
-                yield batch, outcome
-                start += len(batch)
 
-    def _attempt(self, prompts: list[Prompt], draw: Callable[[list[Prompt]], Outcome]) -> Outcome | Exception:
-        """One batch, or the error that stopped it; memory is given back before anything is tried again."""
-        problem: Exception
-        try:
-            return draw(prompts)
-        except UserError:
-            raise
-        except Exception as error:  # a model's own errors have no common type
-            problem = error.with_traceback(None)  # whose frames hold the tensors of the failed batch
-        if not (isinstance(problem, MemoryError) or should_reduce_batch_size(problem)):
-            return problem
-        gc.collect()
-        if torch.cuda.is_available():
-            # Blocks of the large batch's sizes would else stay reserved beside those of the smaller one.
-            torch.cuda.empty_cache()
-        return _OutOfMemoryError(str(problem))
+        def attempt(batch: slice) -> Outcome | Exception:
+            try:
+                return draw(list(prompts[batch]))
+            except UserError:
+                raise
+            except Exception as error:  # a model's own errors have no common type
+                if ran_out_of_memory(error):
+                    raise
+                return error.with_traceback(None)  # whose frames hold the tensors of the failed batch
 
-    def _halve(self, tried: int) -> None:
-        if tried == 1:
-            raise UserError(
-                "expected memory for one image at a time, got none; lower generator.image_size (height and width "
-                "of a call), use generator.dtype bfloat16, or set generator.offload"
-            )
-        self.generator.batch_size = tried // 2
-        warn(f"memory ran out with {tried} images together; going on with {self.generator.batch_size}")
+        for batch, outcome in in_batches(len(prompts), self.generator, attempt, NO_ROOM):
+            yield list(prompts[batch]), outcome
 
     def _draw_quantized(self, prompts: list[Prompt]) -> StoredBatch:
         """Draw one batch as it will be stored, in 8 bits, and let the teacher see that."""
@@ -224,7 +204,7 @@ class Synthesizer:
         for tries in range(1 if problem else 2, MAX_TRIES_PER_IMAGE + 1):
             # The first try keeps the seed: if the batch failed as a whole, this image may be as planned.
             again = replace(prompt, seed=derive(prompt.seed, tries)) if tries > 1 else prompt
-            outcome = self._attempt([again], self._draw_quantized)
+            ((_, outcome),) = self._attempts([again], self._draw_quantized)
             if isinstance(outcome, Exception):
                 reason = f"{type(outcome).__name__}: {outcome}"
             elif not outcome.is_broken(0):
@@ -235,10 +215,6 @@ class Synthesizer:
     def _sample(self, prompt: Prompt, batch: StoredBatch, place: int, tries: int) -> Sample:
         sample = _sample(prompt, batch, place, tries)
         return replace(sample, logits=batch.logits[place].numpy()) if self.keep_logits else sample
-
-
-class _OutOfMemoryError(Exception):
-    """A batch didn't fit into memory."""
 
 
 def quantized(images: Tensor) -> Tensor:

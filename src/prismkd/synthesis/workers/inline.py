@@ -41,6 +41,9 @@ class InlineWorker:
         events, self._events = self._events, []
         return events
 
+    def ask_to_end(self) -> None:
+        """Nothing to end."""
+
     def stop(self) -> None:
         """Nothing to end."""
 

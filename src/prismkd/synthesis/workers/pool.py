@@ -56,6 +56,9 @@ class Worker(Protocol):
     def events(self) -> Iterable[Event]:
         """What happened since the last call; doesn't wait. After ``lost`` the worker is not used again."""
 
+    def ask_to_end(self) -> None:
+        """Let it begin to end; doesn't wait. ``stop`` follows."""
+
     def stop(self) -> None:
         """End it, whatever it is doing."""
 
@@ -109,9 +112,11 @@ class Pool:
                 if self.pause or not any(seat.unit is not None for seat in seats):
                     time.sleep(self.pause or 0.05)  # the latter: all that is left waits for its back-off
         finally:
-            for seat in seats:
-                if seat.worker is not None:
-                    seat.worker.stop()
+            workers = [seat.worker for seat in seats if seat.worker is not None]
+            for worker in workers:  # all of them first, as each may take a moment
+                worker.ask_to_end()
+            for worker in workers:
+                worker.stop()
         return self._given_up
 
     def _assign(self, seat: _Seat, queue: deque[int], *, alone: bool) -> None:

@@ -9,12 +9,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from types import FrameType
 
 from tqdm import tqdm
 
 from prismkd.errors import UserError
+from prismkd.signals import end_with_parent
 from prismkd.synthesis.workers.inline import describe
 from prismkd.synthesis.workers.pool import Event, Open, Unit
+
+LEAVE_SECONDS = 1.0  # for a worker to take its unfinished file away
 
 
 class ProcessWorker:
@@ -23,7 +28,9 @@ class ProcessWorker:
     def __init__(self, open_worker: Open, device: str) -> None:
         context = multiprocessing.get_context("spawn")  # forked processes can't use CUDA
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, open_worker, device), daemon=True)
+        # Pickled here, so that the process watches its driver before it imports what it opens, which takes seconds.
+        opener = bytes(ForkingPickler.dumps(open_worker))
+        self._process = context.Process(target=_serve, args=(theirs, opener, device), daemon=True)
         with _interrupts_held():
             self._process.start()
         theirs.close()
@@ -51,8 +58,14 @@ class ProcessWorker:
             self._process.join(5)
             yield Event("lost", f"its process ended ({_ending(self._process.exitcode)})")
 
+    def ask_to_end(self) -> None:
+        """Send it a SIGTERM, on which it takes its unfinished file away."""
+        self._process.terminate()
+
     def stop(self) -> None:
-        """Kill the process."""
+        """End the process: soon by itself, or killed."""
+        self._process.terminate()
+        self._process.join(LEAVE_SECONDS)
         self._process.kill()
         self._process.join()
         self._process.close()
@@ -70,14 +83,36 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _ending(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
+    number = 0 if code is None else -code if code < 0 else code - 128
+    if number > 0:
+        name = signal.Signals(number).name
         return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
     return f"exit code {code}"
 
 
-def _serve(connection: Connection, open_worker: Open, device: str) -> None:
-    """The life of a worker process: it ends with its driver, whose end of the pipe closes however that dies."""
+class _Leave(BaseException):
+    """A signal has come that ends the worker."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise _Leave(number)
+
+
+def _serve(connection: Connection, opener: bytes, device: str) -> None:
+    """The life of a worker process: it ends with its driver, however that dies, or by a signal."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None and driver.pid is not None
+    end_with_parent(driver.pid)
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _leave)
+        _work(connection, opener, device)
+    except _Leave as leave:
+        os._exit(128 + leave.args[0])
+
+
+def _work(connection: Connection, opener: bytes, device: str) -> None:
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which this process, once killed, leaves
     unit: Unit | None = None
     while True:
@@ -86,7 +121,7 @@ def _serve(connection: Connection, open_worker: Open, device: str) -> None:
         except (EOFError, OSError):
             os._exit(0)
         try:
-            unit = unit or open_worker(device)
+            unit = unit or _opened(opener, device)
             unit(number, lambda count: connection.send(Event("progress", count=count)))
             connection.send(Event("done"))
         except UserError as error:
@@ -95,3 +130,8 @@ def _serve(connection: Connection, open_worker: Open, device: str) -> None:
             os._exit(0)
         except Exception as error:  # the pool decides whether it is tried again
             connection.send(Event("failed", describe(error)))
+
+
+def _opened(opener: bytes, device: str) -> Unit:
+    open_worker: Open = ForkingPickler.loads(opener)
+    return open_worker(device)

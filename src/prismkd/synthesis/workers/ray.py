@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prismkd.config.threads import how_to_wait
 from prismkd.errors import UserError
+from prismkd.signals import ENDING
 from prismkd.synthesis.workers.inline import describe
 from prismkd.synthesis.workers.pool import Event, Open, Worker
 
@@ -73,6 +76,9 @@ class RayWorker:
             return [Event("lost", f"its actor ended ({describe(error)})")]
         return answer
 
+    def ask_to_end(self) -> None:
+        """An actor is killed at once."""
+
     def stop(self) -> None:
         """Kill the actor."""
         import ray
@@ -94,7 +100,8 @@ def ray_starters(open_worker: Open, num_workers: int, address: str = "") -> list
         raise UserError("expected ray for the executor ray, got none; pip install 'prismkd[ray]'") from None
     if not ray.is_initialized():
         try:
-            ray.init(address or None, include_dashboard=False, log_to_driver=False, logging_level=40)
+            with _signals_kept():
+                ray.init(address or None, include_dashboard=False, log_to_driver=False, logging_level=40)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
@@ -110,3 +117,14 @@ def ray_starters(open_worker: Open, num_workers: int, address: str = "") -> list
     remote: Any = ray.remote(**options, **({"num_gpus": 1} if gpus else {}))(_Actor)
     device = "cuda" if gpus else "cpu"  # Ray shows each actor its own GPU only
     return [lambda: RayWorker(remote.remote(open_worker, device)) for _ in range(count)]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and prints pages where it comes; afterwards it is the program's again."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
