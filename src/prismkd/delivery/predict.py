@@ -12,7 +12,16 @@ import numpy as np
 
 from prismkd.data.decode import NUM_DECODERS
 from prismkd.delivery.image_files import UnreadableImageError, read_image
-from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
+from prismkd.delivery.student_folder import (
+    CONFIG,
+    GRAPH,
+    WEIGHTS,
+    Delivered,
+    SeenImages,
+    class_names,
+    read_delivered,
+    student_of,
+)
 from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
 
@@ -105,8 +114,9 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
     from prismkd.delivery.export_student import student_geometry
 
     folder, _ = student_of(directory, method, seed)
-    config = read_json(folder / CONFIG)
-    about = Delivered(class_names(directory), config.get("in_channels", 3), student_geometry(directory, config))
+    config = read_json(folder / CONFIG, SeenImages)
+    geometry = student_geometry(directory, dict(config))
+    about = Delivered(class_names(directory), config.get("in_channels", 3), geometry)
     return Student(_load_weights(folder), about)
 
 

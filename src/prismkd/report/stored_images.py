@@ -63,7 +63,7 @@ def stored_images(run: RunResults) -> StoredImages:
 
 def _recorded_storage(run: RunResults) -> str:
     """``synthesis.storage`` alone: other settings of an old run may be unknown by now."""
-    settings = (run.record.get("config") or {}).get("synthesis") or {}
+    settings = run.record.get("config", {}).get("synthesis", {})
     return str(settings.get("storage", Config().synthesis.storage))
 
 

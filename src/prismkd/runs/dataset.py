@@ -28,8 +28,9 @@ from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
 from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, remedy_of, storage_of
 from prismkd.records.lock import locked
+from prismkd.records.shapes import AllocationRecord, PromptsRecord
 from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
 from prismkd.shards.samples import decode
 
@@ -166,7 +167,8 @@ class DrawnImages(Dataset):
         path = self.folder / "prompts.json"
         if not path.is_file():
             raise UserError(f"expected {path}, found none; run `prismkd prompts` first")
-        return PromptPlan.from_dict(read_json(path)["plan"])
+        data, names = read_json(path, PromptsRecord)["plan"], [item.name for item in self.run.classes]
+        return PromptPlan.from_dict(data, names, str(path), remedy=remedy_of(path))
 
     @property
     def manifest(self) -> Manifest:
@@ -259,8 +261,15 @@ class DrawnImages(Dataset):
         """The plan, whose classes and styles after the pilot follow from the pilot's images once these are there."""
         if not self.allocation_file.is_file():
             return self.plan
-        decided = read_json(self.allocation_file)
-        return self.plan.allocated(decided["pilot"], decided["class_shares"], decided["style_factors"])
+        path, plan = self.allocation_file, self.plan
+        decided = read_json(path, AllocationRecord)
+        num_classes, num_styles = len(decided["class_shares"]), len(decided["style_factors"])
+        if (num_classes, num_styles) != (len(plan.subjects), len(plan.styles)) or decided["pilot"] % num_classes:
+            raise UserError(
+                f"expected shares of {len(plan.subjects)} classes, factors of {len(plan.styles)} styles and a pilot of "
+                f"whole rounds in {path}, got {num_classes}, {num_styles} and {decided['pilot']}; {remedy_of(path)}"
+            )
+        return plan.allocated(decided["pilot"], decided["class_shares"], decided["style_factors"])
 
     def allocate(self, pilot: int, shards: Collection[int]) -> None:
         """Let the first ``pilot`` images, which are in ``shards``, decide about the rest; one process does it, once."""
