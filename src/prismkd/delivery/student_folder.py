@@ -16,6 +16,7 @@ from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, data
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}
+MAX_SIDE = 2**12  # pixels of a student's input that somebody else describes
 TIMM_TRAITS = ("first_conv", "classifier")  # layers that timm replaces for other channels and classes
 
 
@@ -98,7 +99,8 @@ def timm_has_words(geometry: Geometry) -> bool:
     return height == width and geometry.margin(spare) == round(spare / 2)
 
 
-Side = Annotated[int, Meta(ge=1, le=8192)]  # pixels
+# Sides as lists: msgspec 0.22 reads foreign memory for a bounded int beside a tuple of a fixed length
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Sides = Annotated[list[Side], Meta(min_length=2, max_length=2)]  # height, width
 
 
@@ -109,7 +111,7 @@ class SeenImages(TypedDict):
     input_size: NotRequired[Side | None]
     resize: NotRequired[Side | Sides | None]
     crop: NotRequired[Sides | None]
-    interpolation: NotRequired[str]
+    interpolation: NotRequired[Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]]
     floor_crop: NotRequired[bool]
 
 
@@ -117,7 +119,7 @@ class DeliveredConfig(SeenImages):
     """``config.json`` of a delivered student, as far as predictions need it."""
 
     in_channels: Literal[1, 3]  # type: ignore[misc]
-    id2label: dict[str, Annotated[str, Meta(max_length=1000)]]
+    id2label: Annotated[dict[str, Annotated[str, Meta(max_length=1000)]], Meta(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,10 @@ def read_delivered(folder: Path) -> Delivered:
         raise UserError(f"expected {WEIGHTS} or {GRAPH} in {folder}, got neither; {remedy}")
     config = read_document(folder / CONFIG, DeliveredConfig, remedy=remedy)
     labels, geometry = config["id2label"], Geometry.from_config(config)
-    if set(labels) != {str(label) for label in range(len(labels))} or geometry is None or geometry.size is None:
+    if geometry is None or geometry.size is None:
+        raise UserError(f"expected input_size in {folder / CONFIG}, got no size of images; {remedy}")
+    if any(str(label) not in labels for label in range(len(labels))):
         raise UserError(
-            f"expected id2label of the labels 0, 1, 2, ..., and input_size, in {folder / CONFIG}, got others; {remedy}"
+            f"expected id2label with the numbers from 0 to {len(labels) - 1} in {folder / CONFIG}, got others; {remedy}"
         )
     return Delivered([labels[str(label)] for label in range(len(labels))], config["in_channels"], geometry)

@@ -115,7 +115,7 @@ def read_few(storage: Storage, wanted: Collection[int]) -> Iterator[Sample]:
             raise UserError(f"{ledger.damaged[shard]}: the shard is damaged; `prismkd repair` draws it again")
         if not held:
             continue
-        for sample in read_shard(storage, shard):
+        for sample in read_shard(storage, shard, manifest):
             if sample.index in held:
                 held.remove(sample.index)
                 left.remove(sample.index)

@@ -15,6 +15,7 @@ from typing import Any
 
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
+from prismkd.distillation.checkpoint import set_aside as set_checkpoint_aside
 from prismkd.errors import UserError, warn
 from prismkd.files import make_folder, remove, rename, write_json
 from prismkd.records.digests import check_student, differing_inputs
@@ -221,9 +222,13 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
     folder = dataset.folder / name
     inputs = dataset.run.inputs.of_student(dataset, recipe)
     wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images, "inputs": inputs}
-    begun = read_json_if_any(folder / TRAINING, BegunTraining)
-    if begun and wanted == {"inputs": inputs, **begun}:  # earlier versions noted none
-        return
+    try:
+        begun = read_json_if_any(folder / TRAINING, BegunTraining)
+        if begun and wanted == {"inputs": inputs, **begun}:  # earlier versions noted none
+            return
+    except UserError:  # nobody knows any more what the checkpoint is of
+        if (folder / CHECKPOINT).is_file():
+            set_checkpoint_aside(folder / CHECKPOINT, f"one beside a damaged {TRAINING}")
     if (folder / CHECKPOINT).is_file():
         warn(
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "

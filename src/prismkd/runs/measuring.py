@@ -42,7 +42,7 @@ def evaluate(run: Run) -> None:
     """Measure every student and image set, and gather all of it in ``metrics.json``.
 
     Raises:
-        UserError: test images that don't decode, before anything is measured; or a damaged shard.
+        UserError: test or real images that don't decode, before anything is measured; or a damaged shard.
     """
     for dataset in run.datasets:
         for name, recipe in recipes(run.config).items():
@@ -54,6 +54,8 @@ def evaluate(run: Run) -> None:
     for dataset in run.datasets:
         drop_other_evaluation(run, dataset.folder / "evaluation.json", inputs | _student(dataset))
     unmeasured = [dataset for dataset in run.datasets if not (dataset.folder / "evaluation.json").is_file()]
+    if unmeasured or not references.is_file():
+        measurement.check_images()
     with run.track("evaluation (teacher, students)", len(unmeasured) + (not references.is_file())) as progress:
         if not references.is_file():
             write_json(references, measurement.references() | record)
@@ -93,6 +95,18 @@ class Measurement:
         """All test images, every one of which decodes."""
         self.run.test.check()
         return self.run.test
+
+    def check_images(self) -> None:
+        """Decode every image that is measured or measured against, so that a damaged one is found first.
+
+        Raises:
+            UserError: some don't decode; it says how many, and names the first.
+        """
+        if self.has_test:
+            _ = self.test
+        if self.run.real is not None and self.run.judge is not None:
+            places = random_places(len(self.run.real), self.run.config.evaluation.max_images)
+            self.run.real.subset(places).check()
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
