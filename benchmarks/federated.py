@@ -33,6 +33,7 @@ from prismkd.cli import main as prismkd
 from prismkd.config.seeds import derive
 from prismkd.data import LabeledImages, load_labeled_images
 from prismkd.records.directory import read_json
+from prismkd.records.shapes import Metrics
 
 SEEDS = (0, 1, 2)
 NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 500
@@ -126,7 +127,7 @@ def measure(out: Path, seed: int) -> list[dict[str, Any]]:
     test = load_labeled_images(asset("test.parquet"), NUM_CLASSES)
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
-        for row in read_json(run / "metrics.json")["results"]
+        for row in read_json(run / "metrics.json", Metrics)["results"]
         if row["metric"] == "top1" and row["method"] != "teacher"  # that is the plain average, which the rivals have
     ]
     return rows + [{**row, "seed": seed} for row in _rivals(teachers, run, test)]

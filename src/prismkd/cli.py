@@ -12,7 +12,6 @@ from importlib import import_module
 
 from prismkd import __version__
 from prismkd.errors import UserError
-from prismkd.memory import no_memory, ran_out_of_memory
 from prismkd.progress import print_on_stderr
 from prismkd.signals import EndingSignals, end_with_parent, line_of
 from prismkd.text import printable
@@ -65,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _outcome(list(arguments))
+    _open_standard_streams()
     signals = EndingSignals()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent(os.getppid())  # torchrun, which killed can't end its ranks
@@ -84,7 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _outcome(words: list[str], signals: EndingSignals | None = None) -> int:
     """Do the command. Errors that a user can mend are said in a line, unless a signal has caused them."""
-    _open_standard_streams()
     try:
         _dispatch(words)
     except BaseException as error:
@@ -108,6 +107,8 @@ def _report(error: BaseException) -> int:
         case KeyboardInterrupt():
             print_on_stderr(line_of(signal.SIGINT))
             return 128 + signal.SIGINT
+    from prismkd.memory import no_memory, ran_out_of_memory  # here, as most commands end well
+
     if ran_out_of_memory(error):
         return _refuse(str(no_memory(error)))
     raise error

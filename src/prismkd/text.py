@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
 MAX_LINE = 2000  # characters of one message; its begin and its end stay, since the end says what to do
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # Unicode's categories of control, format, half and line characters
+
+NOT_PLAIN = re.compile("[^ -~]")  # whatever isn't printable ASCII
 
 
 def printable(text: str) -> str:
@@ -23,9 +26,7 @@ def visible(text: str, *, keep: str = "") -> str:
     """A text with hidden and commanding characters written as escapes, such as ``\\x1b``."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _escape(letter) if unicodedata.category(letter) in HIDDEN and letter not in keep else letter for letter in text
-    )
+    return NOT_PLAIN.sub(lambda found: _shown(found[0], keep), text)
 
 
 def shortened(value: Any, length: int = 60) -> str:
@@ -37,5 +38,7 @@ def shortened(value: Any, length: int = 60) -> str:
     return visible(text if len(text) <= length else f"{text[:length]}...")
 
 
-def _escape(letter: str) -> str:
+def _shown(letter: str, keep: str) -> str:
+    if letter in keep or unicodedata.category(letter) not in HIDDEN:
+        return letter
     return letter.encode("unicode_escape").decode("ascii")

@@ -147,11 +147,11 @@ def test_each_teacher_of_a_list_may_have_its_own_preprocessing(folder: Path) -> 
         ('[[teacher]]\nsource = "a"\nclasses = ["aple", "bell"]\n', "got 'aple'; perhaps 'apple', or - for none"),
         ('[[teacher]]\nsource = "a"\nclasses = ["apple"]\n', "expected 2 classes for a in .*, got 1"),
         ('[[teacher]]\nsource = "a"\nweight = 2\n', "expected source, classes or pre.* got 'weight'"),
-        ('[[teacher]]\nsource = "a"\npreprocessing = 3\n', "expected a table .preprocessing of a., got 3"),
+        ('[[teacher]]\nsource = "a"\npreprocessing = 3\n', r"got `int` at teacher\[0\]\.preprocessing"),
         ('[[teacher]]\nsource = "a"\npreprocessing = {size = 3}\n', "got preprocessing of a.size"),
         ('[[teacher]]\nsource = "c"\n', "expected a classifier folder with config.json, got c"),
-        ("teacher = 3", r"expected \[\[teacher\]\] sections with source"),
-        ("[[teacher", r"expected \[\[teacher\]\] sections with source"),
+        ("teacher = 3", r"got `int` at teacher; write \[\[teacher\]\] sections with a source"),
+        ("[[teacher", r"expected TOML in .*; write \[\[teacher\]\] sections with a source"),
     ],
 )
 def test_a_bad_list_is_one_line(folder: Path, text: str, message: str) -> None:

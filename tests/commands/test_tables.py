@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prismkd.commands.status import print_status
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 from prismkd.records.status import DatasetStatus, Status
 
 WIDTHS = [20, 40, 80, 200]
@@ -58,3 +58,11 @@ def test_a_narrow_list_leaves_out_what_is_empty(
 def test_a_table_without_lines_is_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("Data sets", ["method", "images"], [], left=1)
     assert "method" in capsys.readouterr().out
+
+
+def test_a_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("of [red]\x1b[31m", ["[bold]name", "\u202eeman"], [["\x1b]0;title\x07", "x" * 10**6]], left=2)
+    show("a\x1b[2J\nb")
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\u202e" not in shown and len(shown) < 10_000
+    assert "[bold]" in "".join(shown.split()) and r"a\x1b[2J" in shown

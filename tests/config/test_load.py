@@ -52,8 +52,8 @@ def test_shipped_configurations_parse(path: Path) -> None:
         ("seeds = [", "expected TOML in"),
         ("seeds = []", "expected at least one seed"),
         ("a = " + "[" * 20000, "expected TOML in"),
-        ("[synthesis]\nimages_per_class = " + "9" * 400, "expected a number below 10**15"),
-        ("[prompts]\nid_share = " + "9" * 400, "expected float for prompts.id_share"),
+        ("[synthesis]\nimages_per_class = " + "9" * 400, "expected a number of 64 bits as synthesis.images_per_class"),
+        ("[prompts]\nid_share = " + "9" * 400, "expected a number of 64 bits as prompts.id_share"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:

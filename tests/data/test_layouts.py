@@ -163,7 +163,11 @@ def test_what_hugging_face_datasets_saves_is_read_and_labels_go_by_their_names(
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     data = datasets.Dataset.from_dict({"image": paths, "label": [2 - label for label in LABELS]}, features=features)
     data.save_to_disk(str(tmp_path / "saved"))
-    data.to_parquet(str(tmp_path / "parquet" / "test-00000-of-00001.parquet"))
+    data.to_parquet(str(tmp_path / "elsewhere" / "test.parquet"))
+    with pytest.raises(UserError, match=r"got 6 elsewhere, such as .*; save the data set with save_to_disk"):
+        load_labeled_images(tmp_path / "elsewhere" / "test.parquet", CLASSES)
+    saved = datasets.load_from_disk(str(tmp_path / "saved"))
+    saved.to_parquet(str(tmp_path / "parquet" / "test-00000-of-00001.parquet"))
     datasets.DatasetDict({"test": data, "train": data}).save_to_disk(str(tmp_path / "splits"))
     for source in ("saved", "parquet", "parquet/test-00000-of-00001.parquet", "splits/test"):
         assert values(load_labeled_images(tmp_path / source, CLASSES)) == EXPECTED

@@ -180,7 +180,7 @@ def test_bad_input_is_one_line(
         ([torn, gray], "expected an ONNX graph in"),
         ([tmp_path / "side", gray], "other than config.json says"),
         ([tmp_path / "names", gray], "expected 3 class names"),
-        ([tmp_path / "odd", gray], "expected id2label, in_channels and input_size"),
+        ([tmp_path / "odd", gray], "got `int` at id2label"),
         ([run, gray, "--method", "eda"], "use one of --method real"),
         ([run, gray, "--top", "0"], "expected --top of at least 1"),
         ([run, pictures / "none.png"], "none.png: no such file"),

@@ -54,7 +54,7 @@ def test_images_of_any_size_are_decoded_and_resized_once(
     images, labels = open_images(tmp_path / "images", 1e9, 0, 32, place(tmp_path))
     assert isinstance(images, CachedImages) and images.image_shape == (3, 32, 32)
     (path,) = tmp_path.glob("cache-32-*.bin")
-    assert path.stat().st_size == 27 * 3 * 32 * 32 + 27 * 8
+    assert path.stat().st_size == 27 * 3 * 32 * 32 + 27 * 8 + 32
     assert f"caching 27 images at 32 px: 0.1 MB in {tmp_path}, about 1 s" in capsys.readouterr().err
     batches = list(torch.randint(27, (5, 8), generator=torch.Generator().manual_seed(1)))
     for batch, found in zip(batches, images.batches(batches), strict=True):

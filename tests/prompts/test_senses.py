@@ -1,5 +1,6 @@
 """Senses: candidates in order of authority, the teacher's choice, ties and lost classes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,15 @@ import pytest
 from prismkd.classes import wordnet
 from prismkd.classes.files import NO_SYNSET
 from prismkd.classes.lists import ClassName
+from prismkd.files import parse_document
 from prismkd.prompts.senses import (
     Score,
     Sense,
+    SensesRecord,
     Wording,
     candidate_wordings,
     choose_wordings,
-    senses_from_rows,
+    senses_from_record,
     senses_to_rows,
     short_gloss,
     unjudged_senses,
@@ -116,7 +119,8 @@ def test_senses_survive_json() -> None:
     senses = choose_wordings(
         unjudged_senses([ClassName("crane"), ClassName("tench")], {}, 4), lambda label, text: score(-len(text))
     )
-    assert senses_from_rows(senses_to_rows(senses), Path()) == senses
+    record = parse_document(json.dumps({"senses": senses_to_rows(senses)}), SensesRecord, "senses.json")
+    assert senses_from_record(record, 2, Path()) == senses
 
 
 def test_glosses_are_cut_to_their_first_clause() -> None:

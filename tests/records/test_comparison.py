@@ -136,7 +136,7 @@ def test_a_domain_of_one_image_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"plain": {"id": 0.6}, "prism": {"id": 0.7}})
     for path in run.glob("seed-0/*/evaluation.json"):
         document = json.loads(path.read_text())
-        document["domains"]["id"] |= {"n": 1}
+        document["domains"]["id"] |= {"n": 1, "hits": pack_hits(np.ones(1))}
         path.write_text(json.dumps(document))
     with pytest.raises(UserError, match=r"expected at least 2 test images.*got none of id"):
         compare([run], ["plain", "prism"])
@@ -145,7 +145,7 @@ def test_a_domain_of_one_image_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_evaluation_is_one_error(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"plain": {"id": 0.6}, "prism": {"id": 0.7}})
     (run / "seed-0" / "prism" / "evaluation.json").write_text('{"domains": {"id": {"hits": "AAAA"}}}')
-    with pytest.raises(UserError, match="expected JSON files as this version of prismkd writes them"):
+    with pytest.raises(UserError, match=r"prism/evaluation\.json .*missing required field `n` at domains"):
         compare([run], ["plain", "prism"])
 
 

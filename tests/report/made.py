@@ -67,6 +67,7 @@ def make_run(
             "started": "2026-01-02",
             "version": "0.1.0",
             "config": {"guidance": {"strength": 0.15}},
+            "classes": [{"name": name} for name in classes],
         },
     )
     write_json(folder / "calibration.json", calibration)

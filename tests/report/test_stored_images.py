@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from prismkd.distillation import open_images
+from prismkd.distillation.tar_images import TarImages
 from prismkd.errors import UserError
 from prismkd.records.results import load_run
 from prismkd.report import write_report
@@ -43,6 +46,32 @@ def store_at(run: Path, url: str) -> Path:
 
 def images_of(page: Page) -> list[str]:
     return [image["src"] for image in page.all("img")]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder in a bucket of a server in this process."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    s3fs = pytest.importorskip("s3fs")
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1"),
+                        ("ENDPOINT_URL", f"http://{host}:{port}")):  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
+    yield "s3://bucket/runs"
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_images_in_an_object_store_are_shown_and_read_by_worker_processes(tmp_path: Path, bucket: str) -> None:
+    here = images_of(Page(write_report(make_run(tmp_path / "here"))))
+    run = store_at(make_run(tmp_path / "there"), bucket)
+    assert images_of(Page(write_report(run))) == here
+    images, labels = open_images(Storage(f"{bucket}/seed-0/prism"), 0, num_workers=1)
+    assert isinstance(images, TarImages) and len(labels) == 30
+    batches = list(images.batches([torch.tensor([0, 1]), torch.tensor([29])]))
+    assert [len(batch) for batch in batches] == [2, 1]
 
 
 @pytest.mark.parametrize("where", ["another folder", "memory"])

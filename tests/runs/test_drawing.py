@@ -14,7 +14,7 @@ import pytest
 from prismkd.cli import main
 from prismkd.config import Config, SynthesisConfig
 from prismkd.errors import UserError
-from prismkd.records.directory import write_json
+from prismkd.files import write_json
 from prismkd.records.lock import locked
 from prismkd.records.status import status_of
 from prismkd.runs.dataset import DrawnImages

@@ -193,13 +193,13 @@ def test_a_shard_of_another_plan_does_not_count(whole: Path) -> None:
 def test_a_manifest_with_other_values_is_one_line(whole: Path, field: str, value: object) -> None:
     found = json.loads((whole / "dataset.json").read_text())
     (whole / "dataset.json").write_text(json.dumps({**found, field: value}))
-    with pytest.raises(UserError, match=r"expected a manifest in .*dataset\.json, got .*; delete it and give the same"):
+    with pytest.raises(UserError, match=r"expected .*dataset\.json.*, got.*; delete it and give the same"):
         read_manifest(whole)
 
 
 def test_a_damaged_manifest_is_one_line(whole: Path) -> None:
     (whole / "dataset.json").write_text('{"identity": 3')
-    with pytest.raises(UserError, match=r"expected a manifest in .*dataset\.json, got JSONDecodeError"):
+    with pytest.raises(UserError, match=r"expected JSON .*dataset\.json, got"):
         read_manifest(whole)
 
 

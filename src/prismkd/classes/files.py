@@ -7,7 +7,6 @@ import difflib
 import io
 import json
 import re
-import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
+from prismkd.files.documents import as_shape, parse_toml
+from prismkd.text import shortened
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".toml", ".json")
 # A table has only texts, and what a spreadsheet exports for a check box differs by program and by hand.
@@ -32,6 +33,9 @@ MARKS = {
     "quotes around": re.compile(r"""(["']).+\1,?"""),
     "a comma behind": re.compile(r".+,"),
 }
+MAX_BYTES = 2**26  # a list of 100,000 classes with definitions is a quarter of it
+# What no text needs: control characters, and the marks that turn the direction of all text around them
+COMMANDING = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]")
 NUMBERING = ("index", "idx", "id", "label", "class_id", "number")
 
 
@@ -74,8 +78,10 @@ def read_text(path: Path, expected: str, advice: str) -> str:
         UserError: the file can't be read, or isn't UTF-8.
     """
     try:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise UserError(f"expected {expected} of at most {MAX_BYTES >> 20} MiB, got {path}; {advice}")
         # Excel saves "CSV UTF-8" with a byte order mark, which would become a part of the first column's name
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"expected {expected} in UTF-8, got {path} with other bytes at place {error.start}; save it as UTF-8"
@@ -83,6 +89,14 @@ def read_text(path: Path, expected: str, advice: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"expected {expected}, got {path}: {reason}; {advice}") from None
+    command = COMMANDING.search(text)
+    if command:
+        line = text.count("\n", 0, command.start()) + 1
+        raise UserError(
+            f"expected text without control characters in {path}, got {shortened(command[0])} in line {line}; take it "
+            "away"
+        )
+    return text
 
 
 def parse_rows(text: str, path: Path) -> Any:
@@ -207,10 +221,7 @@ def _separator(text: str, path: Path) -> str:
 
 def _parse_toml(text: str, path: Path) -> list[Any]:
     """The rows of a .toml file, which has one ``[[classes]]`` table per class."""
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
-        raise UserError(f"expected TOML in {path}, got: {error}; correct the file") from None
+    data = parse_toml(text, dict[str, Any], str(path), remedy="correct the file")
     if list(data) != ["classes"] or not isinstance(data["classes"], list):
         raise UserError(
             f"expected only [[classes]] tables in {path}, got {str(data)[:60]}; write [[classes]] above each class"
@@ -224,10 +235,12 @@ def parse_json(text: str, path: Path) -> Any:
     Raises:
         UserError: the text isn't JSON; the error names ``path``.
     """
+    # Not by parse_document, which can't see a key that stands twice
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
+        found = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
-        raise UserError(f"expected JSON in {path}, got: {error}; correct the file") from None
+        raise UserError(f"expected JSON in {path}, got: {str(error)[:200]}; correct the file") from None
+    return as_shape(found, Any, str(path), remedy="correct the file")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:

@@ -10,17 +10,20 @@ A folder carries names in its ``config.json``; where nothing names the outputs, 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from prismkd.classes.matching import ClassLabels
 from prismkd.classes.teacher_labels import label_rows, read_config
 from prismkd.config import PreprocessingConfig
 from prismkd.config.load import preprocessing_from
 from prismkd.errors import UserError
+from prismkd.files.documents import as_shape, read_toml
+from prismkd.text import shortened
 
 NONE_OF_OURS = "-"
 
@@ -97,24 +100,37 @@ def classes_of_teachers(path: Path) -> list[str]:
     return known
 
 
-def _sections(path: Path) -> list[dict[str, Any]]:
+class Section(TypedDict):
+    """A [[teacher]] section; ``config.load`` checks its preprocessing."""
+
+    source: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    classes: NotRequired[list[Annotated[str, Meta(max_length=1000)]]]
+    preprocessing: NotRequired[dict[str, Any]]
+
+
+class TeacherList(TypedDict):
+    """The whole file."""
+
+    teacher: Annotated[list[Section], Meta(min_length=1)]
+
+
+def _sections(path: Path) -> list[Section]:
     """The [[teacher]] sections, each with a source and perhaps classes."""
+    remedy = "write [[teacher]] sections with a source each"
     try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))["teacher"]
-        if not isinstance(sections, list) or not sections:
-            raise KeyError("source")
-        if not all(isinstance(section.get("source"), str) for section in sections):
-            raise KeyError("source")
+        data = read_toml(path, dict[str, Any], remedy=remedy)
     except FileNotFoundError:
         raise UserError(f"expected a file that lists teachers, got {path}; check the path") from None
-    except (tomllib.TOMLDecodeError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"expected [[teacher]] sections with source in {path}, got: {error}; correct them") from None
-    strange = {key for section in sections for key in section} - {"source", "classes", "preprocessing"}
-    if strange:
-        raise UserError(
-            f"expected source, classes or preprocessing in each [[teacher]] of {path}, got {min(strange)!r}; correct it"
-        )
-    return sections
+    sections = data.get("teacher")
+    known = {"source", "classes", "preprocessing"}
+    for section in sections if isinstance(sections, list) else ():
+        strange = set(section) - known if isinstance(section, dict) else set[str]()
+        if strange:
+            raise UserError(
+                f"expected source, classes or preprocessing in each [[teacher]] of {path}, got "
+                f"{shortened(min(strange))}; correct it"
+            )
+    return as_shape(data, TeacherList, str(path), remedy=remedy)["teacher"]
 
 
 def _beside(path: Path, source: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 
 if TYPE_CHECKING:
     from prismkd.records.comparison import Comparison
@@ -49,5 +49,5 @@ def print_comparison(found: Comparison) -> None:
     seeds = ", ".join(map(str, found.seeds))
     what = "Top-1" if found.measure == "top1" else "Agreement with the teacher"
     print_table(f"{what} on the same images, differences in points, seeds {seeds}", header, lines, left=1)
-    print("p: exact sign test over images, Holm-corrected over domains; interval: bootstrap over images and seeds")
-    print(found.sentence())
+    show("p: exact sign test over images, Holm-corrected over domains; interval: bootstrap over images and seeds")
+    show(found.sentence())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from prismkd.commands.tables import show
+
 if TYPE_CHECKING:
     from prismkd.runs.dataset import Dataset
     from prismkd.runs.run import Run
@@ -17,16 +19,16 @@ NEXT = {
 
 def print_end(run: Run, stage: str) -> None:
     """What a stage of this run has left, and the command that goes on."""
-    print(_written(run, stage))
+    show(_written(run, stage))
     if stage == "repair":  # of a run that is finished, perhaps
-        print(f"next: `prismkd run --out {run.directory}` does what is left, if anything is")
+        show(f"next: `prismkd run --out {run.directory}` does what is left, if anything is")
     else:
         print_next(str(run.directory), stage)
 
 
 def print_next(out: str, stage: str) -> None:
     """The command after this one."""
-    print(f"next: `prismkd {NEXT[stage]} --out {out}`, or `prismkd run --out {out}` for all that is left")
+    show(f"next: `prismkd {NEXT[stage]} --out {out}`, or `prismkd run --out {out}` for all that is left")
 
 
 def _written(run: Run, stage: str) -> str:

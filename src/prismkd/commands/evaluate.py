@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 from prismkd.commands.opening import do_stage
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prismkd.records.scores import Result
 
 
 @dataclass(frozen=True)
@@ -24,27 +29,29 @@ def evaluate(arguments: Arguments) -> None:
 
 def print_students(out: Path) -> None:
     """Students' top-1 per domain, the mean over seeds; without test images, how often they agree with the teacher."""
-    results = json.loads((out / "metrics.json").read_text())["results"]
-    if any(row["metric"] == "top1" for row in results):
-        _print_means("Top-1 accuracy of the students", [row for row in results if row["metric"] == "top1"])
+    from prismkd.records.results import load_run
+
+    results = load_run(out).results
+    if any(row.metric == "top1" for row in results):
+        _print_means("Top-1 accuracy of the students", [row for row in results if row.metric == "top1"])
         return
-    rows = [row for row in results if row["metric"] == "agreement"]
+    rows = [row for row in results if row.metric == "agreement"]
     if not rows:
-        print("nothing was measured of the students: there are neither test images nor held-out synthetic ones")
+        show("nothing was measured of the students: there are neither test images nor held-out synthetic ones")
         return
     _print_means("Agreement with the teacher on held-out synthetic images (there are no test images)", rows)
-    prompted = [f"{row['value']:.3f} of {row['domain']}" for row in results if row["metric"] == "prompted"]
-    print(f"the teacher sees the prompted class in {' and '.join(prompted)}")
+    prompted = [f"{row.value:.3f} of {row.domain}" for row in results if row.metric == "prompted"]
+    show(f"the teacher sees the prompted class in {' and '.join(prompted)}")
 
 
-def _print_means(title: str, rows: list[dict[str, Any]]) -> None:
+def _print_means(title: str, rows: Sequence[Result]) -> None:
     """A line per method and a column per domain, the mean over seeds."""
-    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    domains = list(dict.fromkeys(row.domain for row in rows))
     lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method in dict.fromkeys(row.method for row in rows):
         cells = []
         for domain in domains:
-            values = [r["value"] for r in rows if r["method"] == method and r["domain"] == domain]
-            cells.append(f"{sum(values) / len(values):.3f}")
+            values = [row.value for row in rows if (row.method, row.domain) == (method, domain)]
+            cells.append(f"{fmean(values):.3f}" if values else "")
         lines.append([method, *cells])
     print_table(title, ["method", *domains], lines, left=1)

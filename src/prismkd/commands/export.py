@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from prismkd.commands.tables import show
 from prismkd.config.ranges import Between, OneOf
 from prismkd.config.seeds import MAX_SEED
 from prismkd.errors import UserError
@@ -51,9 +52,9 @@ def _export_images(arguments: Arguments) -> None:
     manifest = read_manifest(source)
     with bars(f"export to {arguments.to}", manifest.num_images if manifest else 0) as progress:
         count = export(source, arguments.to, lasting(arguments.dest), progress)
-    print(f"{count:,} images in {arguments.dest}")
+    show(f"{count:,} images in {arguments.dest}")
     if arguments.to != "imagefolder" and "://" not in arguments.dest:
-        print(f"next: `prismkd push-to-hub {arguments.dest} --repo ORG/NAME` shows what it would send")
+        show(f"next: `prismkd push-to-hub {arguments.dest} --repo ORG/NAME` shows what it would send")
 
 
 def _export_student(arguments: Arguments) -> None:
@@ -67,7 +68,7 @@ def _export_student(arguments: Arguments) -> None:
 
     parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)
     files = sorted(path.name for path in destination.iterdir())
-    print(f"student of {arguments.method} in {destination}: {', '.join(files)}")
+    show(f"student of {arguments.method} in {destination}: {', '.join(files)}")
     if parity is not None:
-        print(parity)
-    print(f"next: `prismkd predict {destination} IMAGES`, or `prismkd push-to-hub {destination} --repo ORG/NAME`")
+        show(str(parity))
+    show(f"next: `prismkd predict {destination} IMAGES`, or `prismkd push-to-hub {destination} --repo ORG/NAME`")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from prismkd.commands.tables import show
 from prismkd.progress import bars
 
 
@@ -30,5 +31,5 @@ def merge(arguments: Arguments) -> None:
     total = sum(manifest.num_images for source in sources if (manifest := read_manifest(source)))
     with bars("merge", total) as progress:
         count = merge(sources, lasting(arguments.dest), progress)
-    print(f"{count:,} images in {arguments.dest}")
-    print(f"next: `prismkd verify --out {arguments.dest}` reads it all again, `prismkd export` writes other layouts")
+    show(f"{count:,} images in {arguments.dest}")
+    show(f"next: `prismkd verify --out {arguments.dest}` reads it all again, `prismkd export` writes other layouts")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from prismkd.commands.opening import opened
 from prismkd.commands.prompts import print_written
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 from prismkd.config.ranges import PlainNumber
 from prismkd.progress import duration
 
@@ -68,6 +68,6 @@ def print_estimate(found: Estimate) -> None:
         else ""
     )
     cost = f", cost {found.cost:,.2f}" if found.cost is not None else ""
-    print(f"{duration(60 * found.minutes)} in all{devices}, {found.gigabytes:.3g} GB{cost}")
+    show(f"{duration(60 * found.minutes)} in all{devices}, {found.gigabytes:.3g} GB{cost}")
     measured = ", ".join(f"{count} {unit}" for unit, count in found.measured.items() if count)
-    print(f"measured in {found.seconds:.0f} s on {measured}")
+    show(f"measured in {found.seconds:.0f} s on {measured}")

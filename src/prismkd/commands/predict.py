@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from prismkd.commands.tables import print_table, printable
+from prismkd.commands.tables import print_table
 from prismkd.config.ranges import Between
 from prismkd.config.seeds import MAX_SEED
 from prismkd.errors import UserError
@@ -42,7 +42,7 @@ def predict(arguments: Arguments) -> None:
         raise UserError(f"expected --top of at least 1, got {arguments.top}; raise it")
     if not arguments.files:
         raise UserError(
-            f"expected a student and image files, got only {printable(str(arguments.student))}; name files or folders "
+            f"expected a student and image files, got only {arguments.student}; name files or folders "
             "too, as in `prismkd predict STUDENT images/`"
         )
     from prismkd.delivery.image_files import find_images
@@ -56,7 +56,7 @@ def predict(arguments: Arguments) -> None:
         print_predictions(found, student.about.names)
     failed = [row for row in found if row.problem]
     if failed:
-        named = "; ".join(f"{printable(str(row.file))}: {row.problem}" for row in failed[:3])
+        named = "; ".join(f"{row.file}: {row.problem}" for row in failed[:3])
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
         raise UserError(
             f"expected {len(found)} images, got {len(failed)} unreadable ({named}{more}); replace or remove them"
@@ -68,7 +68,7 @@ def print_predictions(found: list[Prediction], names: list[str]) -> None:
     lines = []
     for row in found:
         cells = [f"{names[label]} {probability:.1%}" for label, probability in row.top] or [row.problem]
-        lines.append([printable(text) for text in (str(row.file), cells[0], ", ".join(cells[1:]))])
+        lines.append([str(row.file), cells[0], ", ".join(cells[1:])])
     failed = sum(bool(row.problem) for row in found)
     trouble = f", {failed} unreadable" if failed else ""
     print_table(f"{len(found):,} file{'s' * (len(found) != 1)}{trouble}", ["file", "class", "then"], lines, left=3)

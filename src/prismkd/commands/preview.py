@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,12 @@ from prismkd.config import METHODS, Config
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
-from prismkd.prompts.dpe import check_styles, contents_from_rows, contents_of_classes, with_defaults
+from prismkd.prompts.dpe import ContentsRecord, check_styles, contents_from_record, contents_of_classes, with_defaults
 from prismkd.prompts.length import TooLong, too_long
 from prismkd.prompts.plan import check_budget
-from prismkd.prompts.senses import Sense, senses_from_rows, unjudged_senses
+from prismkd.prompts.senses import Sense, SensesRecord, senses_from_record, unjudged_senses
+from prismkd.records.directory import read_json
+from prismkd.records.shapes import SynthesisRecord
 
 NUM_TIMED = 1000  # prompts, spread over the whole plan
 NUM_SHOWN = 3  # prompts per class
@@ -146,31 +146,22 @@ def _decided(directory: Path | None) -> dict[str, Any]:
     """The senses and contents that a run has settled; empty where it has not come so far."""
     found: dict[str, Any] = {}
     if directory and (path := directory / "senses.json").is_file():
-        found["senses"] = senses_from_rows(_stored(path, "senses"), path)
+        record = read_json(path, SensesRecord)
+        found["senses"] = senses_from_record(record, len(record["senses"]), path)
         path = directory / "contents.json"
         if path.is_file():
-            found["contents"] = contents_from_rows(_stored(path, "contents"), len(found["senses"]), path)
+            found["contents"] = contents_from_record(read_json(path, ContentsRecord), len(found["senses"]), path)
     return found
-
-
-def _stored(path: Path, key: str) -> Any:
-    try:
-        return json.loads(path.read_text())[key]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"expected {key} in {path}, got something else; delete it and repeat") from None
 
 
 def _measured_speed(directory: Path | None) -> float | None:
     """Images per second over all that a run has drawn; None where it has finished no method."""
     images = seconds = 0.0
     for path in directory.glob("seed-*/*/synthesis.json") if directory else ():
-        try:
-            record = json.loads(path.read_text())
-            if record["complete"]:
-                images, seconds = images + float(record["num_images"]), seconds + float(record["seconds"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            continue  # damaged: `prismkd synthesize` will say so
-    return images / seconds if 0 < seconds < math.inf else None
+        record = read_json(path, SynthesisRecord)
+        if record["complete"]:
+            images, seconds = images + record["num_images"], seconds + record["seconds"]
+    return images / seconds if seconds else None
 
 
 def _microseconds(plan: PromptPlan, num_images: int) -> float:

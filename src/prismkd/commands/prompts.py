@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from prismkd.commands.opening import do_stage
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 from prismkd.config.ranges import WholeNumber
 from prismkd.errors import UserError
 
@@ -54,8 +54,8 @@ def print_written(out: Path) -> None:
     decided = [name for name in ("senses.json", "contents.json") if (out / name).is_file()]
     plans = sorted(str(path.relative_to(out)) for path in out.glob("seed-*/*/prompts.json"))
     more = f" and {len(plans) - NUM_PLANS_SHOWN} more" if len(plans) > NUM_PLANS_SHOWN else ""
-    print(f"written in {out}: {', '.join([*decided, *plans[:NUM_PLANS_SHOWN]])}{more}")
-    print(f"next: `prismkd synthesize --out {out}` draws the images; `prismkd run --out {out}` does all that is left")
+    show(f"written in {out}: {', '.join([*decided, *plans[:NUM_PLANS_SHOWN]])}{more}")
+    show(f"next: `prismkd synthesize --out {out}` draws the images; `prismkd run --out {out}` does all that is left")
 
 
 def print_preview(found: Preview) -> None:
@@ -81,15 +81,15 @@ def print_preview(found: Preview) -> None:
     print_table("Cost", ["what", "number"], rows, left=1)
     low, high = found.balance(count)
     first = found.balance(min(1000, count))
-    print(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
+    show(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
           f"({first[0]} to {first[1]} among the first {min(1000, count):,}); "
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
     if cost.pilot:
-        print(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")
+        show(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")
     if found.too_long:
-        print(f"warning: {found.too_long}")
+        show(f"warning: {found.too_long}")
     if found.hours is not None:
-        print(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
+        show(f"about {found.hours:.1f} h at {found.images_per_second:.3g} images per second, as measured in this run")
     if not found.judged:
-        print("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
-    print("nothing is written; next: `prismkd plan --dry-run` measures what all stages take")
+        show("senses and contents are not judged yet: `prismkd prompts --out DIR` lets the teacher judge them")
+    show("nothing is written; next: `prismkd plan --dry-run` measures what all stages take")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from prismkd.commands.tables import print_table, printable
+from prismkd.commands.tables import print_table, show
 
 if TYPE_CHECKING:
     from prismkd.delivery.hub import Upload
@@ -37,17 +37,17 @@ def push_to_hub(arguments: Arguments) -> None:
     plan = plan_upload(arguments.folder, arguments.repo, arguments.private)
     print_upload(plan)
     if arguments.yes:
-        print(f"uploaded: {upload(plan)}")
+        show(f"uploaded: {upload(plan)}")
     else:
-        print("nothing was sent; give the same command with --yes to upload")
+        show("nothing was sent; give the same command with --yes to upload")
 
 
 def print_upload(plan: Upload) -> None:
     """What would be sent where."""
-    lines = [[printable(name), f"{size:,}"] for name, size in list(plan.files.items())[:NUM_FILES_SHOWN]]
+    lines = [[name, f"{size:,}"] for name, size in list(plan.files.items())[:NUM_FILES_SHOWN]]
     if len(plan.files) > NUM_FILES_SHOWN:
         lines.append([f"and {len(plan.files) - NUM_FILES_SHOWN:,} more", ""])
     visibility = "private" if plan.private else "public"
     print_table(f"{plan.folder}", ["file", "bytes"], lines, left=1)
-    print(f"{len(plan.files):,} files, {sum(plan.files.values()):,} bytes, to the {visibility} {plan.kind} repository "
+    show(f"{len(plan.files):,} files, {sum(plan.files.values()):,} bytes, to the {visibility} {plan.kind} repository "
           f"{plan.repository} on the Hugging Face hub")  # fmt: skip

@@ -9,6 +9,7 @@ import tyro
 
 from prismkd.commands.opening import do_stage
 from prismkd.commands.run_arguments import RunArguments
+from prismkd.commands.tables import show
 from prismkd.config import Config
 from prismkd.errors import UserError
 
@@ -27,7 +28,7 @@ def report(arguments: Arguments) -> None:
     """Write the page, and print where it is."""
     if not (arguments.runs or arguments.dest):
         do_stage(arguments, "report")
-        print(f"report: {arguments.folder() / 'report.html'}; open it in a browser")
+        show(f"report: {arguments.folder() / 'report.html'}; open it in a browser")
         return
     trust = arguments.settings.trust
     others = arguments.out or arguments.config or arguments.settings != Config(trust=trust)
@@ -41,6 +42,6 @@ def report(arguments: Arguments) -> None:
     from prismkd.report import write_comparison, write_report
 
     if arguments.dest is None:
-        print(f"report: {write_report(arguments.runs[0])}")
+        show(f"report: {write_report(arguments.runs[0])}")
     else:
-        print(f"report: {write_comparison(list(arguments.runs), arguments.dest)}")
+        show(f"report: {write_comparison(list(arguments.runs), arguments.dest)}")

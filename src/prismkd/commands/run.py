@@ -10,6 +10,7 @@ from typing import Annotated
 from prismkd.commands.evaluate import print_students
 from prismkd.commands.opening import held_run, opened
 from prismkd.commands.run_arguments import RunArguments
+from prismkd.commands.tables import show
 from prismkd.config import Config
 from prismkd.config.ranges import Positive
 from prismkd.progress import duration, say
@@ -39,9 +40,9 @@ def run(arguments: Arguments) -> None:
             seconds[name] = time.monotonic() - begin
     print_students(arguments.folder())
     stages = ", ".join(f"{name} {duration(taken)}" for name, taken in seconds.items())
-    print(f"done in {duration(time.monotonic() - start)}: {stages}")
-    print(f"report: {arguments.folder() / 'report.html'}")
-    print(f"next: {next_steps(opened_run.config, arguments.folder())}")
+    show(f"done in {duration(time.monotonic() - start)}: {stages}")
+    show(f"report: {arguments.folder() / 'report.html'}")
+    show(f"next: {next_steps(opened_run.config, arguments.folder())}")
 
 
 def next_steps(config: Config, folder: Path) -> str:

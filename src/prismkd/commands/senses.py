@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from prismkd.commands.endings import print_next
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,22 @@ def senses(arguments: Arguments) -> None:
 
 def print_senses(out: Path) -> None:
     """Every wording of every class, the chosen ones marked, with what the teacher says of their probe images."""
-    data = json.loads((out / "senses.json").read_text())
+    from prismkd.prompts.senses import SensesRecord
+    from prismkd.records.directory import read_json
+
+    data = read_json(out / "senses.json", SensesRecord)
     lines = []
     for sense in data["senses"]:
-        for place, wording in enumerate(sense["wordings"]):
-            score, chosen = wording["score"], place == sense["chosen"]
+        for place, wording in enumerate(sense.get("wordings", [])):
+            score, chosen = wording.get("score"), place == sense.get("chosen", 0)
             figures = ["", "", ""]
             if score:
                 figures = [f"{score['log_probability']:.2f} ± {score['error']:.2f}", f"{score['energy']:.1f}",
                            f"{score['agreement']:.0%}"]  # fmt: skip
-            remark = "lost" if sense["lost"] else "tie" if sense["tie"] else ""
+            remark = "lost" if sense.get("lost") else "tie" if sense.get("tie") else ""
             lines.append([sense["class_name"] if not place else "", "*" if chosen else "", wording["text"],
                           wording["source"], *figures, remark if chosen else ""])  # fmt: skip
+    num_images = data.get("images", 0)
     header = ["class", "", "wording", "from", "log p(class)", "energy", "agrees", ""]
-    print_table(f"What the teacher means ({data['images']} probe images; * is used)", header, lines, left=4)
-    print(f"written to {out / 'senses.json'}" + (f"; images in {out / 'probes' / 'senses'}" if data["images"] else ""))
+    print_table(f"What the teacher means ({num_images} probe images; * is used)", header, lines, left=4)
+    show(f"written to {out / 'senses.json'}" + (f"; images in {out / 'probes' / 'senses'}" if num_images else ""))

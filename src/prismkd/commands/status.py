@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 from prismkd.config import METHODS
 from prismkd.config.ranges import AtLeast
 from prismkd.progress import duration
@@ -55,10 +55,10 @@ def print_status(found: Status) -> None:
     print_table("Data sets", header, lines, left=4)
     left = found.seconds_left
     if found.finished:
-        print("all images are drawn")
+        show("all images are drawn")
     elif left is not None:
-        print(f"about {duration(left)} of one worker are left")
-    print("at work: " + ("; ".join(found.workers) or "nobody"))
+        show(f"about {duration(left)} of one worker are left")
+    show("at work: " + ("; ".join(found.workers) or "nobody"))
 
 
 def _line(dataset: DatasetStatus) -> list[str]:

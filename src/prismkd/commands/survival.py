@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from prismkd.commands.opening import held_run
 from prismkd.commands.run_arguments import RunArguments
-from prismkd.commands.tables import print_table
+from prismkd.commands.tables import print_table, show
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,10 @@ def survival(arguments: Arguments) -> None:
 
 def print_survival(out: Path) -> None:
     """The gains of guidance after each treatment, by each viewer."""
-    data = json.loads((out / "survival.json").read_text())
+    from prismkd.records.directory import read_json
+    from prismkd.records.shapes import SurvivalRecord
+
+    data = read_json(out / "survival.json", SurvivalRecord)
     lines = []
     for row in data["guided"]:
         survives = "" if row["survives"] is None else f"{row['survives']:.0%}"
@@ -38,6 +40,6 @@ def print_survival(out: Path) -> None:
     print_table(title, header, lines, left=2)
     for row in data["ascending"]:
         if row["treatment"] == "none":
-            print(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
+            show(f"negative control, by the {row['viewer']}: energy gain {row['gain']:.2f}, "
                   f"top-1 {row['top1']:.3f} (unguided {row['top1_unguided']:.3f})")  # fmt: skip
-    print(f"written to {out / 'survival.json'}")
+    show(f"written to {out / 'survival.json'}")

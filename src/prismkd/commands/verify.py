@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prismkd.commands.tables import show
 from prismkd.errors import UserError
 from prismkd.progress import bars
 
@@ -57,8 +58,8 @@ def print_findings(findings: dict[str, list[Finding]], counts: dict[str, int]) -
     for url, found in findings.items():
         kinds = {kind: sum(row.kind == kind for row in found) for kind in dict.fromkeys(row.kind for row in found)}
         verdict = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "whole"
-        print(f"{url}: {counts[url]:,} images read and right; {verdict}")
+        show(f"{url}: {counts[url]:,} images read and right; {verdict}")
         for row in found[:NUM_FINDINGS_SHOWN]:
-            print(f"  {row.kind}: {row.message}")
+            show(f"  {row.kind}: {row.message}")
         if len(found) > NUM_FINDINGS_SHOWN:
-            print(f"  and {len(found) - NUM_FINDINGS_SHOWN} more")
+            show(f"  and {len(found) - NUM_FINDINGS_SHOWN} more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
@@ -13,7 +12,8 @@ from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, typed_fields
 from prismkd.config.settings import Config, PreprocessingConfig
 from prismkd.errors import UserError
-from prismkd.text import shortened
+from prismkd.files import read_toml
+from prismkd.text import shortened, visible
 
 
 def load_config(path: Path) -> Config:
@@ -23,11 +23,9 @@ def load_config(path: Path) -> Config:
         UserError: no such file, broken TOML, an unknown key, a wrong type, or a value out of range.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"expected a configuration file, got {path}: {error.strerror}; check --config") from None
-    except (ValueError, RecursionError, OverflowError) as error:
-        raise UserError(f"expected TOML in {path}, got: {error}; correct the file") from None
+        data = read_toml(path, dict[str, Any], remedy="correct the file")
+    except FileNotFoundError:
+        raise UserError(f"expected a configuration file, got {path}, where there is none; check --config") from None
     config = cast(Config, _build(Config, data, ""))
     check_config(config)
     return config
@@ -54,7 +52,7 @@ def _build(kind: type, data: dict[str, Any], prefix: str) -> Any:
     for key in data:
         if key not in hints:
             near = perhaps(key, hints, f"use one of {', '.join(hints)}", prefix)
-            raise UserError(f"expected a known configuration key, got {prefix}{key}; {near}")
+            raise UserError(f"expected a known configuration key, got {prefix}{visible(key[:60])}; {near}")
     return kind(**{key: _convert(hints[key], value, prefix + key) for key, value in data.items()})
 
 

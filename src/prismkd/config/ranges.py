@@ -160,8 +160,10 @@ def check_value(value: Any, kind: Any, name: str, *, ranges: bool = True) -> Non
     if not _has_type(value, kind):
         got = f"{shortened(value)} ({type(value).__name__})"
         raise UserError(f"expected {kind.__name__} for {name}, got {got}; correct the value")
-    if ranges and isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"expected a finite {name}, got {value}; give a number")
+    if isinstance(value, str) and "\0" in value:  # which no path may have
+        raise UserError(f"expected {name} without null characters, got {shortened(value)}; take them away")
     own = [limit for limit in limits if isinstance(limit, Range)]
     for limit in own if ranges else ():
         limit.check(value, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from prismkd.classes.matching import ClassLabels
 from prismkd.data.listing import Listing, file_opener
 from prismkd.errors import UserError, warn
+from prismkd.files.machine import remedy_for
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
@@ -38,14 +39,20 @@ def list_class_folders(folder: Path, classes: ClassLabels) -> Listing:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files at any depth below a folder, by name; not what is hidden, such as ``.ipynb_checkpoints``."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if _is_image(path.name)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    """The image files at any depth below a folder, by name; not what is hidden, such as ``.ipynb_checkpoints``.
+
+    Raises:
+        UserError: a folder in it can't be read.
+    """
+    paths = list[Path]()
+    for root, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(root, name) for name in names if _is_image(name)]
+    return [path for path in sorted(paths) if path.is_file()]
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"expected to read {error.filename}, got: {error.strerror}; {remedy_for(error)}") from None
 
 
 def say_unread(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, TypeVar
 
 import numpy as np
@@ -13,7 +13,10 @@ from PIL import Image, UnidentifiedImageError
 
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.files.machine import is_of_machine, remedy_for
 
+# What is read, whatever a file is called: other decoders of Pillow are seldom used, and one starts a program (EPS).
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
 NUM_DECODERS = 8  # threads: Pillow decodes outside of Python's lock
 NUM_NAMED = 5  # corrupt images that an error names
 GRAY_MODES = ("1", "L", "LA", "La")
@@ -88,8 +91,8 @@ class Form:
 def decode(file: BinaryIO, mode: str | None = None, *steps: Geometry) -> np.ndarray:
     """An image file's pixels, float32 (channels, height, width) in [0, 1].
 
-    Photographs are turned upright by their EXIF orientation, what is transparent is shown on white, and gray in 16 bits
-    keeps all of them. Of an animation it is the first picture.
+    Only the formats of ``FORMATS`` are read. Photographs are turned upright by their EXIF orientation, what is
+    transparent is shown on white, and gray in 16 bits keeps all of them. Of an animation it is the first picture.
 
     Args:
         file: opened, not a path: Pillow maps the TIFF of a path into memory, and turns some of them wrongly.
@@ -99,7 +102,7 @@ def decode(file: BinaryIO, mode: str | None = None, *steps: Geometry) -> np.ndar
     Raises:
         OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
     """
-    with Image.open(file) as stored:
+    with _opened(file) as stored:
         picture = _upright_and_opaque(stored)
     if mode is not None and picture.mode != DEEP:
         picture = picture.convert(mode)  # before it is resized, as stock transforms have it
@@ -122,11 +125,25 @@ def open_picture(file: BinaryIO, mode: str) -> Image.Image:
     Raises:
         OSError, ValueError, SyntaxError and others of Pillow's decoders: it isn't an image, or a damaged one.
     """
-    with Image.open(file) as stored:
+    with _opened(file) as stored:
         picture = _upright_and_opaque(stored)
     if picture.mode == DEEP:
         picture = Image.fromarray((np.asarray(picture) * 255).round().astype(np.uint8))
     return picture.convert(mode)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    return Image.open(file, formats=known_formats())
+
+
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that this Pillow has.
+
+    Its decoders are imported now: later there might be no file handle left for them, and every image would be none.
+    """
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright_and_opaque(stored: Image.Image) -> Image.Image:
@@ -187,7 +204,7 @@ def common_form(images: Sequence[EncodedImage], source: str, image_size: int, us
 
 def _size_and_mode(image: EncodedImage) -> tuple[tuple[int, int], str]:
     """What ``decode`` will give, from the header alone."""
-    with image.open() as file, Image.open(file) as stored:
+    with image.open() as file, _opened(file) as stored:
         _refuse_unknown_range(stored)
         is_gray = stored.mode in GRAY_MODES or stored.mode.startswith(DEEP_MODE)
         width, height = stored.size
@@ -201,52 +218,67 @@ def read_all(images: Sequence[EncodedImage], read: Callable[[EncodedImage], Read
     """What ``read`` makes of every image.
 
     Raises:
-        UserError: it failed for some; all were tried, and the error counts them and names the first. Where the machine
-            failed and not the images, such as by too many open files, it says so.
+        UserError: it failed for some; all were tried. As of ``refuse_failed``.
     """
+    known_formats()
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
         results = list(pool.map(lambda image: _attempt(read, image), images))
-    read_well, failed = list[Read](), list[tuple[str, Exception]]()
-    for image, result in zip(images, results, strict=True):
-        if isinstance(result, Exception):
-            failed.append((image.name, result))
-        else:
-            read_well.append(result)
-    unread = [(name, error) for name, error in failed if isinstance(error, OSError) and error.errno]
+    refuse_failed(
+        [(image.name, result) for image, result in zip(images, results, strict=True) if isinstance(result, Exception)],
+        len(images),
+        source,
+    )
+    return [result for result in results if not isinstance(result, Exception)]
+
+
+def refuse_failed(
+    failed: Sequence[tuple[str, Exception]], count: int, source: str, remedy: str = "replace or remove them"
+) -> None:
+    """Refuse a set of images of which some can't be read.
+
+    Args:
+        failed: their names, and why.
+        count: of all images.
+        source: where they are from.
+        remedy: for images that are damaged.
+
+    Raises:
+        UserError: there are some; it counts them and names the first. Where the machine failed and not the images, such
+            as by too many open files, it says so.
+    """
+    unread = [(name, error) for name, error in failed if is_of_machine(error)]
     if unread:
         raise UserError(
-            f"expected to read the {len(images)} images in {source}, got an error for {len(unread)} of them "
-            f"({_named(unread)}); {_remedy(unread[0][1])}"
+            f"expected to read the {count} images in {source}, got an error for {len(unread)} of them "
+            f"({_named(unread)}); {remedy_for(unread[0][1])}"
         )
     if failed:
         raise UserError(
-            f"expected images that decode in {source}, got {len(failed)} of {len(images)} that do not "
-            f"({_named(failed)}); replace or remove them"
+            f"expected images that decode in {source}, got {len(failed)} of {count} that do not ({_named(failed)}); "
+            f"{remedy}"
         )
-    return read_well
 
 
 def _named(failed: Sequence[tuple[str, Exception]]) -> str:
-    named = "; ".join(f"{name}: {_reason(error)[:60]}" for name, error in failed[:NUM_NAMED])
+    named = "; ".join(f"{name}: {reason_of(error)[:60]}" for name, error in failed[:NUM_NAMED])
     return named + (f"; and {len(failed) - NUM_NAMED} more" if len(failed) > NUM_NAMED else "")
 
 
-def _reason(error: Exception) -> str:
-    """In words: of an error of the operating system without its number and the file's name, which is said anyway."""
+def reason_of(error: Exception) -> str:
+    """Why an image can't be read, in words.
+
+    Of an error of the operating system without its number and the file's name, which is said anyway.
+    """
     if isinstance(error, UnidentifiedImageError):  # whose text is that of an open file
         return "not an image"
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _remedy(error: Exception) -> str:
-    """What to do about an error of the operating system."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "allow more open files (ulimit -n)"
-    return "check the files and their permissions"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+    return text or type(error).__name__
 
 
 def _attempt(read: Callable[[EncodedImage], Read], image: EncodedImage) -> Read | Exception:
     try:
         return read(image)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         return error

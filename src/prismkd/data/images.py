@@ -17,7 +17,6 @@ from prismkd.data.decode import NUM_DECODERS, EncodedImage, Form, read_all
 from prismkd.data.geometry import Geometry
 
 BATCH = 128
-HASHED_AT_ONCE = 1024  # images, so that a million of them aren't all queued
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +57,8 @@ class LabeledImages:
             for start in range(0, len(self), batch_size):
                 try:
                     pixels = list(pool.map(self.form.decode, self.encoded[start : start + batch_size]))
+                except MemoryError:
+                    raise
                 except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
                     self.check()
                     raise
@@ -92,18 +93,19 @@ class LabeledImages:
         read_all(self.encoded, self.form.check, self.source)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images."""
+        """SHA-256 of the stored bytes and labels in their order: equal where two runs test on the same images.
+
+        Raises:
+            UserError: a file can't be read.
+        """
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(NUM_DECODERS) as pool:
-            for start in range(0, len(self), HASHED_AT_ONCE):
-                part = slice(start, start + HASHED_AT_ONCE)
-                digests, labels = pool.map(_sha256, self.encoded[part]), self.labels[part].tolist()
-                for of_image, label in zip(digests, labels, strict=True):
-                    digest.update(of_image + label.to_bytes(4, "little"))
+        # Of the files and not of their pixels, which would have to be decoded, and not of their names
+        contents = read_all(self.encoded, _digest, self.source)
+        for own, label in zip(contents, self.labels.tolist(), strict=True):
+            digest.update(own + label.to_bytes(4, "little"))
         return digest.hexdigest()
 
 
-def _sha256(image: EncodedImage) -> bytes:
-    # Of the file and not of its pixels, which would have to be decoded, and not of its name.
+def _digest(image: EncodedImage) -> bytes:
     with image.open() as file:
         return hashlib.sha256(file.read()).digest()

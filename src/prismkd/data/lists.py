@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from prismkd.classes.matching import ClassLabels
@@ -13,14 +14,15 @@ from prismkd.errors import UserError
 def list_split_lists(pattern: str, classes: ClassLabels) -> Listing:
     """The images of all lists of a pattern such as ``domainnet/*_test.txt``.
 
-    A path is relative to its list, and reads ``domain/class/file``, ``class/file`` or ``file``; what has no domain is
-    of the domain ``id``. The class is its folder where all folders are called like classes, else the label, from 0.
+    A path is relative to its list or absolute, and reads ``domain/class/file``, ``class/file`` or ``file``; what has no
+    domain is of the domain ``id``. The class is its folder where all folders are called like classes, else the label,
+    from 0.
 
     Raises:
         UserError: no such list, a line that isn't as above, an image that isn't there, or unknown classes.
     """
     rows = [row for path in expand_pattern(pattern) for row in _rows(path)]
-    missing = [path for path, _, _ in rows if not path.is_file()]
+    missing = [path for path, _, _ in rows if not _is_file(path)]
     if missing:
         raise UserError(
             f"expected the {len(rows)} images of {pattern}, found no {missing[0]} ({len(missing)} in all); "
@@ -44,7 +46,7 @@ def _rows(path: Path) -> list[Row]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             name, _, label = line.strip().rpartition(" ")  # from the right: paths may have blanks
-            if not name or not label.isdecimal():
+            if not name or not re.fullmatch("[0-9]{1,9}", label):
                 raise UserError(
                     f"expected an image's path and its label in line {number} of {path}, such as real/dog/1.jpg 3, got "
                     f"{line[:80]!r}; correct it"
@@ -52,6 +54,13 @@ def _rows(path: Path) -> list[Row]:
             parts = PurePosixPath(name.strip()).parts
             rows.append((path.parent.joinpath(*parts), parts, int(label)))
     return rows
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no disk takes
+        return False
 
 
 def _labels(rows: list[Row], classes: ClassLabels, source: str) -> list[int]:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from prismkd.data.class_folders import SUFFIXES, images_below, say_unread
-from prismkd.data.decode import decode
+from prismkd.data.decode import decode, reason_of
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.files.machine import is_exhausted, remedy_for
 
 
 class UnreadableImageError(Exception):
@@ -56,13 +56,16 @@ def read_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
 
     Raises:
         UnreadableImageError: no such file, or not an image.
+        UserError: there is no file handle left to open it by.
     """
     try:
         with path.open("rb") as file:
             return decode(file, "L" if channels == 1 else "RGB", geometry)
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not an image") from None
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
-        raise UnreadableImageError(str(error).partition("\n")[0] or type(error).__name__) from None
+        if is_exhausted(error):
+            raise UserError(f"expected to read {path}, got: {reason_of(error)}; {remedy_for(error)}") from None
+        raise UnreadableImageError(reason_of(error)) from None

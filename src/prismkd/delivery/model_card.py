@@ -16,9 +16,10 @@ from prismkd.config import METHODS, Config
 from prismkd.data.geometry import Geometry
 from prismkd.delivery.graph import Parity
 from prismkd.delivery.student_folder import GRAPH, WEIGHTS, timm_has_words
-from prismkd.records.directory import STUDENT, dataset_folder, read_json, recorded_config
+from prismkd.records.directory import STUDENT, dataset_folder, read_json, read_json_if_any, read_record, recorded_config
 from prismkd.records.results import EVALUATION, load_run
 from prismkd.records.scores import Result, score
+from prismkd.records.shapes import ExampleTexts, TrainingLog
 from prismkd.report.names import method_label, method_note
 from prismkd.shards.card import escaped
 
@@ -41,8 +42,9 @@ def model_card(
     config = recorded_config(directory)
     rows = figures(directory, method, seed)
     head = _head(config, method, delivered, rows)
+    title = f"{delivered['architecture']}: {len(delivered['id2label'])} classes, {method_label(method)}"
     parts = [
-        f"# {delivered['architecture']}: {len(delivered['id2label'])} classes, {escaped(method_label(method))}",
+        f"# {escaped(title)}",
         _introduction(method, delivered),
         "## Figures",
         _figures(directory, config, method, seed, rows),
@@ -157,8 +159,8 @@ def _introduction(method: str, delivered: dict[str, Any]) -> str:
 
 
 def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
-    record = read_json(directory / "run.json")
-    log = read_json(dataset_folder(directory, seed, method) / STUDENT / "log.json")
+    record = read_record(directory)
+    log = read_json(dataset_folder(directory, seed, method) / STUDENT / "log.json", TrainingLog)
     recipe, energy, generator = config.distillation, config.guidance, config.generator
     rows = {
         "method": f"{method_label(method)} ({method_note(method)}), seed {seed}",
@@ -177,7 +179,7 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
         )
     for number, prompt in enumerate(_examples(dataset_folder(directory, seed, method)), start=1):
         rows[f"prompt {number}"] = prompt
-    rows["run"] = f"{_public(record['command'])}, begun {record['started'][:10]}, prismkd {record['version']}"
+    rows["run"] = f"{_public(record['command'])}, begun {record['started'][:10]}, prismkd {record.get('version', '?')}"
     rows["exported"] = f"{datetime.now(UTC):%Y-%m-%d}, prismkd {__version__}"
     return _table(["", ""], [[key, value] for key, value in rows.items()])
 
@@ -190,7 +192,8 @@ def _prompts(config: Config, method: str) -> str:
 
 def _examples(folder: Path) -> list[str]:
     path = folder / "prompts.json"
-    return [row["text"] for row in read_json(path)["examples"][:NUM_PROMPTS]] if path.is_file() else []
+    found = read_json_if_any(path, ExampleTexts)
+    return [row["text"] for row in found["examples"][:NUM_PROMPTS]] if found else []
 
 
 def _public(text: str) -> str:

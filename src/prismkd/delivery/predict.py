@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prismkd.data.decode import NUM_DECODERS
+from prismkd.data.decode import NUM_DECODERS, known_formats
 from prismkd.delivery.image_files import UnreadableImageError, read_image
-from prismkd.delivery.student_folder import CONFIG, GRAPH, WEIGHTS, Delivered, class_names, read_delivered, student_of
+from prismkd.delivery.student_folder import (
+    CONFIG,
+    GRAPH,
+    WEIGHTS,
+    Delivered,
+    SeenImages,
+    class_names,
+    read_delivered,
+    student_of,
+)
 from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
 
 BATCH_SIZE = 64
+SILENT = 4  # onnxruntime's log level of what ends the process
 Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, height, width) in [0, 1] -> (batch, classes)
 
 
@@ -46,6 +57,7 @@ class Prediction:
 
 def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iterator[Prediction]:
     """Each file's likeliest classes, in the order of the files; holds one batch of images at a time."""
+    known_formats()
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
         for part in _chunks(files):
             read = list(pool.map(lambda file: _read(student, file), part))
@@ -69,12 +81,16 @@ def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 
 def _probabilities(student: Student, images: list[np.ndarray]) -> np.ndarray:
-    logits = student.logits(np.stack(images))
-    if logits.shape[1] != len(student.about.names):
+    logits, num_classes = np.asarray(student.logits(np.stack(images))), len(student.about.names)
+    if logits.ndim != 2 or len(logits) != len(images):
+        raise UserError(f"expected logits ({len(images)}, classes) of the student, got {logits.shape}; export it again")
+    if logits.shape[1] != num_classes:
         raise UserError(
-            f"expected {logits.shape[1]} class names, one per output of the student, got {len(student.about.names)} in "
-            f"its {CONFIG}; export it again"
+            f"expected {logits.shape[1]} class names, one per output of the student, got {num_classes} in its "
+            f"{CONFIG}; export it again"
         )
+    if not np.isfinite(logits).all():
+        raise UserError("expected finite logits of the student, got others; export it again")
     powers = np.exp(logits - logits.max(1, keepdims=True))  # softmax; the largest logit is taken off against overflow
     return powers / powers.sum(1, keepdims=True)
 
@@ -97,7 +113,7 @@ def load_student(folder: Path, method: str, seed: int | None) -> Student:
         return _student_of_run(folder, method, seed)
     about = read_delivered(folder)
     # Weights first: they are what was evaluated, and the graph is a copy of them
-    logits = _load_weights(folder) if (folder / WEIGHTS).is_file() else _load_graph(folder, about)
+    logits = _load_weights(folder, about) if (folder / WEIGHTS).is_file() else _load_graph(folder, about)
     return Student(logits, about)
 
 
@@ -105,17 +121,22 @@ def _student_of_run(directory: Path, method: str, seed: int | None) -> Student:
     from prismkd.delivery.export_student import student_geometry
 
     folder, _ = student_of(directory, method, seed)
-    config = read_json(folder / CONFIG)
-    about = Delivered(class_names(directory), config.get("in_channels", 3), student_geometry(directory, config))
-    return Student(_load_weights(folder), about)
+    config = read_json(folder / CONFIG, SeenImages)
+    about = Delivered(class_names(directory), config.get("in_channels", 3), student_geometry(directory, dict(config)))
+    return Student(_load_weights(folder, about), about)
 
 
-def _load_weights(folder: Path) -> Logits:
+def _load_weights(folder: Path, about: Delivered) -> Logits:
     import torch
 
     from prismkd.classifiers import load_classifier, predict
 
     classifier = load_classifier(folder)
+    if (classifier.num_classes, classifier.in_channels) != (len(about.names), about.channels):
+        raise UserError(
+            f"expected a student of {len(about.names)} classes and {about.channels} channels in {folder}, got one of "
+            f"{classifier.num_classes} and {classifier.in_channels}; export it again"
+        )
     return lambda images: predict(classifier, torch.from_numpy(images), cropped=True).numpy()
 
 
@@ -126,12 +147,31 @@ def _load_graph(folder: Path, about: Delivered) -> Logits:
         raise UserError(
             f"expected the package onnxruntime for {folder / GRAPH}, got none; pip install 'prismkd[onnx]'"
         ) from None
-    try:
-        session = onnxruntime.InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"])
-        (taken,) = session.get_inputs()
+    # No operators of others: their libraries are code, and a graph alone can't name one
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT  # its errors are raised, too
+    with _graph_errors(folder / GRAPH):
+        session = onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"])
+        (taken,), (given, *_) = session.get_inputs(), session.get_outputs()
+        if taken.type != "tensor(float)" or given.type != "tensor(float)":
+            raise ValueError(f"one from {taken.type} to {given.type}, other than of tensor(float)")
         if taken.shape[1:] != [about.channels, *(about.geometry.size or ())]:
             raise ValueError(f"one for images of {taken.shape[1:]}, other than {CONFIG} says")
-    except Exception as error:  # onnxruntime's errors have no common type
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"expected an ONNX graph in {folder / GRAPH}, got: {reason}; export it again") from None
-    return lambda images: session.run(None, {taken.name: images})[0]
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        with _graph_errors(folder / GRAPH):
+            return session.run([given.name], {taken.name: images})[0]
+
+    return logits
+
+
+@contextmanager
+def _graph_errors(path: Path) -> Iterator[None]:
+    """Errors of onnxruntime, which have no common type, as one line."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise UserError(f"expected an ONNX graph in {path}, got: {reason}; export it again") from None

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.files import read_document
 from prismkd.records.digests import check_student
-from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_json, recorded_config
+from prismkd.records.directory import STUDENT, chosen_seed, dataset_folder, dataset_keys, read_record, recorded_config
 
 CONFIG, WEIGHTS, GRAPH, CARD = "config.json", "model.safetensors", "model.onnx", "README.md"
 LAYOUTS = {"student": (WEIGHTS, GRAPH), "safetensors": (WEIGHTS,), "onnx": (GRAPH,)}
+MAX_SIDE = 2**12  # pixels of a student's input that somebody else describes
 TIMM_TRAITS = ("first_conv", "classifier")  # layers that timm replaces for other channels and classes
 
 
@@ -33,7 +37,7 @@ def student_of(directory: Path, method: str, seed: int | None) -> tuple[Path, in
 
 def class_names(directory: Path) -> list[str]:
     """The names of a run's classes, in the order of the student's outputs."""
-    return [row["name"] for row in read_json(directory / "run.json")["classes"]]
+    return [row["name"] for row in read_record(directory)["classes"]]
 
 
 def delivered_config(
@@ -95,6 +99,29 @@ def timm_has_words(geometry: Geometry) -> bool:
     return height == width and geometry.margin(spare) == round(spare / 2)
 
 
+# Sides as lists: msgspec 0.22 reads foreign memory for a bounded int beside a tuple of a fixed length
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Sides = Annotated[list[Side], Meta(min_length=2, max_length=2)]  # height, width
+
+
+class SeenImages(TypedDict):
+    """What ``config.json`` of any student says of its images, if it does; ``Geometry.from_config`` reads it."""
+
+    in_channels: NotRequired[Literal[1, 3]]
+    input_size: NotRequired[Side | None]
+    resize: NotRequired[Side | Sides | None]
+    crop: NotRequired[Sides | None]
+    interpolation: NotRequired[Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]]
+    floor_crop: NotRequired[bool]
+
+
+class DeliveredConfig(SeenImages):
+    """``config.json`` of a delivered student, as far as predictions need it."""
+
+    in_channels: Literal[1, 3]  # type: ignore[misc]
+    id2label: Annotated[dict[str, Annotated[str, Meta(max_length=1000)]], Meta(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Delivered:
     """What a delivered student's configuration says of its images and outputs."""
@@ -115,15 +142,12 @@ def read_delivered(folder: Path) -> Delivered:
         raise UserError(f"expected a run's folder or a delivered student with {CONFIG}, got {folder}; {remedy}")
     if not any((folder / name).is_file() for name in (WEIGHTS, GRAPH)):
         raise UserError(f"expected {WEIGHTS} or {GRAPH} in {folder}, got neither; {remedy}")
-    try:
-        config = read_json(folder / CONFIG)
-        labels, channels, geometry = config["id2label"], int(config["in_channels"]), Geometry.from_config(config)
-        names = [str(labels[str(label)]) for label in range(len(labels))]
-        if geometry is None or geometry.size is None:
-            raise ValueError("no size of images")
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    config = read_document(folder / CONFIG, DeliveredConfig, remedy=remedy)
+    labels, geometry = config["id2label"], Geometry.from_config(config)
+    if geometry is None or geometry.size is None:
+        raise UserError(f"expected input_size in {folder / CONFIG}, got no size of images; {remedy}")
+    if any(str(label) not in labels for label in range(len(labels))):
         raise UserError(
-            f"expected id2label, in_channels and input_size in {folder / CONFIG}, got {reason}; {remedy}"
-        ) from None
-    return Delivered(names, channels, geometry)
+            f"expected id2label with the numbers from 0 to {len(labels) - 1} in {folder / CONFIG}, got others; {remedy}"
+        )
+    return Delivered([labels[str(label)] for label in range(len(labels))], config["in_channels"], geometry)

@@ -1,11 +1,13 @@
 """Images decoded and resized once, into one file of bytes that every process maps into its memory.
 
-The file holds the images, uint8 (n, channels, height, width), and behind them their labels, int64 (n,). It appears
-whole or not at all, and its name says of which images and which side it is: ``cache-256-0123456789ab.bin``.
+The file holds the images, uint8 (n, channels, height, width), behind them their labels, int64 (n,), and the SHA-256 of
+all that. It appears whole or not at all, and its name says of which images and which side it is:
+``cache-256-0123456789ab.bin``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -23,14 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prismkd.data.decode import known_formats, refuse_failed
 from prismkd.errors import UserError
 from prismkd.files import make_folder, remove, remove_leftovers, writing
 from prismkd.progress import Track, duration, say, silent
 
 NAME = r"cache-\d+-[0-9a-f]{12}\.bin"
 MAX_DECODERS, LOOKAHEAD = 32, 4  # threads, as Pillow decodes and resizes outside of Python's lock; images per thread
+CHUNK, DIGEST_BYTES = 2**22, hashlib.sha256().digest_size
 NUM_TIMED = 16  # images from which the time is estimated
-NUM_NAMED = 5  # images that don't decode
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Pictures:
         count: how many they are.
         shape: (channels, height, width) of each when it is decoded.
         read: reads them in order.
+        remedy: for images that are damaged.
     """
 
     source: str
@@ -78,6 +82,7 @@ class Pictures:
     count: int
     shape: tuple[int, ...]
     read: Callable[[], Iterable[Picture]]
+    remedy: str = "replace or remove them"
 
     @property
     def num_bytes(self) -> int:
@@ -115,7 +120,7 @@ def cached(pictures: Pictures, place: CachePlace) -> tuple[CachedImages, Tensor]
             if place.replaces:
                 remove_caches(place.folder)
             _build(path, pictures, place.track)
-    labels = np.fromfile(path, np.int64, offset=pictures.num_bytes)
+    labels = np.fromfile(path, np.int64, count=pictures.count, offset=pictures.num_bytes)
     return CachedImages(path, pictures), torch.from_numpy(labels)
 
 
@@ -127,21 +132,31 @@ def remove_caches(folder: Path) -> None:
 
 
 def _is_whole(path: Path, pictures: Pictures) -> bool:
-    return path.is_file() and path.stat().st_size == _file_size(pictures)
+    """Whether the file holds what was written; one that is damaged is built again."""
+    if not path.is_file() or path.stat().st_size != _file_size(pictures):
+        return False
+    with path.open("rb") as file:
+        digest, left = hashlib.sha256(), _file_size(pictures) - DIGEST_BYTES
+        while chunk := file.read(min(CHUNK, left)):
+            digest.update(chunk)
+            left -= len(chunk)
+        return file.read() == digest.digest()
 
 
 def _file_size(pictures: Pictures) -> int:
-    return pictures.num_bytes + pictures.count * np.dtype(np.int64).itemsize
+    return pictures.num_bytes + pictures.count * np.dtype(np.int64).itemsize + DIGEST_BYTES
 
 
 def _build(path: Path, pictures: Pictures, track: Track) -> None:
     """Write the file, after saying how large it will be and about how long it will take."""
     num_threads = min(MAX_DECODERS, _num_cpus())
     _check_room(path.parent, pictures)
+    known_formats()
     text = f"caching {pictures.count:,} images at {pictures.shape[1]} px"
     cost = f"{_in_words(_file_size(pictures))} in {path.parent}, about {_estimate(pictures, num_threads)}"
     say(f"{text}: {cost}")
     labels, corrupt = list[int](), list[tuple[str, Exception]]()
+    digest = hashlib.sha256()
     remove_leftovers(path)
     with writing(path) as file, track("decoding images", pictures.count) as progress:
         for picture, pixels in _decoded(pictures.read(), num_threads):
@@ -149,11 +164,13 @@ def _build(path: Path, pictures: Pictures, track: Track) -> None:
                 corrupt.append((picture.name, pixels))
             elif not corrupt:
                 _check_shape(picture, pixels, pictures)
-                file.write(pixels.tobytes())
+                digest.update(data := pixels.tobytes())
+                file.write(data)
                 labels.append(picture.label)
             progress(1)
-        _refuse_corrupt(corrupt, pictures)
-        file.write(np.array(labels, np.int64).tobytes())
+        refuse_failed(corrupt, pictures.count, pictures.source, pictures.remedy)
+        digest.update(data := np.array(labels, np.int64).tobytes())
+        file.write(data + digest.digest())
 
 
 def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Picture, np.ndarray | Exception]]:
@@ -176,6 +193,8 @@ def _decoded(pictures: Iterable[Picture], num_threads: int) -> Iterator[tuple[Pi
 def _attempt(picture: Picture) -> np.ndarray | Exception:
     try:
         return picture.decode()
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         return error
 
@@ -215,14 +234,4 @@ def _check_shape(picture: Picture, pixels: np.ndarray, pictures: Pictures) -> No
         raise UserError(
             f"expected images of shape {pictures.shape} in {pictures.source}, got {pixels.shape} of {picture.name}; "
             "set distillation.image_size, to which they are then resized"
-        )
-
-
-def _refuse_corrupt(corrupt: list[tuple[str, Exception]], pictures: Pictures) -> None:
-    if corrupt:
-        named = "; ".join(f"{name}: {str(error)[:60]}" for name, error in corrupt[:NUM_NAMED])
-        more = f"; and {len(corrupt) - NUM_NAMED} more" if len(corrupt) > NUM_NAMED else ""
-        raise UserError(
-            f"expected images that decode in {pictures.source}, got {len(corrupt)} of {pictures.count} that do not "
-            f"({named}{more}); replace or remove them"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from prismkd.data import EncodedImage, Geometry, LabeledImages
-from prismkd.data.decode import decode
+from prismkd.data.decode import decode, read_all
 from prismkd.distillation.cache import CachePlace, Picture, Pictures, cached
 from prismkd.distillation.training_set import Images
 from prismkd.errors import UserError
@@ -47,8 +47,9 @@ def _pictures(files: LabeledImages, side: int, mode: str) -> Pictures:
             yield Picture(image.name, label, partial(_pixels, image, side, mode))
 
     digest = hashlib.sha256(repr((side, mode)).encode())
-    for image, label in zip(files.encoded, labels, strict=True):
-        digest.update(f"{image.name} {label} {_state(image)}\n".encode(errors="surrogateescape"))
+    states = read_all(files.encoded, _state, files.source)
+    for image, label, state in zip(files.encoded, labels, states, strict=True):
+        digest.update(f"{image.name} {label} {state}\n".encode(errors="surrogateescape"))
     shape = (1 if mode == "L" else 3, side, side)
     return Pictures(files.source, digest.hexdigest(), len(files), shape, read)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,7 @@ from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.distillation.ahead import on_device
 from prismkd.distillation.augmentation import mix, rand_augment
+from prismkd.distillation.checkpoint import DamagedCheckpointError, set_aside
 from prismkd.distillation.log import TrainingLog, curve_of, look_back, quarter_means
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
@@ -66,8 +68,9 @@ def train(
             larger or smaller than the student's world has it is resized at every step.
         config: recipe.
         seed: of batches and views.
-        checkpoint: where progress is kept until the training is complete; only the first process writes it. None: a
-            training that is interrupted begins anew.
+        checkpoint: where progress is kept until the training is complete; only the first process writes it. One that
+            is damaged, or of another training, is renamed, and the training begins anew. None: a training that is
+            interrupted begins anew.
         progress: called with the number of steps just finished.
         on_row: called with each row of the log: step, loss and learning rate.
 
@@ -81,9 +84,8 @@ def train(
     with _memory_of(config):
         # "no": else Accelerate takes a precision from the environment. The recipe's own acts in ``_precision``.
         training = _Training(student, teacher, data, config, seed, Accelerator(mixed_precision="no"))
-        if checkpoint is not None and checkpoint.is_file():
-            training.state.restore(checkpoint)
-            progress(training.state.step)
+        if checkpoint is not None:
+            training.resume(checkpoint, progress)
         training.run(checkpoint, progress, on_row)
         return training.finish()
 
@@ -136,6 +138,29 @@ class _Training:
     @property
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
+
+    def resume(self, checkpoint: Path, progress: Progress) -> None:
+        """Go on from the checkpoint, where there is one of use.
+
+        Raises:
+            UserError: the machine couldn't read it; of several processes all must.
+        """
+        reason = ""
+        if os.path.lexists(checkpoint):
+            try:
+                self.state.restore(checkpoint)
+            except DamagedCheckpointError as error:
+                reason = str(error)
+        steps = self.accelerator.gather(torch.tensor([self.state.step], device=self.device))
+        if len(set(steps.tolist())) > 1:
+            raise UserError(
+                f"expected all processes to go on from {checkpoint}, got steps {sorted(set(steps.tolist()))}; give the "
+                "same command again"
+            )
+        if self.state.step:
+            progress(self.state.step)
+        if reason and self.accelerator.is_main_process:
+            set_aside(checkpoint, reason)
 
     def run(self, checkpoint: Path | None, progress: Progress, on_row: OnRow) -> None:
         """All steps that are left."""

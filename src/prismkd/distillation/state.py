@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
+from prismkd.distillation.checkpoint import DamagedCheckpointError, check_alike, read_checkpoint
 from prismkd.distillation.log import NUM_PARTS, part_of
 from prismkd.distillation.split_norms import SplitNorms
 from prismkd.distillation.student import classifier_of
+from prismkd.errors import UserError
 from prismkd.files import remove_leftovers, writing
+from prismkd.files.documents import as_shape
 
+# What an optimizer keeps of each parameter: tensors of its shape, and the number of its steps
+MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 ONEDNN_BLOCK = 16  # channels that it works on together: 8 with AVX2, 16 with AVX-512
 
 
@@ -120,24 +126,69 @@ class State:
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at once, so that a kill or a full disk leaves the old one or the new one."""
-        found = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "scaler": self.scaler.state_dict(), "average": self.average, "sums": self.sums,
-                 "log": self.rows}  # fmt: skip
         remove_leftovers(path)
         with writing(path) as file:
-            torch.save(found, file)
+            torch.save(self._contents(), file)
 
     def restore(self, path: Path) -> None:
-        """Load the checkpoint that ``save`` wrote."""
-        # weights_only: a checkpoint is data, and loading it runs no code. By way of the CPU, as the device that wrote
-        # it may be another one.
-        found: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+        """Load the checkpoint that ``save`` wrote; nothing changes where it is of no use.
+
+        Raises:
+            DamagedCheckpointError: it is damaged, or of another training.
+            UserError: the machine couldn't read it.
+        """
+        found = read_checkpoint(path)
+        self._check(found)
         self.model.load_state_dict(found["model"])
-        self.optimizer.load_state_dict(found["optimizer"])
+        # In the groups of this training: the file decides about the moments, not about weight decay or momentum.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": found["optimizer"]["state"], "param_groups": groups})
         self.scaler.load_state_dict(found["scaler"])
         for name, tensor in found["average"].items():
             self.average[name].copy_(tensor)
         self.sums, self.step, self.rows = found["sums"].to(self.sums.device), found["step"], found["log"]
+
+    def _contents(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step,
+                "scaler": self.scaler.state_dict(), "average": self.average, "sums": self.sums,
+                "log": self.rows}  # fmt: skip
+
+    def _check(self, found: Any) -> None:
+        """Refuse what this training can't have written."""
+        own = self._contents()
+        if not isinstance(found, dict) or found.keys() != own.keys():
+            raise DamagedCheckpointError("other keys")
+        for name in ("model", "average", "scaler", "sums"):
+            check_alike(found[name], own[name], name)
+        try:
+            as_shape({"step": found["step"], "log": found["log"]}, _Progress, "its steps")
+        except UserError as error:
+            raise DamagedCheckpointError(str(error).partition(";")[0]) from None
+        if found["step"] > self.config.num_steps:
+            raise DamagedCheckpointError(f"step {found['step']} of {self.config.num_steps}")
+        self._check_moments(found["optimizer"])
+
+    def _check_moments(self, optimizer: Any) -> None:
+        """Refuse what this optimizer can't have kept of these parameters."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        kept = optimizer.get("state") if isinstance(optimizer, dict) else None
+        if not isinstance(kept, dict) or not kept.keys() <= set(range(len(parameters))):
+            raise DamagedCheckpointError("another state of the optimizer")
+        for place, moments in kept.items():
+            own = dict.fromkeys(MOMENTS[self.config.optimizer], parameters[place])
+            own |= {"step": torch.zeros(())} if "step" in own else {}
+            check_alike(moments, own, f"moments of parameter {place}")
+
+
+class _Row(TypedDict):
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    loss: float
+    lr: float
+
+
+class _Progress(TypedDict):
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    log: list[_Row]
 
 
 def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_format:

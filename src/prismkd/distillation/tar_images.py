@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,24 +16,28 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from prismkd.data.decode import reason_of
 from prismkd.distillation.cache import CachePlace, Picture, Pictures, cached
 from prismkd.distillation.training_set import Images, TensorImages
 from prismkd.errors import UserError
+from prismkd.files.machine import is_of_machine, remedy_for
 from prismkd.shards import (
-    FORMATS,
     Encoded,
     Folder,
     Storage,
     channels_first,
     read_encoded,
+    read_manifest,
     read_samples,
     scan,
     storage_of,
 )
 from prismkd.shards.ledger import tar_name
-from prismkd.shards.samples import LOGITS, decode
+from prismkd.shards.reading import walk_shard
+from prismkd.shards.samples import DELETE, decode_image
 from prismkd.signals import end_with_parent
 
+ASK = "set distillation.stored_logits to false, and the teacher is asked"
 PREFETCH = 4  # batches per worker
 
 
@@ -71,12 +73,22 @@ def open_images(
 
 
 def read_logits(folder: Folder) -> Tensor | None:
-    """The teacher's logits (n, classes) float16 that were kept with a data set's images, in its order; or None."""
+    """The teacher's logits (n, classes) float16 that were kept with a data set's images, in its order; or None.
+
+    Raises:
+        UserError: some aren't finite, or there are several numbers of them.
+    """
     logits = []
     for sample in read_encoded(folder):
         if sample.logits is None:
             return None
+        if not np.isfinite(sample.logits).all():
+            raise UserError(f"expected finite logits of {sample.source}, got others; {ASK}")
         logits.append(sample.logits)
+    if len({len(own) for own in logits}) > 1:
+        raise UserError(
+            f"expected as many logits of each image in {storage_of(folder).url}, got several numbers; {ASK}"
+        )
     return torch.from_numpy(np.stack(logits)) if logits else None
 
 
@@ -108,46 +120,38 @@ def _pictures(storage: Storage, count: int, shape: tuple[int, ...], side: int | 
 
     def read() -> Iterator[Picture]:
         for sample in read_encoded(storage):
-            yield Picture(f"image {sample.index}", sample.label, partial(_decode, sample, side))
+            yield Picture(sample.source, sample.label, partial(_decode, sample, side))
 
     # Of the shards' own checksums: equal images, in equal order.
     shards = [(shard, record.sha256) for shard, record in sorted(scan(storage).records.items())]
-    return Pictures(storage.url, hashlib.sha256(repr((shape, shards)).encode()).hexdigest(), count, shape, read)
+    return Pictures(storage.url, hashlib.sha256(repr((shape, shards)).encode()).hexdigest(), count, shape, read, DELETE)
 
 
 def _decode(sample: Encoded, side: int | None) -> np.ndarray:
-    return fitted(decode(sample).image, side)
+    return fitted(decode_image(sample.contents, sample.extension, sample.metadata.get("mode", "")), side)
 
 
 @dataclass(frozen=True)
 class TarIndex:
-    """Where each image is: its shard, the first byte and the length in the tar, its label and how to decode it."""
+    """Where each image is: its shard, the first byte and the length in the tar; its label and how to decode it."""
 
     shards: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
     labels: np.ndarray
+    extensions: np.ndarray
     modes: np.ndarray
 
     @classmethod
     def of(cls, storage: Storage) -> TarIndex:
         """Read the headers, labels and modes of all shards."""
-        rows = [(shard, *row) for shard in sorted(scan(storage).records) for row in _members(storage, shard)]
-        shards, offsets, sizes, labels, modes = zip(*rows, strict=True)
-        return cls(np.array(shards), np.array(offsets), np.array(sizes), np.array(labels, np.int64), np.array(modes))
-
-
-def _members(storage: Storage, shard: int) -> Iterator[tuple[int, int, int, str]]:
-    """First byte, length, label and mode of each image of a shard."""
-    extensions = tuple(f".{extension}" for extension in FORMATS.values())
-    with storage.reading(tar_name(shard)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        members = tar.getmembers()
-        for at, member in enumerate(members):
-            if member.name.endswith(extensions):
-                # A sample's files follow each other: image, logits where they were kept, label, metadata.
-                behind = at + 2 if members[at + 1].name.endswith(LOGITS) else at + 1
-                label, metadata = (tar.extractfile(members[place]).read() for place in (behind, behind + 1))  # type: ignore[union-attr]
-                yield member.offset_data, member.size, int(label), json.loads(metadata).get("mode", "")
+        rows, manifest = [], read_manifest(storage)
+        for shard, record in sorted(scan(storage).records.items()):
+            for sample, image in walk_shard(storage, shard, manifest, record.count, with_images=False):
+                mode = sample.metadata.get("mode", "")
+                rows.append((shard, image.offset, image.size, sample.label, sample.extension, mode))
+        shards, offsets, sizes, labels, extensions, modes = map(np.array, zip(*rows, strict=True))
+        return cls(shards, offsets, sizes, labels.astype(np.int64), extensions, modes)
 
 
 class TarImages(Dataset):
@@ -157,35 +161,60 @@ class TarImages(Dataset):
         self, storage: Storage, index: TarIndex, image_shape: tuple[int, ...], num_workers: int, side: int | None = None
     ) -> None:
         self.storage, self.index, self.image_shape, self.num_workers = storage, index, image_shape, num_workers
-        self.side = side
+        self.side, self._process = side, os.getpid()
 
     def __len__(self) -> int:
         return len(self.index.labels)
 
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        """The images at these indices, each shard opened once."""
-        wanted = indices.numpy()
+    def __getitem__(self, indices: Tensor) -> Tensor | UserError:
+        """The images at these indices, each shard opened once; an error is handed on, not raised.
+
+        What a worker process raises would reach the user with the traceback of that process.
+        """
+        try:
+            return torch.from_numpy(self._images(indices.numpy()))
+        except UserError as error:
+            return error
+
+    def _images(self, wanted: np.ndarray) -> np.ndarray:
+        if self._process != os.getpid():  # in a worker: a connection to a store can't be shared with it
+            self.storage, self._process = Storage(self.storage.url), os.getpid()
         shards, images = self.index.shards[wanted], np.empty((len(wanted), *self.image_shape), np.uint8)
         for shard in np.unique(shards):
-            with self.storage.reading(tar_name(int(shard))) as file:
-                for row in np.flatnonzero(shards == shard):
-                    images[row] = self._read(file, int(wanted[row]))
-        return torch.from_numpy(images)
+            name = self.storage / tar_name(int(shard))
+            try:
+                with self.storage.reading(tar_name(int(shard))) as file:
+                    for row in np.flatnonzero(shards == shard):
+                        images[row] = self._read(file, int(wanted[row]))
+            except (MemoryError, UserError):
+                raise
+            except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
+                remedy = remedy_for(error) if is_of_machine(error) else DELETE
+                raise UserError(f"expected an image in {name}, got: {reason_of(error)}; {remedy}") from None
+        return images
 
     def _read(self, tar: BinaryIO, at: int) -> np.ndarray:
-        mode = str(self.index.modes[at])
         tar.seek(int(self.index.offsets[at]))
         contents = tar.read(int(self.index.sizes[at]))
-        return _decode(Encoded(at, "", contents, 0, {"mode": mode} if mode else {}), self.side)
+        image = fitted(decode_image(contents, str(self.index.extensions[at]), str(self.index.modes[at])), self.side)
+        if image.shape != self.image_shape:
+            raise ValueError(f"one of shape {image.shape} in place of {self.image_shape}")
+        return image
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The images of each batch, in order."""
+        """The images of each batch, in order.
+
+        Raises:
+            UserError: one is damaged, or can't be read.
+        """
         # torch refuses prefetch_factor where no worker could prefetch.
         options = {"prefetch_factor": PREFETCH, "worker_init_fn": _end_with_training} if self.num_workers else {}
-        return iter(
-            # The sampler gives whole batches of indices, which batch_size=None hands on as they are.
-            DataLoader(self, sampler=indices, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
-        )
+        # The sampler gives whole batches of indices, which batch_size=None hands on as they are.
+        loader = DataLoader(self, sampler=indices, batch_size=None, num_workers=self.num_workers, **options)  # type: ignore[arg-type]
+        for images in loader:
+            if isinstance(images, UserError):
+                raise images
+            yield images
 
 
 def _end_with_training(worker: int) -> None:

@@ -21,7 +21,8 @@ from prismkd.classifiers import predict
 from prismkd.evaluation.rows import Row, count_pairs, device_of, no_counts
 from prismkd.metrics import correct, wilson_interval
 from prismkd.metrics.hits import pack_hits
-from prismkd.shards import Sample, to_array
+from prismkd.shards import Sample, stacked
+from prismkd.shards.samples import noted
 
 BATCH = 32  # images per forward pass, which may have 1,024 pixels per side; results don't depend on it
 
@@ -42,7 +43,7 @@ class HeldOutImages:
         """The images in order, float32 (batch, channels, height, width) in [0, 1]."""
         samples = iter(self.read())
         while batch := list(islice(samples, BATCH)):
-            yield torch.from_numpy(np.stack([to_array(sample) for sample in batch]))
+            yield torch.from_numpy(stacked(batch))
 
     def logits_of(self, network: nn.Module) -> np.ndarray:
         """A network's logits (n, num_classes) of the whole images, which its own preprocessing resizes and cuts."""
@@ -90,7 +91,7 @@ def ask_teacher(images: HeldOutImages, teacher: nn.Module) -> TaughtImages:
     for sample in images.read():
         digest.update(sample.image.tobytes())
         labels.append(sample.label)
-        energies.append(sample.metadata["energy_after"])
+        energies.append(noted(sample, "energy_after"))
     prompted = correct(logits, np.array(labels))
     digest.update(logits.argmax(1).astype("<i8").tobytes())
     return TaughtImages(images, logits.argmax(1), prompted, energies, digest.hexdigest())

@@ -14,8 +14,15 @@ def pack_hits(hits: np.ndarray) -> str:
 
 
 def unpack_hits(text: str, n: int) -> np.ndarray:
-    """The zeros and ones (n,), int8, that ``pack_hits`` made into ``text``."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=n).astype(np.int8)
+    """The zeros and ones (n,), int8, that ``pack_hits`` made into ``text``.
+
+    Raises:
+        ValueError: another text, or one of another number.
+    """
+    packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    if len(packed) != -(-n // 8):
+        raise ValueError(f"{len(packed)} bytes for {n} hits")
+    return np.unpackbits(packed, count=n).astype(np.int8)
 
 
 def domain_order(domains: Iterable[str]) -> list[str]:

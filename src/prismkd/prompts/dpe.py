@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from prismkd.classes import ClassName
 from prismkd.config import PromptsConfig
@@ -84,24 +86,42 @@ def diversified_plan(
     return PromptPlan(tuple(subjects), tuple(bank), seed)
 
 
-def contents_from_rows(rows: Any, num_classes: int, place: Path) -> list[list[str]]:
-    """The contents in a run's ``contents.json``, which users may edit, checked.
+Phrase = Annotated[str, Meta(min_length=1, max_length=10_000)]
+
+
+class DroppedContent(TypedDict):
+    """A content that the teacher didn't see the class in: ``judge.DroppedContent``."""
+
+    class_name: Annotated[str, Meta(max_length=1000)]
+    content: Phrase
+    reason: Annotated[str, Meta(max_length=10_000)]
+
+
+class ContentsRecord(TypedDict):
+    """``contents.json``, which users may edit: what is drawn of each class, and what deciding it took."""
+
+    contents: list[Annotated[list[Phrase], Meta(min_length=1)]]
+    dropped: NotRequired[list[DroppedContent]]
+    seconds: NotRequired[Annotated[float, Meta(ge=0, le=1e12)]]
+    images: NotRequired[Annotated[int, Meta(ge=0, le=2**53)]]
+
+
+def contents_from_record(record: ContentsRecord, num_classes: int, place: Path) -> list[list[str]]:
+    """The contents of every class.
 
     Args:
-        rows: as read from JSON.
+        record: as read from JSON.
         num_classes: of the run.
         place: the file, for the error.
 
     Raises:
-        UserError: the rows aren't a list of phrases for every class.
+        UserError: of another number of classes.
     """
-    lists: list[Any] = rows if isinstance(rows, list) and len(rows) == num_classes else [None]
-    if not all(
-        isinstance(phrases, list) and phrases and all(isinstance(phrase, str) for phrase in phrases)
-        for phrases in lists
-    ):
+    lists = record["contents"]
+    if len(lists) != num_classes:
         raise UserError(
-            f"expected a list of contents for each of {num_classes} classes in {place}, got another; delete the file"
+            f"expected a list of contents for each of {num_classes} classes in {place}, got {len(lists)}; correct it, "
+            "or delete the file and run `prismkd prompts`"
         )
     return lists
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from prismkd.classifiers import Classifier, features_of
 from prismkd.config import PromptsConfig
 from prismkd.config.seeds import derive
+from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan
 from prismkd.prompts.allocation import Allocation, allocate
 from prismkd.prompts.content import PLAIN
@@ -26,7 +27,9 @@ from prismkd.prompts.grammar import compose
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Score, Sense, choose_wordings
 from prismkd.prompts.styles import probe_phrase
-from prismkd.shards import Sample, to_array
+from prismkd.shards import Sample, stacked
+from prismkd.shards.samples import DELETE, noted
+from prismkd.text import shortened
 
 CONTENT_MARGIN = 1.0  # nats of log probability that a content may lose against the plain form
 UNSEEN = Score(-100.0, 0.0, 0.0, 0.0)  # where every probe was broken (not finite): worse than any that was seen
@@ -75,9 +78,9 @@ def scores_of(samples: Iterable[Sample]) -> dict[tuple[int, str], Score]:
     """The teacher's score of each prompt, over its probes, by label and prompt."""
     verdicts: dict[tuple[int, str], list[tuple[float, float, bool]]] = {}
     for sample in samples:
-        row = sample.metadata
-        verdict = (row["log_probability"], row["energy_after"], row["teacher_top1"] == sample.label)
-        verdicts.setdefault((sample.label, row["prompt"]), []).append(verdict)
+        is_seen = noted(sample, "teacher_top1") == sample.label
+        verdict = (noted(sample, "log_probability"), noted(sample, "energy_after"), is_seen)
+        verdicts.setdefault((sample.label, noted(sample, "prompt")), []).append(verdict)
     return {key: _score(torch.tensor(rows, dtype=torch.float64)) for key, rows in verdicts.items()}
 
 
@@ -227,16 +230,22 @@ def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pil
     names = [style.name for style in plan.styles]
     features, labels, styles, accepted = [], [], [], []
     for batch in _batches(iter(pilot)):
-        images = torch.stack([torch.from_numpy(to_array(sample)) for sample in batch]).to(device)
+        images = torch.from_numpy(stacked(batch)).to(device)
         with torch.no_grad():
             features.append(features_of(teacher, images).double().cpu().numpy())
         labels += [sample.label for sample in batch]
-        styles += [names.index(sample.metadata["style"]) for sample in batch]
-        accepted += [sample.metadata["teacher_top1"] == sample.label for sample in batch]
+        styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]
+        accepted += [noted(sample, "teacher_top1") == sample.label for sample in batch]
     # The mean over classes, since one class may allow fewer styles than another
     style_weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
     return allocate(np.concatenate(features), np.array(labels), np.array(styles), np.array(accepted),
                     len(plan.subjects), style_weights)  # fmt: skip
+
+
+def _place(style: str, names: list[str], index: int) -> int:
+    if style not in names:
+        raise UserError(f"expected a style of the plan at image {index}, got {shortened(style)}; {DELETE}")
+    return names.index(style)
 
 
 def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:

@@ -19,12 +19,12 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from prismkd.config import LanguageModelConfig
 from prismkd.errors import UserError
-from prismkd.files import write
+from prismkd.files import read_document, write
 from prismkd.prompts.suggestions import VERSION, ContentError, SenseSuggestion, question, read_senses, reply_schema
 
 MAX_ANSWER = 2**20  # bytes; a usable answer has a few thousand
@@ -322,15 +322,18 @@ def _digest(name: str, config: LanguageModelConfig) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
+class StoredAnswer(TypedDict):
+    """A file of the cache: a usable answer. It also has name, model and date, by which a user tells the files apart."""
+
+    senses: tuple[SenseSuggestion, ...]
+
+
 def _load(path: Path) -> tuple[SenseSuggestion, ...]:
     """The senses in a cache file; none where it is missing or damaged, so that it is asked for again."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["senses"]
-        senses = tuple(SenseSuggestion(row["gloss"], tuple(row["contents"])) for row in rows)
-    except (OSError, ValueError, LookupError, TypeError):
+        return read_document(path, StoredAnswer)["senses"]
+    except (FileNotFoundError, UserError):
         return ()
-    texts = [text for sense in senses for text in (sense.gloss, *sense.contents)]
-    return senses if all(isinstance(text, str) for text in texts) else ()
 
 
 def _store(path: Path, name: str, model: str, senses: Sequence[SenseSuggestion]) -> None:

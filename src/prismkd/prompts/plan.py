@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
+from prismkd.files.documents import REMEDY, as_shape
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
+from prismkd.text import shortened
 
 # The R2 sequence, an additive recurrence of low discrepancy in two dimensions (Roberts 2018, "The unreasonable
 # effectiveness of quasirandom sequences"): x_t = frac(t / g), y_t = frac(t / g^2), with the plastic number g = 1.3247,
@@ -91,7 +95,7 @@ class PromptPlan:
     subjects: tuple[Subject, ...]
     styles: tuple[Style, ...]
     seed: int
-    pilot: int = 0
+    pilot: Annotated[int, Meta(ge=0)] = 0
     shares: tuple[float, ...] = ()
     later: tuple[Subject, ...] = ()
 
@@ -161,23 +165,51 @@ class PromptPlan:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> PromptPlan:
-        """The plan that ``to_dict`` wrote.
+    def from_dict(
+        cls, data: dict[str, Any], class_names: Sequence[str] = (), name: str = "a plan", *, remedy: str = REMEDY
+    ) -> PromptPlan:
+        """The plan that ``to_dict`` wrote, checked.
+
+        Args:
+            data: as read from JSON.
+            class_names: of the labels, which its subjects have to be; empty: any.
+            name: of the file, for the error.
+            remedy: what the error tells the user to do.
 
         Raises:
-            KeyError, TypeError: other data.
+            UserError: other data, or counts that don't agree.
         """
-        first, later = (tuple(map(_subject, data[name])) for name in ("subjects", "later"))
-        styles = tuple(Style(**row) for row in data["styles"])
-        return cls(first, styles, data["seed"], data["pilot"], tuple(data["shares"]), later)
+        plan = as_shape(data, cls, name, remedy=remedy)
+        problem = plan._problem(class_names)
+        if problem:
+            raise UserError(f"expected a plan of prompts in {name}, got {problem}; {remedy}")
+        return plan
+
+    def _problem(self, class_names: Sequence[str]) -> str:
+        """What doesn't agree in a plan that was read; empty where all does."""
+        names = [subject.class_name for subject in self.subjects]
+        if not names or names != list(class_names or names):
+            return f"{len(names)} subjects that aren't the run's {len(class_names)} classes"
+        if self.later and [subject.class_name for subject in self.later] != names:
+            return "other subjects after the pilot than before"
+        for subject in (*self.subjects, *self.later):
+            if not subject.contents:
+                return f"no contents of {shortened(subject.class_name)}"
+            if len(subject.weights) != len(self.styles) or not _adds_up_to_1(subject.weights):
+                return f"no weights of {len(self.styles)} styles that add up to 1 for {shortened(subject.class_name)}"
+        if self.shares and (len(self.shares) != len(self.subjects) or not _adds_up_to_1(self.shares)):
+            return f"no shares of {len(self.subjects)} classes that add up to 1"
+        if self.pilot % len(self.subjects):
+            return f"a pilot of {self.pilot} prompts, not as many of each of {len(self.subjects)} classes"
+        return ""
 
     def hash(self) -> str:
         """A digest of everything that determines the prompts and seeds; a data set's identity holds it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _subject(row: dict[str, Any]) -> Subject:
-    return Subject(row["class_name"], row["text"], tuple(row["contents"]), tuple(row["weights"]))
+def _adds_up_to_1(shares: Sequence[float]) -> bool:
+    return all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-6
 
 
 def _rounded(values: Sequence[float], total: int) -> list[int]:

@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from prismkd.classes import wordnet
 from prismkd.classes.files import NO_SYNSET, ClassName
@@ -318,26 +320,64 @@ def senses_to_rows(senses: Sequence[Sense]) -> list[dict[str, Any]]:
     return [{**asdict(s), "text": s.text, "margin": s.margin, "tie": s.tie, "lost": s.lost} for s in senses]
 
 
-def senses_from_rows(rows: Any, place: Path) -> list[Sense]:
+class ScoreRecord(TypedDict):
+    """``Score`` in a record."""
+
+    log_probability: Annotated[float, Meta(ge=-1e100, le=1e100)]
+    error: Annotated[float, Meta(ge=0, le=1e100)]
+    energy: Annotated[float, Meta(ge=-1e100, le=1e100)]
+    agreement: Annotated[float, Meta(ge=0, le=1)]
+
+
+class WordingRecord(TypedDict):
+    """``Wording`` in a record."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    source: Annotated[str, Meta(max_length=1000)]
+    synset: NotRequired[Annotated[str, Meta(max_length=1000)]]
+    contents: NotRequired[list[Annotated[str, Meta(max_length=10_000)]]]
+    score: NotRequired[ScoreRecord | None]
+
+
+class SenseRecord(TypedDict):
+    """``Sense`` in a record, and what is worth looking at; the first version had a name and its text alone."""
+
+    class_name: Annotated[str, Meta(max_length=1000)]
+    chosen: NotRequired[Annotated[int, Meta(ge=0)]]
+    wordings: NotRequired[Annotated[list[WordingRecord], Meta(min_length=1)]]
+    tie: NotRequired[bool]
+    lost: NotRequired[bool]
+
+
+class SensesRecord(TypedDict):
+    """``senses.json``: what each class means, and what deciding it took; ``candidates.json``: before it was judged."""
+
+    senses: list[SenseRecord]
+    seconds: NotRequired[Annotated[float, Meta(ge=0, le=1e12)]]
+    images: NotRequired[Annotated[int, Meta(ge=0, le=2**53)]]
+
+
+def senses_from_record(record: SensesRecord, num_classes: int, place: Path) -> list[Sense]:
     """The senses that ``senses_to_rows`` wrote.
 
     Args:
-        rows: as read from JSON.
+        record: as read from JSON.
+        num_classes: of the run.
         place: the file, for the error.
 
     Raises:
-        UserError: the rows are damaged, or of another version of prismkd.
+        UserError: not one of every class, or of another version of prismkd.
     """
-    try:
-        senses = [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row["chosen"]) for row in rows]
-        if not all(isinstance(s.wording.text, str) and isinstance(s.class_name, str) for s in senses):
-            raise TypeError
-    except (TypeError, KeyError, IndexError):
-        raise UserError(f"expected senses of this version in {place}, got others; choose another --out") from None
-    return senses
+    rows = record["senses"]
+    if len(rows) != num_classes or not all(row.get("chosen", 0) < len(row.get("wordings", ())) for row in rows):
+        raise UserError(
+            f"expected senses of {num_classes} classes in {place}, each with a chosen one of its wordings, got others; "
+            "bring the file back from a copy, or choose another --out"
+        )
+    return [Sense(row["class_name"], tuple(map(_wording, row["wordings"])), row.get("chosen", 0)) for row in rows]
 
 
-def _wording(row: Mapping[str, Any]) -> Wording:
-    """A wording from its row; a field too many or too few raises TypeError or KeyError."""
-    score = Score(**row["score"]) if row["score"] else None
-    return Wording(**{**row, "contents": tuple(row["contents"]), "score": score})
+def _wording(row: WordingRecord) -> Wording:
+    score, contents = row.get("score"), tuple(row.get("contents", ()))
+    known = Score(score["log_probability"], score["error"], score["energy"], score["agreement"]) if score else None
+    return Wording(row["text"], row["source"], row.get("synset", ""), contents, known)

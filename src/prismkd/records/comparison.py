@@ -9,8 +9,9 @@ from typing import Any
 
 from prismkd.errors import UserError
 from prismkd.records.directory import HELD_OUT, dataset_folder, read_json, recorded_config
-from prismkd.records.results import EVALUATION, Hits, RunResults, expected_shape, load_run
+from prismkd.records.results import EVALUATION, Hits, RunResults, load_run
 from prismkd.records.scores import NOT_SHIFTED
+from prismkd.records.shapes import ShownEvaluation
 from prismkd.records.verdict import DomainComparison, compare_hits
 
 PREFERRED = ("prism", "plain")  # what two runs are compared by where no method is named
@@ -93,13 +94,12 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = ()) -> Comparison:
     seeds = tuple(seed for seed in recorded_config(a.run).seeds if seed in recorded_config(b.run).seeds)
     if not seeds:
         raise UserError(f"expected a seed that {a.run} and {b.run} share, got none; run one of them with another seed")
-    with expected_shape(*runs):
-        results = [load_run(contender.run, finished=False) for contender in (a, b)]
-        hits = [_hits(run, contender.method, seeds) for run, contender in zip(results, (a, b), strict=True)]
-        check_comparable([
-            Basis(run.folder, run.classes, _known_images(of_seed))
-            for run, by_seed in zip(results, hits, strict=True) for of_seed in by_seed.values()
-        ])  # fmt: skip
+    results = [load_run(contender.run, finished=False) for contender in (a, b)]
+    hits = [_hits(run, contender.method, seeds) for run, contender in zip(results, (a, b), strict=True)]
+    check_comparable([
+        Basis(run.folder, run.classes, _known_images(of_seed))
+        for run, by_seed in zip(results, hits, strict=True) for of_seed in by_seed.values()
+    ])  # fmt: skip
     verdicts = compare_hits(*hits)
     untested = sorted(hits[0][seeds[0]].keys() - verdicts.domains.keys())
     if untested:
@@ -168,7 +168,7 @@ def _hits(results: RunResults, method: str, seeds: Sequence[int]) -> Hits:
     for seed in seeds:
         if not hits.get(seed):
             path = dataset_folder(results.folder, seed, method) / EVALUATION
-            read_json(path)  # says so where it is missing
+            read_json(path, ShownEvaluation)  # says so where it is missing
             evaluation = recorded_config(results.folder).evaluation
             if not (evaluation.source or evaluation.num_held_out):
                 raise UserError(

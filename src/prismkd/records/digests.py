@@ -18,6 +18,7 @@ from prismkd.errors import UserError
 from prismkd.files import read_document, write_json
 from prismkd.records.directory import LABELS_STUDENT, STUDENT, read_json_if_any
 from prismkd.records.lock import locked
+from prismkd.records.shapes import ShownEvaluation, TrainingLog
 
 DIGESTS = "digests.json"
 EVALUATION = "evaluation.json"
@@ -112,7 +113,8 @@ def check_student(folder: Path) -> None:
         UserError: names the folder.
     """
     now = student_digest(folder)
-    trained = (read_json_if_any(folder / "log.json") or {}).get("digest")
+    log = read_json_if_any(folder / "log.json", TrainingLog)
+    trained = log.get("digest") if log else None
     if now and trained and now != trained:
         raise UserError(
             f"expected the student in {folder} as `prismkd distill` wrote it (digest {trained[:NUM_SHOWN]}), got other "
@@ -133,7 +135,8 @@ def check_figures(folder: Path, metrics: Mapping[str, Any]) -> None:
     """
     for name in (STUDENT, LABELS_STUDENT):
         check_student(folder / name)
-    inputs = dict((read_json_if_any(folder / EVALUATION) or {}).get("inputs") or {})
+    evaluation = read_json_if_any(folder / EVALUATION, ShownEvaluation)
+    inputs = dict(evaluation.get("inputs", {})) if evaluation else {}
     measured, now = inputs.pop("student", ""), student_digest(folder / STUDENT)
     others = differing_inputs(inputs, metrics.get("inputs") or inputs)
     if now and measured and now != measured:

@@ -1,10 +1,13 @@
-"""What lies where in a run directory, and how its JSON files are read and written; imports no torch."""
+"""What lies where in a run directory, and how its JSON files are read and written; imports no torch.
+
+What the files hold is in ``records/shapes.py``.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from prismkd.config import Config
 from prismkd.config.authority import check_storage, without_reserved
@@ -13,19 +16,26 @@ from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
 from prismkd.errors import UserError
 from prismkd.files import is_used
+from prismkd.files.documents import REMEDY, check_shape, read_document
+from prismkd.records.shapes import RunRecord
 from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
 TRACKER = "tracker"  # of a run, in which experiment trackers write files of their own
-# The stage that writes a file, for whoever misses it
+# The stage that writes a file, for whoever misses it; and that makes it anew where it is deleted
 WRITTEN_BY = {
-    "senses.json": "senses", "contents.json": "prompts", "prompts.json": "prompts", "calibration.json": "synthesize",
-    "synthesis.json": "synthesize", "log.json": "distill", "evaluation.json": "evaluate", "references.json": "evaluate",
+    "senses.json": "senses", "candidates.json": "senses", "contents.json": "prompts", "prompts.json": "prompts",
+    "calibration.json": "synthesize", "allocation.json": "synthesize", "budget.json": "synthesize",
+    "synthesis.json": "synthesize", "log.json": "distill", "training.json": "distill", "plain.json": "evaluate",
+    "diverse.json": "evaluate", "evaluation.json": "evaluate", "references.json": "evaluate",
     "metrics.json": "evaluate", "survival.json": "survival",
 }  # fmt: skip
+BRING_BACK = "bring it back from a copy, or choose another --out: without it nobody knows what the folder's images are"
 LABELS_STUDENT = "student-of-labels"  # the one that learned from images and labels alone
 # Synthetic images that no student learns from, once per run: their folder's name, and their domain in the results
 HELD_OUT = {"plain": "synthetic plain", "diverse": "synthetic diverse"}
+
+T = TypeVar("T")
 
 
 def run_folder(out: str | Path) -> Path:
@@ -134,7 +144,14 @@ def recorded_config(directory: Path, *, trust: bool = False) -> Config:
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    config = resolved(config_from_dict(read_record(directory)["config"]))
+    record = read_record(directory)
+    try:
+        config = resolved(config_from_dict(record["config"]))
+        if not (config.methods and config.seeds):
+            raise UserError("no methods or no seeds")
+    except UserError as error:
+        path = directory / "run.json"
+        raise UserError(f"expected a run's settings in {path}, got others ({error}); {BRING_BACK}") from None
     return config if trust else without_reserved(config)
 
 
@@ -148,62 +165,62 @@ def check_recorded_storage(directory: Path, *, trust: bool) -> None:
         check_storage(recorded_config(directory).synthesis.storage, directory, trust=trust)
 
 
-def read_record(directory: Path) -> dict[str, Any]:
+def read_record(directory: Path) -> RunRecord:
     """``run.json``: what a run was started with.
 
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    path = directory / "run.json"
-    if not path.is_file():
+    record = read_json_if_any(directory / "run.json", RunRecord) if is_run(directory) else None
+    if record is None:
         raise UserError(f"expected a run directory with run.json, got {directory}; check the path")
-    try:
-        record = json.loads(path.read_text())
-        # Only what every command relies on: other keys came with later versions
-        kinds = {"config": dict, "classes": list, "command": str, "started": str}
-        if all(isinstance(record[name], kind) for name, kind in kinds.items()):
-            return record
-        reason = "other kinds of values"
-    except (ValueError, TypeError, KeyError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise UserError(
-        f"expected the record of a run in {path}, got {reason}; bring it back from a copy, or choose another --out: "
-        "without it nobody knows what the folder's images are"
-    )
+    return record
 
 
-def commands_of(record: dict[str, Any]) -> str:
+def commands_of(record: Mapping[str, Any]) -> str:
     """What to give again for the same results: the command that started a run, and those that changed its settings."""
     changes = record.get("changes") or []
     return "\n".join([str(record["command"]), *(str(change["command"]) for change in changes)])
 
 
-def read_json(path: Path) -> Any:
-    """The JSON object in a file of the run directory, of a shape that the caller knows.
+def read_json(path: Path, shape: type[T]) -> T:
+    """The JSON object in a file of the run directory, as ``read_json_if_any``.
 
     Raises:
         UserError: it is missing, because an earlier stage hasn't run, or damaged.
     """
-    document = read_json_if_any(path)
+    document = read_json_if_any(path, shape)
     if document is None:
         stage = WRITTEN_BY.get(path.name, "run")
         raise UserError(f"expected {path}, found none; run `prismkd {stage}` first")
     return document
 
 
-def read_json_if_any(path: Path) -> dict[str, Any] | None:
+def read_json_if_any(path: Path, shape: type[T]) -> T | None:
     """The JSON object in a file that not every run has; None where there is none.
 
+    Args:
+        path: of the file.
+        shape: a ``TypedDict`` of ``records/shapes.py``. Keys that it doesn't name stay: later versions have written
+            them, and ``run.json`` is written again.
+
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged; the error names the file and the field.
     """
+    remedy = remedy_of(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_document(path, dict[str, Any], remedy=remedy)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise UserError(f"expected JSON in {path}, got: {error}; delete the file and run again") from None
-    if not isinstance(document, dict):
-        got = type(document).__name__
-        raise UserError(f"expected a JSON object in {path}, got {got}; delete the file and run again")
-    return document
+    check_shape(document, shape, str(path), remedy=remedy)
+    return cast(T, document)
+
+
+def remedy_of(path: Path) -> str:
+    """What to do about a file of the run directory that is damaged."""
+    if path.name == "run.json":
+        return BRING_BACK
+    stage = WRITTEN_BY.get(path.name)
+    return (
+        f"bring it back from a copy, or delete it and run `prismkd {stage}`, which makes it anew" if stage else REMEDY
+    )

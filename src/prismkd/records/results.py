@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from prismkd.config.methods import ROWS
 from prismkd.errors import UserError
+from prismkd.files.documents import check_shape
 from prismkd.metrics.hits import unpack_hits
 from prismkd.records.digests import check_figures
-from prismkd.records.directory import HELD_OUT, is_run, read_json_if_any
+from prismkd.records.directory import HELD_OUT, is_run, read_json_if_any, remedy_of
 from prismkd.records.scores import Result
+from prismkd.records.shapes import CalibrationRecord, Metrics, ResultRow, ShownEvaluation, ShownRecord
+from prismkd.text import shortened
 
 SCHEMA = 1
 EVALUATION, REFERENCES_FILE = "evaluation.json", "references.json"  # of a student; of the teacher
 EVERY_SEED = -1  # the teacher's: it is the same for the students of all seeds
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +59,32 @@ class RunResults:
     folder: Path
     results: list[Result]
     classes: list[str]
-    metrics: dict[str, Any]
-    record: dict[str, Any]
-    calibration: dict[str, Any] | None
+    metrics: Metrics
+    record: ShownRecord
+    calibration: CalibrationRecord | None
     folders: dict[str, list[Path]]
-    _documents: dict[Path, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
+    _documents: dict[Path, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def document(self, path: Path) -> dict[str, Any] | None:
-        """A JSON file of the run, read once; None where there is none."""
+    def document(self, path: Path, shape: type[T]) -> T | None:
+        """A JSON file of the run, read once; None where there is none.
+
+        Args:
+            path: of the file.
+            shape: always the same for a path; as of ``directory.read_json``.
+        """
         # A page asks for a student's evaluation in five of its sections, and with 1,000 classes it has megabytes
         if path not in self._documents:
-            self._documents[path] = read_json_if_any(path)
-        return self._documents[path]
+            self._documents[path] = read_json_if_any(path, shape)
+        return cast("T | None", self._documents[path])
 
-    def documents(self, method: str, name: str) -> list[dict[str, Any]]:
+    def documents(self, method: str, name: str, shape: type[T]) -> list[T]:
         """The JSON file ``name`` of every seed of ``method`` that has one, lowest seed first."""
-        documents = [self.document(folder / name) for folder in self.folders.get(method, [])]
+        documents = [self.document(folder / name, shape) for folder in self.folders.get(method, [])]
         return [document for document in documents if document is not None]
+
+    def evaluations(self, method: str) -> list[ShownEvaluation]:
+        """``evaluation.json`` of every seed of ``method`` that has one, lowest seed first."""
+        return self.documents(method, EVALUATION, ShownEvaluation)
 
     def hits(self, method: str) -> Hits:
         """Each image's hit, for every seed and domain where it was kept; the teacher's stand under ``EVERY_SEED``."""
@@ -81,15 +92,7 @@ class RunResults:
             paths = {EVERY_SEED: self.folder / REFERENCES_FILE}
         else:
             paths = {seed_of(folder): folder / EVALUATION for folder in self.folders.get(method, [])}
-        documents = {seed: self.document(path) or {} for seed, path in paths.items()}
-        return {
-            seed: {
-                domain: DomainHits(unpack_hits(details["hits"], details["n"]), details.get("images"))
-                for domain, details in (document.get("domains") or {}).items()
-                if details.get("hits")
-            }
-            for seed, document in documents.items()
-        }
+        return {seed: _hits(self.document(path, ShownEvaluation), path) for seed, path in paths.items()}
 
     def num_test_images(self) -> dict[str, int]:
         """Each domain's number of test images, or of held-out synthetic ones, by the table of results."""
@@ -108,27 +111,36 @@ def load_run(folder: Path, *, finished: bool = True) -> RunResults:
         UserError: metrics.json is missing from a finished run, or a file is no JSON or of another schema.
     """
     path = folder / "metrics.json"
-    metrics = read_json_if_any(path)
+    metrics = _metrics(path)
     if metrics is None and finished:
         raise _unfinished(folder)
-    if metrics is not None and metrics.get("schema") != SCHEMA:
-        raise UserError(
-            f"expected schema {SCHEMA} in {path}, got {metrics.get('schema')!r}; "
-            "make the report with the version of prismkd that made the run"
-        )
-    metrics, record, folders = metrics or {}, read_json_if_any(folder / "run.json") or {}, _method_folders(folder)
+    metrics = metrics or {"schema": SCHEMA, "results": []}
+    record, folders = read_json_if_any(folder / "run.json", ShownRecord) or {}, _method_folders(folder)
     for of_method in itertools.chain(*folders.values()):
         check_figures(of_method, metrics)
-    classes = metrics.get("classes") or [row["name"] for row in record.get("classes") or []]
     return RunResults(
         folder=folder,
-        results=_rows(metrics, path),
-        classes=[str(name) for name in classes],
+        results=[result for row in metrics["results"] if math.isfinite((result := _result(row)).value)],
+        classes=metrics.get("classes") or [row["name"] for row in record.get("classes", [])],
         metrics=metrics,
         record=record,
-        calibration=read_json_if_any(folder / "calibration.json"),
+        calibration=read_json_if_any(folder / "calibration.json", CalibrationRecord),
         folders=folders,
     )
+
+
+def _metrics(path: Path) -> Metrics | None:
+    """``metrics.json``, whose schema is looked at first: another one may have another shape."""
+    document = read_json_if_any(path, dict[str, Any])
+    if document is None:
+        return None
+    if document.get("schema") != SCHEMA:
+        raise UserError(
+            f"expected schema {SCHEMA} in {path}, got {shortened(document.get('schema'))}; "
+            "make the report with the version of prismkd that made the run"
+        )
+    check_shape(document, Metrics, str(path), remedy=remedy_of(path))
+    return cast(Metrics, document)
 
 
 def _unfinished(folder: Path) -> UserError:
@@ -143,46 +155,38 @@ def _unfinished(folder: Path) -> UserError:
     )
 
 
-@contextmanager
-def expected_shape(*folders: Path) -> Iterator[None]:
-    """While a run is read: files that are JSON but not of the shape that this version writes are a UserError."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"expected JSON files as this version of prismkd writes them in {', '.join(map(str, folders))}, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())}; delete the damaged file and run again, or "
-            "make the report with the version that made the run"
-        ) from error
-
-
 def seed_of(folder: Path) -> int:
     """The seed of a method's folder, ``seed-3/prism``."""
     return int(folder.parent.name.removeprefix("seed-"))
 
 
-def _rows(metrics: dict[str, Any], path: Path) -> list[Result]:
-    rows = []
-    for row in metrics.get("results", []):
-        try:
-            bounds = tuple(float(bound) for bound in row.get("ci95") or ())
-            result = Result(
-                method=str(row["method"]),
-                seed=int(row.get("seed") or 0),  # the teacher has no seed of its own
-                domain=str(row["domain"]),
-                metric=str(row["metric"]),
-                value=math.nan if row["value"] is None else float(row["value"]),
-                ci95=(bounds[0], bounds[1]) if len(bounds) == 2 and all(map(math.isfinite, bounds)) else None,
-                n=int(row.get("n") or 0),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"expected rows with method, seed, domain, metric and value in {path}, got {row!r}; "
-                "delete the file and run again"
-            ) from error
-        if math.isfinite(result.value):
-            rows.append(result)
-    return rows
+def _result(row: ResultRow) -> Result:
+    bounds = [bound for bound in row.get("ci95") or () if bound is not None]
+    return Result(
+        method=row["method"],
+        seed=row.get("seed") or 0,  # the teacher has no seed of its own
+        domain=row["domain"],
+        metric=row["metric"],
+        value=math.nan if row["value"] is None else float(row["value"]),
+        ci95=(float(bounds[0]), float(bounds[1])) if len(bounds) == 2 else None,
+        n=row.get("n") or 0,
+    )
+
+
+def _hits(document: ShownEvaluation | None, path: Path) -> dict[str, DomainHits]:
+    """By domain, where they were kept."""
+    found = {}
+    for domain, details in (document or {}).get("domains", {}).items():
+        if details.get("hits"):
+            try:
+                hits = unpack_hits(details["hits"], details["n"])
+            except ValueError as error:
+                raise UserError(
+                    f"expected the hits of {details['n']} images of {shortened(domain)} in {path}, got others "
+                    f"({error}); {remedy_of(path)}"
+                ) from None
+            found[domain] = DomainHits(hits, details.get("images"))
+    return found
 
 
 def _method_folders(folder: Path) -> dict[str, list[Path]]:

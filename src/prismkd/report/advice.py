@@ -280,7 +280,7 @@ def _percent(share: float) -> str:
 def standing_of(run: RunResults, student: str) -> Standing:
     """What a run's files say of the student of a method."""
     training, new = trainings_of(run).get(student), unseen_agreement(run, student)
-    yardstick, settings = yardstick_of(run.results), run.record.get("config") or {}
+    yardstick, settings = yardstick_of(run.results), dict(run.record.get("config", {}))
     defaults = Config()
     follows = main_confusion(run, "teacher")
     reached = yardstick.of(run.results, student, yardstick.domains[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 from prismkd.files import check_no_link_out, write
 from prismkd.records.directory import TRACKER
-from prismkd.records.results import RunResults, expected_shape, load_run
+from prismkd.records.results import RunResults, load_run
 from prismkd.records.scores import ceiling_of
 from prismkd.report import formats, panels, precision_recall, prompts, tables, training
 from prismkd.report.advice import advice
@@ -30,9 +30,7 @@ def write_report(run_dir: Path) -> Path:
     """
     check_no_link_out(run_dir, ignoring=TRACKER)
     path = run_dir / "report.html"
-    with expected_shape(run_dir):
-        page = render("run.html", context(load_run(run_dir)))
-    write(path, page)
+    write(path, render("run.html", context(load_run(run_dir))))
     return path
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prismkd.records.results import RunResults
+from prismkd.errors import UserError
+from prismkd.records.directory import remedy_of
+from prismkd.records.results import EVALUATION, RunResults
 from prismkd.records.scores import subject
 
 Counts = NDArray[np.float64]  # (classes, classes): rows what it should be, columns what the student says
-KEYS = {
-    "truth": "confusion",
-    "teacher": "confusion_teacher",
-}  # in evaluation.json
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,21 @@ class Confusion:
 
 def confusion_of(run: RunResults, method: str, against: str = "truth") -> Confusion | None:
     """Counts of one method's students; None where the run has none."""
-    documents = run.documents(method, "evaluation.json")
-    by_seed = [np.asarray(d[KEYS[against]], dtype=np.float64) for d in documents if d.get(KEYS[against])]
+    by_seed = []
+    for document in run.evaluations(method):
+        counts = document.get("confusion") if against == "truth" else document.get("confusion_teacher")
+        if counts:  # none of very many classes
+            _check_square(counts, len(run.classes), method, run.folder)
+            by_seed.append(np.asarray(counts, dtype=np.float64))
     return Confusion(method, against, by_seed) if by_seed else None
+
+
+def _check_square(counts: list[list[int]], num_classes: int, method: str, folder: Path) -> None:
+    if {len(counts), *map(len, counts)} != {num_classes}:
+        path = folder / "seed-*" / method / EVALUATION
+        raise UserError(
+            f"expected counts of {num_classes} x {num_classes} classes in {path}, got others; {remedy_of(path)}"
+        )
 
 
 def main_confusion(run: RunResults, against: str = "truth") -> Confusion | None:

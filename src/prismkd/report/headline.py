@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prismkd.records.comparison import listed
 from prismkd.records.results import RunResults
 from prismkd.records.scores import Result, Score, best, difference, methods, subject
+from prismkd.records.shapes import TrainingLog
 from prismkd.report import formats, names
 from prismkd.report.key_figures import KeyFigure, Margins, agreement_figure, image_figures, student_figure
 from prismkd.report.margins import Margin, margins
@@ -31,7 +32,7 @@ def headline(run: RunResults) -> Headline:
     fields = fields_of(run, yardstick)
     if not fields:
         sentence = "Images are ready; no student has been tested yet."
-        if any(run.documents(method, "student/log.json") for method in run.folders):
+        if any(run.documents(method, "student/log.json", TrainingLog) for method in run.folders):
             sentence = "Students are ready; nothing was measured of them."
         return Headline(sentence, [], image_figures(run))
     student, rival = subject(_tested(run, yardstick))

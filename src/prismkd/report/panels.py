@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from prismkd.config.methods import REFERENCES
 from prismkd.records.results import RunResults
 from prismkd.records.scores import methods
+from prismkd.records.shapes import ShownEvaluation
 from prismkd.report import figures, formats, names, tables
 from prismkd.report.confusion import Confusion, main_confusion
 from prismkd.report.figures import Mark
@@ -68,7 +68,7 @@ def marked_panels(measure: str, marks: Mapping[str, Sequence[Mark]]) -> list[Pan
 
 def energy_panels(run: RunResults) -> list[Panel]:
     """Teacher energy per image before and after guidance, all seeds together, on one axis."""
-    energies = {method: _energies(run.documents(method, "evaluation.json")) for method in run.folders}
+    energies = {method: _energies(run.evaluations(method)) for method in run.folders}
     energies = {m: pair for m, pair in energies.items() if m not in REFERENCES and len(pair[1])}
     if not energies:
         return []
@@ -76,7 +76,7 @@ def energy_panels(run: RunResults) -> list[Panel]:
     low, high = figures.padded_range(
         np.quantile(np.concatenate([*sum(energies.values(), ())]), [0.005, 0.995]).tolist(), 0.04
     )
-    target = (run.calibration or {}).get("energy_all")
+    target = run.calibration["energy_all"] if run.calibration else None
     return [
         Panel(
             names.method_label(method),
@@ -97,16 +97,14 @@ def energy_panels(run: RunResults) -> list[Panel]:
 
 def calibration_panel(run: RunResults) -> Panel | None:
     """Energies of the unguided calibration images, with the target over all classes."""
-    energies = _finite((run.calibration or {}).get("energies"))
+    energies = _finite(run.calibration["energies"]) if run.calibration else np.empty(0)
     if run.calibration is None or not len(energies):
         return None
     low, high = figures.padded_range(energies.tolist(), 0.04)
-    target = run.calibration.get("energy_all")
+    target = run.calibration["energy_all"]
     figure = figures.histogram_figure("Energy of unguided calibration images", [], energies.tolist(), low, high, target)
-    note = f"{len(energies)} images"
-    return Panel(
-        "Calibration images", figure, note if target is None else f"{note}, target {formats.number(target, 2)}"
-    )
+    note = f"{len(energies)} images, target {formats.number(target, 2)}"
+    return Panel("Calibration images", figure, note)
 
 
 def confusion_parts(run: RunResults) -> list[ConfusionPart]:
@@ -137,14 +135,12 @@ def heat_map(run: RunResults, confusion: Confusion) -> Markup | None:
     return figures.heat_map(classes, confusion.counts, ROWS[confusion.against])
 
 
-def _energies(documents: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
+def _energies(documents: Sequence[ShownEvaluation]) -> tuple[list[float], list[float]]:
     """All (before, after) energies of a method's seeds."""
-    pairs = [document.get("energy") or {} for document in documents]
-    before, after = (
-        np.concatenate([_finite(pair.get(when)) for pair in pairs] or [np.empty(0)]).tolist()
-        for when in ("before", "after")
-    )
-    return before, after
+    pairs = [document.get("energy", {}) for document in documents]
+    before = [_finite(pair.get("before")) for pair in pairs]
+    after = [_finite(pair.get("after")) for pair in pairs]
+    return np.concatenate([np.empty(0), *before]).tolist(), np.concatenate([np.empty(0), *after]).tolist()
 
 
 def _finite(values: Sequence[float | None] | None) -> NDArray[np.float64]:

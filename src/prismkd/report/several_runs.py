@@ -94,7 +94,7 @@ def plane_of_runs(runs: Sequence[NamedRun]) -> Markup | None:
 
 def same_measures_of_images(runs: Sequence[NamedRun]) -> bool:
     """Whether precision and recall are of one judge's features, neighbors and counts."""
-    settings = [(named.run.record.get("config") or {}).get("evaluation") or {} for named in runs]
+    settings = [named.run.record.get("config", {}).get("evaluation", {}) for named in runs]
     return all(other.get(key) == settings[0].get(key) for other in settings[1:] for key in MEASURES_OF_IMAGES)
 
 
@@ -121,7 +121,7 @@ def cost_table(runs: Sequence[NamedRun]) -> Table | None:
 
 def settings_table(runs: Sequence[NamedRun]) -> Table | None:
     """The settings in which the runs differ, and no others."""
-    configs = [named.run.record.get("config") or {} for named in runs]
+    configs = [dict(named.run.record.get("config", {})) for named in runs]
     changed = sorted({name for config in configs[1:] for name in differing_keys(configs[0], config)})
     if not changed:
         return None

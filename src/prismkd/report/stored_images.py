@@ -63,7 +63,7 @@ def stored_images(run: RunResults) -> StoredImages:
 
 def _recorded_storage(run: RunResults) -> str:
     """``synthesis.storage`` alone: other settings of an old run may be unknown by now."""
-    settings = (run.record.get("config") or {}).get("synthesis") or {}
+    settings = run.record.get("config", {}).get("synthesis", {})
     return str(settings.get("storage", Config().synthesis.storage))
 
 
@@ -115,7 +115,7 @@ def read_few(storage: Storage, wanted: Collection[int]) -> Iterator[Sample]:
             raise UserError(f"{ledger.damaged[shard]}: the shard is damaged; `prismkd repair` draws it again")
         if not held:
             continue
-        for sample in read_shard(storage, shard):
+        for sample in read_shard(storage, shard, manifest):
             if sample.index in held:
                 held.remove(sample.index)
                 left.remove(sample.index)

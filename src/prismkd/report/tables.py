@@ -20,6 +20,7 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
+from prismkd.records.shapes import Timing
 from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
 from prismkd.report.margins import Rows, leaders
@@ -160,9 +161,9 @@ def timing_table(run: RunResults) -> Table | None:
 
 def timings_of(run: RunResults) -> dict[tuple[str, str], tuple[float, float]]:
     """(stage, method) -> mean over seeds of seconds and images, in the order of work; "" where a stage serves all."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[Timing]] = {}
     for row in run.metrics.get("timings", []):
-        groups.setdefault((str(row.get("stage")), str(row.get("method") or "")), []).append(row)
+        groups.setdefault((row["stage"], row.get("method") or ""), []).append(row)
     return {
         key: (fmean(float(r.get("seconds") or 0) for r in rows), fmean(float(r.get("images") or 0) for r in rows))
         for key, rows in sorted(groups.items(), key=lambda group: place_in_work(group[0][0]))
@@ -181,10 +182,9 @@ def total_seconds(run: RunResults) -> float:
 
 def calibration_table(run: RunResults) -> Table | None:
     """Energy target of every class, and how many unguided images it rests on."""
-    targets = (run.calibration or {}).get("energy_target") or []
-    counts = (run.calibration or {}).get("per_class_count") or []
-    if not targets:
+    if run.calibration is None or not run.calibration["energy_target"]:
         return None
+    targets, counts = run.calibration["energy_target"], run.calibration["per_class_count"]
     caption = "Energy target per class, and the unguided images it rests on"
     order = sorted(range(len(targets)), key=lambda label: counts[label] if label < len(counts) else 0)
     shown, cut = _first_rows(order, len(targets), "with the fewest images")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from markupsafe import Markup
 
@@ -13,6 +12,7 @@ from prismkd.config.methods import REFERENCES
 from prismkd.records.directory import HELD_OUT, STUDENT
 from prismkd.records.results import RunResults
 from prismkd.records.scores import Score, score
+from prismkd.records.shapes import TrainingLog
 from prismkd.report import formats, names
 from prismkd.report.curves import Curve, curve_figure
 from prismkd.report.table import Cell, Column, Row, Table, method_head
@@ -68,23 +68,23 @@ def trainings_of(run: RunResults) -> dict[str, Training]:
     """By method, for every method with a student."""
     found = {}
     for method in run.folders:
-        logs = run.documents(method, f"{STUDENT}/log.json")
+        logs = run.documents(method, f"{STUDENT}/log.json", TrainingLog)
         if logs:
             found[method] = _training(method, logs)
     return found
 
 
-def _training(method: str, logs: Sequence[dict[str, Any]]) -> Training:
+def _training(method: str, logs: Sequence[TrainingLog]) -> Training:
     curves = [log.get("curve") or [] for log in logs]
     same = len({len(curve) for curve in curves}) == 1
     return Training(
         method,
-        max((int(row["step"]) for log in logs for row in log.get("log") or []), default=0),
-        fmean(float(log.get("images") or 0) for log in logs),
+        max((row["step"] for log in logs for row in log["log"]), default=0),
+        fmean(log["images"] for log in logs),
         tuple(fmean(values) for values in zip(*curves, strict=True)) if same else (),
         _mean([log.get("train_agreement") for log in logs]),
         _mean([log.get("train_top1") for log in logs]),
-        tuple(dict.fromkeys(str(text) for log in logs for text in log.get("warnings") or [])),
+        tuple(dict.fromkeys(text for log in logs for text in log.get("warnings", []))),
     )
 
 

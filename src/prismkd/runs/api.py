@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from torch import nn
 
@@ -25,6 +24,7 @@ from prismkd.distillation.student import Factory
 from prismkd.errors import UserError, warn
 from prismkd.progress import bars, silent
 from prismkd.records.directory import STUDENT, dataset_folder, read_json, run_folder
+from prismkd.records.shapes import Metrics
 from prismkd.runs import workers
 from prismkd.runs.open import held, open_run
 from prismkd.runs.stages import STAGES
@@ -41,7 +41,7 @@ class RunResult:
     """
 
     directory: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
     new_network: Factory | None = None
 
     @property
@@ -65,7 +65,7 @@ class RunResult:
     def _means(self, metric: str) -> dict[str, dict[str, float]]:
         values: dict[str, dict[str, list[float]]] = {}
         for row in self.metrics["results"]:
-            if row["metric"] == metric:
+            if row["metric"] == metric and row["value"] is not None:
                 values.setdefault(row["method"], {}).setdefault(row["domain"], []).append(row["value"])
         return {method: {name: fmean(own) for name, own in domains.items()} for method, domains in values.items()}
 
@@ -115,7 +115,7 @@ def run(
         for stage in STAGES.values():
             # Each skips what is there, so the same call after a crash goes on where it ended.
             stage(opened)
-    return RunResult(directory, read_json(directory / "metrics.json"), student)
+    return RunResult(directory, read_json(directory / "metrics.json", Metrics), student)
 
 
 def _check_one_process(config: Config) -> None:

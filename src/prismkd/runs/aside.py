@@ -15,11 +15,13 @@ from typing import Any
 
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
+from prismkd.distillation.checkpoint import set_aside as set_checkpoint_aside
 from prismkd.errors import UserError, warn
 from prismkd.files import make_folder, remove, rename, write_json
 from prismkd.records.digests import check_student, differing_inputs
 from prismkd.records.directory import read_json_if_any, read_record
 from prismkd.records.results import EVALUATION, REFERENCES_FILE
+from prismkd.records.shapes import BegunTraining, ShownEvaluation, TrainingLog
 from prismkd.runs.dataset import Dataset
 from prismkd.runs.run import Run
 from prismkd.shards import differing_keys
@@ -52,7 +54,7 @@ def evaluation_record(run: Run) -> dict[str, Any]:
 
 def is_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> bool:
     """Whether there is a student of this recipe and of all that it would learn from now."""
-    log = read_json_if_any(dataset.folder / name / "log.json")
+    log = read_json_if_any(dataset.folder / name / "log.json", TrainingLog)
     if log is None or log["images"] != dataset.num_images or _changed_recipe(dataset, log, recipe):
         return False
     return not differing_inputs(log.get("inputs"), dataset.run.inputs.of_student(dataset, recipe))
@@ -72,7 +74,7 @@ def check_trained(dataset: Dataset, name: str, recipe: DistillationConfig) -> No
     check_student(dataset.folder / name)
 
 
-def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationConfig) -> dict[str, Any]:
+def _changed_recipe(dataset: Dataset, log: TrainingLog, recipe: DistillationConfig) -> dict[str, Any]:
     """The settings, with the student's own values, in which it differs from what the run asks for now."""
     wanted = recipe_record(dataset, recipe)
     if "recipe" not in log:  # of an earlier version, whose runs kept their settings
@@ -87,7 +89,7 @@ def _changed_recipe(dataset: Dataset, log: dict[str, Any], recipe: DistillationC
 
 def _is_stale(run: Run, path: Path) -> bool:
     """Whether an evaluation was made with other settings."""
-    found = read_json_if_any(path)
+    found = read_json_if_any(path, ShownEvaluation)
     if found is None:
         return False
     if "settings" not in found:  # of an earlier version
@@ -118,7 +120,7 @@ def set_stale_aside(run: Run, recipes: dict[str, DistillationConfig]) -> None:
     students, settings = list[Path](), dict[str, None]()
     for dataset in run.datasets:
         for name, recipe in recipes.items():
-            log = read_json_if_any(dataset.folder / name / "log.json")
+            log = read_json_if_any(dataset.folder / name / "log.json", TrainingLog)
             changed = _changed_recipe(dataset, log, recipe) if log else {}
             if changed:
                 students.append(set_aside(dataset, name, _suffix(changed)))
@@ -167,7 +169,7 @@ def _drop_if_stale(run: Run, path: Path) -> None:
 
 def set_other_inputs_aside(dataset: Dataset, name: str, recipe: DistillationConfig) -> None:
     """Set aside a student that learned from other images or weights than there are now, whatever they were called."""
-    log = read_json_if_any(dataset.folder / name / "log.json")
+    log = read_json_if_any(dataset.folder / name / "log.json", TrainingLog)
     if log is None:
         return
     others = differing_inputs(log.get("inputs"), dataset.run.inputs.of_student(dataset, recipe))
@@ -184,7 +186,7 @@ def set_other_inputs_aside(dataset: Dataset, name: str, recipe: DistillationConf
 
 def drop_other_evaluation(run: Run, path: Path, inputs: dict[str, Any]) -> None:
     """Delete an evaluation of other test images, another judge, ... than there are now; it is measured again."""
-    found = read_json_if_any(path) or {}
+    found: ShownEvaluation = read_json_if_any(path, ShownEvaluation) or {}
     others = differing_inputs(found.get("inputs"), inputs)
     if "inputs" not in found and "test" in inputs:  # earlier versions noted what the test images are, and nothing else
         noted = {name: row.get("images") for name, row in found.get("domains", {}).items()}
@@ -220,9 +222,13 @@ def begin_training(dataset: Dataset, name: str, recipe: DistillationConfig) -> N
     folder = dataset.folder / name
     inputs = dataset.run.inputs.of_student(dataset, recipe)
     wanted = {"recipe": recipe_record(dataset, recipe), "images": dataset.num_images, "inputs": inputs}
-    begun = read_json_if_any(folder / TRAINING)
-    if begun and wanted == {"inputs": inputs, **begun}:  # earlier versions noted none
-        return
+    try:
+        begun = read_json_if_any(folder / TRAINING, BegunTraining)
+        if begun and wanted == {"inputs": inputs, **begun}:  # earlier versions noted none
+            return
+    except UserError:  # nobody knows any more what the checkpoint is of
+        if (folder / CHECKPOINT).is_file():
+            set_checkpoint_aside(folder / CHECKPOINT, f"one beside a damaged {TRAINING}")
     if (folder / CHECKPOINT).is_file():
         warn(
             f"the half-trained {name} of {dataset.title} is deleted, since its settings or images are others now; it "

@@ -17,6 +17,7 @@ import torch
 from prismkd.config import METHODS
 from prismkd.data import LabeledImages
 from prismkd.data.decode import Form
+from prismkd.data.labels import check_labels
 from prismkd.distillation import TrainingSet, open_images, to_bytes
 from prismkd.distillation.cache import CachePlace
 from prismkd.distillation.image_files import open_files
@@ -28,10 +29,11 @@ from prismkd.evaluation.rows import BATCH, Batches, LabeledBatch
 from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_pilot
-from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, storage_of
+from prismkd.records.directory import LABELS_STUDENT, STUDENT, dataset_folder, read_json, remedy_of, storage_of
 from prismkd.records.lock import locked
-from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, to_array, verified
-from prismkd.shards.samples import decode
+from prismkd.records.shapes import AllocationRecord, PromptsRecord
+from prismkd.shards import Manifest, Storage, read_encoded, read_manifest, read_samples, scan, stacked, verified
+from prismkd.shards.samples import decode, noted
 
 if TYPE_CHECKING:
     # A run makes its datasets, so its module imports this one.
@@ -166,7 +168,8 @@ class DrawnImages(Dataset):
         path = self.folder / "prompts.json"
         if not path.is_file():
             raise UserError(f"expected {path}, found none; run `prismkd prompts` first")
-        return PromptPlan.from_dict(read_json(path)["plan"])
+        data, names = read_json(path, PromptsRecord)["plan"], [item.name for item in self.run.classes]
+        return PromptPlan.from_dict(data, names, str(path), remedy=remedy_of(path))
 
     @property
     def manifest(self) -> Manifest:
@@ -195,6 +198,7 @@ class DrawnImages(Dataset):
         verified(self.storage)
         side, memory = self.run.world.stored_side, config.memory_gigabytes * 1e9
         images, labels = open_images(self.storage, memory, config.num_workers, side, cache_place(self.run, self.folder))
+        check_labels(labels.unique().tolist(), len(self.run.classes), self.storage.url)
         logits = read_logits(self.storage) if config.stored_logits else None
         return TrainingSet(images, labels, self._real_share(images.image_shape), config.real_share, logits)
 
@@ -216,17 +220,20 @@ class DrawnImages(Dataset):
         # All tars are read, but only the chosen images are decoded.
         samples = (sample for place, sample in enumerate(read_encoded(self.storage)) if place in chosen)
         while batch := [decode(sample) for sample in islice(samples, BATCH)]:
-            images = torch.from_numpy(np.stack([to_array(sample) for sample in batch]))
+            images = torch.from_numpy(stacked(batch))
             labels = torch.tensor([sample.label for sample in batch])
-            hits = np.array([sample.metadata["teacher_top1"] == sample.label for sample in batch], dtype=np.float64)
+            hits = np.array([noted(sample, "teacher_top1") == sample.label for sample in batch], dtype=np.float64)
             yield LabeledBatch(images, labels, hits)
 
     def energies(self) -> dict[str, list[float]]:
-        metadata = [sample.metadata for sample in read_encoded(self.storage)]
-        energies = {"after": [row["energy_after"] for row in metadata]}
+        pairs = [
+            (noted(sample, "energy_after"), sample.metadata.get("energy_before"))
+            for sample in read_encoded(self.storage)
+        ]
+        energies = {"after": [after for after, _ in pairs]}
         # Unguided images have none, as the teacher sees them when they are finished.
-        if all(row["energy_before"] is not None for row in metadata):
-            energies["before"] = [row["energy_before"] for row in metadata]
+        if all(before is not None for _, before in pairs):
+            energies["before"] = [before for _, before in pairs]
         return energies
 
     # --- adaptive allocation -----------------------------------------------------------------------------------------
@@ -259,8 +266,15 @@ class DrawnImages(Dataset):
         """The plan, whose classes and styles after the pilot follow from the pilot's images once these are there."""
         if not self.allocation_file.is_file():
             return self.plan
-        decided = read_json(self.allocation_file)
-        return self.plan.allocated(decided["pilot"], decided["class_shares"], decided["style_factors"])
+        path, plan = self.allocation_file, self.plan
+        decided = read_json(path, AllocationRecord)
+        num_classes, num_styles = len(decided["class_shares"]), len(decided["style_factors"])
+        if (num_classes, num_styles) != (len(plan.subjects), len(plan.styles)) or decided["pilot"] % num_classes:
+            raise UserError(
+                f"expected shares of {len(plan.subjects)} classes, factors of {len(plan.styles)} styles and a pilot of "
+                f"whole rounds in {path}, got {num_classes}, {num_styles} and {decided['pilot']}; {remedy_of(path)}"
+            )
+        return plan.allocated(decided["pilot"], decided["class_shares"], decided["style_factors"])
 
     def allocate(self, pilot: int, shards: Collection[int]) -> None:
         """Let the first ``pilot`` images, which are in ``shards``, decide about the rest; one process does it, once."""

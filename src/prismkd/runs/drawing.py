@@ -13,8 +13,9 @@ from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
 from prismkd.files import write_json
 from prismkd.progress import Progress
-from prismkd.records.directory import read_json
+from prismkd.records.directory import read_json, read_json_if_any
 from prismkd.records.lock import locked
+from prismkd.records.shapes import AllocationRecord, BudgetRecord, Spent, SynthesisRecord
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out
 from prismkd.runs.inputs import generator_identity
@@ -159,24 +160,25 @@ def planned_images(dataset: DrawnImages) -> int:
     if not METHODS[dataset.method].budget_of:
         return planned
     path = dataset.folder / "budget.json"  # kept: a shard of PRISM's that is repaired takes other seconds
-    if not path.is_file() or read_json(path)["of"] != planned:
+    if not path.is_file() or read_json(path, BudgetRecord)["of"] != planned:
         plain, prism = (_summary(dataset, name, planned) for name in METHODS[dataset.method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
-        preparation = sum(read_json(record)["seconds"] for record in records if record.is_file())
+        preparation = sum(read_json(record, Spent)["seconds"] for record in records if record.is_file())
         # Seconds of PRISM, over the seconds that one plain image took on the same machine.
-        bought = round(plain["num_images"] * (prism["seconds"] + preparation) / plain["seconds"])
+        bought = round(plain["num_images"] * (prism["seconds"] + preparation) / max(plain["seconds"], 1e-9))
         write_json(path, {"of": planned, "num_images": max(planned, bought)})
-    return int(read_json(path)["num_images"])
+    return read_json(path, BudgetRecord)["num_images"]
 
 
-def _summary(dataset: DrawnImages, method: str, planned: int) -> dict[str, Any]:
+def _summary(dataset: DrawnImages, method: str, planned: int) -> SynthesisRecord:
     """What another method's images of the same seed have cost. Raises UserError where they aren't drawn yet."""
     path = dataset.run.dataset(dataset.seed, method).folder / "synthesis.json"
-    summary = read_json(path) if path.is_file() else {}
-    if summary.get("planned") != planned:
+    summary = read_json_if_any(path, SynthesisRecord)
+    there = summary["planned"] if summary else 0
+    if summary is None or there != planned:
         raise UserError(
             f"expected the {planned} images of {method} (seed {dataset.seed}) before {dataset.method}, which spends "
-            f"what they cost, got {summary.get('planned', 0)}; wait for the ranks that draw them, then give this "
+            f"what they cost, got {there}; wait for the ranks that draw them, then give this "
             "command again"
         )
     return summary
@@ -242,13 +244,13 @@ def _finish(dataset: DrawnImages, manifest: Manifest) -> None:
         return
     seconds = sum(record.seconds for record in ledger.records.values())
     if dataset.allocation_file.is_file():
-        seconds += read_json(dataset.allocation_file).get("seconds", 0.0)
+        seconds += read_json(dataset.allocation_file, AllocationRecord).get("seconds", 0.0)
     summary = {"num_images": ledger.num_images, "planned": manifest.num_images, "seconds": seconds,
                "images_per_second": ledger.num_images / max(seconds, 1e-9),
                "bytes": sum(record.bytes for record in ledger.records.values()), "complete": True,
                "version": __version__}  # fmt: skip
     path = dataset.folder / "synthesis.json"
     with locked(dataset.run.directory, "prepare", wait=True):  # ranks may finish together
-        if not path.is_file() or read_json(path) != summary:
+        if read_json_if_any(path, SynthesisRecord) != summary:
             write_json(path, summary)
         write_card(dataset.storage, manifest, ledger, dataset.title)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from prismkd.errors import warn
 from prismkd.files import write_json
 from prismkd.prompts import PromptPlan
-from prismkd.records.directory import HELD_OUT, held_out_folder, read_json
+from prismkd.records.directory import HELD_OUT, held_out_folder, read_json, remedy_of
+from prismkd.records.shapes import HeldOutPlan
 from prismkd.runs.inputs import generator_identity
 from prismkd.shards import (
     Manifest,
@@ -81,8 +82,8 @@ def _plan(run: Run, kind: str) -> PromptPlan | None:
     if not path.is_file():
         decided = run.held_out_plan(kind)
         write_json(path, {"plan": decided and decided.to_dict()})
-    plan = read_json(path)["plan"]
-    return plan and PromptPlan.from_dict(plan)
+    plan, names = read_json(path, HeldOutPlan)["plan"], [item.name for item in run.classes]
+    return PromptPlan.from_dict(plan, names, str(path), remedy=remedy_of(path)) if plan else None
 
 
 def _claim(run: Run, storage: Storage, plan: PromptPlan, num_images: int) -> Manifest:

@@ -27,6 +27,7 @@ from prismkd.evaluation.students import StudentEvaluation, evaluate_student, log
 from prismkd.files import write_json
 from prismkd.records.digests import student_digest
 from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record
+from prismkd.records.shapes import EvaluationRecord, ResultRow, Spent, SynthesisRecord, TrainingLog
 from prismkd.runs.aside import check_trained, drop_other_evaluation, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
 from prismkd.runs.run import Run
@@ -41,7 +42,7 @@ def evaluate(run: Run) -> None:
     """Measure every student and image set, and gather all of it in ``metrics.json``.
 
     Raises:
-        UserError: test images that don't decode, before anything is measured; or a damaged shard.
+        UserError: test or real images that don't decode, before anything is measured; or a damaged shard.
     """
     for dataset in run.datasets:
         for name, recipe in recipes(run.config).items():
@@ -53,6 +54,8 @@ def evaluate(run: Run) -> None:
     for dataset in run.datasets:
         drop_other_evaluation(run, dataset.folder / "evaluation.json", inputs | _student(dataset))
     unmeasured = [dataset for dataset in run.datasets if not (dataset.folder / "evaluation.json").is_file()]
+    if unmeasured or not references.is_file():
+        measurement.check_images()
     with run.track("evaluation (teacher, students)", len(unmeasured) + (not references.is_file())) as progress:
         if not references.is_file():
             write_json(references, measurement.references() | record)
@@ -92,6 +95,18 @@ class Measurement:
         """All test images, every one of which decodes."""
         self.run.test.check()
         return self.run.test
+
+    def check_images(self) -> None:
+        """Decode every image that is measured or measured against, so that a damaged one is found first.
+
+        Raises:
+            UserError: some don't decode; it says how many, and names the first.
+        """
+        if self.has_test:
+            _ = self.test
+        if self.run.real is not None and self.run.judge is not None:
+            places = random_places(len(self.run.real), self.run.config.evaluation.max_images)
+            self.run.real.subset(places).check()
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -196,17 +211,18 @@ class Measurement:
 
 def gather_metrics(run: Run) -> dict[str, Any]:
     """All results and timings in the published schema."""
-    references, timings = read_json(run.directory / "references.json"), []
-    results = references["results"]
+    references = read_json(run.directory / "references.json", EvaluationRecord)
+    results: list[ResultRow] = [*references["results"]]
+    timings: list[dict[str, Any]] = []
     for dataset in run.datasets:
-        results += read_json(dataset.folder / "evaluation.json")["results"]
+        results += read_json(dataset.folder / "evaluation.json", EvaluationRecord)["results"]
         timings += _timings(dataset)
     # What DPE and EDA prepare has its price too, once per run.
     for stage in ("senses", "contents", "calibration"):
         path = run.directory / f"{stage}.json"
         if path.is_file():
-            data = read_json(path)
-            timings.append(_timing(stage, "", None, data["seconds"], data.get("images", data.get("num_images"))))
+            data = read_json(path, Spent)
+            timings.append(_timing(stage, "", None, data["seconds"], data.get("images", data.get("num_images", 0))))
     timings += _timings_of_held_out(run)
     record = read_record(run.directory)
     return {
@@ -228,10 +244,10 @@ def _timings(dataset: Dataset) -> list[dict[str, Any]]:
     timings = []
     # Not strict: the student of labels is there only where cas asks for it.
     for stage, name in zip(("distill", "cas"), recipes(dataset.run.config), strict=False):
-        log = read_json(dataset.folder / name / "log.json")
+        log = read_json(dataset.folder / name / "log.json", TrainingLog)
         timings.append(_timing(stage, dataset.method, dataset.seed, log["seconds"], log["images"]))
     if isinstance(dataset, DrawnImages):
-        drawn = read_json(dataset.folder / "synthesis.json")
+        drawn = read_json(dataset.folder / "synthesis.json", SynthesisRecord)
         timings.append(_timing("synthesize", dataset.method, dataset.seed, drawn["seconds"], drawn["num_images"]))
     return timings
 

@@ -9,6 +9,7 @@ from prismkd.files import write_json
 from prismkd.generators import generator_folder
 from prismkd.prompts.length import too_long
 from prismkd.records.directory import read_json
+from prismkd.records.shapes import PromptsRecord
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.run import Run
 
@@ -26,7 +27,7 @@ def write_plans(run: Run) -> None:
     written = []
     for dataset in run.drawn:
         path = dataset.folder / "prompts.json"
-        if not path.is_file() or read_json(path)["num_images"] < num_images:
+        if not path.is_file() or read_json(path, PromptsRecord)["num_images"] < num_images:
             _write_plan(dataset, num_images)
             written.append(dataset)
     _warn_if_too_long(run, written, num_images)

@@ -17,16 +17,18 @@ from PIL import Image
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
 from prismkd.files import write_json
+from prismkd.files.documents import as_shape
 from prismkd.generators import TextToImage
 from prismkd.generators.load import identity
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
-from prismkd.prompts.dpe import contents_from_rows
+from prismkd.prompts.dpe import ContentsRecord, contents_from_record
 from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.prompts.senses import Sense, senses_from_rows, senses_to_rows, unjudged_senses
+from prismkd.prompts.senses import Sense, SensesRecord, senses_from_record, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config
+from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config, remedy_of
+from prismkd.records.shapes import CalibrationRecord
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
 from prismkd.runs.inputs import PATHS_OF_GENERATOR, Inputs
@@ -79,7 +81,7 @@ class Run(Session):
         """What each class means, from ``senses.json`` or decided now."""
         path = self.directory / "senses.json"
         if path.is_file():
-            return senses_from_rows(read_json(path)["senses"], path)
+            return senses_from_record(read_json(path, SensesRecord), len(self.classes), path)
         start = time.monotonic()
         senses = self.choose_senses()
         # The seconds are part of what PRISM costs (``more`` may spend them), so they are kept with the decision.
@@ -92,7 +94,7 @@ class Run(Session):
         """What may be drawn of each class, from ``contents.json`` or decided now."""
         path = self.directory / "contents.json"
         if path.is_file():
-            return contents_from_rows(read_json(path)["contents"], len(self.senses), path)
+            return contents_from_record(read_json(path, ContentsRecord), len(self.senses), path)
         start = time.monotonic()
         contents, dropped = self.choose_contents()
         write_json(path, {"seconds": time.monotonic() - start, "images": self._num_probes["contents"],
@@ -108,9 +110,15 @@ class Run(Session):
             calibration, energies = self.measure_calibration(self.config.guidance)
             write_json(path, {**asdict(calibration), "num_images": len(energies), "energies": energies,
                               "seconds": time.monotonic() - start})  # fmt: skip
-        data = read_json(path)
         # From the file even when just measured: a resumed run then has the same numbers to the last digit.
-        return Calibration(*(data[field.name] for field in fields(Calibration)))
+        found = read_json(path, CalibrationRecord)
+        num_classes = len(self.classes)
+        if {len(found["energy_target"]), len(found["per_class_count"])} != {num_classes}:
+            raise UserError(
+                f"expected targets of {num_classes} classes in {path}, got another number; {remedy_of(path)}"
+            )
+        names = [field.name for field in fields(Calibration)]
+        return as_shape({name: value for name, value in found.items() if name in names}, Calibration, str(path))
 
     def candidates(self) -> list[Sense]:
         """Every class's wordings; kept before any is judged, since a language model may answer otherwise next time."""
@@ -118,7 +126,7 @@ class Run(Session):
         if not path.is_file():
             candidates = unjudged_senses(self.classes, self.suggestions(), self.prompts.max_senses)
             write_json(path, {"senses": senses_to_rows(candidates)})
-        return senses_from_rows(read_json(path)["senses"], path)
+        return senses_from_record(read_json(path, SensesRecord), len(self.classes), path)
 
     def judged(self, senses: Sequence[Sense], seed: int = PROBE_SEED) -> list[Sense]:
         """The teacher's choice, with a warning about the classes that it recognizes in no wording."""

@@ -27,7 +27,7 @@ from prismkd.runs.aside import (
     recipe_record,
     set_other_inputs_aside,
 )
-from prismkd.runs.dataset import Dataset
+from prismkd.runs.dataset import Dataset, RealImages
 from prismkd.runs.run import Run
 from prismkd.runs.tracking import tracked
 
@@ -43,6 +43,9 @@ def distill_students(run: Run) -> None:
         dataset: [name for name, recipe in recipes(run.config).items() if not is_trained(dataset, name, recipe)]
         for dataset in run.datasets
     }
+    if any(names and isinstance(dataset, RealImages) for dataset, names in untrained.items()):
+        # Now: the method real comes last, and the students before it may take days.
+        check_real(run)
     processes.wait_for_everyone()  # all have looked before the first student appears
     for dataset, names in untrained.items():
         if not names:
@@ -59,6 +62,16 @@ def distill_students(run: Run) -> None:
             remove_caches(dataset.folder)
     if processes.is_main_process and not run.config.distillation.keep_cache:
         remove_caches(run.directory)  # of real images, which all datasets share
+
+
+def check_real(run: Run) -> None:
+    """Decode the real images that students learn from.
+
+    Raises:
+        UserError: some don't decode; it says how many, and names the first.
+    """
+    if run.real_training is not None:
+        run.real_training.check()
 
 
 def recipes(config: Config) -> dict[str, DistillationConfig]:

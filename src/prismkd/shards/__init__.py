@@ -14,7 +14,7 @@ from prismkd.shards.ledger import (
 )
 from prismkd.shards.manifest import Folder, Manifest, differing_keys, read_manifest, storage_of
 from prismkd.shards.reading import read_encoded, read_samples, read_shard
-from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, channels_first, to_array
+from prismkd.shards.samples import FORMATS, PNG, Encoded, Encoding, Sample, channels_first, stacked, to_array
 from prismkd.shards.storage import Storage
 from prismkd.shards.verification import Finding, discard_broken, inspect, verified, verify
 
@@ -45,6 +45,7 @@ __all__ = [
     "read_shard",
     "record_failure",
     "scan",
+    "stacked",
     "storage_of",
     "to_array",
     "verified",

@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCardData
 from prismkd import __version__
 from prismkd.shards import FORMATS, Manifest, Scan, Storage
 from prismkd.shards.ledger import tar_name
+from prismkd.text import visible
 
 
 def write_card(images: Storage, manifest: Manifest, ledger: Scan, name: str) -> None:
@@ -80,7 +81,7 @@ def escaped(text: str) -> str:
 
     Class names and folders come from users and from other people's models, and the card is shown on a website.
     """
-    escaped = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
+    escaped = visible(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
     for mark in "\\`*_[]":  # the backslash first, or it would escape the others' own
         escaped = escaped.replace(mark, "\\" + mark)
     return escaped

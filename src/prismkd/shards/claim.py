@@ -9,7 +9,7 @@ from typing import Any
 from prismkd.errors import UserError
 from prismkd.shards.ledger import drop_shard, scan
 from prismkd.shards.manifest import MANIFEST, Folder, Manifest, differing_keys, read_manifest, storage_of
-from prismkd.shards.reading import read_shard
+from prismkd.shards.reading import DamagedShardError, read_shard
 from prismkd.shards.storage import Storage
 
 
@@ -55,8 +55,8 @@ def _drop_misplaced(storage: Storage, manifest: Manifest) -> None:
     for shard in scan(storage, manifest.plan_hash).records.keys() & range(len(ranges)):
         try:
             indices = [sample.index for sample in read_shard(storage, shard)]
-        except UserError:
-            indices = []  # unreadable: drawn again too
+        except DamagedShardError:
+            indices = []  # drawn again too
         if indices != list(ranges[shard]):
             drop_shard(storage, shard)
 

@@ -126,9 +126,9 @@ def _to_parquet(source: Storage, manifest: Manifest, ledger: Scan, to: Storage, 
     head = json.dumps({"info": {"features": features}}).encode()
     # Metadata as one JSON text and not as columns: its fields differ by method, and a Parquet data set has one schema
     schema = pa.schema([("image", image), ("label", pa.int64()), ("metadata", pa.string())], {b"huggingface": head})
-    for number, shard in enumerate(ledger.records):
+    for number, (shard, record) in enumerate(ledger.records.items()):
         rows: list[dict[str, Any]] = []
-        for sample in read_shard(source, shard):
+        for sample in read_shard(source, shard, manifest, record.count):
             file = {"bytes": sample.contents, "path": f"{sample.index:09d}.{sample.extension}"}
             metadata = json.dumps(sample.metadata, sort_keys=True)
             rows.append({"image": file, "label": sample.label, "metadata": metadata})

@@ -17,12 +17,24 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, TypedDict, cast
+
+from msgspec import Meta
 
 from prismkd.errors import UserError
+from prismkd.files.documents import as_shape, parse_document
 from prismkd.shards.manifest import MANIFEST, Folder, storage_of
 from prismkd.shards.samples import PNG, Encoded, Encoding, Sample, pack
 from prismkd.shards.storage import Storage
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class FailureRecord(TypedDict):
+    """``ledger/shard-000000.failed.json``: why a shard was given up."""
+
+    shard: Count
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -38,12 +50,12 @@ class ShardRecord:
         seconds: that drawing, encoding and writing took.
     """
 
-    shard: int
-    sha256: str
-    bytes: int
-    count: int
-    plan_hash: str
-    seconds: float = 0.0
+    shard: Count
+    sha256: Annotated[str, Meta(max_length=64)]
+    bytes: Count
+    count: Count
+    plan_hash: Annotated[str, Meta(max_length=64)]
+    seconds: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
 
 
 def _to_json(record: ShardRecord) -> bytes:
@@ -55,9 +67,11 @@ def _to_json(record: ShardRecord) -> bytes:
 def _from_json(contents: bytes) -> ShardRecord | None:
     """A record from JSON; None where it is damaged, whatever else the file holds."""
     try:
-        fields = json.loads(contents)
-        return ShardRecord(**fields) if fields.pop("checksum") == _checksum(fields) else None
-    except (TypeError, ValueError, KeyError, AttributeError):
+        fields = parse_document(contents, dict[str, Any], "a commit record")
+        if fields.pop("checksum", None) != _checksum(fields):
+            return None
+        return as_shape(fields, ShardRecord, "a commit record")
+    except UserError:
         return None
 
 
@@ -227,8 +241,8 @@ def _failures(storage: Storage, ledger_files: Iterable[str]) -> dict[int, str]:
 def _reason(contents: bytes) -> str:
     """The reason in a failure record. A damaged one still counts as a failure: its shard isn't drawn either way."""
     try:
-        return str(json.loads(contents)["reason"])
-    except (ValueError, KeyError, TypeError):
+        return parse_document(contents, FailureRecord, "a failure record")["reason"]
+    except UserError:
         return "unknown (its record is damaged)"
 
 
@@ -240,7 +254,7 @@ def clear_failures(folder: Folder, shards: Iterable[int]) -> None:
 
 def record_failure(folder: Folder, shard: int, reason: str) -> None:
     """Record why a shard could not be drawn, so that other processes and ``verify`` see it."""
-    data = {"shard": shard, "reason": reason}
+    data = FailureRecord(shard=shard, reason=reason)
     storage_of(folder).write(failure_name(shard), json.dumps(data, indent=1).encode())
 
 

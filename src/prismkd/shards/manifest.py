@@ -12,14 +12,21 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
+
+from msgspec import Meta
 
 from prismkd.errors import UserError
+from prismkd.files import parse_document
 from prismkd.shards.samples import PNG, Encoding
 from prismkd.shards.storage import Storage
+from prismkd.text import shortened
 
 MANIFEST = "dataset.json"
+MAX_SHARDS = 10**7
+WRITE_AGAIN = "delete it and give the same command again, which writes it anew"
 Folder = Storage | Path | str
+Count = Annotated[int, Meta(ge=1, le=2**53)]
 
 
 @dataclass(frozen=True)
@@ -75,29 +82,43 @@ class Manifest:
         return replace(self, ends=(*self.ends, num_images)) if num_images > self.num_images else self
 
 
+class EncodingRecord(TypedDict):
+    """``samples.Encoding`` in a manifest."""
+
+    format: Literal["png", "webp", "jpeg"]
+    quality: Annotated[int, Meta(ge=1, le=100)]
+
+
+class ManifestRecord(TypedDict):
+    """``dataset.json``: the fields of ``Manifest``."""
+
+    identity: dict[str, Any]
+    ends: Annotated[list[Count], Meta(min_length=1)]
+    shard_size: Count
+    classes: list[Annotated[str, Meta(max_length=1000)]]
+    encoding: EncodingRecord
+
+
 def read_manifest(folder: Folder) -> Manifest | None:
     """The manifest of a data set; None where there is none.
 
     Raises:
         UserError: the file is damaged, or was changed to something that no data set can have.
     """
-    storage = storage_of(folder)
+    storage, name = storage_of(folder), storage_of(folder) / MANIFEST
     try:
-        data = json.loads(storage.read(MANIFEST))
-        manifest = Manifest(data["identity"], tuple(data["ends"]), data["shard_size"], tuple(data["classes"]),
-                            Encoding(**data["encoding"]))  # fmt: skip
-        # A damaged file that is still JSON could otherwise make a data set that never ends
-        has_ends = _is_increasing((0, *manifest.ends)) and manifest.shard_size > 0
-        if not has_ends or not isinstance(manifest.identity, dict):
-            raise ValueError(f"ends {manifest.ends} of shards of {manifest.shard_size}")
-        return manifest
+        data = parse_document(storage.read(MANIFEST), ManifestRecord, name, remedy=WRITE_AGAIN)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    ends, shard_size = data["ends"], data["shard_size"]
+    # A damaged file that is still JSON could otherwise make a data set that never ends
+    if not _is_increasing((0, *ends)) or ends[-1] // shard_size + len(ends) > MAX_SHARDS:
         raise UserError(
-            f"expected a manifest in {storage / MANIFEST}, got {type(error).__name__}: {error}; delete it and give the "
-            "same command again, which writes it anew"
-        ) from None
+            f"expected ascending ends of at most {MAX_SHARDS:,} shards in {name}, got {shortened(ends)} with shards of "
+            f"{shard_size}; {WRITE_AGAIN}"
+        )
+    encoding = Encoding(data["encoding"]["format"], data["encoding"]["quality"])
+    return Manifest(data["identity"], tuple(ends), shard_size, tuple(data["classes"]), encoding)
 
 
 def _is_increasing(numbers: tuple[int, ...]) -> bool:

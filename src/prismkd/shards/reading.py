@@ -8,10 +8,23 @@ from collections.abc import Collection, Iterator
 from typing import BinaryIO, cast
 
 from prismkd.errors import UserError
+from prismkd.files.machine import is_of_machine, remedy_for
 from prismkd.shards.ledger import Scan, scan, tar_name
 from prismkd.shards.manifest import Folder, Manifest, read_manifest, storage_of
-from prismkd.shards.samples import Encoded, Sample, decode, unpack
+from prismkd.shards.samples import REPAIR, Encoded, Member, Sample, decode, walk
 from prismkd.shards.storage import Storage
+
+
+class DamagedShardError(UserError):
+    """What is in a shard is not what its data set can have.
+
+    Attributes:
+        reason: what was expected, and what is there.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; {REPAIR}")
+        self.reason = reason
 
 
 def read_samples(folder: Folder, shards: Collection[int] | None = None) -> Iterator[Sample]:
@@ -59,49 +72,91 @@ def read_encoded(folder: Folder, shards: Collection[int] | None = None) -> Itera
         UserError: one of the shards is damaged.
     """
     storage, ledger = storage_of(folder), scan(folder)
+    manifest = read_manifest(storage)
     # Before the first sample: a training that stops after hours at a damaged shard has wasted them
     for shard, reason in ledger.damaged.items():
         if shards is None or shard in shards:
             raise UserError(f"{reason}: the shard is damaged; `prismkd repair` draws it again")
     for shard in sorted(ledger.records):
         if shards is None or shard in shards:
-            yield from read_shard(storage, shard, ledger.records[shard].sha256)
+            record = ledger.records[shard]
+            yield from read_shard(storage, shard, manifest, record.count, record.sha256)
 
 
-def read_shard(storage: Storage, shard: int, sha256: str = "") -> Iterator[Encoded]:
+def read_shard(
+    storage: Storage, shard: int, manifest: Manifest | None = None, count: int | None = None, sha256: str = ""
+) -> Iterator[Encoded]:
     """The samples of one committed shard, in the order of the tar.
 
     Args:
         storage: of the data set.
         shard: its number.
+        manifest: by which labels and logits are checked; None: they aren't.
+        count: of samples that the shard must have; None: any.
         sha256: of its record, with which the bytes are compared at the end; empty: they aren't.
 
     Raises:
-        UserError: the tar is damaged.
+        DamagedShardError: the tar is damaged, or not of this data set.
+        UserError: the machine couldn't read it.
     """
-    with storage.reading(tar_name(shard)) as file:
-        hashed = _HashedReader(file)
-        try:
-            yield from unpack(cast(BinaryIO, hashed))  # which only calls read
-            while sha256 and hashed.read(2**20):
-                pass  # what fills the tar up behind the last sample
-            if sha256 and hashed.digest.hexdigest() != sha256:
-                raise ValueError(f"other bytes than were drawn (sha256 {hashed.digest.hexdigest()}, not {sha256})")
-        # Whatever damage does to tar headers, numbers, JSON and member names; an OSError may also be a network's
-        except (tarfile.TarError, ValueError, OSError, KeyError) as error:
-            raise UserError(
-                f"expected samples in {storage / tar_name(shard)}, got: {error}; `prismkd repair` draws it again"
-            ) from None
+    return (sample for sample, _ in walk_shard(storage, shard, manifest, count, sha256))
+
+
+def walk_shard(
+    storage: Storage, shard: int, manifest: Manifest | None = None, count: int | None = None, sha256: str = "", *,
+    with_images: bool = True,
+) -> Iterator[tuple[Encoded, Member]]:  # fmt: skip
+    """As ``read_shard``, and where each image is in the tar; without images these aren't read."""
+    name, num_read = storage / tar_name(shard), 0
+    try:
+        with storage.reading(tar_name(shard)) as opened:
+            file = _HashedReader(opened) if sha256 else None
+            for sample, image in walk(cast(BinaryIO, file or opened), name, with_images=with_images):
+                if manifest is not None:
+                    _check(sample, len(manifest.classes))
+                num_read += 1
+                if count is not None and num_read > count:
+                    break
+                yield sample, image
+            if file is not None and file.hexdigest() != sha256:
+                raise ValueError(f"other bytes than were drawn (sha256 {file.hexdigest()}, not {sha256})")
+    # Whatever damage does to tar headers, numbers, JSON and member names; an OSError may also be a network's
+    except (tarfile.TarError, ValueError, OSError, KeyError) as error:
+        if is_of_machine(error):
+            raise UserError(f"expected to read {name}, got: {error}; {remedy_for(error)}") from None
+        raise DamagedShardError(f"expected samples in {name}, got: {error}") from None
+    if count is not None and num_read != count:
+        got = "more" if num_read > count else num_read
+        raise DamagedShardError(f"expected {count} samples in {name}, as its record says, got {got}")
+
+
+def _check(sample: Encoded, num_classes: int) -> None:
+    """Refuse a label or logits of other classes than the data set's."""
+    if sample.label >= num_classes:
+        raise ValueError(f"label {sample.label} of {num_classes} classes at image {sample.index}")
+    if sample.logits is not None and len(sample.logits) != num_classes:
+        raise ValueError(f"{len(sample.logits)} logits of {num_classes} classes at image {sample.index}")
 
 
 class _HashedReader:
-    """A file that computes the SHA-256 of what is read of it."""
+    """A file that computes the SHA-256 of all its bytes while it is read onwards, so that it need not be read twice."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+        self.file, self.digest, self.offset = file, hashlib.sha256(), 0
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         """The next bytes."""
         data = self.file.read(size)
         self.digest.update(data)
+        self.offset += len(data)
         return data
+
+    def seek(self, offset: int) -> None:
+        """Go on at a later byte."""
+        self.read(offset - self.offset)
+
+    def hexdigest(self) -> str:
+        """The digest of the whole file, the rest of which is read now."""
+        while self.read(2**20):
+            pass
+        return self.digest.hexdigest()

@@ -11,20 +11,31 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal, TypedDict
 
 import numpy as np
 from PIL import Image
 
 from prismkd.errors import UserError
+from prismkd.files.documents import as_shape, parse_document
+from prismkd.text import shortened
 
 FORMATS = {"png": "png", "webp": "webp", "jpeg": "jpg"}  # format -> file extension
 LOGITS = "logits.npy"  # what webdataset decodes to an array
+MEMBER = re.compile(r"[0-9]{9,18}\.(png|webp|jpg|logits\.npy|cls|json)")
+LABEL = re.compile(rb"[0-9]{1,9}")
+MAX_BYTES = {"cls": 2**5, "json": 2**20, LOGITS: 2**24}  # of a member
+MAX_IMAGE_BYTES = 2**28
+MAX_PIXELS = 2**26  # of an image, 8192 x 8192: generators draw less, and a few bytes can unpack to any size
+MODES = ("L", "RGB")  # what is stored
+REPAIR = "`prismkd repair` draws it again"
+DELETE = f"delete its shard, and {REPAIR}"  # where the shard's record fits what is wrong
 NUM_ENCODERS = 2  # threads: Pillow encodes outside of Python's lock, so that the next batch is drawn meanwhile
 LOOKAHEAD = 128  # images that may wait for an encoder or for the tar; bounds the memory where drawing is the quicker
 
@@ -75,6 +86,7 @@ class Encoded:
         label: as of ``Sample``.
         metadata: as of ``Sample``, with the index, the file's sha256 and, for gray WebP, the mode.
         logits: as of ``Sample``, in float16.
+        source: the image's full name, for errors.
     """
 
     index: int
@@ -83,6 +95,33 @@ class Encoded:
     label: int
     metadata: dict[str, Any]
     logits: np.ndarray | None = None
+    source: str = field(default="", compare=False)
+
+
+class Metadata(TypedDict, total=False):
+    """What readers rely on of a sample's metadata; the rest may be anything."""
+
+    mode: Literal["L", "RGB"]
+    prompt: str
+    style: str
+    teacher_top1: int
+    log_probability: float
+    energy_before: float | None
+    energy_after: float | None
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a file of a tar is: its first byte and its length."""
+
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def ending(self) -> str:
+        """What stands behind the sample's number."""
+        return self.name.partition(".")[2]
 
 
 def pack(samples: Iterable[Sample | Encoded], file: BinaryIO, encoding: Encoding) -> int:
@@ -116,23 +155,38 @@ def pack(samples: Iterable[Sample | Encoded], file: BinaryIO, encoding: Encoding
     return count
 
 
-def unpack(file: BinaryIO) -> Iterator[Encoded]:
-    """The samples of a tar, in its order, read as a stream: nothing is sought, so an object store can serve it.
+def unpack(file: BinaryIO, name: str = "the tar") -> Iterator[Encoded]:
+    """The samples of a tar, in its order; arguments and errors as of ``walk``."""
+    return (sample for sample, _ in walk(file, name))
+
+
+def walk(file: BinaryIO, name: str, *, with_images: bool = True) -> Iterator[tuple[Encoded, Member]]:
+    """The samples of a tar, in its order, and where their images are.
+
+    Args:
+        file: that can be sought.
+        name: of the tar, for errors.
+        with_images: whether to read the images; else their contents are empty.
 
     Raises:
         tarfile.TarError, ValueError: the tar is damaged, or not one that ``pack`` wrote.
     """
-    extensions = tuple(f".{extension}" for extension in FORMATS.values())
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        while (member := tar.next()) is not None:
-            # In every sample of ours the image comes first, then logits if there are some, the label and the metadata
-            if member.name.endswith(extensions):
-                key, _, extension = member.name.partition(".")
-                contents, follower, logits = _body(tar, member), tar.next(), None
-                if follower is not None and follower.name.endswith(f".{LOGITS}"):
-                    logits, follower = _from_npy(_body(tar, follower)), tar.next()
-                label, metadata = _body(tar, follower), _body(tar, tar.next())
-                yield Encoded(int(key), extension, contents, int(label), json.loads(metadata), logits)
+    following, seen = _members(file), set[str]()
+    for image in following:
+        key, _, extension = image.name.partition(".")
+        if extension not in FORMATS.values() or key in seen:
+            raise tarfile.ReadError(f"{image.name} where the image of another sample should be")
+        seen.add(key)
+        contents, logits = _read(file, image) if with_images else b"", None
+        follower = _next(following, key, LOGITS, "cls")
+        if follower.ending == LOGITS:
+            logits, follower = _from_npy(_read(file, follower), follower.name), _next(following, key, "cls")
+        label = _read(file, follower)
+        if not LABEL.fullmatch(label):
+            raise ValueError(f"{shortened(label)} in {follower.name} in place of a label")
+        document = _next(following, key, "json")
+        metadata = _metadata(_read(file, document), document.name)
+        yield Encoded(int(key), extension, contents, int(label), metadata, logits, f"{name}/{image.name}"), image
 
 
 def encode(sample: Sample | Encoded, encoding: Encoding) -> Encoded:
@@ -147,19 +201,101 @@ def encode(sample: Sample | Encoded, encoding: Encoding) -> Encoded:
 
 
 def decode(sample: Encoded) -> Sample:
-    """The sample with its image decoded, in the shape that it had before ``encode``."""
-    picture = Image.open(io.BytesIO(sample.contents))
-    mode = sample.metadata.get("mode", picture.mode)
-    image = np.asarray(picture if mode == picture.mode else picture.convert(mode))
+    """The sample with its image decoded, in the shape that it had before ``encode``.
+
+    Raises:
+        UserError: the image is damaged, or none that ``encode`` makes.
+    """
+    try:
+        image = decode_image(sample.contents, sample.extension, sample.metadata.get("mode", ""))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"expected an image in {sample.source or sample.index}, got: {reason}; {DELETE}") from None
     return Sample(sample.index, image, sample.label, sample.metadata, sample.logits)
 
 
-def _body(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> bytes:
-    """The contents of a tar's member; None stands for the end of the tar."""
-    file = tar.extractfile(member) if member is not None else None
-    if file is None:
-        raise tarfile.ReadError("a sample without its image, label or metadata")
-    return file.read()
+def decode_image(contents: bytes, extension: str, mode: str = "") -> np.ndarray:
+    """An image file of a shard as uint8 (height, width) or (height, width, 3).
+
+    Args:
+        contents: of the file.
+        extension: one of the values of ``FORMATS``; no other format is read.
+        mode: L or RGB, to which the image is converted; empty: it stays as it is.
+
+    Raises:
+        ValueError, OSError and others of Pillow's decoders: it is damaged, or none that ``encode`` makes.
+    """
+    formats = [name.upper() for name, ending in FORMATS.items() if ending == extension]
+    with Image.open(io.BytesIO(contents), formats=formats) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"{picture.width} x {picture.height} pixels")
+        if picture.mode not in MODES or getattr(picture, "is_animated", False):
+            raise ValueError(f"an image of mode {picture.mode} or several, which prismkd doesn't store")
+        return np.asarray(picture if mode in ("", picture.mode) else picture.convert(mode))
+
+
+def noted(sample: Sample | Encoded, name: str) -> Any:
+    """A value of a sample's metadata that synthesis always writes.
+
+    Raises:
+        UserError: it isn't there.
+    """
+    value = sample.metadata.get(name)
+    if value is None:
+        raise UserError(f"expected {name} in the metadata of image {sample.index}, got none; {DELETE}")
+    return value
+
+
+# --- the members of a tar ----------------------------------------------------------------------------------------
+
+
+def _members(file: BinaryIO) -> Iterator[Member]:
+    """The files of a tar of the plainest kind, as ``pack`` writes it; whoever takes one may read it before the next.
+
+    tarfile's own iteration also follows links, sparse files and extended headers of any length, which come from
+    elsewhere.
+
+    Raises:
+        tarfile.TarError, ValueError: the tar has something else.
+    """
+    offset, block = 0, tarfile.BLOCKSIZE
+    while (header := file.read(block)) != bytes(block):
+        found = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        if found.type != tarfile.REGTYPE or not MEMBER.fullmatch(found.name):
+            raise tarfile.ReadError(f"{shortened(found.name)}, which is no file of a sample")
+        member = Member(found.name, offset + block, found.size)
+        if not 0 <= member.size <= MAX_BYTES.get(member.ending, MAX_IMAGE_BYTES):
+            raise tarfile.ReadError(f"{member.size:,} bytes of {member.name}")
+        yield member
+        offset = member.offset + -(-member.size // block) * block
+        file.seek(offset)
+
+
+def _next(following: Iterator[Member], key: str, *endings: str) -> Member:
+    """The next member, which must be the same sample's."""
+    member = next(following, None)
+    if member is None or member.name not in [f"{key}.{ending}" for ending in endings]:
+        got = "nothing" if member is None else member.name
+        raise tarfile.ReadError(f"{got} where {key}.{endings[-1]} should be")
+    return member
+
+
+def _read(file: BinaryIO, member: Member) -> bytes:
+    contents = file.read(member.size)
+    if len(contents) != member.size:
+        raise tarfile.ReadError(f"{len(contents):,} of {member.size:,} bytes of {member.name}")
+    return contents
+
+
+def _metadata(contents: bytes, name: str) -> dict[str, Any]:
+    try:
+        metadata = parse_document(contents, dict[str, Any], name, remedy="")
+        as_shape(metadata, Metadata, name, remedy="")
+    except UserError as error:
+        raise ValueError(str(error).removesuffix("; ")) from None
+    return metadata
 
 
 def _add(tar: tarfile.TarFile, sample: Encoded) -> None:
@@ -183,8 +319,14 @@ def _to_npy(logits: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _from_npy(contents: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(contents), allow_pickle=False)
+def _from_npy(contents: bytes, name: str) -> np.ndarray:
+    """Logits (classes,) float16. Not by ``np.load``, which makes an array of any size that the file names."""
+    file = io.BytesIO(contents)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if len(shape) != 1 or dtype != np.float16 or len(contents) - file.tell() != 2 * shape[0]:
+        raise ValueError(f"an array {shortened(shape)} of {dtype} in {name} in place of logits")
+    return np.frombuffer(contents, np.float16, offset=file.tell())
 
 
 def encode_image(image: np.ndarray, encoding: Encoding) -> tuple[bytes, str]:
@@ -223,6 +365,21 @@ def check_image(sample: Sample) -> None:
 def to_array(sample: Sample) -> np.ndarray:
     """A sample's image as networks take it: float32 (channels, height, width) in [0, 1]."""
     return np.ascontiguousarray(channels_first(sample.image), dtype=np.float32) / 255
+
+
+def stacked(samples: Sequence[Sample]) -> np.ndarray:
+    """The images of samples as networks take them: float32 (n, channels, height, width) in [0, 1].
+
+    Raises:
+        UserError: they differ in shape.
+    """
+    other = next((sample for sample in samples if sample.image.shape != samples[0].image.shape), None)
+    if other is not None:
+        raise UserError(
+            f"expected images of shape {samples[0].image.shape}, got {other.image.shape} at image {other.index}; "
+            f"{DELETE}"
+        )
+    return np.stack([to_array(sample) for sample in samples])
 
 
 def channels_first(image: np.ndarray) -> np.ndarray:

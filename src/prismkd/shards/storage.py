@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.files.machine import remedy_for
 from prismkd.files.write import (
     BUFFER,
     CheckedFile,
@@ -120,7 +121,7 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: an object store refuses it.
+            UserError: the machine or an object store refuses it.
         """
         with self.reading(name) as file, _as_user_error(self / name):
             return file.read()
@@ -133,8 +134,8 @@ class Storage:
         if self.local is not None:
             contents = {}
             for name in names:
-                with suppress(FileNotFoundError), as_user_error(self / name):
-                    contents[name] = (self.local / name).read_bytes()
+                with suppress(FileNotFoundError):
+                    contents[name] = self.read(name)
             return contents
         system, root = self._remote
         with _as_user_error(self.url):
@@ -152,12 +153,10 @@ class Storage:
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: an object store refuses it.
+            UserError: the machine or an object store refuses it.
         """
         if self.local is not None:
-            with as_user_error(self / name):
-                file = (self.local / name).open("rb")
-            with file:
+            with _opened(self.local / name) as file:
                 yield file
             return
         system, root = self._remote
@@ -240,6 +239,16 @@ def _as_user_error(path: str, *, writing: bool = False) -> Iterator[None]:
         if not isinstance(error, NotImplementedError) and package not in CLIENT_PACKAGES:
             raise
         raise disk_error(error, path) from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file opened for reading; a machine that has no handle left for it, or no permission, is a ``UserError``."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"expected to read {path}, got: {error.strerror}; {remedy_for(error)}") from None
 
 
 def _size(path: Path) -> int | None:
