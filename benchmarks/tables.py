@@ -346,6 +346,23 @@ def fault_matrix_table(data: Row) -> str:
     return table(["stage", *kinds, *wrong], [*lines, line("all", rows)])
 
 
+def fuzz_table(data: Row) -> str:
+    """Inputs per family, and what their readers did."""
+    columns = {
+        "family": "family",
+        "inputs": "inputs",
+        "read": "accepted",
+        "refused in a line": "refused",
+        "tracebacks": "traceback",
+        "connected, wrote or ran elsewhere": "outside",
+        "over 10 s": "hangs",
+        "crashes": "crashes",
+    }
+    rows = [*data["rows"], {"family": "**all**", **data["total"]}]
+    lines = [[row["family"], *(f"{row[name]:,}" for name in [*columns.values()][1:])] for row in rows]
+    return table([*columns], lines)
+
+
 def engine_table(data: Row) -> str:
     """What the engine costs beside the drawing."""
     engine, processes, memory, scan = (data[part] for part in ("engine", "processes", "memory", "scan"))
@@ -466,6 +483,7 @@ TABLES = {
     "senses": senses_table,
     "faults": faults_table,
     "matrix": fault_matrix_table,
+    "fuzz": fuzz_table,
     "engine": engine_table,
     "options": options_table,
     "federated": federated_table,

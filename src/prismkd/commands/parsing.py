@@ -185,7 +185,7 @@ def _why(kind: type, command: str, words: Sequence[str], complaint: str) -> str:
     if missing or positional:
         expected = ", ".join(missing) or " ".join(positional)
         return f"expected {expected}, got {' '.join(words) or 'none'}; `prismkd {command} --help` says what it is"
-    return f"expected what `prismkd {command} --help` lists, got: {_in_one_line(complaint)}"
+    return f"expected what `prismkd {command} --help` lists, got: {_in_one_line(complaint)}; correct these words"
 
 
 def _is_required(field: Field) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # Radford et al. 2021, its published tokenizer
 LETTERS_PER_TOKEN = 6  # of longer words; on prompts of ImageNet-1k CLIP's own number differs by 5 % on average
 MAX_LOOKED_AT = 4000  # prompts
-
-Count = Callable[[list[str]], list[int]]  # tokens of each text
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,15 @@ def too_long(plan: PromptPlan, num_images: int, source: Path | str, revision: st
         source: the folder of a diffusers pipeline, or a model on the hub, which is looked for on this disk only.
         revision: of a hub model.
     """
-    max_tokens, count = _reader(_folder(source, revision))
     looked_at = min(num_images, MAX_LOOKED_AT)
     texts = list(dict.fromkeys(plan[i * num_images // looked_at].text for i in range(looked_at)))
-    lengths = (count or estimated_tokens)(texts)
+    max_tokens, counted = _count(_folder(source, revision), texts)
+    lengths = counted or estimated_tokens(texts)
     places = [place for place, length in enumerate(lengths) if length > max_tokens]
     if not places:
         return None
     worst = max(places, key=lengths.__getitem__)
-    return TooLong(max_tokens, len(places), len(texts), lengths[worst], texts[worst], count is None)
+    return TooLong(max_tokens, len(places), len(texts), lengths[worst], texts[worst], counted is None)
 
 
 def estimated_tokens(texts: Sequence[str]) -> list[int]:
@@ -108,15 +106,18 @@ def _folder(source: Path | str, revision: str) -> Path | None:
     return Path(index).parent if isinstance(index, str) else None
 
 
-def _reader(folder: Path | None) -> tuple[int, Count | None]:
-    """The most tokens that any of a pipeline's encoders reads, and what counts them; None where words have to do."""
+def _count(folder: Path | None, texts: list[str]) -> tuple[int, list[int] | None]:
+    """The most tokens that any of a pipeline's encoders reads, and those of each text; None where words have to do."""
     if folder is None:
         return CLIP_TOKENS, None
     limits = {name: _max_tokens(folder, name) for name in TOKENIZERS if (folder / name).is_dir()}
     if not limits:
         return CLIP_TOKENS, None
     name = max(limits, key=lambda known: limits[known])
-    return limits[name], _counter(folder / name)
+    try:
+        return limits[name], _tokens(folder / name, texts)
+    except Exception:  # of tokenizers, whose errors have no other type; loading the pipeline will say what is wrong
+        return limits[name], None
 
 
 def _max_tokens(folder: Path, name: str) -> int:
@@ -127,8 +128,8 @@ def _max_tokens(folder: Path, name: str) -> int:
     return limit if limit <= CLIP_TOKENS else min(limit, PIPELINE_TOKENS.get(kind, limit))
 
 
-def _counter(folder: Path) -> Count | None:
-    """What counts as a tokenizer's folder says; None for kinds that only transformers opens (sentencepiece)."""
+def _tokens(folder: Path, texts: list[str]) -> list[int] | None:
+    """As a tokenizer's folder counts them; None for kinds that only transformers opens (sentencepiece)."""
     from tokenizers import Tokenizer
 
     if (folder / "tokenizer.json").is_file():
@@ -138,7 +139,7 @@ def _counter(folder: Path) -> Count | None:
     else:
         return None
     tokenizer.no_truncation()
-    return lambda texts: [len(encoding.ids) + marks for encoding in tokenizer.encode_batch(texts)]
+    return [len(encoding.ids) + marks for encoding in tokenizer.encode_batch(texts)]
 
 
 def _clip_tokenizer(folder: Path) -> Any:
