@@ -101,7 +101,8 @@ def test_the_record_has_the_settings_in_force_and_how_they_came_to_be(copied: Pa
     assert json.loads((student(copied) / "log.json").read_text())["recipe"]["num_steps"] == 5
     assert main(["run", "--out", str(copied)]) == 0
     assert json.loads((copied / "run.json").read_text()) == record
-    assert json.loads((copied / "metrics.json").read_text())["command"].splitlines() == [
+    command = json.loads((copied / "metrics.json").read_text())["command"]
+    assert command.splitlines() == [
         record["command"],
         change["command"],
     ]
