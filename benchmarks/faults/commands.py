@@ -29,6 +29,7 @@ GRACE = 5.0  # seconds within which a signal ends a command, and workers end aft
 # What our modules import when they need it. onnxruntime is not among it, as it starts a thread at once.
 LIBRARIES = ("diffusers.models.transformers.transformer_2d", "onnxscript", "pyarrow.parquet")
 SAFE_THREADS = ("jemalloc_bg_thd",)  # of pyarrow's allocator, which a fork starts anew
+CHECKPOINT_EVERY = 2  # training steps, so that few steps have several checkpoints
 # Before torch is imported. No pool of threads may exist at a fork, as only the forking thread goes on in the child.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -74,6 +75,9 @@ def warm_up() -> None:
         importlib.import_module(name)
     import torch
 
+    from prismkd.distillation import loop
+
+    loop.CHECKPOINT_EVERY = CHECKPOINT_EVERY
     torch.set_num_threads(1)
     torch.nn.functional.conv2d(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 3, 3))
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]

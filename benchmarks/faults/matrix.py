@@ -299,18 +299,20 @@ def attack(laboratory: Laboratory, stages: list[Stage], rounds: int, seed: int, 
     rows = {(stage.name, fault): Row(stage.name, fault) for stage in stages for fault in FAULTS}
     for number in range(rounds):
         for stage in stages:
-            for fault, strike in FAULTS.items():
+            if time.monotonic() - began > seconds:
+                break
+            for fault in _faults_of(laboratory, stage, number):
                 row = rows[stage.name, fault]
-                if time.monotonic() - began > seconds:
-                    break
-                if number and (fault in ONCE or (stage.workers and number >= MAX_WORKER_ROUNDS)):
-                    continue
-                if fault in AT_EVENTS and (not laboratory.seen[stage.name] or (stage.workers and number)):
-                    continue
-                if fault == "full disk" and not laboratory.is_small_disk:
-                    continue
                 laboratory.restore(stage)
-                strike(laboratory, stage, row, random)
+                FAULTS[fault](laboratory, stage, row, random)
                 row.rounds += 1
             print(f"{time.monotonic() - began:.0f} s, round {number + 1}: {stage.name}", file=sys.stderr, flush=True)
     yield from (row for row in rows.values() if row.rounds)
+
+
+def _faults_of(laboratory: Laboratory, stage: Stage, number: int) -> list[str]:
+    """The faults that a stage is to meet in the round of this number."""
+    absent = {"full disk"} if not laboratory.is_small_disk else set()
+    absent |= set(ONCE) if number else set()
+    absent |= set(AT_EVENTS) if not laboratory.seen[stage.name] or (stage.workers and number) else set()
+    return [] if stage.workers and number >= MAX_WORKER_ROUNDS else [fault for fault in FAULTS if fault not in absent]

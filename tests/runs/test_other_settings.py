@@ -14,9 +14,8 @@ from prismkd.cli import main
 from prismkd.config import Config
 from prismkd.config.ranges import typed_fields
 from prismkd.config.stages import FIRST_STAGE, STAGE_OF_SETTINGS, may_change, stage_of
-from prismkd.records.directory import read_json
 from prismkd.runs.aside import set_results_aside
-from tests.files.killing import contents
+from tests.files.killing import contents, killed_at
 
 TINY = """
 methods = ["real"]
@@ -94,15 +93,19 @@ def test_a_run_with_another_recipe_trains_anew_and_keeps_the_old_student_aside(
 
 def test_the_record_has_the_settings_in_force_and_how_they_came_to_be(copied: Path) -> None:
     assert main(["distill", "--out", str(copied), *STEPS]) == 0
-    record = read_json(copied / "run.json")
+    record = json.loads((copied / "run.json").read_text())
     assert record["config"]["distillation"]["num_steps"] == 5
     (change,) = record["changes"]
     assert change["settings"] == {"distillation.num_steps": {"from": 4, "to": 5}}
     assert change["command"] == f"prismkd distill --out {copied} {' '.join(STEPS)}" and change["date"]
     assert json.loads((student(copied) / "log.json").read_text())["recipe"]["num_steps"] == 5
     assert main(["run", "--out", str(copied)]) == 0
-    assert read_json(copied / "run.json") == record
-    assert read_json(copied / "metrics.json")["command"].splitlines() == [record["command"], change["command"]]
+    assert json.loads((copied / "run.json").read_text()) == record
+    command = json.loads((copied / "metrics.json").read_text())["command"]
+    assert command.splitlines() == [
+        record["command"],
+        change["command"],
+    ]
     assert "--distillation.num-steps 5</code>" in (copied / "report.html").read_text()
 
 
@@ -204,7 +207,7 @@ def test_methods_and_seeds_are_added_work(copied: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
     found = {(row["method"], row["seed"]) for row in rows(copied) if row["metric"] == "top1"}
     assert found == {("teacher", 0), ("real", 0), ("real", 7), ("plain", 0), ("plain", 7)}
-    assert read_json(copied / "run.json")["config"]["seeds"] == [0, 7]
+    assert json.loads((copied / "run.json").read_text())["config"]["seeds"] == [0, 7]
 
 
 def test_every_setting_has_a_stage_and_each_table_a_setting() -> None:
@@ -250,8 +253,9 @@ def test_a_change_that_is_killed_between_any_two_steps_is_finished_by_the_next_c
     codes: list[int] = []
     while not codes or codes[-1] == 130:
         with monkeypatch.context() as patch:
-            # At the second move or the third: one may only clear away the temporary file of the last kill.
-            _killed_before(1 + len(codes) % 2, patch, out)
+            # At the second to the fifth move: one may only clear away the temporary file of the last kill, and of a
+            # student's three files the last one counts.
+            _killed_before(1 + len(codes) % 4, patch, out)
             codes.append(main([*change, str(out)]))
         # Whatever a reader finds now, figures lie beside the student that they are of.
         log, evaluation = student(out) / "log.json", student(out).parent / "evaluation.json"
@@ -263,7 +267,8 @@ def test_a_change_that_is_killed_between_any_two_steps_is_finished_by_the_next_c
         assert len(codes) < 40
     assert codes[-1] == 0 and len(codes) > 8
     assert weights(out)["student"] == weights(whole)["student"] and rows(out) == rows(whole)
-    assert read_json(out / "run.json")["config"] == read_json(whole / "run.json")["config"]
+    configs = [json.loads((folder / "run.json").read_text())["config"] for folder in (out, whole)]
+    assert configs[0] == configs[1]
 
 
 def test_results_are_set_aside_through_no_link(tmp_path: Path) -> None:
@@ -275,3 +280,20 @@ def test_results_are_set_aside_through_no_link(tmp_path: Path) -> None:
     kept = contents(tmp_path / "run" / "earlier-results-2")
     assert kept == {"report.html": b"report.html", "metrics.json": b"metrics.json"}
     assert not (tmp_path / "not-there-yet").exists()
+
+
+def test_results_are_set_aside_together_whenever_it_is_killed(tmp_path: Path) -> None:
+    number, is_over = 1, False
+    while not is_over:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in ("report.html", "metrics.json"):
+            (folder / name).write_text(name)
+        run = SimpleNamespace(directory=folder)
+        with killed_at(number, folder) as killer:
+            set_results_aside(run)  # type: ignore[arg-type]
+        set_results_aside(run)  # type: ignore[arg-type]
+        assert list(folder.iterdir()) == [folder / "earlier-results"]
+        assert contents(folder / "earlier-results") == {"report.html": b"report.html", "metrics.json": b"metrics.json"}
+        number, is_over = number + 1, killer.count < number
+    assert number > 4

@@ -140,6 +140,17 @@ def test_a_run_that_trusted_a_program_does_not_make_the_next_user_trust_it(
     assert "got no program" in capsys.readouterr().err
 
 
+def test_what_a_killed_training_has_left_beside_a_finished_student_is_deleted(copied: Path) -> None:
+    folder = copied / "seed-0" / "plain"
+    before = {path.name for path in (folder / "student").iterdir()}
+    for name in ("student/checkpoint.pt", "student/training.json", "cache-16-0123456789ab.bin"):
+        (folder / name).write_bytes(b"")
+    remains = [path.name for path in folder.iterdir()]
+    assert main(["distill", "--out", str(copied)]) == 0
+    assert {path.name for path in (folder / "student").iterdir()} == before
+    assert {path.name for path in folder.iterdir()} == set(remains) - {"cache-16-0123456789ab.bin"}
+
+
 def test_a_lost_shard_is_drawn_again_bit_for_bit(finished: Path, copied: Path) -> None:
     images = copied / "seed-0" / "prism" / "images"
     before = digests(images)

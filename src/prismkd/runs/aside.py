@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +155,7 @@ def set_results_aside(run: Run) -> None:
     """Move the report and the table of results, which are of students that aren't the run's any longer."""
     found = [run.directory / name for name in RESULTS if (run.directory / name).is_file()]
     if found:
-        kept = _unused(run.directory / "earlier-results")
+        kept = _begun(run.directory / "earlier-results") or _unused(run.directory / "earlier-results")
         make_folder(kept)
         for path in found:
             rename(path, kept / path.name)
@@ -207,11 +209,18 @@ def _suffix(changed: dict[str, Any]) -> str:
 
 def _unused(path: Path) -> Path:
     """The path, with a number where something is there."""
-    found, number = path, 1
-    while os.path.lexists(found):
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+    return next(found for found in _numbered(path) if not os.path.lexists(found))
+
+
+def _begun(path: Path) -> Path | None:
+    """The folder of this name, or of the name with a number, that a kill has left without the last of the results."""
+    folders = (found for found in takewhile(os.path.lexists, _numbered(path)) if found.is_dir())
+    return next((found for found in folders if not (found.is_symlink() or (found / RESULTS[-1]).is_file())), None)
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in count(2))
 
 
 # --- a training that isn't complete ----------------------------------------------------------------------------------

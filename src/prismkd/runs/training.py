@@ -21,6 +21,7 @@ from prismkd.records.digests import student_digest
 from prismkd.records.directory import LABELS_STUDENT, STUDENT
 from prismkd.runs.aside import (
     CHECKPOINT,
+    TRAINING,
     begin_training,
     end_training,
     is_trained,
@@ -48,20 +49,33 @@ def distill_students(run: Run) -> None:
         check_real(run)
     processes.wait_for_everyone()  # all have looked before the first student appears
     for dataset, names in untrained.items():
-        if not names:
-            continue
-        data = dataset.training_set()
-        for name in names:
-            if processes.is_main_process:
-                set_other_inputs_aside(dataset, name, recipes(run.config)[name])
-                begin_training(dataset, name, recipes(run.config)[name])
-            processes.wait_for_everyone()
-            _distill_student(dataset, name, data, is_writer=processes.is_main_process)
-            processes.wait_for_everyone()
-        if processes.is_main_process and not run.config.distillation.keep_cache:
-            remove_caches(dataset.folder)
+        if names:
+            _distill_dataset(dataset, names, processes)
+        if processes.is_main_process:
+            _clear_up(dataset)
     if processes.is_main_process and not run.config.distillation.keep_cache:
         remove_caches(run.directory)  # of real images, which all datasets share
+
+
+def _distill_dataset(dataset: Dataset, names: list[str], processes: PartialState) -> None:
+    """Train these of a dataset's students."""
+    data = dataset.training_set()
+    for name in names:
+        if processes.is_main_process:
+            set_other_inputs_aside(dataset, name, recipes(dataset.run.config)[name])
+            begin_training(dataset, name, recipes(dataset.run.config)[name])
+        processes.wait_for_everyone()
+        _distill_student(dataset, name, data, is_writer=processes.is_main_process)
+        processes.wait_for_everyone()
+
+
+def _clear_up(dataset: Dataset) -> None:
+    """Delete what only trainings need, also of students that are there: their command may have been killed before."""
+    for name in recipes(dataset.run.config):
+        if (dataset.folder / name / TRAINING).is_file():
+            end_training(dataset.folder / name)
+    if not dataset.run.config.distillation.keep_cache:
+        remove_caches(dataset.folder)
 
 
 def check_real(run: Run) -> None:
