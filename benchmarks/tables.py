@@ -325,6 +325,27 @@ def faults_table(data: Row) -> str:
     return table([*columns], [[str(row[name]) for name in columns.values()] for row in data["rows"]])
 
 
+def fault_matrix_table(data: Row) -> str:
+    """Faults per stage, by their kind, and everything that should not have come of them."""
+    kinds = {"SIGKILL": "SIGKILL", "SIGTERM": "SIGTERM", "no room": ("no room", "full disk"), "moved": "folder moved"}
+    wrong = {
+        "other bytes": "differing",
+        "files left": "leftovers",
+        "can't go on": "stuck",
+        "wrong end": "wrong_endings",
+        "processes left": "strays",
+        "findings": "findings",
+    }
+
+    def line(name: str, rows: list[Row]) -> list[str]:
+        struck = [sum(row["faults"] for row in rows if row["fault"].startswith(kind)) for kind in kinds.values()]
+        return [name, *map(str, struck), *(str(sum(row[key] for row in rows)) for key in wrong.values())]
+
+    rows = data["matrix"]
+    lines = [line(name, of_stage) for (name,), of_stage in grouped(rows, "stage").items()]
+    return table(["stage", *kinds, *wrong], [*lines, line("all", rows)])
+
+
 def fuzz_table(data: Row) -> str:
     """Inputs per family, and what their readers did."""
     columns = {
@@ -461,6 +482,7 @@ TABLES = {
     "steps": steps_table,
     "senses": senses_table,
     "faults": faults_table,
+    "matrix": fault_matrix_table,
     "fuzz": fuzz_table,
     "engine": engine_table,
     "options": options_table,

@@ -19,7 +19,7 @@ from prismkd.errors import UserError
 
 
 def weights(value: float, prefix: str = "") -> dict[str, Tensor]:
-    return {f"{prefix}fc.weight": torch.full((2, 3), value), f"{prefix}fc.bias": torch.zeros(2)}
+    return {f"{prefix}fc.weight": torch.full((2, 3), float(value)), f"{prefix}fc.bias": torch.zeros(2)}
 
 
 def saved(folder: Path, content: Any, **how: Any) -> Path:

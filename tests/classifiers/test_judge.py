@@ -75,7 +75,7 @@ def test_what_gives_no_features_is_refused(tmp_path: Path) -> None:
         save_file(state, tmp_path / "weights.safetensors")
         with pytest.raises(UserError, match=problem):
             load_judge(f"timm:{name}@{tmp_path / 'weights.safetensors'}", num_classes=7)
-    broken = {key: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+    broken = {key: torch.full_like(value, -1.0) if value.is_floating_point() else value
               for key, value in state.items()}  # fmt: skip
     save_file(broken, tmp_path / "weights.safetensors")
     with pytest.raises(UserError, match="expected a judge with features before its last layer, got timm:test_resnet@"):

@@ -535,7 +535,7 @@ def test_another_model_or_number_of_phrases_asks_again(ask: Ask, server: Server)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b'{"senses": []}', b'{"senses": [{"gloss": "a bird"}]}',
-                                    b'{"senses": [{"gloss": 1, "contents": [2]}]}'])  # fmt: skip
+                                    b'{"senses": [{"gloss": 1, "contents": [2]}]}', b"[" * 100_000])  # fmt: skip
 def test_a_damaged_file_is_asked_for_again(ask: Ask, server: Server, tmp_path: Path, damage: bytes) -> None:
     ask("crane")
     (path,) = (tmp_path / "cache").iterdir()
@@ -562,3 +562,15 @@ def test_an_unwritable_cache_is_refused(config: LanguageModelConfig, tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"expected .*cache to be usable, got: Not a directory"):
         ask_about(["crane"], config, tmp_path / "file" / "cache", lambda count: None)
+
+
+def test_a_header_of_megabytes_is_a_problem_and_no_wait(ask: Ask, server: Server) -> None:
+    server.script[:] = [sends(200, b"{}", X_Long="x" * 10**7)] * 3
+    began = time.monotonic()
+    assert ask("crane")["crane"].problem and time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"senses": ' + "[" * 100_000, '{"senses": 1e999}', '"\\ud800"'])
+def test_a_text_that_no_parser_likes_is_a_problem(ask: Ask, server: Server, text: str) -> None:
+    server.script[:] = [says(text)] * 3
+    assert not ask("crane")["crane"].senses and ask("crane")["crane"].problem

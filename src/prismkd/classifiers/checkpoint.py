@@ -11,17 +11,18 @@ import argparse
 import pickle
 import re
 import textwrap
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prismkd.errors import UserError, warn
+from prismkd.foreign import Budget, opening
 
 # Keys under which training scripts keep weights that were averaged over the steps. They come before the last weights,
 # since they are what such a script evaluates.
@@ -41,6 +42,8 @@ MAX_DEPTH = 3  # keys, one within the other, behind which weights are looked for
 COUNTER = "n_averaged"  # of torch's AveragedModel, beside the weights that it averages
 TORCH = (b"PK", b"\x80")  # what files of torch.save begin with
 NUM_NAMED = 3  # keys that an error lists
+MAX_REUSE = 4  # a file's tensors may be views of each other, as tied weights are, but not without end
+SAVE = "save model.state_dict() with safetensors.torch.save_file"
 
 
 class _Inert:
@@ -100,10 +103,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = _read(path)
     found = _unwrapped(content, path)
     if not _is_state(found.state):
-        raise UserError(
-            f"expected a state dict (tensors by name) in {path}, got {_description(found.state)}; save "
-            "model.state_dict() with safetensors.torch.save_file"
-        )
+        raise UserError(f"expected a state dict (tensors by name) in {path}, got {_description(found.state)}; {SAVE}")
+    _check_size(found.state, path)
     # float32, because a teacher is differentiated and a student trained; counters stay integers
     return Checkpoint(
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.state.items()},
@@ -134,8 +135,32 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], what: str, remedy
     problems = [listed("missing", missing), listed("unknown", unknown), listed("of another shape", shapes)]
     if any(problems):
         raise UserError(f"expected weights of {what}, got: {'; '.join(p for p in problems if p)}; {remedy}")
+    # Copied they would be rounded in silence, and of complex ones a half would be lost
+    others = [f"{name} of {state[name].dtype} for {tensor.dtype}" for name, tensor in expected.items() if name in state
+              and tensor.is_floating_point() and not state[name].is_floating_point()]  # fmt: skip
+    if others:
+        raise UserError(f"expected weights of {what}, got {listed('', others).strip()}; {remedy}")
+    check_finite(state, what)
     expected.update(state)  # which has the versions of modules beside the tensors, without which some refuse to load
     network.load_state_dict(expected)
+
+
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that hold a nan or an infinity, as after a training that diverged.
+
+    Args:
+        state: the weights by name.
+        what: names them in errors.
+
+    Raises:
+        UserError: names the first few.
+    """
+    wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if wrong:
+        raise UserError(
+            f"expected finite weights of {what}, got nan or infinite values in {listed('', wrong).strip()}; take those "
+            "of an earlier step, or train it again"
+        )
 
 
 def part_for(network: nn.Module, state: dict[str, Tensor], path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -189,26 +214,64 @@ def listed(problem: str, names: Iterable[str]) -> str:
     return f"{problem} {', '.join(names[:NUM_NAMED])}{more}" if names else ""
 
 
+def _check_size(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that aren't plain, or that say they are larger than their file.
+
+    A value may stand for a whole tensor (stride 0), and a file may hold one that takes no memory until it is used.
+    """
+    strange = next((name for name, tensor in state.items() if tensor.is_meta or tensor.layout != torch.strided), "")
+    if strange:
+        raise UserError(f"expected plain tensors in {path}, got a sparse or an empty one as {strange}; {SAVE}")
+    num_bytes = Budget.of_state(state).num_bytes
+    if num_bytes > MAX_REUSE * path.stat().st_size:
+        raise UserError(
+            f"expected tensors of {path.stat().st_size:,} bytes in {path}, got {num_bytes:,}, most of "
+            f"which are the same; {SAVE}"
+        )
+
+
 def _read(path: Path) -> Any:
     """What is in the file, whatever it is; nothing in it is executed."""
-    try:
+    with opening(f"weights in {path}", "check the file"):
         # By what it begins with and not by its suffix, which people change
         with path.open("rb") as file:
             start = file.read(60)
         _refuse_text(path, start)
         if start[8:9] == b"{" or (path.suffix == ".safetensors" and not start.startswith(TORCH)):
             return load_file(path)
+        if start.startswith(b"PK"):
+            _refuse_compressed(path)
+        return _read_pickle(path)
+
+
+def _read_pickle(path: Path) -> Any:
+    """What torch.save wrote, as far as that is tensors, plain values and ``ALLOWED``."""
+    try:
         with torch.serialization.safe_globals(ALLOWED), path.open("rb") as file:  # torch heeds a path's suffix
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"expected a state dict in {path}, got a pickle that needs {_not_allowed(path, error)}, which "
-            "could run any code; save model.state_dict() with safetensors.torch.save_file where you trust it"
+            f"could run any code; {SAVE} where you trust it"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, OSError) as error:
-        is_program = "TorchScript" in str(error)
-        remedy = "use it as torchscript:FILE with --trust, for it is code" if is_program else "check the file"
-        raise UserError(f"expected weights in {path}, got: {_first_line(error)}; {remedy}") from None
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise
+        raise UserError(
+            f"expected weights in {path}, got: {_first_line(error)}; use it as torchscript:FILE with --trust, for it "
+            "is code"
+        ) from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that unpacks to far more than its size; torch.save compresses nothing."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MAX_REUSE * path.stat().st_size:
+        raise UserError(
+            f"expected weights of {path.stat().st_size:,} bytes in {path}, got an archive that unpacks to "
+            f"{unpacked:,}; {SAVE}"
+        )
 
 
 def _refuse_text(path: Path, start: bytes) -> None:

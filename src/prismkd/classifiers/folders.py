@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 from torch import nn
 
-from prismkd.classifiers.checkpoint import load_weights, read_checkpoint
+from prismkd.classifiers.checkpoint import listed, load_weights, read_checkpoint
 from prismkd.classifiers.classifier import Classifier
 from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier, check_single_label
-from prismkd.classifiers.networks import new_network
+from prismkd.classifiers.networks import new_network, shape_arguments
 from prismkd.classifiers.preprocessing import Preprocessing, from_config, from_timm_data, preprocessing_of, to_config
 from prismkd.classifiers.timm_models import data_config, stock_transform, traits_in_folder
 from prismkd.classifiers.transformers_models import load_transformers
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 from prismkd.files import write, write_json
+from prismkd.foreign import Budget, opening, read_description
+from prismkd.text import shortened
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
 OWN_ARCHITECTURE = "small-resnet-"  # which takes images as they are
 OWN_KEYS = ("in_channels", "input_size", "resize", "crop", "interpolation", "mean", "std", "floor_crop")
-# Arguments of ``timm.create_model`` that name, read or fetch weights, or that stand elsewhere in the configuration. The
-# others shape the network.
-NOT_OF_THE_SHAPE = {
-    "num_classes", "in_chans", "in_channels", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
-    "pretrained_strict", "checkpoint_path", "cache_dir", "model_name", "architecture", "scriptable",
-    "exportable", "no_jit",
-}  # fmt: skip
 
 
 def save_classifier(folder: Path, network: nn.Module, config: dict[str, Any]) -> None:
@@ -79,20 +73,21 @@ def load_folder(
     config = _read_config(folder)
     if "model_type" in config:  # only transformers writes that
         return load_transformers(str(folder), local=True, wanted=wanted)
-    if not {"architecture", "num_classes"} <= config.keys() or not isinstance(config["architecture"], str):
+    if not isinstance(config.get("architecture"), str) or type(config.get("num_classes")) is not int:
+        got = {name: config[name] for name in ("architecture", "num_classes") if name in config}
         raise UserError(
-            f"expected {folder / 'config.json'} with architecture and num_classes, got {', '.join(config) or 'nothing'}"
-            "; add them"
+            f"expected architecture and num_classes in {folder / 'config.json'}, got "
+            f"{shortened(got) if got else listed('', config).strip() or 'nothing'}; correct it"
         )
     check_single_label(config.get("problem_type"), str(folder))
     data, own = _data_of_timm(config, folder), _own(config)
     preprocessing = preprocessing_of(
         lambda: _described(data, own, folder), wanted, data["input_size"][0] if data else 3
     )
-    if network is None:
-        network = _network_of(config, preprocessing.in_channels, folder)
     path = _weights_in(folder)
     read = read_checkpoint(path)
+    if network is None:
+        network = _network_of(config, preprocessing.in_channels, folder, Budget.of_state(read.state))
     load_weights(network, read.state, f"{config['architecture']} in {path}")
     kept = own if wanted == AS_IT_IS else {}
     config = to_config(preprocessing) | {name: config[name] for name in config if name not in OWN_KEYS} | kept
@@ -129,33 +124,24 @@ def _own(config: dict[str, Any]) -> dict[str, Any]:
 
 def _described(data: dict[str, Any] | None, own: dict[str, Any], folder: Path) -> Preprocessing:
     """What the network wants of an image, in timm's words and in ours."""
-    try:
+    with opening(f"{', '.join(OWN_KEYS)} as numbers in {folder / 'config.json'}", "correct them"):
         return from_config((to_config(from_timm_data(data)) if data else {}) | own)
-    except (TypeError, ValueError, LookupError) as error:
-        raise UserError(
-            f"expected {', '.join(OWN_KEYS)} as numbers in {folder / 'config.json'}, got {type(error).__name__}: "
-            f"{error}; correct them"
-        ) from None
 
 
-def _network_of(config: dict[str, Any], in_channels: int, folder: Path) -> nn.Module:
-    """A new network of the architecture that a folder names."""
+def _network_of(config: dict[str, Any], in_channels: int, folder: Path, budget: Budget) -> nn.Module:
+    """A new network of the architecture that a folder names, of the size of its weights."""
+    described = folder / "config.json"
     if config["architecture"].startswith("module "):
         raise UserError(
             f"expected a network that prismkd can build, got {folder} of {config['architecture']!r}, which was given "
             "from Python; load its model.safetensors into that there"
         )
-    arguments = _shaping({**_table(config, "model_args", folder), **_table(config, "arguments", folder)})
-    try:
+    given = {**_table(config, "model_args", folder), **_table(config, "arguments", folder)}
+    arguments = shape_arguments(given, str(described))
+    # What a network of timm's takes is known to itself alone
+    what = f"arguments of {config['architecture'][:60]} in {described} that fit its weights"
+    with opening(what, "correct them", budget=budget):
         return new_network(config["architecture"], config["num_classes"], in_channels, **arguments)
-    except UserError:
-        raise
-    except Exception as error:  # what a network of timm's takes is known to itself alone
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise UserError(
-            f"expected arguments of {config['architecture']} in {folder / 'config.json'}, got {type(error).__name__}: "
-            f"{reason}; correct them"
-        ) from None
 
 
 def _table(config: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
@@ -166,11 +152,6 @@ def _table(config: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
             f"expected a JSON object as {name} in {folder / 'config.json'}, got {type(table).__name__}; correct it"
         )
     return table
-
-
-def _shaping(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Of the arguments of a network those that shape it, and that aren't given otherwise."""
-    return {name: value for name, value in arguments.items() if name not in NOT_OF_THE_SHAPE}
 
 
 def _weights_in(folder: Path) -> Path:
@@ -188,10 +169,4 @@ def _read_config(folder: Path) -> dict[str, Any]:
         below = sorted(path.parent for path in folder.glob("*/config.json"))
         remedy = f"perhaps {below[-1]}" if below else "check the path"
         raise UserError(f"expected a classifier folder with config.json, got {folder}; {remedy}")
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise UserError(f"expected JSON in {folder / 'config.json'}, got: {error}; correct it") from None
-    if not isinstance(config, dict):
-        raise UserError(f"expected a JSON object in {folder / 'config.json'}, got {type(config).__name__}; correct it")
-    return config
+    return read_description(folder / "config.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from prismkd.classifiers.classifier import Classifier, check_outputs
 from prismkd.classifiers.preprocessing import from_timm, to_config
 from prismkd.classifiers.sources import load_source
 from prismkd.errors import UserError, warn
+from prismkd.foreign import opening
 
 
 def load_judge(source: str, num_classes: int) -> Classifier:
@@ -49,7 +51,9 @@ def _headless_timm(source: str) -> Classifier | None:
 
     if not timm.is_model(name):
         return None  # whoever opens it next offers names that are near
-    state, network = read_state_dict(Path(file)), timm.create_model(name, num_classes=0)
+    state = read_state_dict(Path(file))
+    with opening(f"weights of timm's {name} in {file}", "check both"):
+        network: Any = timm.create_model(name, num_classes=0)
     head = network.pretrained_cfg.get("classifier") or ()
     names = [head] if isinstance(head, str) else head  # distilled networks have several
     if not names or any(f"{layer}.weight" in state for layer in names):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from prismkd.classifiers.loaded import (
     AS_IT_IS,
     LoadedClassifier,
     check_name,
-    first_line,
     from_hub,
     num_outputs,
     preprocessing_is_the_librarys,
@@ -35,6 +34,7 @@ from prismkd.classifiers.preprocessing import (
 )
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.foreign import Budget, opening, read_description
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
@@ -95,14 +95,15 @@ def load_program(kind: str, path: Path, *, trust: bool, wanted: PreprocessingCon
             f"expected {path} and {description} (num_classes, in_channels, input_size, mean, std), got "
             f"{'no program' if not path.is_file() else 'no description'}; check the path"
         )
-    config = json.loads(description.read_text())
-    try:
+    config = read_description(description)
+    with opening(f"num_classes, in_channels, input_size, mean and std in {description}", "correct them"):
+        num_classes, own = operator.index(config["num_classes"]), from_config(config)
+    # Here code runs that the user trusts: it may ask and connect as it likes
+    with opening(f"a program ({kind}) in {path}", "check the file", local=False):
         program = torch.export.load(path).module() if kind == "exported" else torch.jit.load(path, map_location="cpu")
-    except Exception as error:  # these loaders raise many kinds
-        raise UserError(f"expected a program ({kind}) in {path}, got: {first_line(error)}; check the file") from None
     digest = hashlib.sha256(path.read_bytes()).digest()
     if wanted != AS_IT_IS:
-        config = {"num_classes": config["num_classes"], **to_config(adjusted(from_config(config), wanted))}
+        config = {"num_classes": num_classes, **to_config(adjusted(own, wanted))}
     return LoadedClassifier(Classifier(_Program(program, digest), config).eval().requires_grad_(False))
 
 
@@ -151,7 +152,8 @@ def _network_for(name: str, state: Mapping[str, Tensor]) -> tuple[nn.Module, int
     if positions is not None and positions.ndim == 3 and patches is not None:  # a vision transformer
         side = math.isqrt(positions.shape[1] - 1) * patches.shape[-1]  # a position per patch, and one for the class
         arguments["image_size"] = side
-    return models.get_model(name, **arguments), side
+    with opening(f"weights of torchvision's {name}", "check the file", budget=Budget.of_state(state)):
+        return models.get_model(name, **arguments), side
 
 
 def _of_training(arguments: Mapping[str, Any], preset: Any) -> Any:

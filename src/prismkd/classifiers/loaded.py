@@ -14,6 +14,7 @@ from prismkd.classifiers.classifier import Classifier
 from prismkd.classifiers.preprocessing import Preprocessing, to_config
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.foreign import opening
 
 Transform = Callable[[Any], Tensor]  # a PIL image to the network's input (channels, height, width)
 AS_IT_IS = PreprocessingConfig()  # nothing is set by hand
@@ -72,18 +73,8 @@ def check_name(what: str, name: str, known: Sequence[str]) -> None:
 
 def from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
     """What ``create`` makes, which may fetch weights. Raises UserError where it can't."""
-    try:
+    with opening(f"pretrained weights of {name} from the web", f"give a local file as {name}@FILE", local=False):
         return create()
-    except Exception as error:  # no network, no such file, a hub's own errors
-        raise UserError(
-            f"expected pretrained weights of {name} from the web, got: {first_line(error)}; give a local file as "
-            f"{name}@FILE"
-        ) from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what another library says, at most 160 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def preprocessing_is_the_librarys(checkpoint: Path, whose: str, preprocessing: Preprocessing, others: str = "") -> str:

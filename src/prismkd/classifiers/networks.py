@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from prismkd.errors import UserError
+from prismkd.text import shortened
+
+# Arguments of ``timm.create_model`` that name, read or fetch weights, that stand elsewhere in a configuration, or that
+# make something else than a classifier. The others shape the network.
+NOT_OF_THE_SHAPE = {
+    "num_classes", "in_chans", "in_channels", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+    "pretrained_strict", "pretrained_filter_fn", "checkpoint_path", "cache_dir", "model_name", "architecture",
+    "scriptable", "exportable", "no_jit", "features_only", "feature_cfg", "feature_cls", "out_indices", "kwargs_filter",
+    "model_cfg",
+}  # fmt: skip
+MAX_ARGUMENT = 2**16  # layers, channels or pixels
 
 
 class ResidualBlock(nn.Module):
@@ -95,6 +107,51 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
             f"perhaps {', '.join(close) or 'see timm.list_models()'}"
         )
     return timm.create_model(architecture, num_classes=num_classes, in_chans=in_channels, **arguments)
+
+
+def shape_arguments(arguments: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Of the arguments of a network of timm's in a configuration those that shape it.
+
+    Args:
+        arguments: by name.
+        source: the file, for errors.
+
+    Raises:
+        UserError: one of them is neither a number that a network can have nor a text nor a list of these.
+    """
+    shaping = {name: value for name, value in arguments.items() if name not in NOT_OF_THE_SHAPE}
+    for name, value in shaping.items():
+        if not _is_plain(value):
+            raise UserError(
+                f"expected numbers up to {MAX_ARGUMENT:,}, texts and lists of these as arguments of a network in "
+                f"{source}, got {name} = {shortened(value)}; remove it"
+            )
+    return shaping
+
+
+def check_timm(architecture: Any, arguments: Any, source: str) -> None:
+    """Refuse a network of timm's in a configuration that another library hands to ``timm.create_model`` as it is.
+
+    Raises:
+        UserError: no name of a model of timm's, or arguments that don't shape it.
+    """
+    import timm
+
+    if architecture not in timm.list_models():
+        raise UserError(f"expected a model of timm's in {source}, got {shortened(architecture)}; correct architecture")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise UserError(f"expected model_args of timm's in {source}, got {shortened(arguments)}; correct them")
+    if excess := (arguments or {}).keys() - shape_arguments(arguments or {}, source):
+        raise UserError(f"expected arguments that shape a network in {source}, got {min(excess)}; remove it")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number that a network can have, a text, nothing, or a list of these."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, int | float):
+        return abs(value) <= MAX_ARGUMENT
+    return value is None or isinstance(value, str)
 
 
 def size_arguments(architecture: str, side: int | None) -> dict[str, int]:

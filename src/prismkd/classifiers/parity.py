@@ -10,9 +10,10 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from prismkd.classifiers.classifier import answer
-from prismkd.classifiers.loaded import LoadedClassifier, first_line
+from prismkd.classifiers.loaded import LoadedClassifier
 from prismkd.classifiers.preprocessing import SET_BY_HAND, probe_images
 from prismkd.errors import UserError
+from prismkd.foreign import opening
 
 TOLERANCE = 1e-2  # largest difference of logits, relative to their spread
 ROUNDING = 0.25  # mean difference of the network's input in steps of 8 bits, below which only rounding differs
@@ -127,10 +128,5 @@ def _steps(loaded: LoadedClassifier, images: Tensor, theirs: Tensor) -> float:
 def _transformed(loaded: LoadedClassifier, images: Tensor) -> Tensor:
     """The network's input after the library's own transform of each image (num, channels, height, width)."""
     assert loaded.stock_transform is not None
-    try:
+    with opening("a transform of pictures from the teacher's library", SET_BY_HAND):
         return torch.stack([loaded.stock_transform(to_pil_image(image)) for image in images])
-    except Exception as error:  # a library's own errors have no common type
-        raise UserError(
-            f"expected a transform of pictures from the teacher's library, got {type(error).__name__}: "
-            f"{first_line(error)}; {SET_BY_HAND}"
-        ) from None

@@ -8,6 +8,7 @@ holds the logits to those after the stock transform, and ``prismkd doctor`` comp
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,6 +22,8 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from prismkd.config import PreprocessingConfig
 from prismkd.config.settings import INTERPOLATIONS
 from prismkd.errors import UserError
+from prismkd.foreign import MAX_SIDE
+from prismkd.text import shortened
 
 # As transformers' ``resample`` numbers them
 PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -56,6 +59,10 @@ class Preprocessing:
             raise UserError(
                 f"expected interpolation {', '.join(INTERPOLATIONS)}, got {self.interpolation!r}; {SET_BY_HAND}"
             )
+        for size in (self.resize, self.crop):
+            sides = size if isinstance(size, tuple) else (size,)
+            if any(side is not None and not 1 <= side <= MAX_SIDE for side in sides):
+                raise UserError(f"expected sides of 1 to {MAX_SIDE} pixels, got {shortened(size)}; {SET_BY_HAND}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.in_channels):
                 raise UserError(
@@ -168,13 +175,13 @@ def from_config(config: Mapping[str, Any]) -> Preprocessing:
     side = config.get("input_size")
     resize, crop = config.get("resize", (side, side) if side else None), config.get("crop")
     return Preprocessing(
-        in_channels=config.get("in_channels", 3),
+        in_channels=operator.index(config.get("in_channels", 3)),
         resize=resize if resize is None or isinstance(resize, int) else (int(resize[0]), int(resize[1])),
         crop=None if crop is None else (int(crop[0]), int(crop[1])),
         interpolation=config.get("interpolation", "bilinear"),
         mean=tuple(config.get("mean", [0.0])),
         std=tuple(config.get("std", [1.0])),
-        floor_crop=config.get("floor_crop", False),
+        floor_crop=bool(config.get("floor_crop", False)),
     )
 
 

@@ -37,6 +37,7 @@ from prismkd.classifiers.transformers_models import load_transformers
 from prismkd.config import PreprocessingConfig
 from prismkd.config.sources import library_of
 from prismkd.errors import UserError, warn
+from prismkd.foreign import naming
 
 NETWORK = ("architecture", "arguments", "model_args")  # of a folder's configuration: the same weights may fit several
 
@@ -58,11 +59,12 @@ def load_source(
     if source == "pictograms":
         return load_folder(asset(embedded), wanted=preprocessing)
     library, rest = library_of(source)
-    if library:
-        return _load_from_library(library, rest, preprocessing, trust=trust)
-    if source.endswith(".toml"):
-        raise UserError(f"expected one classifier, got the ensemble {source}; name one of its members")
-    return _load_folder(Path(source), preprocessing)
+    with naming(rest.partition("@")[2] or rest):
+        if library:
+            return _load_from_library(library, rest, preprocessing, trust=trust)
+        if source.endswith(".toml"):
+            raise UserError(f"expected one classifier, got the ensemble {source}; name one of its members")
+        return _load_folder(Path(source), preprocessing)
 
 
 def _load_from_library(library: str, rest: str, wanted: PreprocessingConfig, *, trust: bool) -> LoadedClassifier:
@@ -141,8 +143,9 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
                 f"expected {member.num_classes} classes for {teacher.name} in {path}, one per output, got "
                 f"{len(names)}; list them in its order, with - for outputs that are none of ours"
             )
-        check_outputs(member, f"teacher {teacher.name}")
-        check_parity(loaded, teacher.name)
+        with naming(teacher.name):
+            check_outputs(member, f"teacher {teacher.name}")
+            check_parity(loaded, teacher.name)
         _say(loaded.notes)
         members.append(member)
         columns.append(class_indices(names, class_names, path))
@@ -164,8 +167,9 @@ def _load_fitting(source: str, num_classes: int, *, trust: bool, preprocessing: 
             f"expected a class list with {classifier.num_classes} names, one per output of the teacher, "
             f"got {num_classes}; make `classes` and `teacher` fit each other{_own_names(source, 'teacher')}"
         )
-    check_outputs(classifier, "teacher")  # one image now, rather than an error in the middle of a run
-    check_parity(loaded, source)
+    with naming(source):
+        check_outputs(classifier, "teacher")  # one image now, rather than an error in the middle of a run
+        check_parity(loaded, source)
     _say(loaded.notes)
     return classifier
 

@@ -14,7 +14,6 @@ from prismkd.classifiers.loaded import (
     LoadedClassifier,
     Transform,
     check_name,
-    first_line,
     from_hub,
     num_outputs,
     preprocessing_is_the_librarys,
@@ -24,7 +23,7 @@ from prismkd.classifiers.loaded import (
 )
 from prismkd.classifiers.preprocessing import Preprocessing, from_timm_data, preprocessing_of
 from prismkd.config import PreprocessingConfig
-from prismkd.errors import UserError
+from prismkd.foreign import Budget, opening
 
 # What the arguments of a training say of its images
 DATA_ARGUMENTS = ("input_size", "img_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
@@ -83,17 +82,12 @@ def data_config(
     """
     from timm.data import resolve_data_config
 
-    try:
+    with opening(f"a description of images as timm has it in {source}", "correct it"):  # timm asserts
         data = resolve_data_config(dict(arguments), pretrained_cfg={"input_size": (3, 224, 224), **traits})
         channels, height, width = (int(number) for number in data["input_size"])
         channels = in_channels or channels
         normalization = {name: tuple(float(value) for value in data[name]) for name in ("mean", "std")}
         crop_pct, texts = float(data["crop_pct"]), {name: str(data[name]) for name in ("interpolation", "crop_mode")}
-    except Exception as error:  # a file that anybody may have written, and timm asserts
-        raise UserError(
-            f"expected a description of images as timm has it in {source}, got {type(error).__name__}: "
-            f"{first_line(error)}; correct it"
-        ) from None
     # As timm's loaders do it for networks of other channels than the description's
     of_channels = {name: values if len(values) in (1, channels) else (sum(values) / len(values),)
                    for name, values in normalization.items()}  # fmt: skip
@@ -159,8 +153,7 @@ def _network_for(
         arguments["img_size"] = preprocessing.size
     if outputs := num_outputs(state, traits.get("classifier")):
         arguments["num_classes"] = outputs
-    try:
+    given = ", ".join(f"{key} {value}" for key, value in arguments.items())
+    # What a network of timm's takes is known to itself alone
+    with opening(f"timm's {name} with {given}", "choose another size", budget=Budget.of_state(state)):
         return timm.create_model(name, in_chans=preprocessing.in_channels, **arguments)
-    except Exception as error:  # what a network of timm's takes is known to itself alone
-        given = ", ".join(f"{key} {value}" for key, value in arguments.items())
-        raise UserError(f"expected timm's {name} with {given}, got: {first_line(error)}; choose another size") from None

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prismkd.classifiers.checkpoint import listed
+from prismkd.classifiers.checkpoint import check_finite, listed
 from prismkd.classifiers.loaded import (
     AS_IT_IS,
     LoadedClassifier,
     Transform,
     check_single_label,
-    first_line,
     ready,
     transform_of,
 )
+from prismkd.classifiers.networks import check_timm
 from prismkd.classifiers.preprocessing import (
     SET_BY_HAND,
     Preprocessing,
@@ -27,6 +27,7 @@ from prismkd.classifiers.preprocessing import (
 )
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
+from prismkd.foreign import Budget, check_folder, opening, quiet, read_description
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
@@ -43,8 +44,11 @@ def load_transformers(source: str, *, local: bool, wanted: PreprocessingConfig =
         UserError: it isn't there, some of its weights are missing, it is no classifier of one label per image, or its
             image processor does what isn't known here.
     """
+    if local:
+        _check_files(Path(source))
     network = _network(source, local=local)
     check_single_label(network.config.problem_type, source)
+    check_finite(network.state_dict(), source)
     channels = getattr(network.config, "num_channels", 3)
 
     def described() -> Preprocessing:
@@ -55,22 +59,29 @@ def load_transformers(source: str, *, local: bool, wanted: PreprocessingConfig =
     return LoadedClassifier(ready(network, network.config.num_labels, preprocessing), transform)
 
 
+def _check_files(folder: Path) -> None:
+    """Refuse a folder whose files lead elsewhere, or say of a network what can't be."""
+    check_folder(folder)
+    config = read_description(folder / "config.json")
+    if config.get("model_type") == "timm_wrapper":
+        check_timm(config.get("architecture"), config.get("model_args"), str(folder / "config.json"))
+
+
 def _network(source: str, *, local: bool) -> Any:
     """The network with all of its weights."""
     from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
 
-    try:
+    what = f"an image classifier of transformers in {source} (config.json, {PROCESSORS[0]}, model.safetensors)"
+    with opening(what, "check the path"):
+        budget = Budget.of_folder(Path(source)) if local else None
+    with quiet(logging), opening(what, "check the path", local=local, budget=budget):
         # Without trust_remote_code, which also asks no question. Weights are safetensors, or in a folder a file that
         # transformers opens with weights_only: neither they nor the configuration can run code.
         network, report = AutoModelForImageClassification.from_pretrained(
             source, local_files_only=local, use_safetensors=None if local else True, dtype=torch.float32,
-            output_loading_info=True, trust_remote_code=False,
+            output_loading_info=True, trust_remote_code=False, weights_only=True,
         )  # fmt: skip
-    except Exception as error:  # a configuration that anybody may have written meets any network of transformers
-        raise UserError(
-            f"expected an image classifier of transformers in {source} (config.json, preprocessor_config.json, "
-            f"model.safetensors), got: {first_line(error)}; check the path"
-        ) from None
     missing = [name for name in sorted(report["missing_keys"]) if not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(
@@ -91,13 +102,9 @@ def _processor(source: str, *, local: bool) -> Any:
             f"{SET_BY_HAND}"
         )
 
-    try:
+    what = f"an image processor of transformers in {source} ({PROCESSORS[0]})"
+    with opening(what, f"save it there, or {SET_BY_HAND}", local=local):
         return AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except Exception as error:  # as above
-        raise UserError(
-            f"expected an image processor of transformers in {source} (preprocessor_config.json), got: "
-            f"{first_line(error)}; save it there, or {SET_BY_HAND}"
-        ) from None
 
 
 def _is_timms(folder: str) -> bool:
@@ -107,16 +114,11 @@ def _is_timms(folder: str) -> bool:
 
 def _described(processor: Any, source: str, channels: int) -> Preprocessing:
     """What an image processor does; that of a timm model is timm's."""
-    description = processor.to_dict()
-    try:
+    with opening(f"an image processor that resizes, crops and normalizes in {source}", SET_BY_HAND):
+        description = processor.to_dict()
         if "data_config" in description:
             return from_timm_data(description["data_config"])
         return from_transformers(description, channels)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(
-            f"expected an image processor that resizes, crops and normalizes in {source}, got {type(error).__name__}: "
-            f"{first_line(error)}; {SET_BY_HAND}"
-        ) from None
 
 
 def _transform(processor: Any, channels: int) -> Transform:

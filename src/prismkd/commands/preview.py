@@ -159,7 +159,7 @@ def _measured_speed(directory: Path | None) -> float | None:
     images = seconds = 0.0
     for path in directory.glob("seed-*/*/synthesis.json") if directory else ():
         record = read_json(path, SynthesisRecord)
-        if record["complete"]:
+        if record.get("complete"):
             images, seconds = images + record["num_images"], seconds + record["seconds"]
     return images / seconds if seconds else None
 

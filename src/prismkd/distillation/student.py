@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
 from prismkd.classifiers.classifier import Classifier, answer
-from prismkd.classifiers.loaded import first_line
 from prismkd.classifiers.networks import new_network, size_arguments
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
+from prismkd.foreign import opening
 
 Factory = Callable[[], nn.Module]  # of networks from images (batch, channels, height, width) in [0, 1] to logits
 
@@ -44,15 +44,12 @@ def new_student(
 def _of_size(architecture: str, num_classes: int, in_channels: int, side: int | None) -> nn.Module:
     """A new network for images of ``side`` pixels."""
     arguments = size_arguments(architecture, side)
-    try:
+    # What a network of timm's takes is known to itself alone
+    with opening(
+        f"a student {architecture} for images of {side} pixels",
+        "choose another distillation.architecture or image_size",
+    ):
         return new_network(architecture, num_classes, in_channels, **arguments)
-    except UserError:
-        raise
-    except Exception as error:  # what a network of timm's takes is known to itself alone
-        raise UserError(
-            f"expected a student {architecture} for images of {side} pixels, got {type(error).__name__}: "
-            f"{first_line(error)}; choose another distillation.architecture or image_size"
-        ) from None
 
 
 def name_of_module(factory: Factory) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
+from prismkd.foreign import Budget, check_folder, opening
 
 # Distilled decoders of each family's latents (TAESD, Ollin Boer Bohan, MIT), not pinned to a commit.
 TINY_DECODERS = {
@@ -48,15 +49,19 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
         # Only for a pipeline that is itself from the hub: nothing is downloaded for one in a folder.
         if source is None and folder is None:
             source = TINY_DECODERS.get(type(pipeline).__name__)
-        if source is None:
-            return None
-    try:
-        tiny = AutoencoderTiny.from_pretrained(source, dtype=_dtype_beside(pipeline), use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"expected an AutoencoderTiny at {source}, got: {str(error).splitlines()[0]}; give its folder "
-            "(generator.tiny_decoder), or none to guide through the full decoder"
-        ) from None
+    if source is None:
+        return None
+    what = f"an AutoencoderTiny at {source}"
+    remedy = "give its folder (generator.tiny_decoder), or none to guide through the full decoder"
+    local = Path(source).is_dir()
+    if local:
+        check_folder(Path(source))
+    with opening(what, remedy):
+        budget = Budget.of_folder(Path(source)) if local else None
+    with opening(what, remedy, local=local, budget=budget):
+        tiny = AutoencoderTiny.from_pretrained(
+            source, dtype=_dtype_beside(pipeline), use_safetensors=True, local_files_only=local
+        )
     # Two families of latents may have the same number of channels: this finds the gross mistakes only.
     check_latents(tiny, pipeline, str(source))
     return tiny.to(device).eval().requires_grad_(False)

@@ -18,7 +18,10 @@ from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
 from prismkd.config.sources import is_hub_model
 from prismkd.errors import UserError
+from prismkd.foreign import Budget, naming, opening, quiet
 from prismkd.generators.decoders import load_tiny_decoder
+from prismkd.generators.folder import INDEX, check_pipeline_folder, check_whole
+from prismkd.generators.sampling import check_sampling
 from prismkd.generators.text_to_image import TextToImage
 from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
 
@@ -36,8 +39,8 @@ def generator_folder(config: GeneratorConfig) -> Path | None:
     if is_hub_model(config.source):
         return None
     folder = asset("generator") if config.source == "pictograms" else Path(config.source)
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"expected a diffusers pipeline folder with model_index.json, got {folder}; check the path")
+    if not (folder / INDEX).is_file():
+        raise UserError(f"expected a diffusers pipeline folder with {INDEX}, got {folder}; check the path")
     return folder
 
 
@@ -58,12 +61,20 @@ def load_generator(config: GeneratorConfig | str) -> TextToImage:
     config = GeneratorConfig(source=config) if isinstance(config, str) else config
     folder = generator_folder(config)
     device = resolve_device(config.device)
+    with naming(config.source):
+        return _loaded(config, folder, device)
+
+
+def _loaded(config: GeneratorConfig, folder: Path | None, device: torch.device) -> TextToImage:
+    """The pipeline that is there, ready on the device."""
     pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))
     pipeline.set_progress_bar_config(disable=True)
     if config.scheduler:
         pipeline.scheduler = other_scheduler(pipeline.scheduler, config.scheduler)
     tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder, device)
-    generator = TextToImage(pipeline, tiny, config)  # copies a float16 decoder, before hooks are in the way
+    with opening(f"a pipeline for text to image at {folder or config.source}", "choose another generator.source"):
+        check_sampling(pipeline, config)
+        generator = TextToImage(pipeline, tiny, config)  # copies a float16 decoder, before hooks are in the way
     generator.place(device, offload=config.offload)
     _use_plain_attention_for_few_tokens(pipeline)
     if config.compile:
@@ -119,25 +130,30 @@ def _resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dtype) -> Any:
-    import transformers
-    from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
+    import diffusers.utils.logging
+    import transformers.utils.logging
 
-    transformers.utils.logging.disable_progress_bar()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # else every load warns that the text encoder isn't the class's usual one
+    if folder is not None:
+        check_pipeline_folder(folder)
+    what = f"a diffusers pipeline with safetensors weights at {folder or config.source}"
+    remedy, local = "check generator.source, generator.revision and generator.variant", folder is not None
+    with opening(what, remedy):
+        budget = None if folder is None else Budget.of_folder(folder)
     # A folder is as it is; a commit is the hub's.
-    remote = {} if folder is not None else {"revision": config.revision or None}
-    try:
-        return DiffusionPipeline.from_pretrained(
-            folder or config.source, use_safetensors=True, local_files_only=folder is not None or _offline(),
-            dtype=dtype, variant=config.variant or None, **remote,
+    remote = {} if local else {"revision": config.revision or None}
+    # Quiet, else every load warns that the text encoder isn't the class's usual one
+    with quiet(diffusers.utils.logging, transformers.utils.logging), opening(what, remedy, local=local, budget=budget):
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            folder or config.source,
+            use_safetensors=True,
+            local_files_only=local or _offline(),
+            dtype=dtype,
+            variant=config.variant or None,
+            trust_remote_code=False,
+            **remote,
         )  # fmt: skip
-    except (OSError, ValueError, ImportError, AttributeError) as error:
-        raise UserError(
-            f"expected a diffusers pipeline with safetensors weights at {folder or config.source}, got: "
-            f"{str(error).splitlines()[0]}; check generator.source, generator.revision and generator.variant"
-        ) from None
+    check_whole(pipeline, str(folder or config.source))
+    return pipeline
 
 
 def _offline() -> bool:

@@ -188,7 +188,7 @@ class SynthesisRecord(TypedDict):
     num_images: Annotated[int, Meta(ge=1, le=2**53)]
     planned: Count
     seconds: Seconds
-    complete: bool
+    complete: NotRequired[bool]
 
 
 class BudgetRecord(TypedDict):

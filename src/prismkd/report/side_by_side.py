@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
-from prismkd.files import check_no_link_out, write
+from prismkd.files import check_no_link_out, remove_leftovers, write
 from prismkd.records.comparison import basis_of, check_comparable
 from prismkd.records.directory import TRACKER
 from prismkd.report import ranking, several_runs
@@ -38,7 +38,9 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
         check_no_link_out(folder, ignoring=TRACKER)
     runs = load_runs(folders)
     check_comparable([basis_of(named.run) for named in runs])
-    write(path, render("compare.html", context(runs)))
+    page = render("compare.html", context(runs))
+    remove_leftovers(path)
+    write(path, page)
     return path
 
 

@@ -1,18 +1,13 @@
 """Does a data set survive SIGKILLs at random moments, bit for bit? Workers and drivers, in every executor.
 
-Usage: python -m benchmarks.faults [--rounds 200] [--executor local] [--executor array] [--executor ray]
-
 The engine is the real one; images are noise (``stand_in.py``), so that a round takes seconds. In a round one process is
 chosen by chance, driver or worker, and killed at a random moment, in most rounds after work has begun; what dies with
 it is started again, until all is drawn. Then the next data set begins. Linux only: processes are found in /proc.
-It writes ``benchmarks/results/faults.json``.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -26,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.publish import RESULTS, ROOT, write_results
+from benchmarks.publish import ROOT
 from benchmarks.stand_in import OpenStandIns, prepared
 from prismkd.records.lock import locked
 from prismkd.shards import inspect, scan
@@ -34,7 +29,6 @@ from prismkd.synthesis.workers import Policy, Pool, units_of_rank
 from prismkd.synthesis.workers.inline import InlineWorker
 from prismkd.synthesis.workers.process import ProcessWorker
 
-EXECUTORS = ("local", "array", "ray")
 NUM_IMAGES, SHARD_SIZE, NUM_WORKERS = 240, 12, 2
 SECONDS_PER_IMAGE = 0.008
 AT_WORK, PATIENCE = 0.8, 8.0  # share of kills that wait until something is written, and the seconds they wait at most
@@ -50,7 +44,7 @@ def drive(executor: str, folder: str, rank: int, address: str) -> None:
     """Draw what is missing, as ``prismkd synthesize`` does, with stand-ins for images.
 
     Args:
-        executor: of ``EXECUTORS``.
+        executor: local, array or ray.
         folder: of the data set.
         rank: of an array job; without meaning for the other executors.
         address: of the Ray cluster; without meaning for the other executors.
@@ -195,34 +189,3 @@ def cluster(wanted: bool) -> Iterator[str]:
         yield ray_cluster.address
     finally:
         ray_cluster.shutdown()
-
-
-def main() -> None:
-    """Attack the executors that are asked for, and record what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--executor", choices=EXECUTORS, action="append", help="default: all")
-    parser.add_argument("--drive", nargs=4, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.drive:
-        executor, folder, rank, address = arguments.drive
-        drive(executor, folder, int(rank), address)
-        return
-    executors = arguments.executor or EXECUTORS
-    with cluster("ray" in executors) as address:
-        for executor in executors:
-            _record(attack(executor, arguments.rounds, address))
-
-
-def _record(row: dict[str, Any]) -> None:
-    """Put one executor's row in the place of its last one among those that are recorded."""
-    path = RESULTS / "faults.json"
-    rows = {old["executor"]: old for old in (json.loads(path.read_text())["rows"] if path.is_file() else [])}
-    rows[row["executor"]] = row
-    ordered = [rows[executor] for executor in EXECUTORS if executor in rows]
-    write_results("faults", "python -m benchmarks.faults", [row["rounds"]], {"rows": ordered})
-    print(json.dumps(row), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What survives faults: kills, signals, full disks and moved folders, in every command, with bytes compared."""
