@@ -26,7 +26,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation", "costs")
+        for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation", "costs", "security")
     ),
 )
 
