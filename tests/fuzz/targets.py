@@ -633,7 +633,26 @@ num_held_out = 6
 
 
 def make_run(folder: Path) -> None:
-    """A finished run of three classes, of a teacher that has learned nothing."""
+    """A finished run of three classes; two families read it, and it takes seconds."""
+    import shutil
+
+    shutil.copytree(finished_run(), folder, dirs_exist_ok=True)
+
+
+@cache
+def finished_run() -> Path:
+    """The folder of a run of a teacher that has learned nothing, made once in this process."""
+    import atexit
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    write_run(folder)
+    return folder
+
+
+def write_run(folder: Path) -> None:
     import torch
 
     from prismkd.classifiers import save_classifier
@@ -662,24 +681,29 @@ def read_records(folder: Path) -> None:
     from prismkd.commands.preview import preview
     from prismkd.commands.senses import print_senses
     from prismkd.commands.status import print_status
-    from prismkd.records.comparison import compare
     from prismkd.records.directory import commands_of, read_record, recorded_config
     from prismkd.records.status import status_of
-    from prismkd.report import write_report
 
     out = Path("out")
     with contextlib.chdir(folder):
         in_turn(
             lambda: commands_of(read_record(out)),
             lambda: print_status(status_of(out)),
-            lambda: write_report(out),
-            lambda: compare([out], ["plain", "prism"]),
-            lambda: take_up(out),
-            lambda: export(out),
             lambda: preview(recorded_config(out), 0, out),
+            lambda: take_up(out),
             *([lambda: print_senses(out)] if (out / "senses.json").is_file() else []),
             *([lambda: print_students(out)] if (out / "metrics.json").is_file() else []),
         )
+
+
+def read_results(folder: Path) -> None:
+    """As a report shows a run, a comparison weighs it, and a student leaves it."""
+    from prismkd.records.comparison import compare
+    from prismkd.report import write_report
+
+    out = Path("out")
+    with contextlib.chdir(folder):
+        in_turn(lambda: write_report(out), lambda: compare([out], ["plain", "prism"]), lambda: export(out))
 
 
 def take_up(out: Path) -> None:
@@ -745,4 +769,5 @@ FAMILIES = {
     "tokenizers": Family(make_tokenizers, read_tokenizers),
     "generators": Family(make_generator, read_generator, slow=True),
     "records": Family(make_run, read_records, mutate_records, slow=True),
+    "results": Family(make_run, read_results, mutate_records, slow=True),
 }

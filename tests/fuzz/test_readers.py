@@ -38,7 +38,9 @@ def test_a_reader_takes_the_valid_input_and_fails_on_no_other(name: str, workspa
     read()
 
 
-@pytest.mark.parametrize(("name", "path"), kept(), ids=lambda value: value.stem if isinstance(value, Path) else value)
+@pytest.mark.parametrize(
+    ("name", "path"), list(kept()), ids=lambda value: value.stem if isinstance(value, Path) else value
+)
 def test_what_a_reader_once_failed_on_is_refused_or_read(name: str, path: Path, workspace: Workspaces) -> None:
     found = workspace(name)
     fail_on(found, load(path, found.base))

@@ -133,6 +133,8 @@ def list_saved_dataset(folder: Path, classes: ClassLabels) -> Listing:
         paths = [_inside(folder, row["filename"]) for row in state["_data_files"]]
         # Mapped, not read: the pictures stay on the disk until they are decoded
         tables = [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in paths]
+        for table in tables:
+            table.validate(full=True)  # pyarrow takes offsets as they are, and reads wherever a damaged one leads
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(
             f"expected a saved Hugging Face data set, got {folder}: {_reason(error)}; save it again"

@@ -322,8 +322,11 @@ def _to_npy(logits: np.ndarray) -> bytes:
 def _from_npy(contents: bytes, name: str) -> np.ndarray:
     """Logits (classes,) float16. Not by ``np.load``, which makes an array of any size that the file names."""
     file = io.BytesIO(contents)
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # of numpy and of Python's tokenizer, which reads what numpy can't
+        raise ValueError(f"no array in {name}: {shortened(str(error))}") from None
     if len(shape) != 1 or dtype != np.float16 or len(contents) - file.tell() != 2 * shape[0]:
         raise ValueError(f"an array {shortened(shape)} of {dtype} in {name} in place of logits")
     return np.frombuffer(contents, np.float16, offset=file.tell())
