@@ -158,3 +158,15 @@ def test_a_bar_shows_its_count_at_any_width(width: int) -> None:
     with progress._bar(console, "images plain (seed 0)", 600) as count:
         count(144)
     assert "144/600" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_is_done_commands_no_terminal(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder's name may stand in it, which rich would take for its own markup."""
+    monkeypatch.setattr(Console, "is_terminal", is_terminal)
+    with progress.bars("reading [/x] \x1b]0;title\x07 [red]", 2) as count:
+        count(2)
+    shown = capsys.readouterr().err
+    assert "\x1b]" not in shown and r"reading [/x] \x1b]0;title\x07 [red]" in shown

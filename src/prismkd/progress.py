@@ -46,7 +46,7 @@ def bars(description: str, total: int) -> Iterator[Progress]:
         return
     from rich.console import Console  # here, since importing it takes longer than the help of all commands
 
-    console = Console(stderr=True)
+    console, description = Console(stderr=True), printable(description)  # a folder's name may stand in it
     with _bar(console, description, total) if console.is_terminal else logged(description, total) as progress:
         yield progress
 
@@ -238,7 +238,7 @@ def _bar(console: Any, description: str, total: int) -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     rate = Rate(total)
-    name, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+    name, left = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[left]}")
     if console.width >= 80:
         description = f"{description:34s}"
         columns = [name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left]

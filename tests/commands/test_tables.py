@@ -60,8 +60,12 @@ def test_a_table_without_lines_is_its_header(capsys: pytest.CaptureFixture[str])
     assert "method" in capsys.readouterr().out
 
 
-def test_a_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table("of [red]\x1b[31m", ["[bold]name", "\u202eeman"], [["\x1b]0;title\x07", "x" * 10**6]], left=2)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_name_commands_no_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("of [red]\x1b[31m", ["[bold]name", "\u202eeman"], [["\x1b]0;title\x07", "x" * 10**6]], left=1)
     show("a\x1b[2J\nb")
     shown = capsys.readouterr().out
     assert "\x1b" not in shown and "\u202e" not in shown and len(shown) < 10_000

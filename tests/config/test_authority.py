@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from prismkd.classifiers import load_teacher
+from prismkd.cli import main
 from prismkd.commands.opening import check_reserved, stay_offline
 from prismkd.commands.parsing import parse
 from prismkd.commands.run_arguments import RunArguments
@@ -111,6 +113,34 @@ def test_nothing_is_fetched_from_a_hub_that_a_record_alone_names(monkeypatch: py
     stay_offline(config, ())
     assert os.environ["HF_HUB_OFFLINE"] == "0"
     stay_offline(config, ("generator.source",))
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize("words", [["export", "--to", "safetensors", "--dest", "new", "--out"], ["predict"]])
+def test_a_command_that_only_opens_a_run_s_student_fetches_nothing(
+    words: list[str], received: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = json.loads((received / "run.json").read_text())
+    record["config"]["synthesis"]["storage"] = ""
+    (received / "run.json").write_text(json.dumps(record))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert main([*words, str(received), *(["a.png"] if words == ["predict"] else [])]) == 2  # there is no student
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_weights_that_no_hub_holds_are_not_fetched_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="without a network"):
+        load_teacher("torchvision:squeezenet1_1", [str(label) for label in range(1000)])
+
+
+def test_a_list_of_teachers_that_a_record_names_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    config = replace(Config(), teacher="teachers.toml")
+    stay_offline(config)  # the command names it, and it may name models of a hub
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
+    stay_offline(config, reserved_in(config))
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 

@@ -39,7 +39,7 @@ def test_shipped_configurations_parse(path: Path) -> None:
         ("[prompts]\nid_share = 1.5", "expected prompts.id_share from 0 to 1, got 1.5"),
         ("[prompts]\ntemplate = 'an icon'", "expected {name} in prompts.template"),
         ("[prompts]\npilot_share = 1.0", "expected prompts.pilot_share from 0 to below 1, got 1.0"),
-        ("[prompts]\nnum_content_probes = -1", "expected a finite prompts.num_content_probes of at least 0"),
+        ("[prompts]\nnum_content_probes = -1", "expected prompts.num_content_probes from 0 to 10000"),
         ("[prompts.language_model]\nurl = 'localhost'\nmodel = 'm'", "expected prompts.language_model.url such as"),
         ("[prompts.language_model]\nurl = 'http://localhost/v1'", "and its model, got"),
         ("[prompts.language_model]\nurl = 'http://me:secret@host/v1'\nmodel = 'm'", "without user and password"),

@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prismkd.config import Config, DistillationConfig, GeneratorConfig, GuidanceConfig, PreprocessingConfig
+from prismkd.config import (
+    Config,
+    DistillationConfig,
+    GeneratorConfig,
+    GuidanceConfig,
+    PreprocessingConfig,
+    PromptsConfig,
+    SynthesisConfig,
+)
 from prismkd.config.load import check_config, config_from_dict
 from prismkd.config.ranges import AtLeast, Between, OneOf, Positive, check_fields, typed_fields, without_extras
 from prismkd.config.seeds import MAX_SEED, derive
@@ -90,6 +98,9 @@ def test_a_record_with_a_method_of_another_version_is_refused() -> None:
     [
         (replace(Config(), seeds=(0.5,)), r"expected int for seeds, got 0\.5 \(float\)"),
         (replace(Config(), trust=1), r"expected bool for trust, got 1 \(int\)"),
+        (replace(Config(), num_threads=10**6), "num_threads from 0 to 1024, got 1000000"),
+        (replace(Config(), synthesis=SynthesisConfig(num_workers=10**6)), r"synthesis\.num_workers from 0 to 1024"),
+        (replace(Config(), prompts=PromptsConfig(num_probes=2**40)), r"prompts\.num_probes from 0 to 10000"),
         (replace(Config(), num_threads=True), r"expected int for num_threads, got True \(bool\)"),
         (replace(Config(), teacher=None), r"expected str for teacher, got None"),
         (replace(Config(), methods="plain"), r"expected a list for methods, got 'plain'; put it in \[ \]"),

@@ -244,6 +244,7 @@ def test_damage_that_looks_like_an_error_of_the_machine_is_damage() -> None:
 def test_prediction_without_file_handles_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prismkd.data import Geometry
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Path, "open", lambda *_: failing(errno.EMFILE)())
     with pytest.raises(UserError, match=r"Too many open files; allow more open files \(ulimit -n\)$"):
         read_image(tmp_path / "a.png", 3, Geometry.square(8))

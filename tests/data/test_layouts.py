@@ -128,6 +128,12 @@ def test_webdataset_shards_by_folder_pattern_and_braces(tmp_path: Path, draw: Ca
         load_labeled_images(tmp_path / "shard-{000000..000002}.tar", CLASSES)
 
 
+@pytest.mark.parametrize("last", ["9" * 9, "9" * 5000])
+def test_a_range_of_files_is_no_larger_than_a_data_set(last: str) -> None:
+    with pytest.raises(UserError, match="expected numbers of up to 6 digits"):
+        load_labeled_images(f"shard-{{0..{last}}}.tar", CLASSES)
+
+
 def test_webdataset_itself_writes_what_is_read(tmp_path: Path, draw: Callable[..., bytes]) -> None:
     webdataset = pytest.importorskip("webdataset")
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:

@@ -13,7 +13,9 @@ from PIL import Image
 
 from prismkd.classifiers import save_classifier
 from prismkd.classifiers.networks import new_network
-from prismkd.delivery.predict import load_student, predict_files
+from prismkd.data import Geometry
+from prismkd.delivery.predict import Student, load_student, predict_files
+from prismkd.delivery.student_folder import Delivered
 from prismkd.errors import UserError
 
 SIDE = 8
@@ -60,6 +62,23 @@ def test_the_folder_itself_is_right(folder: Path) -> None:
 def test_a_configuration_of_any_kind_is_one_line(changes: dict[str, Any], folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     assert "; " in refused(folder)
+
+
+def test_few_large_images_are_in_memory_at_once(folder: Path) -> None:
+    side = 4096
+    sizes = list[int]()
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        sizes.append(images.size)
+        return np.zeros((len(images), 2), np.float32)
+
+    student = Student(logits, Delivered(["a", "b"], 1, Geometry.square(side)))
+    files = [folder.parent / "a.png"] * 5
+    assert all(row.top for row in predict_files(student, files, 1))
+    assert sizes == [4 * side * side, side * side]
+    small = Student(logits, Delivered(["a", "b"], 1, Geometry.square(224)))
+    sizes.clear()
+    assert len(list(predict_files(small, files * 13, 1))) == 65 and sizes == [64 * 224**2, 224**2]
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "3", '{"id2label": NaN}', "\udcff"])

@@ -56,6 +56,8 @@ def test_anything_else_is_one_line_that_names_the_file(tmp_path: Path, text: str
     [
         b"a." * 50_000 + b"b = 1",
         b"[" + b"a." * 50_000 + b"b]",
+        b'"=" . ' + b"a." * 50_000 + b"b = 1",
+        b"',' ." * 50_000 + b"b = 1",
         b"a = " + b"[" * 100_000,
         b"\xff",
         b"a = nan",
@@ -68,6 +70,12 @@ def test_toml_too(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.toml").write_bytes(text)
     with pytest.raises(UserError, match=r"a\.toml"):
         read_toml(tmp_path / "a.toml", dict[str, Any])
+
+
+def test_many_points_are_no_long_key(tmp_path: Path) -> None:
+    numbers = ", ".join(["1.5"] * 200)
+    (tmp_path / "a.toml").write_text(f"[teacher.'a.b'.c]\nmean = [{numbers}]\ntext = 'One. Two words. 3.'\n")
+    assert read_toml(tmp_path / "a.toml", dict[str, Any])["teacher"]["a.b"]["c"]["mean"] == [1.5] * 200
 
 
 def test_a_missing_file_is_an_answer_and_a_folder_is_not(tmp_path: Path) -> None:

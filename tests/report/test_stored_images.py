@@ -151,6 +151,13 @@ def test_only_tars_with_wanted_images_are_opened_and_none_is_read_to_its_end(
     assert opened == ["shard-000000.tar", "shard-000002.tar", "shard-000004.tar"]
 
 
+def test_a_manifest_of_any_number_of_images_costs_no_time(tmp_path: Path) -> None:
+    storage = make_dataset(tmp_path, 10, (0,))
+    manifest = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**manifest, "ends": [2**53], "shard_size": 2**53}))
+    assert [sample.index for sample in read_few(storage, {3})] == [3]
+
+
 def test_a_damaged_shard_that_holds_a_wanted_image_is_one_error(tmp_path: Path) -> None:
     storage = make_dataset(tmp_path, 20, (0, 1))
     (tmp_path / "shard-000001.tar").unlink()

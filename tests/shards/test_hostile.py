@@ -24,6 +24,7 @@ from prismkd.report.stored_images import read_few
 from prismkd.shards import Manifest, Storage, claim, inspect, read_samples, scan, verified, verify
 from prismkd.shards.export import export, merge
 from prismkd.shards.ledger import ShardRecord, _to_json, record_name, tar_name
+from prismkd.shards.manifest import read_manifest
 
 NUM_CLASSES, SIDE = 3, 16
 MANIFEST = Manifest({"of": "test"}, (2,), 2, ("a", "b", "c"))
@@ -271,3 +272,11 @@ def test_a_machine_without_file_handles_is_no_damage_and_no_reason_to_draw_again
             with pytest.raises(UserError, match=r"Too many open files; allow more open files \(ulimit -n\)$"):
                 read()
     assert sorted(scan(storage).records) == [0], "no shard is dropped for that"
+
+
+def test_a_manifest_has_no_more_shards_than_a_folder_of_files(tmp_path: Path) -> None:
+    record = {"identity": {}, "ends": [2 * 10**6], "shard_size": 1, "classes": ["a"],
+              "encoding": {"format": "png", "quality": 95}}  # fmt: skip
+    (tmp_path / "dataset.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="at most 1,000,000 shards"):
+        read_manifest(tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prismkd.errors import UserError
+from prismkd.files import open_plain
 from prismkd.files.documents import as_shape, parse_toml
 from prismkd.text import shortened
 
@@ -78,10 +79,12 @@ def read_text(path: Path, expected: str, advice: str) -> str:
         UserError: the file can't be read, or isn't UTF-8.
     """
     try:
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
+        with open_plain(path) as file:
+            contents = file.read(MAX_BYTES + 1)
+        if len(contents) > MAX_BYTES:
             raise UserError(f"expected {expected} of at most {MAX_BYTES >> 20} MiB, got {path}; {advice}")
         # Excel saves "CSV UTF-8" with a byte order mark, which would become a part of the first column's name
-        text = path.read_text(encoding="utf-8-sig")
+        text = contents.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"expected {expected} in UTF-8, got {path} with other bytes at place {error.start}; save it as UTF-8"

@@ -14,7 +14,7 @@ from prismkd.classifiers.classifier import Classifier
 from prismkd.classifiers.preprocessing import Preprocessing, to_config
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
-from prismkd.foreign import opening
+from prismkd.foreign import opening, stays_offline
 
 Transform = Callable[[Any], Tensor]  # a PIL image to the network's input (channels, height, width)
 AS_IT_IS = PreprocessingConfig()  # nothing is set by hand
@@ -72,8 +72,9 @@ def check_name(what: str, name: str, known: Sequence[str]) -> None:
 
 
 def from_hub(name: str, create: Callable[[], nn.Module]) -> nn.Module:
-    """What ``create`` makes, which may fetch weights. Raises UserError where it can't."""
-    with opening(f"pretrained weights of {name} from the web", f"give a local file as {name}@FILE", local=False):
+    """What ``create`` makes, which may fetch weights. Raises UserError where it can't, or may not."""
+    what, remedy = f"pretrained weights of {name} from the web", f"give a local file as {name}@FILE"
+    with opening(what, remedy, local=stays_offline()):  # which torchvision and timm's plain addresses don't heed
         return create()
 
 

@@ -27,7 +27,7 @@ from prismkd.classifiers.preprocessing import (
 )
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
-from prismkd.foreign import Budget, check_folder, opening, quiet, read_description
+from prismkd.foreign import Budget, check_folder, opening, quiet, read_description, stays_offline
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
@@ -75,7 +75,7 @@ def _network(source: str, *, local: bool) -> Any:
     what = f"an image classifier of transformers in {source} (config.json, {PROCESSORS[0]}, model.safetensors)"
     with opening(what, "check the path"):
         budget = Budget.of_folder(Path(source)) if local else None
-    with quiet(logging), opening(what, "check the path", local=local, budget=budget):
+    with quiet(logging), opening(what, "check the path", local=local or stays_offline(), budget=budget):
         # Without trust_remote_code, which also asks no question. Weights are safetensors, or in a folder a file that
         # transformers opens with weights_only: neither they nor the configuration can run code.
         network, report = AutoModelForImageClassification.from_pretrained(
@@ -103,7 +103,7 @@ def _processor(source: str, *, local: bool) -> Any:
         )
 
     what = f"an image processor of transformers in {source} ({PROCESSORS[0]})"
-    with opening(what, f"save it there, or {SET_BY_HAND}", local=local):
+    with opening(what, f"save it there, or {SET_BY_HAND}", local=local or stays_offline()):
         return AutoImageProcessor.from_pretrained(source, local_files_only=local, trust_remote_code=False)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from prismkd.commands.opening import stay_offline_for
 from prismkd.commands.tables import show
 from prismkd.config.ranges import Between, OneOf
 from prismkd.config.seeds import MAX_SEED
@@ -64,6 +65,7 @@ def _export_student(arguments: Arguments) -> None:
 
     run, destination = run_folder(arguments.out), Path(arguments.dest)
     check_recorded_storage(run, trust=arguments.trust)
+    stay_offline_for(run, trust=arguments.trust)
     from prismkd.delivery.export_student import export_student
 
     parity = export_student(run, arguments.method, arguments.seed, arguments.to, destination, bars)

@@ -119,6 +119,15 @@ def check_reserved(arguments: RunArguments, folder: Path) -> None:
             warn(f"the run's record names {name}, which only a command may: {RESERVED[name].otherwise}")
 
 
+def stay_offline_for(folder: Path, *, trust: bool = False) -> None:
+    """Nothing is fetched that the record of a run alone names, as no flag of the command can; as ``stay_offline``."""
+    from prismkd.records.directory import is_run, recorded_config
+
+    if is_run(folder):
+        config = recorded_config(folder, trust=trust)
+        stay_offline(config, () if trust else reserved_in(config))
+
+
 def stay_offline(config: Config, from_record: Sequence[str] = ()) -> None:
     """Nothing but a hub model that the command names needs the network; has to be said before libraries are imported.
 

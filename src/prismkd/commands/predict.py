@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from prismkd.commands.opening import stay_offline_for
 from prismkd.commands.tables import print_table
 from prismkd.config.ranges import Between
 from prismkd.config.seeds import MAX_SEED
@@ -45,6 +46,7 @@ def predict(arguments: Arguments) -> None:
             f"expected a student and image files, got only {arguments.student}; name files or folders "
             "too, as in `prismkd predict STUDENT images/`"
         )
+    stay_offline_for(arguments.student)
     from prismkd.delivery.image_files import find_images
     from prismkd.delivery.predict import load_student, predict_files
 

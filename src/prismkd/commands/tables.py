@@ -30,12 +30,13 @@ def print_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]
     from rich.markup import escape
     from rich.table import Table
 
+    title = printable(title)
     header, lines = [_cell(name) for name in header], [[_cell(cell) for cell in line] for line in lines]
     console = Console(emoji=False)
     if _narrowest(header, lines, left) > console.width:
         print(_as_list(title, header, lines, console.width))
         return
-    table = Table(title=escape(printable(title)))
+    table = Table(title=escape(title))
     for place, name in enumerate(header):
         if place < left:
             table.add_column(escape(name), overflow="fold")

@@ -102,5 +102,6 @@ def _with_value(settings: Any, name: str, value: Any) -> Any:
 
 def _reaches_out(name: str, value: Any) -> bool:
     if RESERVED[name].reaches == HUB:
-        return is_hub_model(value) if name.startswith("generator.") else needs_the_web(value)
+        # A list of teachers may name models of a hub
+        return is_hub_model(value) if name.startswith("generator.") else needs_the_web(value) or value.endswith(".toml")
     return value not in (value_of(Config(), name), "tensorboard")

@@ -20,6 +20,8 @@ TRACKED = ("", *TRACKERS)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 MAX_STUDENT_SIDE = 4096  # pixels of a student's images, of which a batch has to fit in memory
 MAX_SIDE = 16384  # pixels of what a network is shown
+MAX_WORKERS = 1024  # processes or threads of a machine
+MAX_PROBES = 10_000  # images by which the teacher judges a wording
 FOR_BYTES = "images are in [0, 1]: divide what is for 0 to 255 by 255"
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
@@ -51,13 +53,13 @@ class PromptsConfig:
 
     template: str = ""
     """The plain prompt of the methods without DPE; empty: "an icon of a {name}" or "a photo of a {name}"."""
-    num_probes: Annotated[int, AtLeast(0)] = 8
+    num_probes: Annotated[int, Between(0, MAX_PROBES)] = 8
     """Images drawn per wording, by which the teacher chooses each class's sense; 0 takes what the class list gives."""
     max_senses: Annotated[int, AtLeast(0)] = 4
     """WordNet senses tried for a bare class name beside the name alone, the most frequent ones first."""
     content: bool = True
     """Vary the content of prompts: sub-kinds, attributes, surroundings."""
-    num_content_probes: Annotated[int, AtLeast(0)] = 2
+    num_content_probes: Annotated[int, Between(0, MAX_PROBES)] = 2
     """Images drawn per content, by which the teacher drops contents that lose the class; 0 keeps them all."""
     domains: tuple[str, ...] = ()
     """Styles to draw in, the teacher's own first: photo, sketch, ..., or "name: a phrase with {}". Empty: chosen for
@@ -88,7 +90,7 @@ class GeneratorConfig:
     tiny_decoder: str = "auto"
     """Small decoder for guidance: auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder
     or hub model."""
-    image_size: Annotated[int, AtLeast(0)] = 0
+    image_size: Annotated[int, Between(0, MAX_SIDE)] = 0
     """Pixels per side; 0 is the pipeline's own."""
     num_inference_steps: Annotated[int, Positive()] = 16
     """Denoising steps per image."""
@@ -167,7 +169,7 @@ class SynthesisConfig:
     """Folder or URL (such as s3://bucket/folder) where the images are stored; empty: the run's folder."""
     executor: Annotated[str, OneOf(EXECUTORS)] = "local"
     """Who draws: local (this machine) or ray (a cluster)."""
-    num_workers: Annotated[int, AtLeast(0)] = 0
+    num_workers: Annotated[int, Between(0, MAX_WORKERS)] = 0
     """Worker processes; 0: this process where there is one device, else one per GPU."""
     ray_address: str = ""
     """Address of a running Ray cluster, or auto; empty starts Ray on this machine."""
@@ -240,7 +242,7 @@ class DistillationConfig:
     read from the shards again and again."""
     keep_cache: bool = False
     """Keep that file when the student is trained."""
-    num_workers: Annotated[int, AtLeast(0)] = 2
+    num_workers: Annotated[int, Between(0, MAX_WORKERS)] = 2
     """Processes that decode images which are neither in memory nor in the file."""
     tracker: Annotated[str, OneOf(TRACKED)] = ""
     """Where loss, learning rate and results are shown beside the run's own log: tensorboard, wandb, trackio or mlflow;
@@ -312,7 +314,7 @@ class Config:
     """What to run, side by side: plain, more, eda, dpe, prism, real."""
     seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)
     """Every method runs once per seed."""
-    num_threads: Annotated[int, AtLeast(0)] = 0
+    num_threads: Annotated[int, Between(0, MAX_WORKERS)] = 0
     """CPU threads; 0 leaves torch's own choice."""
     teacher_preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)

@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 from prismkd.data.decode import EncodedImage
 from prismkd.errors import UserError
+from prismkd.text import shortened
+
+MAX_DIGITS = 6  # of the numbers of a range of files
 
 
 @dataclass
@@ -61,6 +64,8 @@ def expand_pattern(pattern: str) -> list[Path]:
         paths = [Path(pattern)] if Path(pattern).is_file() else [Path(name) for name in sorted(glob.glob(pattern))]
     else:
         head, first, last, tail = braces.groups()
+        if max(len(first), len(last)) > MAX_DIGITS:
+            raise UserError(f"expected numbers of up to {MAX_DIGITS} digits, got {shortened(pattern)}; correct it")
         numbers = range(int(first), int(last) + 1)
         paths = [Path(f"{head}{number:0{len(first)}d}{tail}") for number in numbers]
     missing = [path for path in paths if not path.is_file()]

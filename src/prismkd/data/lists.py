@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from prismkd.classes.files import read_text
 from prismkd.classes.matching import ClassLabels
 from prismkd.data.labels import check_labels
 from prismkd.data.listing import Listing, expand_pattern, file_opener
@@ -38,12 +39,8 @@ Row = tuple[Path, tuple[str, ...], int]  # a file, its path's parts in the list,
 
 
 def _rows(path: Path) -> list[Row]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"expected a text file, got {path}: {error}; check it") from None
     rows = list[Row]()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "a text file", "check it").splitlines(), start=1):
         if line.strip():
             name, _, label = line.strip().rpartition(" ")  # from the right: paths may have blanks
             if not name or not re.fullmatch("[0-9]{1,9}", label):

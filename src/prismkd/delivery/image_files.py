@@ -12,6 +12,7 @@ from prismkd.data.class_folders import SUFFIXES, images_below, say_unread
 from prismkd.data.decode import decode, reason_of
 from prismkd.data.geometry import Geometry
 from prismkd.errors import UserError
+from prismkd.files import open_plain
 from prismkd.files.machine import is_exhausted, remedy_for
 
 
@@ -59,7 +60,7 @@ def read_image(path: Path, channels: int, geometry: Geometry) -> np.ndarray:
         UserError: there is no file handle left to open it by.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return decode(file, "L" if channels == 1 else "RGB", geometry)
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None

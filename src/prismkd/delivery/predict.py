@@ -27,6 +27,7 @@ from prismkd.errors import UserError
 from prismkd.records.directory import is_run, read_json
 
 BATCH_SIZE = 64
+MAX_VALUES = 2**26  # of a batch, which is smaller where images are large
 SILENT = 4  # onnxruntime's log level of what ends the process
 Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, height, width) in [0, 1] -> (batch, classes)
 
@@ -59,7 +60,7 @@ def predict_files(student: Student, files: Sequence[Path], num_top: int) -> Iter
     """Each file's likeliest classes, in the order of the files; holds one batch of images at a time."""
     known_formats()
     with ThreadPoolExecutor(NUM_DECODERS) as pool:
-        for part in _chunks(files):
+        for part in _chunks(files, _batch_size(student.about)):
             read = list(pool.map(lambda file: _read(student, file), part))
             images = [image for image in read if isinstance(image, np.ndarray)]
             probabilities = iter(_probabilities(student, images)) if images else iter(())
@@ -76,8 +77,13 @@ def _read(student: Student, file: Path) -> np.ndarray | str:
         return str(error)
 
 
-def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    return (files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE))
+def _batch_size(about: Delivered) -> int:
+    height, width = about.geometry.size or (1, 1)
+    return max(1, min(BATCH_SIZE, MAX_VALUES // (about.channels * height * width)))
+
+
+def _chunks(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (files[start : start + size] for start in range(0, len(files), size))
 
 
 def _probabilities(student: Student, images: list[np.ndarray]) -> np.ndarray:

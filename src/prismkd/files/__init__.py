@@ -1,6 +1,7 @@
 """Files on a disk: the one way to write and delete, and the one way to read what somebody else may have touched."""
 
 from prismkd.files.documents import parse_document, read_document, read_toml
+from prismkd.files.plain import open_plain
 from prismkd.files.write import (
     as_user_error,
     check_no_link,
@@ -26,6 +27,7 @@ __all__ = [
     "is_used",
     "make_folder",
     "making_folder",
+    "open_plain",
     "parse_document",
     "read_document",
     "read_toml",

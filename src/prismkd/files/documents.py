@@ -8,6 +8,7 @@ have written them.
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ MAX_BYTES = 2**28  # 256 MiB: the prompts of 20,000 classes are a tenth of it
 MAX_DEPTH = 64  # of lists and tables in each other; our own records have seven
 MAX_NUMBER = 2**63  # of whole numbers, as other programs read no larger ones
 REMEDY = "correct the file, or bring it back from a copy"
+
+# tomllib needs minutes for a key of 50,000 parts, bare or in quotes
+LONG_KEY = re.compile(
+    rb"""(?<![\w\\-]) (?: (?: [\w-]++ | "(?:[^"\\\n]|\\.)*+" | '[^'\n]*+' ) [ \t]*+ \. [ \t]*+ ){%d}"""
+    % (MAX_DEPTH + 1),
+    re.VERBOSE,
+)
 
 T = TypeVar("T")
 
@@ -75,9 +83,7 @@ def parse_toml(data: bytes | str, shape: type[T], name: str, *, remedy: str = RE
 
 
 def _parsed_toml(data: bytes, name: str, remedy: str) -> dict[str, Any]:
-    # tomllib needs minutes for a key of 50,000 parts. Numbers in a list have points too, and commas between them.
-    keys = (part for line in data.splitlines() for part in line.partition(b"=")[0].split(b","))
-    if any(key.count(b".") > MAX_DEPTH for key in keys):
+    if LONG_KEY.search(data):
         raise UserError(f"expected keys of at most {MAX_DEPTH} parts in {name}, got longer ones; {remedy}")
     try:
         return tomllib.loads(data.decode("utf-8-sig"))

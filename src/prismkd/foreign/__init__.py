@@ -10,7 +10,7 @@ descriptions.py  the JSON files beside weights, read and checked before a librar
 from prismkd.foreign.boundary import first_line, naming, opening
 from prismkd.foreign.budget import Budget, no_larger_than
 from prismkd.foreign.descriptions import MAX_SIDE, check_folder, read_description
-from prismkd.foreign.offline import offline, unasked
+from prismkd.foreign.offline import offline, stays_offline, unasked
 from prismkd.foreign.quiet import quiet
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "opening",
     "quiet",
     "read_description",
+    "stays_offline",
     "unasked",
 ]

@@ -7,6 +7,7 @@ before every question, whoever wants them, and a hook of them may refuse.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ _refused: ContextVar[tuple[str, ...]] = ContextVar("refused", default=())
 
 class RefusedError(OSError):
     """What a library gets that wants to connect or to ask; an OSError, as if the network were gone."""
+
+
+def stays_offline() -> bool:
+    """Whether this process fetches nothing, whatever a source names: its user or a run's record has decided so."""
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
-from prismkd.foreign import Budget, check_folder, opening
+from prismkd.foreign import Budget, check_folder, opening, stays_offline
 
 # Distilled decoders of each family's latents (TAESD, Ollin Boer Bohan, MIT), not pinned to a commit.
 TINY_DECODERS = {
@@ -58,9 +58,10 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
         check_folder(Path(source))
     with opening(what, remedy):
         budget = Budget.of_folder(Path(source)) if local else None
-    with opening(what, remedy, local=local, budget=budget):
+    closed = local or stays_offline()
+    with opening(what, remedy, local=closed, budget=budget):
         tiny = AutoencoderTiny.from_pretrained(
-            source, dtype=_dtype_beside(pipeline), use_safetensors=True, local_files_only=local
+            source, dtype=_dtype_beside(pipeline), use_safetensors=True, local_files_only=closed
         )
     # Two families of latents may have the same number of channels: this finds the gross mistakes only.
     check_latents(tiny, pipeline, str(source))

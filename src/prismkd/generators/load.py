@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from prismkd.assets import asset
 from prismkd.config import GeneratorConfig
 from prismkd.config.sources import is_hub_model
 from prismkd.errors import UserError
-from prismkd.foreign import Budget, naming, opening, quiet
+from prismkd.foreign import Budget, naming, opening, quiet, stays_offline
 from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.folder import INDEX, check_pipeline_folder, check_whole
 from prismkd.generators.sampling import check_sampling
@@ -142,11 +141,12 @@ def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dt
     # A folder is as it is; a commit is the hub's.
     remote = {} if local else {"revision": config.revision or None}
     # Quiet, else every load warns that the text encoder isn't the class's usual one
-    with quiet(diffusers.utils.logging, transformers.utils.logging), opening(what, remedy, local=local, budget=budget):
+    closed = local or stays_offline()
+    with quiet(diffusers.utils.logging, transformers.utils.logging), opening(what, remedy, local=closed, budget=budget):
         pipeline = diffusers.DiffusionPipeline.from_pretrained(
             folder or config.source,
             use_safetensors=True,
-            local_files_only=local or _offline(),
+            local_files_only=closed,
             dtype=dtype,
             variant=config.variant or None,
             trust_remote_code=False,
@@ -154,10 +154,6 @@ def _load_pipeline(config: GeneratorConfig, folder: Path | None, dtype: torch.dt
         )  # fmt: skip
     check_whole(pipeline, str(folder or config.source))
     return pipeline
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
 
 
 def other_scheduler(scheduler: Any, name: str) -> Any:

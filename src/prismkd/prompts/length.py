@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prismkd.files import open_plain
 from prismkd.prompts.plan import PromptPlan
 
 CLIP_TOKENS = 77  # of Stable Diffusion's encoder, its two marks included
@@ -24,6 +25,7 @@ TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # Radford et al. 2021, its published tokenizer
 LETTERS_PER_TOKEN = 6  # of longer words; on prompts of ImageNet-1k CLIP's own number differs by 5 % on average
 MAX_LOOKED_AT = 4000  # prompts
+MAX_JSON = 2**24  # bytes of a tokenizer's settings
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def _clip_tokenizer(folder: Path) -> Any:
 def _json(path: Path) -> dict[str, Any]:
     """A small JSON file of the pipeline; empty where it is missing, and loading the pipeline will say what is wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        with open_plain(path) as file:
+            # By Python itself, as tokenizers write 10**30
+            found = json.loads(file.read(MAX_JSON))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -110,7 +110,8 @@ def read_few(storage: Storage, wanted: Collection[int]) -> Iterator[Sample]:
     manifest, ledger, left = read_manifest(storage), scan(storage), set(wanted)
     ranges = dict(enumerate(manifest.ranges)) if manifest is not None else {}
     for shard in sorted(ledger.records.keys() | ledger.damaged.keys()):
-        held = left.intersection(ranges.get(shard, left))  # without a manifest any shard may hold any
+        own = ranges.get(shard, left)  # without a manifest any shard may hold any
+        held = {index for index in left if index in own}  # not set's own intersection, which walks through all of own
         if held and shard in ledger.damaged:
             raise UserError(f"{ledger.damaged[shard]}: the shard is damaged; `prismkd repair` draws it again")
         if not held:

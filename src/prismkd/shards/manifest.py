@@ -23,7 +23,7 @@ from prismkd.shards.storage import Storage
 from prismkd.text import shortened
 
 MANIFEST = "dataset.json"
-MAX_SHARDS = 10**7
+MAX_SHARDS = 10**6
 WRITE_AGAIN = "delete it and give the same command again, which writes it anew"
 Folder = Storage | Path | str
 Count = Annotated[int, Meta(ge=1, le=2**53)]

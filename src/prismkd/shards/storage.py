@@ -18,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.files.documents import MAX_BYTES
 from prismkd.files.machine import remedy_for
+from prismkd.files.plain import open_plain
 from prismkd.files.write import (
     BUFFER,
     CheckedFile,
@@ -117,14 +119,17 @@ class Storage:
             return int(system.size(path)) if system.isfile(path) else None
 
     def read(self, name: str) -> bytes:
-        """The contents of a file.
+        """The contents of a small file, such as a record.
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: the machine or an object store refuses it.
+            UserError: it is too large, or the machine or an object store refuses it.
         """
         with self.reading(name) as file, _as_user_error(self / name):
-            return file.read()
+            contents = file.read(MAX_BYTES + 1)  # a file without content, of any size, takes no room on a disk
+        if len(contents) > MAX_BYTES:
+            raise UserError(f"expected at most {MAX_BYTES >> 20} MiB in {self / name}, got more; copy it again")
+        return contents
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of many small files by name, requested at once from an object store.
@@ -244,7 +249,7 @@ def _as_user_error(path: str, *, writing: bool = False) -> Iterator[None]:
 def _opened(path: Path) -> BinaryIO:
     """A file opened for reading; a machine that has no handle left for it, or no permission, is a ``UserError``."""
     try:
-        return path.open("rb")
+        return open_plain(path)
     except FileNotFoundError:
         raise
     except OSError as error:
