@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 bad input, 130 interrupted. Signal n ends the process with 128 + n.
     """
+    _open_standard_streams()
     if arguments is not None:
         return _outcome(list(arguments))
-    _open_standard_streams()
     signals = EndingSignals()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent(os.getppid())  # torchrun, which killed can't end its ranks

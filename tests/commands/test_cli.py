@@ -73,7 +73,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         (["run", "--config", write(tmp_path / "g.toml", "[generator]\ndevice = 'cuda:99'"), "--out", str(out)],
          "expected a device of this machine"),
         (["run", "--config", write(tmp_path / "h.toml", "[guidance]\nstrength = inf"), "--out", str(out)],
-         "expected a finite guidance.strength"),
+         "expected a finite number as guidance.strength"),
         (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
                                    "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
         (["run", "--config", write(tmp_path / "j.toml", "[evaluation]\nimage_size = 16"), "--out", str(out)],

@@ -104,7 +104,7 @@ def test_seeds_and_a_pilot_are_counted() -> None:
 @pytest.mark.parametrize("senses", [None, 5, "abc", [{}], [{"class_name": "a", "wordings": [], "chosen": 0}]])
 def test_damaged_decisions_are_refused(tmp_path: Path, senses: object) -> None:
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses}))
-    with pytest.raises(UserError, match=r"expected .*senses.* in|senses\.json as prismkd writes it, got: .* at senses"):
+    with pytest.raises(UserError, match=r"expected .*senses.* in|expected .* in .*senses\.json, got .* at senses"):
         preview(Config(), 0, tmp_path)
 
 

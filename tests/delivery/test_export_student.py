@@ -64,7 +64,7 @@ def test_the_graph_has_the_top1_of_torch_on_the_whole_id_test(tmp_path: Path) ->
     names = [row["name"] for row in json.loads(asset("classes.json").read_text())]
     student = tmp_path / "run" / "seed-0" / "prism" / "student"
     shutil.copytree(asset("teacher"), student)
-    write(student / "log.json", {"images": 1, "seconds": 1.0})
+    write(student / "log.json", {"images": 1, "seconds": 1.0, "log": []})
     record = {"command": "prismkd run", "started": "2026-01-02", "version": "0.1.0"}
     write(tmp_path / "run" / "run.json", {**record, "config": {}, "classes": [{"name": name} for name in names]})
     assert recorded_config(tmp_path / "run").evaluation.source == "pictograms"

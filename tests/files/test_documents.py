@@ -40,7 +40,7 @@ def test_a_document_of_the_shape_comes_back_with_whole_numbers_as_floats(tmp_pat
         ('{"rows": [{"label": 1' + "0" * 30 + ', "share": 1}]}', "64 bits"),
         ('{"rows": [{"label": 1' + "0" * 5000 + ', "share": 1}]}', "JSON"),
         ('{"rows": "\\ud800"}', "expected JSON"),
-        ("[]", "Expected `object`"),
+        ("[]", "expected `object`"),
         ('{"other": 1}', "rows"),
     ],
 )

@@ -117,7 +117,7 @@ def test_every_content_is_probed_once_and_the_plain_form_always() -> None:
 class _Teacher:
     """Features are the pixels."""
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
+    def features(self, images: torch.Tensor, *, cropped: bool = False) -> torch.Tensor:
         return images.flatten(1)
 
 

@@ -145,7 +145,7 @@ def test_a_domain_of_one_image_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_evaluation_is_one_error(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", {"plain": {"id": 0.6}, "prism": {"id": 0.7}})
     (run / "seed-0" / "prism" / "evaluation.json").write_text('{"domains": {"id": {"hits": "AAAA"}}}')
-    with pytest.raises(UserError, match=r"prism/evaluation\.json .*missing required field `n` at domains"):
+    with pytest.raises(UserError, match=r"prism/evaluation\.json.*missing required field `n` at domains"):
         compare([run], ["plain", "prism"])
 
 

@@ -2,7 +2,8 @@
 
 A shape is what msgspec converts to: a ``TypedDict``, a dataclass, ``list[int]``, with ranges as
 ``Annotated[int, msgspec.Meta(ge=0)]``. Keys that a shape doesn't name are kept out of its checks: later versions may
-have written them.
+have written them. Never put a bounded int beside a tuple of a fixed length, as in ``Annotated[int, Meta(ge=1)] |
+tuple[int, int]``: msgspec 0.22 then reads foreign memory. A list with ``min_length`` and ``max_length`` is safe.
 """
 
 from __future__ import annotations
@@ -100,7 +101,10 @@ def as_shape(document: Any, shape: type[T], name: str, *, remedy: str = REMEDY) 
         what, _, where = str(error).partition(" - at ")
         field = where.strip("`").removeprefix("$").removeprefix(".")
         place = f" at {field[:200]}" if field else ""
-        raise UserError(f"expected {name} as prismkd writes it, got: {what[:200]}{place}; {remedy}") from None
+        expected, _, got = what.removeprefix("Expected ").partition(", got ")
+        if not got:  # as of a number out of its range, or a field that is missing
+            expected, got = "other contents", f"this: {what[:200]}"
+        raise UserError(f"expected {expected[:200]} in {name}, got {got[:200]}{place}; {remedy}") from None
 
 
 def check_shape(document: Any, shape: Any, name: str, *, remedy: str = REMEDY) -> None:
