@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 
 from prismkd import __version__
 from prismkd.errors import UserError
@@ -137,7 +138,10 @@ def _flush_output() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what the caller has closed: the next file opened would take its place, and get what libraries say there."""
+    """Open what the caller has closed: the next file opened would take its place, and get what libraries say there.
+
+    What the locale's encoding can't say, such as half of a file's name, is printed as an escape on both.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -145,6 +149,9 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest free number
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _do(words: list[str]) -> None:

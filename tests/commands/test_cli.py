@@ -1,5 +1,6 @@
 """The command line: quick help, one-line errors, exit codes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from prismkd.cli import main
 from prismkd.commands import plan
 from prismkd.commands.parsing import parse
 from prismkd.errors import UserError
+from prismkd.records.directory import run_folder
 
 
 def test_help_does_not_import_torch() -> None:
@@ -32,6 +34,35 @@ def test_a_path_that_no_disk_takes_is_one_line(
         assert main(arguments) == 2
         shown = capsys.readouterr().err
         assert shown.startswith("error: expected ") and shown.count("\n") == 1
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_a_record_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c\udcff.toml").write_text("seeds = [1]")
+    for words in (
+        ["--out", "r\udcff"],
+        ["--config", "c\udcff.toml", "--out", "out"],
+        ["--out", "out", "--synthesis.storage", "s\udcff"],
+    ):
+        assert main(["prompts", *words]) == 2
+        assert " in UTF-8, got " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c\udcff.toml"]
+    with pytest.raises(UserError, match="expected the run's folder in UTF-8"):
+        run_folder("r\udcff")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_locale_can_not_say_is_printed_as_an_escape(encoding: str) -> None:
+    program = (
+        "import sys; import prismkd.cli as cli\n"
+        "cli._do = lambda words: print('\u2192', '\\udcff')\nsys.exit(cli.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False,
+                          env={**os.environ, "PYTHONIOENCODING": encoding})  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.rstrip().endswith(b" \\udcff")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +104,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         (["run", "--config", write(tmp_path / "g.toml", "[generator]\ndevice = 'cuda:99'"), "--out", str(out)],
          "expected a device of this machine"),
         (["run", "--config", write(tmp_path / "h.toml", "[guidance]\nstrength = inf"), "--out", str(out)],
-         "expected a finite guidance.strength"),
+         "expected a finite number as guidance.strength"),
         (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
                                    "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
         (["run", "--config", write(tmp_path / "j.toml", "[evaluation]\nimage_size = 16"), "--out", str(out)],
@@ -107,7 +138,10 @@ def test_streams_that_take_nothing_end_in_no_traceback(redirection: str, words: 
 
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
-    program = "from prismkd.cli import main; main(['--version']); print(open('file', 'w').fileno() > 2)"
+    program = (
+        "import sys; from prismkd.cli import main; sys.argv[1:] = ['--version']; main();"
+        " print(open('file', 'w').fileno() > 2)"
+    )
     done = subprocess.run(["sh", "-c", f'{sys.executable} -c "{program}" 2>&-'], capture_output=True, text=True,
                           cwd=tmp_path, check=False)  # fmt: skip
     assert done.stdout.endswith("True\n")
