@@ -104,7 +104,9 @@ def _report(error: BaseException) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         case OSError() if error.filename or error.errno in OF_THE_DISK:  # a path that no disk takes, or no room
-            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
+            # No import may be needed to say this
+            remedy = "allow more open files (ulimit -n)" if error.errno == errno.EMFILE else "check the path"
+            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; {remedy}")
         case KeyboardInterrupt():
             print_on_stderr(line_of(signal.SIGINT))
             return 128 + signal.SIGINT

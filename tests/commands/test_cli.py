@@ -1,5 +1,6 @@
 """The command line: quick help, one-line errors, exit codes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from prismkd.cli import main
 from prismkd.commands import plan
 from prismkd.commands.parsing import parse
 from prismkd.errors import UserError
+from prismkd.files.write import disk_error
 from prismkd.records.directory import run_folder
 
 
@@ -135,6 +137,17 @@ def test_streams_that_take_nothing_end_in_no_traceback(redirection: str, words: 
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode == 0) == (words == "--version" and redirection != ">/dev/full")
     assert "Traceback" not in done.stderr and "ignored" not in done.stderr and done.stderr.count("\n") <= 1
+
+
+def test_too_few_file_handles_are_no_fault_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = OSError(errno.EMFILE, "Too many open files", str(tmp_path))
+    monkeypatch.setattr("prismkd.cli._dispatch", lambda words: (_ for _ in ()).throw(error))
+    assert main(["run"]) == 2
+    remedy = "Too many open files; allow more open files (ulimit -n)"
+    assert capsys.readouterr().err == f"error: expected {tmp_path}, got: {remedy}\n"
+    assert f"{remedy}; what is committed stays" in str(disk_error(error, str(tmp_path)))
 
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
