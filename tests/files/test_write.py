@@ -72,6 +72,19 @@ def test_only_our_temporary_files_are_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
+def test_a_folder_that_the_disk_refuses_is_named_as_the_user_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError) as error, making_folder(tmp_path / "mine"):
+        pass
+    assert str(error.value).startswith(f"expected {tmp_path / 'mine'} to be usable, got: Permission denied;")
+    assert not list(tmp_path.iterdir())
+
+
 # --- links -----------------------------------------------------------------------------------------------------------
 
 

@@ -107,7 +107,9 @@ def making_folder(path: Path) -> Iterator[Path]:
         real = Path(os.path.realpath(path))  # a link to an empty folder is the user's own, and can't be renamed onto
     remove_leftovers(real)
     temporary = real.with_name(_temporary_name(real.name))
-    make_folder(temporary)
+    make_folder(real.parent)
+    with as_user_error(str(path), writing=True):
+        temporary.mkdir()
     try:
         yield temporary
         with as_user_error(str(path), writing=True):
