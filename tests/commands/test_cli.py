@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.cli import main
-from prismkd.commands import plan
+from prismkd.commands import plan, run
 from prismkd.commands.parsing import parse
 from prismkd.errors import UserError
 from prismkd.files.write import disk_error
@@ -45,12 +45,13 @@ def test_a_name_that_is_not_utf_8_is_refused_before_a_record_holds_it(
     Path("c\udcff.toml").write_text("seeds = [1]")
     for words in (
         ["--out", "r\udcff"],
-        ["--config", "c\udcff.toml", "--out", "out"],
         ["--out", "out", "--synthesis.storage", "s\udcff"],
     ):
         assert main(["prompts", *words]) == 2
         assert " in UTF-8, got " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["c\udcff.toml"]
+    words = ["--config", "c\udcff.toml", "--out", "out"]  # which is read only, and named by the record
+    assert parse(run.Arguments, "run", words).command_line == r"prismkd run --config c\udcff.toml --out out"
     with pytest.raises(UserError, match="expected the run's folder in UTF-8"):
         run_folder("r\udcff")
 

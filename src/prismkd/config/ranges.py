@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -163,8 +162,8 @@ def check_value(value: Any, kind: Any, name: str, *, ranges: bool = True) -> Non
         raise UserError(f"expected {kind.__name__} for {name}, got {got}; correct the value")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"expected a finite {name}, got {value}; give a number")
-    if isinstance(value, str | Path):
-        _check_text(str(value), name)
+    if isinstance(value, str):
+        _check_text(value, name)
     own = [limit for limit in limits if isinstance(limit, Range)]
     for limit in own if ranges else ():
         limit.check(value, name)
