@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.cli import main
-from prismkd.commands import plan, run
+from prismkd.commands import plan, predict, run
 from prismkd.commands.parsing import parse
 from prismkd.errors import UserError
 from prismkd.files.write import disk_error
@@ -159,3 +159,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", f'{sys.executable} -c "{program}" 2>&-'], capture_output=True, text=True,
                           cwd=tmp_path, check=False)  # fmt: skip
     assert done.stdout.endswith("True\n")
+
+
+def test_an_image_to_predict_may_have_any_name() -> None:
+    assert parse(predict.Arguments, "predict", ["student", "a\udcff.png"]).files == (Path("a\udcff.png"),)
