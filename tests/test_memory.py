@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,6 +32,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "CPU": lambda: RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
     "cuBLAS": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "Python": lambda: MemoryError(),
+    "the kernel": lambda: OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "the loader of libraries": lambda: ImportError("libtorch_cpu.so: failed to map segment from shared object"),
 }
 
 

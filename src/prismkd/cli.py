@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 
 from prismkd import __version__
 from prismkd.errors import UserError
@@ -103,7 +104,9 @@ def _report(error: BaseException) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         case OSError() if error.filename or error.errno in OF_THE_DISK:  # a path that no disk takes, or no room
-            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; check the path")
+            # No import may be needed to say this
+            remedy = "allow more open files (ulimit -n)" if error.errno == errno.EMFILE else "check the path"
+            return _refuse(f"expected {error.filename or 'room on the disk'}, got: {error.strerror}; {remedy}")
         case KeyboardInterrupt():
             print_on_stderr(line_of(signal.SIGINT))
             return 128 + signal.SIGINT
@@ -137,7 +140,10 @@ def _flush_output() -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open what the caller has closed: the next file opened would take its place, and get what libraries say there."""
+    """Open what the caller has closed: the next file opened would take its place, and get what libraries say there.
+
+    What the locale's encoding can't say, such as half of a file's name, is printed as an escape on both.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -145,6 +151,9 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest free number
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _do(words: list[str]) -> None:

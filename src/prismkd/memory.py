@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from prismkd.errors import UserError, warn
+
+UNLOADED = "failed to map segment from shared object"  # the words of Linux where a library doesn't fit
 
 Outcome = TypeVar("Outcome")  # what is made of one batch
 
@@ -65,7 +68,9 @@ def in_batches(
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error is of memory, of the machine's or of an accelerator's."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    if isinstance(error, ImportError) and UNLOADED in str(error):
         return True
     if "torch" not in sys.modules:
         return False

@@ -1,5 +1,7 @@
 """The command line: quick help, one-line errors, exit codes."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from prismkd.cli import main
-from prismkd.commands import plan
+from prismkd.commands import plan, predict, run
 from prismkd.commands.parsing import parse
 from prismkd.errors import UserError
+from prismkd.files.write import disk_error
+from prismkd.records.directory import run_folder
 
 
 def test_help_does_not_import_torch() -> None:
@@ -32,6 +36,36 @@ def test_a_path_that_no_disk_takes_is_one_line(
         assert main(arguments) == 2
         shown = capsys.readouterr().err
         assert shown.startswith("error: expected ") and shown.count("\n") == 1
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_a_record_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c\udcff.toml").write_text("seeds = [1]")
+    for words in (
+        ["--out", "r\udcff"],
+        ["--out", "out", "--synthesis.storage", "s\udcff"],
+    ):
+        assert main(["prompts", *words]) == 2
+        assert " in UTF-8, got " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c\udcff.toml"]
+    words = ["--config", "c\udcff.toml", "--out", "out"]  # which is read only, and named by the record
+    assert parse(run.Arguments, "run", words).command_line == r"prismkd run --config c\udcff.toml --out out"
+    with pytest.raises(UserError, match="expected the run's folder in UTF-8"):
+        run_folder("r\udcff")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_locale_can_not_say_is_printed_as_an_escape(encoding: str) -> None:
+    program = (
+        "import sys; import prismkd.cli as cli\n"
+        "cli._do = lambda words: print('\u2192', '\\udcff')\nsys.exit(cli.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False,
+                          env={**os.environ, "PYTHONIOENCODING": encoding})  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.rstrip().endswith(b" \\udcff")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +140,26 @@ def test_streams_that_take_nothing_end_in_no_traceback(redirection: str, words: 
     assert "Traceback" not in done.stderr and "ignored" not in done.stderr and done.stderr.count("\n") <= 1
 
 
+def test_too_few_file_handles_are_no_fault_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = OSError(errno.EMFILE, "Too many open files", str(tmp_path))
+    monkeypatch.setattr("prismkd.cli._dispatch", lambda words: (_ for _ in ()).throw(error))
+    assert main(["run"]) == 2
+    remedy = "Too many open files; allow more open files (ulimit -n)"
+    assert capsys.readouterr().err == f"error: expected {tmp_path}, got: {remedy}\n"
+    assert f"{remedy}; what is committed stays" in str(disk_error(error, str(tmp_path)))
+
+
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
-    program = "from prismkd.cli import main; main(['--version']); print(open('file', 'w').fileno() > 2)"
+    program = (
+        "import sys; from prismkd.cli import main; sys.argv[1:] = ['--version']; main();"
+        " print(open('file', 'w').fileno() > 2)"
+    )
     done = subprocess.run(["sh", "-c", f'{sys.executable} -c "{program}" 2>&-'], capture_output=True, text=True,
                           cwd=tmp_path, check=False)  # fmt: skip
     assert done.stdout.endswith("True\n")
+
+
+def test_an_image_to_predict_may_have_any_name() -> None:
+    assert parse(predict.Arguments, "predict", ["student", "a\udcff.png"]).files == (Path("a\udcff.png"),)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from prismkd.commands.early_checks import check_classifier
 from prismkd.commands.opening import stay_offline
 from prismkd.config import Config
+from prismkd.errors import UserError
 
 MISTAKES = {
     "--teacher nosuch": "expected a file or folder for teacher, got nosuch",
@@ -83,3 +85,8 @@ def test_libraries_show_bars_only_of_downloads_and_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
     stay_offline(Config(teacher=teacher))
     assert ("HF_HUB_DISABLE_PROGRESS_BARS" in os.environ) == quiet
+
+
+def test_a_file_that_was_moved_is_asked_for_by_its_flag(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"isn't there; say where it is by --teacher$"):
+        check_classifier("teacher", str(tmp_path / "moved"))

@@ -72,6 +72,19 @@ def test_only_our_temporary_files_are_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
+def test_a_folder_that_the_disk_refuses_is_named_as_the_user_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError) as error, making_folder(tmp_path / "mine"):
+        pass
+    assert str(error.value).startswith(f"expected {tmp_path / 'mine'} to be usable, got: Permission denied;")
+    assert not list(tmp_path.iterdir())
+
+
 # --- links -----------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +216,7 @@ def test_the_disks_reason_is_said_whatever_a_library_makes_of_it(
     tmp_path: Path, library: Callable[[BinaryIO], object]
 ) -> None:
     write(tmp_path / "a.bin", "old")
-    room = r"expected room for .*a\.bin, got: File too large; free"
+    room = r"expected room for .*a\.bin, got: File too large; allow larger files"
     with small_files(100_000), pytest.raises(UserError, match=room), writing(tmp_path / "a.bin") as file:
         library(file)
     assert contents(tmp_path) == {"a.bin": b"old"}

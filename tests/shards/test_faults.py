@@ -132,8 +132,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     with small_files(4096), pytest.raises(UserError) as error:
         draw(tmp_path, 1)
     assert one_line(error, tmp_path) == (
-        "expected room for DIR/shard-000001.tar, got: File too large; free some and give the same command again; what "
-        "is committed stays"
+        "expected room for DIR/shard-000001.tar, got: File too large; allow larger files (ulimit -f), or choose "
+        "another disk; what is committed stays"
     )
     assert kinds(tmp_path) == [("missing", 1), ("missing", 2)]
     draw(tmp_path, 1, 2)

@@ -72,4 +72,7 @@ def _check_files(config: Config) -> None:
 
 
 def _missing(setting: str, path: Path) -> UserError:
-    return UserError(f"expected a file or folder for {setting}, got {path}, which isn't there; check the path")
+    flag = "--" + setting.replace("_", "-")
+    return UserError(
+        f"expected a file or folder for {setting}, got {path}, which isn't there; say where it is by {flag}"
+    )

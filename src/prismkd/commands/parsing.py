@@ -23,6 +23,7 @@ from prismkd.config.load import check_together, load_config
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import check_fields, typed_fields, without_extras
 from prismkd.errors import UserError
+from prismkd.text import visible
 
 Given = TypeVar("Given")
 NUMBERS = ConstructorRegistry()
@@ -66,7 +67,7 @@ def parse(kind: type[Given], command: str, words: Sequence[str]) -> Given:
     _check_flags(kind, command, words)
     options: dict[str, Any] = {}
     if issubclass(kind, RunArguments):
-        line = " ".join(["prismkd", command, *words])
+        line = visible(" ".join(["prismkd", command, *words]))  # as a record can hold it
         settings, from_record = _settings_before_flags(words)
         options["default"] = kind(settings=settings, command_line=line, from_record=from_record)
     if shutil.get_terminal_size().columns < MIN_COLUMNS:  # tyro 1.0 breaks lines without end on very narrow ones

@@ -25,7 +25,7 @@ class Arguments:
 
     student: tyro.conf.Positional[Path]
     """A folder that `prismkd export` made of a student, or a run's folder."""
-    files: tyro.conf.Positional[tuple[str, ...]]
+    files: tyro.conf.Positional[tuple[Path, ...]]
     """Image files, folders of them, and patterns such as "images/*.png"."""
     top: int = 3
     """Classes per file, the likeliest first."""
@@ -51,7 +51,7 @@ def predict(arguments: Arguments) -> None:
     from prismkd.delivery.predict import load_student, predict_files
 
     student = load_student(arguments.student, arguments.method, arguments.seed)
-    found = list(predict_files(student, find_images(arguments.files), arguments.top))
+    found = list(predict_files(student, find_images([str(path) for path in arguments.files]), arguments.top))
     if arguments.json:
         print(json.dumps([row.to_dict(student.about.names) for row in found], indent=1))
     else:

@@ -15,7 +15,7 @@ from prismkd.config.nearest import perhaps
 from prismkd.errors import UserError
 from prismkd.text import shortened
 
-MAX_INT = 10**15  # whole numbers without an upper end of their own stay below; larger ones fit no counter or float
+MAX_INT = 10**15  # numbers without an upper end of their own stay below; larger ones fit no counter, float or clock
 PLAIN_NUMBER = r"(?=\.?[0-9])[0-9]{0,9}(\.[0-9]{0,9})?"
 
 
@@ -162,13 +162,22 @@ def check_value(value: Any, kind: Any, name: str, *, ranges: bool = True) -> Non
         raise UserError(f"expected {kind.__name__} for {name}, got {got}; correct the value")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"expected a finite {name}, got {value}; give a number")
-    if isinstance(value, str) and "\0" in value:  # which no path may have
-        raise UserError(f"expected {name} without null characters, got {shortened(value)}; take them away")
+    if isinstance(value, str):
+        _check_text(value, name)
     own = [limit for limit in limits if isinstance(limit, Range)]
     for limit in own if ranges else ():
         limit.check(value, name)
-    if isinstance(value, int) and abs(value) >= MAX_INT and not any(isinstance(limit, Between) for limit in own):
+    has_end = any(isinstance(limit, Between) for limit in own)
+    if isinstance(value, int | float) and abs(value) >= MAX_INT and not has_end and (ranges or type(value) is int):
         raise UserError(f"expected a number below 10**15 for {name}, got a larger one; correct it")
+
+
+def _check_text(text: str, name: str) -> None:
+    """Refuse text that can't be a path, or that a record can't hold: names of files may be bytes that aren't UTF-8."""
+    if "\0" in text:
+        raise UserError(f"expected {name} without null characters, got {shortened(text)}; take them away")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"expected {name} in UTF-8, got {shortened(text)}; rename the file or folder, or correct it")
 
 
 def without_extras(kind: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prismkd.errors import UserError
+from prismkd.files.machine import is_exhausted, remedy_for
 from prismkd.signals import before_hard_end
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -106,7 +107,9 @@ def making_folder(path: Path) -> Iterator[Path]:
         real = Path(os.path.realpath(path))  # a link to an empty folder is the user's own, and can't be renamed onto
     remove_leftovers(real)
     temporary = real.with_name(_temporary_name(real.name))
-    make_folder(temporary)
+    make_folder(real.parent)
+    with as_user_error(str(path), writing=True):
+        temporary.mkdir()
     try:
         yield temporary
         with as_user_error(str(path), writing=True):
@@ -309,11 +312,14 @@ def as_user_error(path: str, *, writing: bool = False) -> Iterator[None]:
 def disk_error(error: Exception, path: str) -> UserError:
     """What a user is told of an error of a disk, or of a store, that had to do with ``path``."""
     reason = getattr(error, "strerror", "") or (str(error) or type(error).__name__).splitlines()[0]
+    kept = "what is committed stays"
+    if getattr(error, "errno", None) == errno.EFBIG:
+        remedy = "allow larger files (ulimit -f), or choose another disk"
+        return UserError(f"expected room for {path}, got: {reason}; {remedy}; {kept}")
     if getattr(error, "errno", None) in DISK_FULL:
-        remedy = "free some and give the same command again; what is committed stays"
-        return UserError(f"expected room for {path}, got: {reason}; {remedy}")
-    remedy = "check the permissions, or choose another folder; what is committed stays"
-    return UserError(f"expected {path} to be usable, got: {reason}; {remedy}")
+        return UserError(f"expected room for {path}, got: {reason}; free some and give the same command again; {kept}")
+    remedy = remedy_for(error) if is_exhausted(error) else "check the permissions, or choose another folder"
+    return UserError(f"expected {path} to be usable, got: {reason}; {remedy}; {kept}")
 
 
 # --- names and folders -----------------------------------------------------------------------------------------------

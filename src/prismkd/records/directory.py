@@ -14,6 +14,7 @@ from prismkd.config.authority import check_storage, without_reserved
 from prismkd.config.embedded import resolved
 from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
+from prismkd.config.ranges import check_value
 from prismkd.errors import UserError
 from prismkd.files import is_used
 from prismkd.files.documents import REMEDY, check_shape, read_document
@@ -42,8 +43,9 @@ def run_folder(out: str | Path) -> Path:
     """The folder of a run. It must be on a disk, since object stores have neither locks nor renaming.
 
     Raises:
-        UserError: it is a URL.
+        UserError: it is a URL, or a name that no record can hold.
     """
+    check_value(str(out), str, "the run's folder")
     if "://" in str(out):
         raise UserError(
             f"expected a folder on a disk for a run, got {out}; choose one, and give that URL to synthesis.storage, "
