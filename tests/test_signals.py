@@ -74,7 +74,7 @@ def test_a_signal_is_one_line_and_its_own_exit_code(tmp_path: Path, number: int,
 
 
 WAITS = {
-    "another program": 'ready()\nsubprocess.run(["sleep", "60"])',
+    "another program": 'child = subprocess.Popen(["sleep", "60"])\nready()\nchild.wait()',
     "a pipe": "ready()\nselect.select([os.pipe()[0]], [], [])",
     "a thread": "thread = threading.Thread(target=time.sleep, args=(60,), daemon=True)\nthread.start()\nready()\n"
     "thread.join()",

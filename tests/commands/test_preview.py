@@ -113,5 +113,5 @@ def test_damaged_contents_are_refused(tmp_path: Path, contents: object) -> None:
     senses = unjudged_senses(load_classes("pictograms"), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": contents}))
-    with pytest.raises(UserError, match=r"contents for each of 24 classes|contents\.json as .* at contents"):
+    with pytest.raises(UserError, match=r"contents for each of 24 classes|contents\.json, got .* at contents"):
         preview(Config(), 0, tmp_path)
