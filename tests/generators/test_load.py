@@ -1,6 +1,7 @@
 """Generators by name or folder: what is refused, and that a hub model is pinned."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -159,3 +160,20 @@ def test_the_embedded_pipeline_opens_in_one_precision_without_being_told() -> No
     pipeline = DiffusionPipeline.from_pretrained(asset("generator"))
     parts = (pipeline.text_encoder, pipeline.transformer, pipeline.vae)
     assert {parameter.dtype for part in parts for parameter in part.parameters()} == {torch.float32}
+
+
+def test_loading_says_nothing_of_its_own() -> None:
+    """Of the tiny decoder's configuration diffusers would warn in every log."""
+    said = list[logging.LogRecord]()
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign]
+    logger = logging.getLogger("diffusers")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        load_generator("pictograms")
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+    assert [record.getMessage() for record in said] == []

@@ -145,4 +145,5 @@ def stay_offline(config: Config, from_record: Sequence[str] = ()) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if offline or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers asks it, too
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")

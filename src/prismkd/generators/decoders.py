@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prismkd.errors import UserError
-from prismkd.foreign import Budget, check_folder, opening, stays_offline
+from prismkd.foreign import Budget, check_folder, opening, quiet, stays_offline
 
 # Distilled decoders of each family's latents (TAESD, Ollin Boer Bohan, MIT), not pinned to a commit.
 TINY_DECODERS = {
@@ -39,6 +39,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
         UserError: the named decoder can't be loaded, or decodes other latents.
     """
     from diffusers import AutoencoderTiny
+    from diffusers.utils import logging
 
     source: str | Path | None = choice
     if choice == "none":
@@ -59,7 +60,7 @@ def load_tiny_decoder(pipeline: Any, folder: Path | None, choice: str, device: t
     with opening(what, remedy):
         budget = Budget.of_folder(Path(source)) if local else None
     closed = local or stays_offline()
-    with opening(what, remedy, local=closed, budget=budget):
+    with quiet(logging), opening(what, remedy, local=closed, budget=budget):
         tiny = AutoencoderTiny.from_pretrained(
             source, dtype=_dtype_beside(pipeline), use_safetensors=True, local_files_only=closed
         )
