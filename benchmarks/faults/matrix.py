@@ -20,7 +20,7 @@ from benchmarks.faults.folders import compared, contents
 from benchmarks.faults.stages import MAX_WORKER_ROUNDS, Stage
 from benchmarks.faults.world import make_world
 
-SECOND_KILL = 0.5  # share of rounds in which the command that goes on is killed, too
+NEXT_KILL = 0.85  # share of kills after which the command that goes on is killed, too
 # How a command ends: the exit code, and how its last line begins
 KILLED, TERMINATED, REFUSED = (-signal.SIGKILL, ""), (128 + signal.SIGTERM, "interrupted"), (2, "error: ")
 MAX_TRIES = 3  # of a command after a fault; the first is expected to end well
@@ -149,12 +149,12 @@ class Laboratory:
 
 
 def killed_at_event(laboratory: Laboratory, stage: Stage, row: Row, random: Random) -> None:
-    """SIGKILL before one file-system event, and in some rounds another one when the command goes on."""
+    """SIGKILL before one file-system event, and mostly others when the command goes on."""
     place, name = _event(laboratory, stage, row, random)
     while True:
         ended = laboratory.start(stage, Watch(laboratory.work, place, kill)).wait()
         _check_ending(ended, *KILLED, row, name)
-        if random.random() > SECOND_KILL or laboratory.is_complete(stage):
+        if random.random() > NEXT_KILL or laboratory.is_complete(stage):
             break
         place = random.randrange(len(laboratory.seen[stage.name]))
     laboratory.finish(stage, row, name)
