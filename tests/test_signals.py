@@ -103,6 +103,28 @@ def test_ctrl_c_reaches_a_whole_terminal_and_is_said_once(tmp_path: Path) -> Non
     assert ended(process)[:3] == (130, "", TERM.replace(" by SIGTERM", ""))
 
 
+def test_a_signal_while_the_handlers_are_being_set_is_no_traceback(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys, time
+from prismkd import cli
+
+class Late(cli.EndingSignals):
+    def __init__(self):
+        super().__init__()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+cli.EndingSignals = Late
+cli._dispatch = lambda words: print("begun", flush=True)
+sys.exit(cli.main())
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", TERM)
+
+
 STUBBORN = {
     "a long call of compiled code": 'ready()\nhashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)',
     "a library that swallows it": "ready()\nwhile True:\n    try:\n        time.sleep(60)\n"
@@ -149,8 +171,8 @@ def test_a_signal_while_torch_is_imported(tmp_path: Path, seconds: float) -> Non
     assert ended(process)[:3] == (143, "", TERM)
 
 
-CLOSING = """ready()
-try:
+CLOSING = """try:
+    ready()
     time.sleep(60)
 finally:
     ready()

@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_parent(os.getppid())  # torchrun, which killed can't end its ranks
     try:
         try:
+            signals.start_raising()
             code = _outcome(sys.argv[1:], signals)
         finally:
             signals.stop_raising()

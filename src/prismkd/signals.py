@@ -51,7 +51,7 @@ class EndingSignals:
 
     def __init__(self) -> None:
         self._first: int | None = None
-        self._raises, self._has_said = True, False
+        self._raises, self._has_said = False, False
         self._lock = threading.RLock()  # taken again by a destructor's error while it is held
         # The interpreter writes the numbers of signals to this, even while the main thread is in compiled code.
         self._reader, self._writer = socket.socketpair()
@@ -61,7 +61,8 @@ class EndingSignals:
         for number in ENDING:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 signal.signal(number, self._interrupt)
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self._leave_to_parent)
         self._hush_consequences()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -72,6 +73,12 @@ class EndingSignals:
             waiting = () if self._first else self._reader.recv(4096, socket.MSG_PEEK)
             return next((number for number in waiting if number in ENDING), self._first)
         return self._first
+
+    def start_raising(self) -> None:
+        """From now on the first signal raises KeyboardInterrupt; at once where one has come already."""
+        self._raises = True
+        if self.received():
+            self._interrupt(signal.SIGINT, None)
 
     def stop_raising(self) -> None:
         """From now on no KeyboardInterrupt comes; a signal is only noted."""
@@ -137,12 +144,20 @@ class EndingSignals:
         sys.unraisablehook = lambda error: None if self.received() else unraisable(error)
         threading.excepthook = lambda error: None if self.received() else of_thread(error)
 
+    def _hold(self) -> None:
+        """While a process is forked no signal comes, which a child would take for its own before it knows better."""
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+    def _let_go(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
     def _leave_to_parent(self) -> None:
         """In a forked child, such as a reader of images: its parent hears Ctrl-C and ends it."""
         signal.set_wakeup_fd(-1)
         for number in ENDING:
             if signal.getsignal(number) == self._interrupt:
                 signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+        self._let_go()
 
 
 def end_with_parent(parent: int) -> None:

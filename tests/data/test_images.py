@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -212,3 +213,10 @@ def test_a_fingerprint_is_of_bytes_labels_and_order_but_not_of_places(
     assert relabeled.fingerprint() != here.fingerprint()
     write(tmp_path / "there" / "1" / "a.png", 11)
     assert here.fingerprint() != load_labeled_images(tmp_path / "there", 2).fingerprint()
+
+
+def test_a_small_file_of_very_many_pixels_is_refused_before_it_is_decoded() -> None:
+    file = io.BytesIO()
+    Image.new("1", (8192, 8193)).save(file, "PNG")
+    with pytest.raises(ValueError, match="8192 x 8193 pixels, more than 67,108,864; shrink it"):
+        decode_file(file, "RGB")

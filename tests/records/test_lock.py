@@ -174,3 +174,13 @@ def test_a_process_that_was_forked_keeps_no_lock(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_what_a_killed_holder_was_writing_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Ranks clear nothing else away, since others may be at work."""
+    with locked(tmp_path, "rank-0-of-2"):
+        pass
+    left = tmp_path / ".locks" / ".prismkd-rank-0-of-2.json.0123456789abcdef.tmp"
+    left.write_text("{")
+    with locked(tmp_path, "rank-0-of-2"):
+        assert not left.exists()

@@ -18,6 +18,7 @@ from prismkd.files.machine import is_of_machine, remedy_for
 # What is read, whatever a file is called: other decoders of Pillow are seldom used, and one starts a program (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
 NUM_DECODERS = 8  # threads: Pillow decodes outside of Python's lock
+MAX_PIXELS = 2**26  # of a picture, 8192 x 8192: as numbers they take 0.8 GB, and several are decoded at once
 NUM_NAMED = 5  # corrupt images that an error names
 GRAY_MODES = ("1", "L", "LA", "La")
 DEEP_MODE = "I;16"  # gray in 16 bits, followed by the order of its bytes
@@ -133,7 +134,10 @@ def open_picture(file: BinaryIO, mode: str) -> Image.Image:
 
 
 def _opened(file: BinaryIO) -> Image.Image:
-    return Image.open(file, formats=known_formats())
+    picture = Image.open(file, formats=known_formats())
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError(f"{picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}; shrink it")
+    return picture
 
 
 @cache

@@ -12,7 +12,7 @@ from prismkd.errors import UserError
 
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 Size = tuple[int, int]  # height, width
-MAX_PIXELS = 178_956_970  # of a resized picture: Pillow refuses to open larger ones
+MAX_PIXELS = 2**25  # of a resized picture: a panorama of 30 to 1 at 1024 pixels
 
 
 @dataclass(frozen=True)

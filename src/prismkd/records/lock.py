@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from prismkd.errors import UserError
-from prismkd.files import as_user_error, check_no_link, make_folder, read_document, write_json
+from prismkd.files import as_user_error, check_no_link, make_folder, read_document, remove_leftovers, write_json
 from prismkd.text import visible
 
 PATIENCE = 0.5  # seconds; `status` holds a lock for an instant
@@ -133,6 +133,7 @@ def _acquire(descriptor: int, directory: Path, *, wait: bool) -> bool:
 
 def _describe(path: Path) -> None:
     with suppress(UserError):  # a full disk: the work itself will say so, where it needs room
+        remove_leftovers(path)
         write_json(
             path,
             Description(
