@@ -58,8 +58,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1"),
                         ("ENDPOINT_URL", f"http://{host}:{port}")):  # fmt: skip
         monkeypatch.setenv(f"AWS_{name}", value)
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
-    yield "s3://bucket/runs"
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("pictures")  # moto keeps the buckets of other tests
+    yield "s3://pictures/runs"
     server.stop()
     s3fs.S3FileSystem.clear_instance_cache()
 
