@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import re
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +27,7 @@ from prismkd.shards import (
     verify,
     write_shard,
 )
+from tests.files.killing import small_files
 
 NUM_IMAGES, SHARD_SIZE = 18, 6
 
@@ -113,17 +111,6 @@ def test_neither_file_times_nor_a_jumping_clock_matter(whole: Path, monkeypatch:
 
 
 # --- disks -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_files(limit: int) -> Iterator[None]:
-    """Files can't grow beyond ``limit`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:

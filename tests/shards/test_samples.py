@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from prismkd.shards import Encoding, Sample
-from prismkd.shards.samples import decode, pack, unpack
+from prismkd.shards.samples import decode, pack, walk
 
 LOSSLESS = [Encoding("png"), Encoding("webp", 100)]
 ADDED = {"index", "sha256", "mode"}  # what packing says of a sample beside its own metadata
@@ -52,7 +52,7 @@ def packed(samples: list[Any], encoding: Encoding) -> bytes:
 @given(samples=sample_lists())
 def test_what_is_packed_comes_out_again(encoding: Encoding, samples: list[Sample]) -> None:
     tar = packed(samples, encoding)
-    encoded = list(unpack(io.BytesIO(tar)))
+    encoded = [sample for sample, _ in walk(io.BytesIO(tar), "the tar")]
     for before, stored in zip(samples, encoded, strict=True):
         after = decode(stored)
         assert (after.index, after.label) == (before.index, before.label)
@@ -69,6 +69,6 @@ def test_what_is_packed_comes_out_again(encoding: Encoding, samples: list[Sample
 def test_lossy_formats_keep_a_smooth_image_nearly(encoding: Encoding, shape: tuple[int, ...]) -> None:
     ramp = np.linspace(0, 255, 256).reshape(16, 16).astype(np.uint8)
     image = ramp if len(shape) == 2 else np.stack([ramp, ramp.T, 255 - ramp], axis=2)
-    (stored,) = unpack(io.BytesIO(packed([Sample(0, image, 1, {})], encoding)))
+    ((stored, _),) = walk(io.BytesIO(packed([Sample(0, image, 1, {})], encoding)), "the tar")
     found = decode(stored).image
     assert found.shape == shape and np.abs(found.astype(int) - image).max() <= 60

@@ -155,11 +155,6 @@ def pack(samples: Iterable[Sample | Encoded], file: BinaryIO, encoding: Encoding
     return count
 
 
-def unpack(file: BinaryIO, name: str = "the tar") -> Iterator[Encoded]:
-    """The samples of a tar, in its order; arguments and errors as of ``walk``."""
-    return (sample for sample, _ in walk(file, name))
-
-
 def walk(file: BinaryIO, name: str, *, with_images: bool = True) -> Iterator[tuple[Encoded, Member]]:
     """The samples of a tar, in its order, and where their images are.
 
