@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prismkd.config import METHODS, Config
+from prismkd.config.authority import check_storage
 from prismkd.errors import UserError
 from prismkd.records.directory import (
     HELD_OUT,
-    check_recorded_storage,
     chosen_seed,
     dataset_keys,
     held_out_folder,
@@ -40,8 +40,8 @@ def begun_datasets(out: str, *, trust: bool) -> list[Storage]:
             raise UserError(f"expected a run's folder or one of shards, got {out}; check --out")
         return [images]
     folder = Path(out)
-    check_recorded_storage(folder, trust=trust)
     config = recorded_config(folder)
+    check_storage(config.synthesis.storage, folder, trust=trust)
     found = [storage_of(config, folder, seed, method) for seed, method in _drawn_keys(config)]
     found += [Storage(held_out_folder(folder, kind)) for kind in HELD_OUT]
     begun = [images for images in found if is_begun(images)]
@@ -59,8 +59,8 @@ def one_dataset(out: str, method: str, seed: int | None, *, trust: bool) -> Stor
     if not names_a_run(out):
         return Storage(out)
     folder = Path(out)
-    check_recorded_storage(folder, trust=trust)
     config = recorded_config(folder)
+    check_storage(config.synthesis.storage, folder, trust=trust)
     seed = chosen_seed(config, folder, _drawn_keys(config), method, seed, kind="data set")
     return storage_of(config, folder, seed, method)
 
