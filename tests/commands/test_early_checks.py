@@ -15,7 +15,12 @@ from prismkd.commands.opening import stay_offline
 from prismkd.config import Config
 from prismkd.errors import UserError
 
+TOO_LONG = "a" * 300  # for a file's name
 MISTAKES = {
+    f"--teacher {TOO_LONG}": "expected a file or folder for teacher, got aaa",
+    f"--generator.source {TOO_LONG}": "expected a file or folder for generator.source, got aaa",
+    f"--evaluation.judge timm:resnet18@{TOO_LONG}": "expected a file or folder for evaluation.judge, got aaa",
+    f"--evaluation.source {TOO_LONG}": "expected a file or folder for evaluation.source, got aaa",
     "--teacher nosuch": "expected a file or folder for teacher, got nosuch",
     "--teacher timm:resnet18@nosuch.pt": "expected a file or folder for teacher, got nosuch.pt",
     "--classes nosuch.csv": "got nosuch.csv",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os.path import exists, isfile  # a name that no file system would take is none that exists
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -139,10 +140,10 @@ def _beside(path: Path, source: str) -> str:
     library, colon, rest = source.rpartition(":")
     name, at, file = rest.rpartition("@")
     beside = path.parent / (file if at else rest)
-    return f"{library}{colon}{name}{at}{beside}" if beside.exists() else source
+    return f"{library}{colon}{name}{at}{beside}" if exists(beside) else source
 
 
 def _names_in_folder(source: str) -> list[str]:
     """The class names that a folder's ``config.json`` carries; none for other sources."""
     path = Path(source) / "config.json"
-    return [row["name"] for row in label_rows(read_config(path), path, [])] if path.is_file() else []
+    return [row["name"] for row in label_rows(read_config(path), path, [])] if isfile(path) else []

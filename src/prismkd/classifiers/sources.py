@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Sequence
+from os.path import isdir, isfile  # a name that no file system would take is none that exists
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _load_from_library(library: str, rest: str, wanted: PreprocessingConfig, *, 
         return load_timm(name, checkpoint, wanted)
     if library == "torchvision":
         return load_torchvision(name, checkpoint, wanted)
-    if library == "transformers" and Path(rest).is_dir():
+    if library == "transformers" and isdir(rest):
         return load_folder(Path(rest), wanted=wanted)  # which may be timm's: transformers opens some of these, too
     if library == "transformers":
         return load_transformers(rest, local=False, wanted=wanted)
@@ -85,7 +86,7 @@ def _load_from_library(library: str, rest: str, wanted: PreprocessingConfig, *, 
 
 
 def _load_folder(folder: Path, wanted: PreprocessingConfig) -> LoadedClassifier:
-    if folder.is_file():
+    if isfile(folder):
         raise UserError(
             f"expected a teacher's folder, got the file {folder}; say which network its weights belong to, such as "
             f"timm:resnet50@{folder} or torchvision:resnet50@{folder}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import exists  # a name that no file system would take is none that exists
 from pathlib import Path
 
 from prismkd.config import Config
@@ -38,7 +39,7 @@ def check_classifier(setting: str, source: str) -> None:
         UserError: says which setting.
     """
     path = file_of(source)
-    if path is not None and not path.exists():
+    if path is not None and not exists(path):
         raise _missing(setting, path)
 
 
@@ -62,12 +63,12 @@ def _check_files(config: Config) -> None:
              ("distillation.real", distillation.real), ("distillation.initial", distillation.initial)]  # fmt: skip
     named += [("evaluation.shifted", entry.partition("=")[2]) for entry in evaluation.shifted]
     for setting, path in named:
-        if path not in ("", "auto", "pictograms") and not PATTERN.search(path) and not Path(path).exists():
+        if path not in ("", "auto", "pictograms") and not PATTERN.search(path) and not exists(path):
             raise _missing(setting, Path(path))
     generator = config.generator
     for setting, source in (("generator.source", generator.source), ("generator.tiny_decoder", generator.tiny_decoder)):
         known = source in ("pictograms", "auto", "none") or is_hub_model(source)
-        if not known and not Path(source).exists():
+        if not known and not exists(source):
             raise _missing(setting, Path(source))
 
 

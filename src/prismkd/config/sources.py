@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import exists, isdir  # a name that no file system would take is none that exists
 from pathlib import Path
 
 LIBRARIES = ("timm", "torchvision", "transformers", "exported", "torchscript")
@@ -17,12 +18,12 @@ def library_of(source: str) -> tuple[str, str]:
 def needs_the_web(source: str) -> bool:
     """Whether a library fetches weights for this source."""
     library, rest = library_of(source)
-    return library in ("timm", "torchvision", "transformers") and "@" not in rest and not Path(rest).is_dir()
+    return library in ("timm", "torchvision", "transformers") and "@" not in rest and not isdir(rest)
 
 
 def is_hub_model(source: str) -> bool:
     """Whether ``source`` names a pipeline on the hub: org/name, and no folder of that name is here."""
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)) and not Path(source).exists()
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)) and not exists(source)
 
 
 def file_of(source: str) -> Path | None:
