@@ -189,6 +189,9 @@ def _run(function: Callable[[], None], folder: Path, errors: Path) -> None:
 
 
 def _prismkd(words: list[str], watch: Watch | None, log: Path | None) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # makes the fork's pool anew; when two threads ask for it first, one of them gets none
     sys.argv = ["prismkd", *words]
     with watching(watch) if watch else nullcontext():
         try:
