@@ -76,7 +76,7 @@ def reply_schema(num_phrases: int) -> dict[str, Any]:
     sense = schema["$defs"]["SenseSuggestion"]
     for node in (schema, sense):
         node["additionalProperties"] = False
-        del node["description"]  # the docstrings, which some servers would show to the model
+        node.pop("description", None)  # the docstrings, which some servers would show to the model
     schema["properties"]["senses"]["maxItems"] = MAX_SENSES
     sense["properties"]["contents"]["maxItems"] = num_phrases
     return schema
