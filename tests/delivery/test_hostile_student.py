@@ -147,6 +147,14 @@ def graph(folder: Path, kind: str) -> None:
     assert onnx
 
 
+def test_a_runtime_that_reads_any_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    (folder / "model.safetensors").unlink()
+    graph(folder, "right")
+    monkeypatch.setattr(runtime, "__version__", "1.23.2")
+    assert "expected onnxruntime 1.24 or newer" in refused(folder)
+
+
 @pytest.mark.parametrize("kind", [
     "another size", "any size", "bytes", "two inputs", "three classes", "not finite", "fails", "custom",
     "external ../secret.bin", "external none.bin", "external {absolute}",

@@ -28,6 +28,7 @@ from prismkd.records.directory import is_run, read_json
 
 BATCH_SIZE = 64
 MAX_VALUES = 2**26  # of a batch, which is smaller where images are large
+MIN_RUNTIME = (1, 24)  # of onnxruntime; older ones read the weights of a graph from any file that it names
 SILENT = 4  # onnxruntime's log level of what ends the process
 Logits = Callable[[np.ndarray], np.ndarray]  # images (batch, channels, height, width) in [0, 1] -> (batch, classes)
 
@@ -153,6 +154,11 @@ def _load_graph(folder: Path, about: Delivered) -> Logits:
         raise UserError(
             f"expected the package onnxruntime for {folder / GRAPH}, got none; pip install 'prismkd[onnx]'"
         ) from None
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < MIN_RUNTIME:
+        raise UserError(
+            f"expected onnxruntime {'.'.join(map(str, MIN_RUNTIME))} or newer for {folder / GRAPH}, got "
+            f"{onnxruntime.__version__}, which reads any file that a graph names; pip install -U onnxruntime"
+        )
     # No operators of others: their libraries are code, and a graph alone can't name one
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT  # its errors are raised, too
