@@ -1,6 +1,6 @@
 """Train the embedded generator's autoencoder: a small KL autoencoder and a still smaller decoder for it.
 
-Usage: python -m benchmarks.pictograms.autoencoder [--minutes 8] [--cache DIR]
+Usage: python -m benchmarks.pictograms.autoencoder [--steps 5000] [--cache DIR] [--device cpu]
 
 It needs the cache of ``build.py``, and writes into it the models (``vae``, ``tiny_vae``), the encoded training images
 (``latents.pt``), and checkpoints: the same command continues a stopped run.
@@ -13,32 +13,35 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.pictograms.build import CACHE
+from benchmarks.pictograms.generator_set import GeneratorSet, read_generator_set
+from benchmarks.pictograms.pictures import MIN_CONTRAST, SIZE
 
-LATENT_CHANNELS = 16
+LATENT_CHANNELS, LATENT_SIZE = 16, 8
 KL_WEIGHT = 5e-4  # small: the latents need a bounded range, not the shape of a normal distribution
 BATCH = 32
 LEARNING_RATE = 1.5e-3
+RECOLORED_SHARE = 0.5  # of the gray images of a batch is drawn in any two colors
+SAVE_EVERY = 200  # steps
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """Images (1, 32, 32) to latents (16, 4, 4)."""
+    """Images (3, 64, 64) to latents (16, 8, 8)."""
     return AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
+        in_channels=3,
+        out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(16, 32, 64, 128),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
-        sample_size=32,
+        sample_size=SIZE,
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
@@ -47,8 +50,8 @@ def new_autoencoder() -> AutoencoderKL:
 def new_tiny_autoencoder() -> AutoencoderTiny:
     """The tiny decoder, as TAESD is to Stable Diffusion; its encoder is there because the class has one."""
     return AutoencoderTiny(
-        in_channels=1,
-        out_channels=1,
+        in_channels=3,
+        out_channels=3,
         encoder_block_out_channels=(8, 8, 8, 8),
         decoder_block_out_channels=(16, 16, 16, 16),
         num_encoder_blocks=(1, 1, 1, 1),
@@ -60,95 +63,126 @@ def new_tiny_autoencoder() -> AutoencoderTiny:
     )
 
 
-def augment(images: Tensor) -> Tensor:
-    """Shift all by up to two pixels and flip every second one: where a drawing sits must not matter."""
-    shift = torch.randint(-2, 3, (2,)).tolist()
-    images = torch.roll(images, shift, dims=(2, 3))
+def recolored(images: Tensor) -> Tensor:
+    """A share of the gray images in any two colors that can be told from each other; values in [0, 1]."""
+    luminance = images.new_tensor([0.299, 0.587, 0.114])
+    colors = torch.rand(len(images), 2, 3, device=images.device)
+    drawing, background = colors[:, 0, :, None, None], colors[:, 1, :, None, None]
+    is_gray = ((images - images[:, :1]).abs() < 1e-3).flatten(1).all(1)
+    told_apart = ((colors[:, 0] - colors[:, 1]) @ luminance).abs() >= MIN_CONTRAST
+    chosen = is_gray & told_apart & (torch.rand(len(images), device=images.device) < RECOLORED_SHARE)
+    in_color = images * background + (1 - images) * drawing
+    return torch.where(chosen[:, None, None, None], in_color, images)
+
+
+def shifted(images: Tensor) -> Tensor:
+    """All moved by up to four pixels, and every second one mirrored: where a drawing sits must not matter."""
+    images = torch.roll(images, torch.randint(-4, 5, (2,)).tolist(), dims=(2, 3))
     return torch.cat([images[::2], images[1::2].flip(3)])
 
 
-def autoencoder_loss(autoencoder: AutoencoderKL, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Training loss and reconstruction error (MSE in [-1, 1]) of the full autoencoder on a fresh batch."""
-    x = augment(images[torch.randint(len(images), (BATCH,))])
+def batch_of(icons: GeneratorSet, device: torch.device) -> Tensor:
+    """Images (batch, 3, 64, 64) in [-1, 1], in other colors and places than they are stored."""
+    images = icons.images(torch.randint(len(icons), (BATCH,)).tolist()).to(device)
+    return shifted(recolored(images)) * 2 - 1
+
+
+def autoencoder_loss(autoencoder: AutoencoderKL, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Training loss and reconstruction error (MSE in [-1, 1]) of the full autoencoder."""
     posterior = autoencoder.encode(x).latent_dist
     error = F.mse_loss(autoencoder.decode(posterior.sample()).sample, x)
-    kl = posterior.kl().mean() / (LATENT_CHANNELS * 16)
+    kl = posterior.kl().mean() / (LATENT_CHANNELS * LATENT_SIZE**2)
     return error + KL_WEIGHT * kl, error
 
 
-def tiny_loss(tiny: AutoencoderTiny, latents: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def tiny_loss(tiny: AutoencoderTiny, autoencoder: AutoencoderKL, x: Tensor) -> tuple[Tensor, Tensor]:
     """Training loss and error of the tiny decoder: the image from scaled latents, as diffusers' class expects them."""
-    index = torch.randint(len(images), (BATCH,))
-    error = F.mse_loss(tiny.decode(latents[index].float()).sample, images[index])
+    with torch.no_grad():
+        latents = autoencoder.encode(x).latent_dist.mean * autoencoder.config.scaling_factor
+    error = F.mse_loss(tiny.decode(latents).sample, x)
     return error, error
 
 
-def train(model: nn.Module, batch_loss: Callable[[], tuple[Tensor, Tensor]], checkpoint: Path, minutes: float) -> None:
-    """Train ``model`` until it has had ``minutes`` in all, continuing from ``checkpoint``.
+def train(model: nn.Module, batch_loss: Callable[[], tuple[Tensor, Tensor]], checkpoint: Path, num_steps: int) -> None:
+    """Train ``model`` until it has had ``num_steps`` in all, continuing from ``checkpoint``.
 
-    ``batch_loss`` gives the loss and the error to print. The learning rate falls over the last half of the time.
+    ``batch_loss`` gives the loss and the error to print. The learning rate falls over the last half of the steps.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
-    spent, step = 0.0, 0
+    device, done, began = next(model.parameters()).device, 0, time.monotonic()
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        spent, step = state["spent"], state["step"]
-    last = time.monotonic()
-    while spent < minutes * 60:
+        done = state["step"]
+    torch.manual_seed(done)
+    for step in range(done + 1, num_steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 200, 2.0 * (1 - spent / (minutes * 60)) + 0.01)
-        with torch.autocast("cpu", torch.bfloat16):
+            group["lr"] = LEARNING_RATE * min(1.0, step / 200, 2.0 * (1 - step / num_steps) + 0.01)
+        with torch.autocast(device.type, torch.bfloat16):
             loss, error = batch_loss()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        now = time.monotonic()
-        spent, last = spent + now - last, now
-        if step % 500 == 0:
-            print(f"{spent:6.0f} s  step {step}  mse {error:.4f}", flush=True)
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "step": step}
-            torch.save(state, checkpoint)
+        if step % SAVE_EVERY == 0 or step == num_steps:
+            print(f"{time.monotonic() - began:6.0f} s  step {step}  mse {error:.4f}", flush=True)
+            save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
+
+
+def save(path: Path, state: dict) -> None:
+    """Write a checkpoint so that a kill leaves either the old one or the new one."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 @torch.no_grad()
-def encode_all(autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
-    """The posterior of all images: means and log variances of the latents side by side, (n, 32, 4, 4)."""
-    return torch.cat([autoencoder.encode(batch).latent_dist.parameters for batch in images.split(512)])
+def encode_all(autoencoder: AutoencoderKL, icons: GeneratorSet, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of the posteriors of all images, scaled, (n, 16, 8, 8) in half precision."""
+    scale, means, stds = autoencoder.config.scaling_factor, [], []
+    for index in torch.arange(len(icons)).split(256):
+        posterior = autoencoder.encode(icons.images(index.tolist()).to(device) * 2 - 1).latent_dist
+        means.append((posterior.mean * scale).half().cpu())
+        stds.append((posterior.std * scale).half().cpu())
+    return torch.cat(means), torch.cat(stds)
 
 
-def load_images(cache: Path) -> Tensor:
-    """The generator's training images, (n, 1, 32, 32) float32 in [-1, 1]."""
-    images = np.load(cache / "generator.npz")["images"]
-    return torch.from_numpy(images).float().div(127.5).sub(1).unsqueeze(1)
+@torch.no_grad()
+def scale_of(autoencoder: AutoencoderKL, icons: GeneratorSet, device: torch.device) -> float:
+    """The factor that gives the latents unit variance, for which diffusion is tuned."""
+    index = torch.randperm(len(icons))[:2048].tolist()
+    means = [autoencoder.encode(icons.images(index[i : i + 256]).to(device) * 2 - 1).latent_dist.mean
+             for i in range(0, len(index), 256)]  # fmt: skip
+    return 1.0 / torch.cat(means).std().item()
 
 
 def main() -> None:
     """Train, scale the latents to unit variance, save both models and the encoded training set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for the full autoencoder")
-    parser.add_argument("--tiny-minutes", type=float, default=3.0, help="for the tiny decoder")
+    parser.add_argument("--steps", type=int, default=5_000, help="of the full autoencoder")
+    parser.add_argument("--tiny-steps", type=int, default=3_000, help="of the tiny decoder")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
-    images = load_images(args.cache)
-    autoencoder = new_autoencoder()
-    print(f"autoencoder: {autoencoder.num_parameters():,} parameters")
-    train(autoencoder, lambda: autoencoder_loss(autoencoder, images), args.cache / "autoencoder.pt", args.minutes)
-    mean, logvar = encode_all(autoencoder.eval(), images).chunk(2, dim=1)
-    std = logvar.clamp(-30, 20).mul(0.5).exp()
-    scale = 1.0 / mean.std().item()  # diffusion is tuned for latents of unit variance
-    autoencoder.register_to_config(scaling_factor=scale)
+    device = torch.device(args.device)
+    icons = read_generator_set(args.cache)
+    autoencoder = new_autoencoder().to(device)
+    print(f"{len(icons):,} images; autoencoder: {autoencoder.num_parameters():,} parameters", flush=True)
+    train(autoencoder, lambda: autoencoder_loss(autoencoder, batch_of(icons, device)), args.cache / "autoencoder.pt",
+          args.steps)  # fmt: skip
+    autoencoder.eval()
+    autoencoder.register_to_config(scaling_factor=scale_of(autoencoder, icons, device))
     autoencoder.save_pretrained(args.cache / "vae")
-    torch.save({"mean": (mean * scale).half(), "std": (std * scale).half()}, args.cache / "latents.pt")
-    print(f"scaling factor {scale:.4f}, posterior std {std.mean() * scale:.4f} of the latents' own")
+    mean, std = encode_all(autoencoder, icons, device)
+    save(args.cache / "latents.pt", {"mean": mean, "std": std})
+    print(f"scaling factor {autoencoder.config.scaling_factor:.4f}, posterior std {std.float().mean():.4f} of the "
+          f"latents' own", flush=True)  # fmt: skip
 
-    tiny, latents = new_tiny_autoencoder(), mean * scale
-    print(f"tiny decoder: {sum(p.numel() for p in tiny.decoder.parameters()):,} parameters")
-    train(tiny, lambda: tiny_loss(tiny, latents, images), args.cache / "tiny.pt", args.tiny_minutes)
+    tiny = new_tiny_autoencoder().to(device)
+    print(f"tiny decoder: {sum(p.numel() for p in tiny.decoder.parameters()):,} parameters", flush=True)
+    train(tiny, lambda: tiny_loss(tiny, autoencoder, batch_of(icons, device)), args.cache / "tiny.pt",
+          args.tiny_steps)  # fmt: skip
     tiny.save_pretrained(args.cache / "tiny_vae")
 
 

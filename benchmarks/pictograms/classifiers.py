@@ -1,11 +1,11 @@
-"""Train the embedded world's teacher, and the judge that measures images independently of it.
+"""Train the embedded world's teachers, and the judge that measures images independently of them.
 
 Usage: python -m benchmarks.pictograms.classifiers [--cache DIR]
 
-The teacher sees only the filled icons of the teacher families. The judge is another architecture and sees
-every style, from the teacher families and from the class icons of the generator families; neither sees a
-test family. It needs the cache of ``build.py``, and writes the folders ``teacher`` and ``judge`` and their figures,
-``classifiers.json``, into ``src/prismkd/assets/pictograms``.
+The teachers see only the filled icons of the teacher families; the second one has no batch norm. The judge is a third
+architecture and sees every style, from the teacher families and from the class icons of the generator families, a share
+of them in other colors. None of them sees a test family. It needs the cache of ``build.py``, and writes the folders
+``teacher``, ``teacher-2`` and ``judge`` and their figures, ``classifiers.json``, into ``assets/pictograms``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +21,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.pictograms.autoencoder import recolored
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
+from benchmarks.pictograms.generator_set import read_generator_set
 from prismkd.classifiers import count_parameters, predict, save_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.data import LabeledImages, load_labeled_images
 
-TEACHER = {"architecture": "small-resnet-32x2", "num_classes": len(CLASSES), "in_channels": 1}
-JUDGE = {
+HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
+SHAPE = {"num_classes": len(CLASSES), "in_channels": 3}
+TEACHER = {"architecture": "small-resnet-32x2", **SHAPE, "arguments": {"num_halvings": 2}}
+TEACHER_2 = {
     "architecture": "convnext_atto",
-    "num_classes": len(CLASSES),
-    "in_channels": 1,
-    "mean": [0.5],
-    "std": [0.5],
-    "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
+    **SHAPE,
+    **HALF,
+    "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
 }
+JUDGE = {"architecture": "lcnet_050", **SHAPE, **HALF}
 
 
-def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_rate: float) -> torch.nn.Module:
+def fit(
+    config: dict,
+    images: Tensor,
+    labels: Tensor,
+    num_steps: int,
+    learning_rate: float,
+    views: Callable[[Tensor], Tensor] = random_views,
+) -> torch.nn.Module:
     """Train a classifier with augmentation, class-balanced batches and a cosine schedule.
 
     Args:
@@ -48,6 +59,7 @@ def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_r
         labels: (n,).
         num_steps: of 128 images each.
         learning_rate: its peak.
+        views: what it sees of a batch.
     """
     extra = {"in_channels": config["in_channels"], **config.get("arguments", {})}
     network = new_network(config["architecture"], config["num_classes"], **extra).to(memory_format=torch.channels_last)
@@ -58,7 +70,7 @@ def fit(config: dict, images: Tensor, labels: Tensor, num_steps: int, learning_r
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warm_up * (0.5 + 0.5 * math.cos(math.pi * step / num_steps))
         index = torch.multinomial(weights, 128, replacement=True)
-        x = random_views(images[index]).contiguous(memory_format=torch.channels_last)
+        x = views(images[index]).contiguous(memory_format=torch.channels_last)
         x = (x - config["mean"][0]) / config["std"][0] if "mean" in config else x
         with fast_matmul(images.device):
             loss = F.cross_entropy(network(x).float(), labels[index])
@@ -81,30 +93,41 @@ def figures(network: torch.nn.Module, config: dict, test: LabeledImages, num_ima
 
 def judge_data(cache: Path, real: LabeledImages) -> tuple[Tensor, Tensor]:
     """Class icons of every style from generator and teacher families."""
-    icons = np.load(cache / "generator.npz")
-    labels = icons["labels"].astype(np.int64)
-    images = torch.from_numpy(icons["images"][labels >= 0]).float().div(255).unsqueeze(1)
-    return torch.cat([real.images, images]), torch.cat([real.labels, torch.from_numpy(labels[labels >= 0])])
+    icons = read_generator_set(cache)
+    positions = np.flatnonzero(icons.labels >= 0)
+    images = icons.images(positions.tolist())
+    return torch.cat([real.images, images]), torch.cat([real.labels, torch.from_numpy(icons.labels[positions]).long()])
+
+
+def colored_views(images: Tensor) -> Tensor:
+    """Random views, in which a share of the gray icons has other colors."""
+    return random_views(recolored(images))
 
 
 def main() -> None:
-    """Train both, save them, and record their figures."""
+    """Train all, save them, and record their figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
-    cache = parser.parse_args().cache
+    parser.add_argument("--only", choices=("teacher", "teacher-2", "judge"), action="append", help="default: all")
+    args = parser.parse_args()
     real = load_labeled_images(ASSETS / "real.parquet", len(CLASSES))
     test = load_labeled_images(ASSETS / "test.parquet", len(CLASSES))
-    record = {}
-    for name, config, (images, labels), steps in (
-        ("teacher", TEACHER, (real.images, real.labels), 1500),
-        ("judge", JUDGE, judge_data(cache, real), 2000),
+    path = ASSETS / "classifiers.json"
+    record = json.loads(path.read_text()) if args.only and path.is_file() else {}
+    for name, config, steps, views in (
+        ("teacher", TEACHER, 2500, random_views),
+        ("teacher-2", TEACHER_2, 4000, random_views),
+        ("judge", JUDGE, 3000, colored_views),
     ):
+        if args.only and name not in args.only:
+            continue
         torch.manual_seed(0)
-        network = fit(config, images, labels, steps, 2e-3)
+        images, labels = judge_data(args.cache, real) if name == "judge" else (real.images, real.labels)
+        network = fit(config, images, labels, steps, 2e-3, views)
         save_classifier(ASSETS / name, network, config)
         record[name] = figures(network, config, test, len(images))
         print(name, record[name], flush=True)
-    (ASSETS / "classifiers.json").write_text(json.dumps(record, indent=1) + "\n")
+        path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A family has exactly one role, because sets of one house repeat each other's dra
 - ``teacher``: its filled icons train the teacher and the real-data student.
 - ``test``: held out; filled icons are the ID test, the other styles are the shifted domains.
 - ``reserved``: never rendered, never read; kept for later outside checks.
-- ``excluded``: license (NC, GPL, SA) or subject (logos, programming, flags).
+- ``excluded``: license (NC, GPL, SA), subject (logos, programming, flags), or motion, whose first frame may be empty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RESERVED = {
 
 # family -> its sets
 TEACHER: dict[str, list[str]] = {
-    "material": ["ic", "mdi", "mdi-light", "material-symbols", "material-symbols-light", "line-md", "zmdi", "memory"],
+    "material": ["ic", "mdi", "mdi-light", "material-symbols", "material-symbols-light", "zmdi", "memory"],
     "boxicons": ["bx", "bxs", "bxl", "boxicons"],
     "remix": ["ri"],
     "bootstrap": ["bi"],
@@ -48,6 +48,9 @@ TEACHER: dict[str, list[str]] = {
     "mage": ["mage"],
     "lets-icons": ["lets-icons"],
     "ant-design": ["ant-design"],
+    "ix": ["ix"],
+    "garden": ["garden"],
+    "akar-icons": ["akar-icons"],
 }  # fmt: skip
 
 TEST: dict[str, list[str]] = {
@@ -70,6 +73,10 @@ TEST: dict[str, list[str]] = {
     "solar": ["solar"],
     "pepicons": ["pepicons", "pepicons-pencil", "pepicons-pop", "pepicons-print"],
     "pixelarticons": ["pixelarticons"],
+    "reicon": ["reicon"],
+    "glyphs": ["glyphs", "glyphs-poly"],
+    "tdesign": ["tdesign"],
+    "lsicon": ["lsicon"],
 }  # fmt: skip
 
 # Sets of one house within the generator's share; a set that stands nowhere is its own family.
@@ -78,11 +85,11 @@ GENERATOR: dict[str, list[str]] = {
     "emojione": ["emojione", "emojione-monotone"],
     "icon-park": ["icon-park", "icon-park-outline", "icon-park-solid", "icon-park-twotone"],
     "lucide": ["lucide", "lucide-lab", "feather"],
-    "glyphs": ["glyphs", "glyphs-poly"],
     "mono": ["mi", "mono-icons"],
 }  # fmt: skip
 
 EXCLUDED_LICENSE = re.compile(r"NC|GPL|SA", re.IGNORECASE)
+ANIMATED = {"line-md", "svg-spinners"}
 EXCLUDED_CATEGORIES = {"Logos", "Programming", "Flags / Maps"}
 
 
@@ -99,7 +106,7 @@ def role_of(prefix: str, info: dict) -> Role:
     if prefix in RESERVED:
         return Role("reserved", prefix)
     license_id = info.get("license", {}).get("spdx") or info.get("license", {}).get("title", "unknown")
-    if EXCLUDED_LICENSE.search(license_id):
+    if EXCLUDED_LICENSE.search(license_id) or prefix in ANIMATED:
         return Role("excluded", prefix)
     # Before the category: the map makers' sets are filed under "Flags / Maps", but they draw things.
     for role, families in (("teacher", TEACHER), ("test", TEST), ("generator", GENERATOR)):
@@ -115,7 +122,7 @@ def role_of(prefix: str, info: dict) -> Role:
 DEFAULT_STYLE: dict[str, str] = {
     # teacher
     "ic": "filled", "mdi": "filled", "material-symbols": "filled", "material-symbols-light": "filled", "zmdi": "filled",
-    "mdi-light": "outline", "line-md": "outline", "memory": "pixel", "bx": "outline", "bxs": "filled",
+    "mdi-light": "outline", "memory": "pixel", "bx": "outline", "bxs": "filled",
     "boxicons": "outline", "whh": "filled", "vaadin": "filled", "fontisto": "filled", "raphael": "filled",
     "foundation": "filled", "jam": "outline", "maki": "filled", "temaki": "filled", "pinhead": "filled",
     "osmic": "filled", "map": "filled", "roentgen": "filled", "la": "outline", "wpf": "filled", "icons8": "outline",
@@ -131,21 +138,23 @@ DEFAULT_STYLE: dict[str, str] = {
     "streamline-freehand-color": "hand-drawn", "streamline-pixel": "pixel", "streamline-plump": "outline",
     "streamline-plump-color": "duotone", "streamline-sharp": "outline", "streamline-sharp-color": "duotone",
     "streamline-ultimate": "outline", "streamline-ultimate-color": "color", "streamline-kameleon-color": "color",
+    "streamline-emojis": "emoji", "streamline-cyber-color": "color", "streamline-stickies-color": "color",
+    "guidance": "filled", "lsicon": "outline", "glyphs": "outline", "glyphs-poly": "color", "picon": "pixel",
+    "reicon": "outline", "tdesign": "outline", "pepicons": "hand-drawn", "pepicons-pencil": "hand-drawn",
+    "pepicons-pop": "hand-drawn", "pepicons-print": "hand-drawn", "pixelarticons": "pixel", "solar": "outline",
     "twemoji": "emoji", "noto": "emoji", "noto-v1": "emoji", "pixel": "pixel", "uil": "outline", "uis": "filled",
     "uim": "duotone", "uit": "outline",
     # generator
     "fluent-color": "color", "fluent-emoji": "emoji", "fluent-emoji-flat": "emoji",
-    "fluent-emoji-high-contrast": "filled", "emojione": "emoji", "emojione-monotone": "filled", "fxemoji": "emoji",
+    "fluent-emoji-high-contrast": "filled", "emojione": "emoji", "emojione-monotone": "outline", "fxemoji": "emoji",
     "icon-park": "duotone", "icon-park-outline": "outline", "icon-park-solid": "filled", "icon-park-twotone": "duotone",
-    "lucide": "outline", "lucide-lab": "outline", "feather": "outline", "glyphs": "outline", "glyphs-poly": "color",
-    "pepicons-pencil": "hand-drawn", "pepicons-pop": "hand-drawn", "pepicons-print": "hand-drawn",
-    "pixelarticons": "pixel", "dinkie-icons": "pixel", "picon": "pixel", "tabler": "outline", "hugeicons": "outline",
-    "reicon": "outline", "carbon": "outline", "akar-icons": "outline", "circum": "outline", "duo-icons": "duotone",
-    "ep": "outline", "marketeq": "color", "flat-ui": "color", "tdesign": "outline", "proicons": "outline",
+    "lucide": "outline", "lucide-lab": "outline", "feather": "outline", "dinkie-icons": "pixel", "tabler": "outline", "hugeicons": "outline",
+    "carbon": "outline", "akar-icons": "outline", "circum": "outline", "duo-icons": "duotone",
+    "ep": "outline", "marketeq": "color", "flat-ui": "color", "proicons": "outline",
     "meteor-icons": "outline", "gg": "outline", "grommet-icons": "outline", "cil": "outline", "ci": "outline",
-    "system-uicons": "outline", "simple-line-icons": "outline", "meteocons": "outline", "solar": "outline",
+    "system-uicons": "outline", "simple-line-icons": "outline", "meteocons": "outline",
     "sargam": "outline", "lets-icons": "outline", "mage": "outline", "at-icons": "outline", "charm": "outline",
-    "bytesize": "outline", "humbleicons": "outline", "iconmind": "outline", "lineicons": "outline", "stash": "filled", "pepicons": "hand-drawn",
+    "bytesize": "outline", "humbleicons": "outline", "iconmind": "outline", "lineicons": "outline", "stash": "filled",
 }  # fmt: skip
 
 # Words of icon names that say how a thing is drawn, not what it is.
@@ -158,20 +167,23 @@ STYLE_WORDS: dict[str, str] = {
 NEUTRAL_WORDS = {
     "baseline", "round", "rounded", "sharp", "bold", "remix", "tone", "two", "color", "icon", "alt", "bulk", "f", "o", "s",
     "1", "2", "3", "4", "01", "02", "03", "04", "5", "6", "8", "10", "12", "14", "16", "18", "20", "24", "28", "32", "48",
-    "96", "24px", "px", "variant", "block", "print", "simple", "minimalistic", "one", "squircle",
+    "96", "24px", "px", "variant", "block", "simple", "minimalistic", "one", "squircle",
 }  # fmt: skip
 # streamline-pixel puts the category in front of the thing: "interface-essential-key".
 CATEGORY_WORDS = {
+    "pepicons": {"print"},
     "streamline-pixel": set("interface essential building real eastate content files ecology entertainment events"
                             " hobbies food drink business products shopping shipping travel wayfinding weather".split()),
 }  # fmt: skip
 BOLD_IS_FILLED = {"solar", "glyphs", "streamline-ultimate"}
+ONE_STYLE = {"pixel", "hand-drawn"}  # of a whole set: a filled icon of a pixel set is still made of pixels
 
 
 def split_name(prefix: str, name: str) -> tuple[str, str | None]:
     """Split an icon's name into the words for the thing and the style it is drawn in (None: unknown)."""
     style = DEFAULT_STYLE.get(prefix)
-    words = name.split("-")
+    set_style = style
+    words = [re.sub(r"(?<=[a-z]{3})\d+$", "", word) for word in name.split("-")]  # "eraser3"
     if "two" in words and "tone" in words:
         style = "duotone"
     thing = []
@@ -186,4 +198,4 @@ def split_name(prefix: str, name: str) -> tuple[str, str | None]:
             thing.append(word)
     if style == "filled" and ("o" in words or "outline" in words):
         style = "outline"
-    return " ".join(thing), style
+    return " ".join(thing), set_style if set_style in ONE_STYLE else style

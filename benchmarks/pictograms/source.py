@@ -88,4 +88,4 @@ def svg_of(body: dict, icon_set: dict) -> str:
     side = max(width, height)
     box = f"{left - (side - width) / 2} {top - (side - height) / 2} {side} {side}"
     drawing = body["body"].replace("currentColor", "#000")
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" width="32" height="32">{drawing}</svg>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{drawing}</svg>'

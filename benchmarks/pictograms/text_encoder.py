@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
+import pyarrow.parquet as pq
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -42,10 +42,10 @@ def corpus(cache: Path) -> list[str]:
         for name in ("imagenet_synset_to_definition.txt", "imagenet_synset_to_lemma.txt")
         for line in (info / name).read_text().splitlines()
     ]
-    icons = np.load(cache / "generator.npz")
+    icons = pq.read_table(cache / "generator.parquet", columns=["thing", "category"]).to_pydict()
     classes = [f"{row['name']} {row['definition']}" for row in json.loads((ASSETS / "classes.json").read_text())]
     # Weighted by what prompts are made of: icons' names and, most of all, the definitions of the classes.
-    return dictionary + 3 * list(icons["things"]) + list(icons["categories"]) + 20 * classes
+    return dictionary + 3 * list(icons["thing"]) + list(icons["category"]) + 20 * classes
 
 
 def trimmed_vocabulary(tokenizer: BertTokenizerFast, texts: list[str]) -> list[str]:

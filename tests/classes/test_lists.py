@@ -30,8 +30,14 @@ def test_embedded_classes_have_definitions_and_a_third_is_polysemous() -> None:
     assert sum(item.polysemous for item in classes) * 3 >= len(classes)
 
 
+def test_the_demo_has_24_of_the_embedded_classes() -> None:
+    some = load_classes("pictograms-24")
+    assert len(some) == 24
+    assert all(item in load_classes("pictograms") for item in some)
+
+
 def test_built_in_lists_have_their_lengths_and_names_that_differ() -> None:
-    assert set(BUILT_IN) == {*LENGTHS, "pictograms"}
+    assert set(BUILT_IN) == {*LENGTHS, "pictograms", "pictograms-24"}
     for name, length in LENGTHS.items():
         assert len({item.name for item in load_classes(name)}) == length
 
@@ -213,7 +219,7 @@ def test_bad_names_definitions_and_synsets_are_refused(write: Write, name: str, 
         ("ImageNet-1k", "perhaps imagenet-1k"),
         ("PACS", "perhaps pacs"),
         ("office_home", "perhaps office-home"),
-        ("nowhere.txt", "name a file or one of pictograms, imagenet-1k"),
+        ("nowhere.txt", "name a file or one of pictograms, pictograms-24, imagenet-1k"),
         ("a\0b", "expected a readable class list"),
         (".", "expected a readable class list"),
     ],

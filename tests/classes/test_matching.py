@@ -107,3 +107,10 @@ def test_a_number_beyond_the_classes_is_no_label() -> None:
 def test_two_folders_of_one_class_are_refused(imagenet: ClassLabels) -> None:
     with pytest.raises(UserError, match="'goldfish' and 'n01443537', which all stand for 'goldfish'"):
         imagenet.of(["goldfish", "n01443537"], "x")
+
+
+def test_classes_that_are_left_out_have_no_label() -> None:
+    labels = ClassLabels([["bell"], ["key"]], left_out=["Bird", "fish"])
+    assert labels.of(["key", "bird", "bell", "FISH"], "x") == [1, -1, 0, -1]
+    with pytest.raises(UserError, match="got 1 of 2 that are none: 'tree'"):
+        labels.of(["tree", "bird"], "x")

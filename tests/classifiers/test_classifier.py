@@ -16,7 +16,7 @@ from prismkd.classifiers import (
     save_classifier,
     smooth_backward,
 )
-from prismkd.classifiers.networks import SmallResNet, new_network
+from prismkd.classifiers.networks import SmallResNet, new_network, size_arguments
 from prismkd.errors import UserError
 from tests.files.killing import contents, small_files
 
@@ -27,6 +27,21 @@ def save(folder: Path, **changes: object) -> Path:
     torch.manual_seed(0)
     save_classifier(folder, SmallResNet(3, 4), {**CONFIG, **changes})
     return folder
+
+
+@pytest.mark.parametrize(("side", "num_halvings"), [(None, 1), (16, 1), (32, 1), (64, 2), (128, 3), (224, 4)])
+def test_a_small_network_halves_images_until_16_pixels_are_left(side: int | None, num_halvings: int) -> None:
+    arguments = size_arguments("small-resnet-4", side)
+    assert arguments == ({} if num_halvings == 1 else {"num_halvings": num_halvings})
+    features = new_network("small-resnet-4", 3, **arguments).forward_features(torch.zeros(1, 1, side or 32, side or 32))
+    assert features.shape[2:] == {16: (2, 2)}.get(side or 32, (4, 4)) and features.shape[1] == 16
+
+
+@pytest.mark.parametrize("arguments", [{"num_halvings": 60_000}, {"num_halvings": -1}, {"num_halvings": "2"}, {"x": 1},
+                                       {"num_halvings": 2.5}, {"num_halvings": None}])  # fmt: skip
+def test_arguments_that_shape_no_small_network_are_one_line(tmp_path: Path, arguments: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"expected .*small-resnet-4"):
+        load_classifier(save(tmp_path, arguments=arguments))
 
 
 def test_round_trip_keeps_the_logits_to_half_precision(tmp_path: Path) -> None:

@@ -289,12 +289,26 @@ def test_channels_are_those_of_the_weights(tmp_path: Path) -> None:
         load_teacher(str(tmp_path), ["a", "b", "c"])
 
 
+def test_of_a_teacher_that_carries_names_some_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    save_for_hf(network, str(tmp_path), model_config={"label_names": list("abc")})
+    whole, some = load_teacher(str(tmp_path), list("abc")), load_teacher(str(tmp_path), ["C", "a"])
+    images = probe_images(2)
+    assert torch.equal(some(images), whole(images)[:, [2, 0]])
+    assert torch.equal(some.features(images), whole.features(images))
+    assert some.num_classes == some.head.out_features == some.config["num_classes"] == 2
+    assert weights_digest(some) != weights_digest(whole)
+    assert "knows 3 classes, of which the run has 2" in capsys.readouterr().err
+
+
 def test_the_names_that_a_teacher_carries_are_offered(tmp_path: Path) -> None:
     save_for_hf(
         timm.create_model("test_resnet", num_classes=3), str(tmp_path), model_config={"label_names": list("abc")}
     )
-    with pytest.raises(UserError, match=r'got 2; make .* `classes = "teacher"` takes the names that it carries'):
-        load_teacher(str(tmp_path), ["a", "b"])
+    with pytest.raises(UserError, match=r"got 2 with 'd'; `classes = \"teacher\"` takes all that it carries"):
+        load_teacher(str(tmp_path), ["a", "d"])
+    with pytest.raises(UserError, match="got 2 with one of them twice"):
+        load_teacher(str(tmp_path), ["a", "A"])
 
 
 def test_a_network_that_is_a_part_of_what_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

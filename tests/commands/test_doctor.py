@@ -54,6 +54,16 @@ def test_test_images_without_a_class_list_are_said(tmp_path: Path, capsys: pytes
     assert checks["accuracy"][0] == "warning" and "--classes" in checks["accuracy"][1]
 
 
+def test_a_teacher_of_more_classes_than_the_runs_is_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_classifier(tmp_path / "mine", SmallResNet(3, 4), {"architecture": "small-resnet-4", "num_classes": 3,
+                                                           "in_channels": 1, "label_names": list("abc")})  # fmt: skip
+    (tmp_path / "some.txt").write_text("c\na\n")
+    checks = doctor(capsys, "--teacher", str(tmp_path / "mine"), "--classes", str(tmp_path / "some.txt"))
+    assert checks["outputs"] == ("ok", "3 for 2 classes (c, a), which are some of its own")
+
+
 def test_several_teachers_name_their_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, classes in (("a", ["ant", "bee"]), ("b", ["bee", "cat", "dog"])):
         config = {"architecture": "small-resnet-4", "num_classes": len(classes), "in_channels": 1,

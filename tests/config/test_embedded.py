@@ -25,6 +25,7 @@ def named(config: Config) -> tuple[str, str, str]:
     [
         ("pictograms", "pictograms", "pictograms"),
         ("pictograms", "mine", "pictograms"),
+        ("pictograms-24", "pictograms", "pictograms"),
         ("teacher", "pictograms", "pictograms"),
         ("teacher", "mine", ""),
         ("imagenette", "pictograms", ""),

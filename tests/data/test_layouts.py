@@ -54,6 +54,21 @@ def test_class_folders(tmp_path: Path, write: Callable[..., Path], names: tuple[
     assert values(images) == EXPECTED and set(images.domains) == {"id"}
 
 
+@pytest.mark.parametrize("layout", ["folders", "table"])
+def test_images_of_classes_that_are_left_out_are_not_read(
+    tmp_path: Path, write: Callable[..., Path], draw: Callable[..., bytes], layout: str
+) -> None:
+    names, source = ("great auk", "tench", "goldfish"), tmp_path
+    if layout == "folders":
+        for place, name in enumerate(names):
+            write(tmp_path / name / "0.png", 40 * place)
+    else:
+        source = tmp_path / "test.parquet"
+        pq.write_table(pa.table({"image": [draw(40 * place) for place in range(3)], "label": names}), source)
+    classes = ClassLabels([["tench"], ["goldfish"]], left_out=["Great_Auk"])
+    assert values(load_labeled_images(source, classes)) == [(0, 40), (1, 80)]
+
+
 def test_pictures_that_are_not_read_are_said_to_be_left_out(
     tmp_path: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

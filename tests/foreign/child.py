@@ -58,8 +58,8 @@ def main() -> None:
             lines[name] = str(error)
         except BaseException as error:
             problems[name] = f"{type(error).__name__}: {error}"
-    load_judge(loaded["timm"], 3)
-    load_judge("pictograms", len(load_classes("pictograms")))
+    load_judge(loaded["timm"], NAMES)
+    load_judge("pictograms", [item.name for item in load_classes("pictograms")])
     initial_weights(str(Path(loaded["own"], "model.safetensors")))
     find_synset("n02084071")
     print(json.dumps({"problems": problems, "lines": lines, "connections": connections, "unread": unread}))

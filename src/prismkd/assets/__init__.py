@@ -7,6 +7,7 @@ from pathlib import Path
 from prismkd.errors import UserError
 
 PICTOGRAMS = Path(__file__).parent / "pictograms"
+CLASS_LISTS = Path(__file__).parent / "classes"
 
 
 def asset(name: str) -> Path:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prismkd.assets import PICTOGRAMS, asset
+from prismkd.assets import CLASS_LISTS, asset
 from prismkd.classes.files import NO_SYNSET, ClassName, parse_rows, parse_table, read_text, rows_to_classes
 from prismkd.classes.matching import normalize
 from prismkd.classes.teacher_labels import WORDNET_ID, label_rows, output_rows, read_config
 from prismkd.classes.teacher_list import classes_of_teachers
 from prismkd.classes.wordnet import Synset, find_synset
 from prismkd.config import Config
+from prismkd.config.embedded import EMBEDDED_CLASSES, PICTOGRAMS
 from prismkd.errors import UserError
 
 MAX_HINT_WORDS = 5  # of a meaning, behind a name that several classes have
@@ -27,7 +28,8 @@ MAX_DEFINITION = 1000  # characters; text encoders cut a prompt at 77 to 512 tok
 # What people call the only entry of a JSON file with class names
 CONTAINERS = ("classes", "class_to_idx", "idx_to_class", "names", "class_names", "labels", "label2id", "idx2label")
 BUILT_IN = (
-    "pictograms", "imagenet-1k", "imagenet-100", "imagenette", "imagewoof", "pacs", "office-home", "domainnet",
+    "pictograms", "pictograms-24", "imagenet-1k", "imagenet-100", "imagenette", "imagewoof", "pacs", "office-home",
+    "domainnet",
 )  # fmt: skip
 
 
@@ -100,10 +102,12 @@ def classes_of_teacher(folder: str | Path) -> list[ClassName]:
 
 def _built_in(name: str) -> list[ClassName]:
     """A list of ``BUILT_IN``, unchecked, since the tests check them all."""
-    if name == "pictograms":
+    if name in EMBEDDED_CLASSES:
         path = asset("classes.json")
-        return rows_to_classes(parse_rows(_read(path), path), path)
-    path = PICTOGRAMS.parent / "classes" / f"{name}.tsv"
+        classes = rows_to_classes(parse_rows(_read(path), path), path)
+        some = None if name == PICTOGRAMS else set(_read(asset(f"{name}.txt")).splitlines())
+        return [item for item in classes if some is None or item.name in some]
+    path = CLASS_LISTS / f"{name}.tsv"
     _, _, table = _read(path).partition("\n")  # the first line says where the list comes from
     return rows_to_classes(parse_table(table, path), path)
 

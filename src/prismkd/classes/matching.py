@@ -9,7 +9,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prismkd.errors import UserError
 
@@ -36,9 +36,11 @@ class ClassLabels:
     Args:
         names: of each class in the order of the labels: its own name first, then further names, such as its synset id
             and synonyms.
+        left_out: names of further classes, whose images a set may hold and the run has no use for.
     """
 
-    def __init__(self, names: Sequence[Sequence[str]]) -> None:
+    def __init__(self, names: Sequence[Sequence[str]], left_out: Iterable[str] = ()) -> None:
+        self._left_out = set(map(normalize, left_out))
         self.names = [class_names[0] for class_names in names]
         self._forms = [set(map(normalize, class_names)) for class_names in names]
         num_owners = Counter(form for forms in self._forms for form in forms)
@@ -82,7 +84,7 @@ class ClassLabels:
         )
 
     def of(self, names: Sequence[str], source: str) -> list[int]:
-        """The labels of different names that occur together, such as the class folders of one test set.
+        """The labels of different names that occur together, such as the class folders of one test set; -1: left out.
 
         Where all names are numbers, and not all of them are names of classes, the numbers are labels: the folder ``10``
         is class 10, although a sorted listing puts it before ``2``.
@@ -94,7 +96,8 @@ class ClassLabels:
         Raises:
             UserError: some names stand for no class (it lists a few with the nearest class names), or two for one.
         """
-        found = self._look_up(names)
+        found = [-1 if label is None and normalize(name) in self._left_out else label
+                 for name, label in zip(names, self._look_up(names), strict=True)]  # fmt: skip
         unknown = [name for name, label in zip(names, found, strict=True) if label is None]
         if unknown:
             named = ", ".join(map(self._with_nearest, unknown[:NUM_NAMED]))
@@ -105,7 +108,8 @@ class ClassLabels:
             )
         labels = [label for label in found if label is not None]
         # Two folders of one class are refused rather than joined: most often one of them is another class, misnamed
-        repeated = next((label for label, count in Counter(labels).items() if count > 1), None)
+        repeated = next((label for label, count in Counter(labels).items() if count > 1 and label >= 0),
+                        None)  # fmt: skip
         if repeated is not None:
             same = [name for name, label in zip(names, labels, strict=True) if label == repeated]
             raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -95,6 +95,24 @@ class Classifier(nn.Module):
                 "set guidance.prototype_weight and guidance.react_quantile to their defaults"
             )
         return head
+
+
+@torch.no_grad()
+def keep_outputs(classifier: Classifier, outputs: Sequence[int]) -> None:
+    """Leave a classifier some of its outputs alone, in the order given, as if it had never learned other classes.
+
+    Args:
+        classifier: one that ends in a linear layer, which is changed.
+        outputs: their numbers.
+
+    Raises:
+        UserError: it ends in another layer.
+    """
+    head, kept = classifier.head, torch.tensor(outputs, device=classifier.head.weight.device)
+    head.weight = nn.Parameter(head.weight[kept], requires_grad=False)
+    if head.bias is not None:
+        head.bias = nn.Parameter(head.bias[kept], requires_grad=False)
+    head.out_features = classifier.num_classes = classifier.config["num_classes"] = len(kept)
 
 
 def as_teacher(network: nn.Module, num_classes: int, preprocessing: Preprocessing) -> Classifier:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
-from prismkd.classifiers.classifier import Classifier, check_outputs
+from prismkd.classifiers.classifier import Classifier, check_outputs, keep_outputs
 from prismkd.classifiers.preprocessing import from_timm, to_config
-from prismkd.classifiers.sources import load_source
+from prismkd.classifiers.sources import load_source, outputs_named
+from prismkd.config.embedded import PICTOGRAMS
 from prismkd.errors import UserError, warn
 from prismkd.foreign import opening
 
 
-def load_judge(source: str, num_classes: int) -> Classifier:
+def load_judge(source: str, class_names: Sequence[str]) -> Classifier:
     """Load the judge, and check that it gives features.
 
-    With ``num_classes`` outputs it is taken for a classifier of the run's classes, and says which it sees. Any other
-    network is of use by its features alone: a classifier of other classes, or a timm network without a head.
+    With an output per class it is taken for a classifier of the run's classes, and says which it sees; so is the
+    embedded judge of some of the embedded classes. Any other network is of use by its features alone: a classifier of
+    other classes, or a timm network without a head.
 
     Args:
         source: as the setting ``evaluation.judge``.
-        num_classes: of the run.
+        class_names: of the run's classes.
 
     Raises:
         UserError: no such source, weights that don't fit, or no features.
     """
     # Never a program: what --trust allows is the teacher.
-    judge = _headless_timm(source) or load_source(source, embedded="judge").classifier
+    judge, num_classes = _headless_timm(source) or load_source(source, embedded="judge").classifier, len(class_names)
+    if source == PICTOGRAMS and judge.num_classes != num_classes:
+        keep_outputs(judge, outputs_named(source, class_names, judge.num_classes))
     if judge.num_classes == num_classes:
         check_outputs(judge, "judge")  # one image now, rather than an error in the middle of a run
     elif judge.num_classes:

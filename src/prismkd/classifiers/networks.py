@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ NOT_OF_THE_SHAPE = {
     "scriptable", "exportable", "no_jit", "features_only", "feature_cfg", "feature_cls", "out_indices", "kwargs_filter",
     "model_cfg",
 }  # fmt: skip
+SMALL = re.compile(r"small-resnet-([1-9]\d*)(?:x([1-9]\d*))?")
 MAX_ARGUMENT = 2**16  # layers, channels or pixels
 
 
@@ -44,18 +46,33 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network for images of 32 pixels: three stages of ``width``, 2 and 4 times ``width`` channels.
+    """A residual network for small images: three stages of ``width``, 2 and 4 times ``width`` channels.
 
     Takes images (batch, channels, height, width) in [0, 1] and returns logits (batch, num_classes). It has the methods
     of timm's models (``forward_features``, ``forward_head``, ``get_classifier``), so that whoever needs features or
     the last layer finds them in the same way.
     """
 
-    def __init__(self, num_classes: int, width: int, in_channels: int = 1, blocks_per_stage: int = 1) -> None:
+    def __init__(
+        self, num_classes: int, width: int, in_channels: int = 1, blocks_per_stage: int = 1, num_halvings: int = 1
+    ) -> None:
+        """Untrained.
+
+        Args:
+            num_classes: number of logits.
+            width: channels of the first stage.
+            in_channels: of the images.
+            blocks_per_stage: residual blocks of each stage.
+            num_halvings: how often the stem halves the side, as ImageNet's does, for speed: once from 32 pixels to 16,
+                twice from 64. Stages 2 and 3 halve it again, to 4.
+        """
         super().__init__()
-        # The stem halves the side (32 to 16) as ImageNet's does, for speed; stages 2 and 3 halve it again, to 4.
-        stages: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        channels = width
+        stages: list[nn.Module] = []
+        channels = in_channels
+        for left in reversed(range(num_halvings)):
+            wide = width if not left else width // 2
+            stages += [nn.Conv2d(channels, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+            channels = wide
         for stage in range(3):
             for block in range(blocks_per_stage):
                 stride = 2 if stage > 0 and block == 0 else 1
@@ -65,7 +82,7 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last feature map (batch, 4 * width, height / 8, width / 8)."""
+        """The last feature map (batch, 4 * width, height / 8, width / 8); of 4 x 4 places where the stem fits."""
         return self.features(x * 2 - 1)  # centered here, so that images are in [0, 1] for everyone outside
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -88,15 +105,15 @@ def new_network(architecture: str, num_classes: int, in_channels: int = 1, **arg
         architecture: the name.
         num_classes: number of logits.
         in_channels: of the images.
-        arguments: more, for timm's constructor.
+        arguments: more, for timm's constructor, or ``num_halvings`` of ours.
 
     Raises:
         UserError: no such architecture; names of close ones are offered.
     """
-    # Ours is for images of 32 pixels, where the networks of timm have pooled everything away.
-    small = re.fullmatch(r"small-resnet-([1-9]\d*)(?:x([1-9]\d*))?", architecture)
+    # Ours is for images of 32 or 64 pixels, where most networks of timm have pooled everything away.
+    small = SMALL.fullmatch(architecture)
     if small:
-        return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1))
+        return SmallResNet(num_classes, int(small[1]), in_channels, int(small[2] or 1), **arguments)
     import timm
 
     architecture = architecture.removeprefix("timm:")
@@ -157,8 +174,12 @@ def _is_plain(value: Any) -> bool:
 def size_arguments(architecture: str, side: int | None) -> dict[str, int]:
     """Arguments of ``new_network`` for images of ``side`` pixels; empty where it takes any size, or that one anyway.
 
-    Transformers of timm are built for one size, which stands in their names, and for another where it is named.
+    Transformers of timm are built for one size, which stands in their names, and for another where it is named. Our
+    small networks halve the side until 16 are left.
     """
+    if SMALL.fullmatch(architecture):
+        num_halvings = max(1, round(math.log2(side / 16))) if side else 1
+        return {} if num_halvings == 1 else {"num_halvings": num_halvings}
     import timm
 
     name = architecture.removeprefix("timm:")

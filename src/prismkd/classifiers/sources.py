@@ -24,9 +24,10 @@ import torch
 
 from prismkd.assets import asset
 from prismkd.classes.files import ClassName
-from prismkd.classes.lists import classes_of_teacher, load_classes
+from prismkd.classes.lists import classes_of_teacher, load_classes, names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.classes.teacher_list import class_indices, read_teacher_list
-from prismkd.classifiers.classifier import Classifier, check_outputs
+from prismkd.classifiers.classifier import Classifier, check_outputs, keep_outputs
 from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_folder
 from prismkd.classifiers.libraries import load_program, load_torchvision
@@ -103,7 +104,8 @@ def load_teacher(
     Args:
         source: ``pictograms``, a folder, ``timm:NAME@FILE``, ``torchvision:NAME@FILE``, ``transformers:ORG/NAME``,
             ``exported:FILE`` or ``torchscript:FILE``, or several in a FILE.toml.
-        classes: names in the order of the teacher's outputs, or the name of a class list (``imagenet-1k``, a file).
+        classes: names in the order of the teacher's outputs, or the name of a class list (``imagenet-1k``, a file). Of
+            a teacher that carries names, some of its classes in any order will do: it keeps their outputs alone.
         trust: whether programs (``exported``, ``torchscript``) may be opened, which may run any code.
         preprocessing: what to do to images before the network sees them, in place of what the source says.
 
@@ -119,7 +121,7 @@ def load_teacher(
     class_names = [item if isinstance(item, str) else item.name for item in listed]
     if source.endswith(".toml"):
         return load_ensemble(Path(source), class_names, trust=trust)
-    return _load_fitting(source, len(class_names), trust=trust, preprocessing=preprocessing)
+    return _load_fitting(source, class_names, trust=trust, preprocessing=preprocessing)
 
 
 def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False) -> Ensemble:
@@ -159,29 +161,51 @@ def load_ensemble(path: Path, class_names: Sequence[str], *, trust: bool = False
     return Ensemble(members, columns, len(class_names)).eval().requires_grad_(False)
 
 
-def _load_fitting(source: str, num_classes: int, *, trust: bool, preprocessing: PreprocessingConfig) -> Classifier:
+def _load_fitting(
+    source: str, class_names: Sequence[str], *, trust: bool, preprocessing: PreprocessingConfig
+) -> Classifier:
     """The teacher, with as many outputs as there are classes."""
     loaded = load_source(source, trust=trust, preprocessing=preprocessing)
     classifier = loaded.classifier
-    if classifier.num_classes != num_classes:
-        raise UserError(
-            f"expected a class list with {classifier.num_classes} names, one per output of the teacher, "
-            f"got {num_classes}; make `classes` and `teacher` fit each other{_own_names(source, 'teacher')}"
-        )
     with naming(source):
         check_outputs(classifier, "teacher")  # one image now, rather than an error in the middle of a run
         check_parity(loaded, source)
     _say(loaded.notes)
+    if classifier.num_classes != len(class_names):
+        number = classifier.num_classes
+        keep_outputs(classifier, outputs_named(source, class_names, number))
+        _say([f"the teacher {source} knows {number} classes, of which the run has {len(class_names)}"])
     return classifier
 
 
-def _own_names(source: str, role: str) -> str:
-    """The hint that a teacher carries names of its outputs itself; empty where it doesn't."""
+def outputs_named(source: str, class_names: Sequence[str], num_outputs: int) -> list[int]:
+    """Which of a teacher's outputs are the classes of a run that has fewer, or more, classes than the teacher.
+
+    Args:
+        source: the teacher's.
+        class_names: of the run's classes.
+        num_outputs: the teacher's.
+
+    Raises:
+        UserError: it carries no names of its outputs, or a class is none of them.
+    """
+    expected = f"expected a class list with {num_outputs} names, one per output of the teacher"
     try:
-        carries = role == "teacher" and bool(classes_of_teacher(source))
+        labels = ClassLabels(names_of(classes_of_teacher(source)))
     except UserError:
-        return ""
-    return ': `classes = "teacher"` takes the names that it carries' if carries else ""
+        raise UserError(
+            f"{expected}, got {len(class_names)}; make `classes` and `teacher` fit each other: of a teacher that "
+            "carries names, some of them would do"
+        ) from None
+    found = {name: labels.find(name) for name in class_names}
+    outputs = [output for output in found.values() if output is not None]
+    if len(set(outputs)) < len(class_names):
+        odd = next((repr(name) for name, output in found.items() if output is None), "one of them twice")
+        raise UserError(
+            f"{expected}, or some of the names that it carries, got {len(class_names)} with {odd}; "
+            '`classes = "teacher"` takes all that it carries'
+        )
+    return outputs
 
 
 def _say(notes: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from prismkd.commands.opening import stay_offline
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.commands.tables import print_table
 from prismkd.config import Config
+from prismkd.config.embedded import has_embedded_classes
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,7 @@ def _on_test_images(config: Config, teacher: Classifier, names: list[str] | None
 
     evaluation = config.evaluation
     is_embedded = evaluation.source in ("auto", "pictograms")
-    if not evaluation.source or (is_embedded and (names is None or config.classes != "pictograms")):
+    if not evaluation.source or (is_embedded and (names is None or not has_embedded_classes(config))):
         return []
     if names is None:
         return [Check("accuracy", "warning", f"name the class list of {evaluation.source} with --classes to see it")]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, Ensemble, count_parameters, load_source, load_teacher
-from prismkd.classifiers.classifier import check_outputs
+from prismkd.classifiers.classifier import check_outputs, keep_outputs
 from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier
 from prismkd.classifiers.parity import measure_parity
 from prismkd.classifiers.preprocessing import probe_images
+from prismkd.classifiers.sources import outputs_named
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 from prismkd.evaluation.rows import Row
@@ -71,13 +72,14 @@ def examine(
         return Examined(ensemble, [*checks, *_behavior(ensemble, device)])
     loaded = load_source(source, trust=trust, preprocessing=preprocessing)
     teacher = loaded.classifier
-    outputs = _outputs(teacher, class_names)
+    parity = _parity(loaded, is_set=preprocessing != AS_IT_IS)  # of all outputs, as the library has them
+    size, outputs = _size(teacher), _outputs(teacher, source, class_names)
     return Examined(teacher, [
-        Check("network", "ok", _size(teacher)),
+        Check("network", "ok", size),
         outputs,
         Check("preprocessing", "ok", teacher.preprocess.describe()),
         *(Check("note", "warning", note) for note in loaded.notes),
-        _parity(loaded, is_set=preprocessing != AS_IT_IS),
+        parity,
         *_behavior(teacher, device),
     ])  # fmt: skip
 
@@ -114,16 +116,20 @@ def _size(teacher: Classifier) -> str:
     return f"{type(teacher.network).__name__}, {count_parameters(teacher):,} parameters, {megabytes:.1f} MiB"
 
 
-def _outputs(teacher: Classifier, class_names: list[str] | None) -> Check:
+def _outputs(teacher: Classifier, source: str, class_names: list[str] | None) -> Check:
+    """Whether the outputs are those of the run's classes; a teacher that knows more of them keeps these alone."""
     check_outputs(teacher, "teacher")
     if class_names is None:
         return Check("outputs", "warning", f"{teacher.num_classes}; name the class list with --classes to compare")
-    fits = len(class_names) == teacher.num_classes
     names = ", ".join(class_names[:3]) + (" ..." if len(class_names) > 3 else "")
-    remedy = "" if fits else "; one name per output is needed, in its order"
-    return Check(
-        "outputs", "ok" if fits else "failed", f"{teacher.num_classes} for {len(class_names)} classes ({names}){remedy}"
-    )
+    found = f"{teacher.num_classes} for {len(class_names)} classes ({names})"
+    if len(class_names) == teacher.num_classes:
+        return Check("outputs", "ok", found)
+    try:
+        keep_outputs(teacher, outputs_named(source, class_names, teacher.num_classes))
+    except UserError:
+        return Check("outputs", "failed", f"{found}; one name per output is needed, in its order, or names of some")
+    return Check("outputs", "ok", f"{found}, which are some of its own")
 
 
 def _parity(loaded: LoadedClassifier, *, is_set: bool) -> Check:

@@ -7,14 +7,15 @@ from dataclasses import replace
 from prismkd.config.settings import Config
 
 PICTOGRAMS = "pictograms"
+EMBEDDED_CLASSES = (PICTOGRAMS, "pictograms-24")  # all of them, and those of the demo
 AUTO = "auto"
 
 
 def resolved(config: Config) -> Config:
     """The configuration with every ``auto`` of ``evaluation`` replaced by what it stands for.
 
-    That is ``pictograms`` for the embedded classes, whose test images, real images and judge come with the package,
-    and none ("") for all others.
+    That is ``pictograms`` for the embedded classes, or some of them, whose test images, real images and judge come with
+    the package, and none ("") for all others.
     """
     value = PICTOGRAMS if has_embedded_classes(config) else ""
     given = config.evaluation
@@ -25,4 +26,4 @@ def resolved(config: Config) -> Config:
 def has_embedded_classes(config: Config) -> bool:
     """Whether the classes are those of the embedded world, by its name or as its teacher's own."""
     named = config.teacher if config.classes == "teacher" else config.classes
-    return named == PICTOGRAMS
+    return named in EMBEDDED_CLASSES

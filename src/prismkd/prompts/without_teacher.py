@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prismkd.classes import ClassName
 from prismkd.classes.lists import as_classes
 from prismkd.config import Config, PromptsConfig
+from prismkd.config.embedded import EMBEDDED_CLASSES, PICTOGRAMS
 from prismkd.config.load import check_config
 from prismkd.config.seeds import check_seed
 from prismkd.prompts.dpe import contents_of_classes, diversified_plan, plain_plan, with_defaults
@@ -59,7 +60,7 @@ def plan(
     """
     check_seed(seed)
     listed = as_classes(classes)
-    generator = "pictograms" if classes == "pictograms" else ""
+    generator = PICTOGRAMS if classes in EMBEDDED_CLASSES else ""
     given = PromptsConfig(domains=tuple(domains), id_share=id_share, content=content, template=template or "")
     check_config(Config(prompts=given))
     if template is not None:

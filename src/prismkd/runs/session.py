@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from prismkd.assets import asset
 from prismkd.classes import ClassName
-from prismkd.classes.lists import classes_of, names_of
+from prismkd.classes.lists import classes_of, load_classes, names_of
 from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, load_classifier, load_judge, load_teacher, weights_digest
 from prismkd.classifiers.networks import size_arguments
@@ -32,7 +32,7 @@ from prismkd.config import (
     GuidanceConfig,
     PromptsConfig,
 )
-from prismkd.config.embedded import PICTOGRAMS, resolved
+from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.seeds import check_seed, derive
 from prismkd.data import LabeledImages, load_domains, load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, train
@@ -105,7 +105,7 @@ class Session:
     def judge(self) -> Classifier | None:
         """The network that guided nothing and whose features the image metrics are computed in."""
         source = self.config.evaluation.judge
-        return load_judge(source, len(self.classes)) if source else None
+        return load_judge(source, [item.name for item in self.classes]) if source else None
 
     @property
     def judge_of_classes(self) -> Classifier | None:
@@ -176,8 +176,9 @@ class Session:
 
     @property
     def _labels(self) -> ClassLabels:
-        """The classes by all that test sets may call them."""
-        return ClassLabels(names_of(self.classes))
+        """The classes by all that test sets may call them; the embedded sets have more than some runs."""
+        every = load_classes(PICTOGRAMS) if has_embedded_classes(self.config) else []
+        return ClassLabels(names_of(self.classes), left_out=[item.name for item in every])
 
     @property
     def _test_size(self) -> tuple[int, int | None]:
