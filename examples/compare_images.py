@@ -19,7 +19,7 @@ from prismkd.data import load_labeled_images
 def main() -> None:
     """A real-against-real ceiling, and images that lost their detail."""
     test = load_labeled_images(asset("test.parquet"), 24).domain("id")
-    judge = load_judge("pictograms", 24)
+    judge = load_judge("pictograms", "pictograms")
     real, held_out = test.images[::2], test.images[1::2]
     blurred = interpolate(avg_pool2d(held_out, 4), scale_factor=4.0)
 

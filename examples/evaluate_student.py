@@ -19,7 +19,7 @@ from prismkd.classifiers import load_judge
 def embedded() -> prismkd.Scores:
     """The judge of the embedded world as the student of its teacher."""
     teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    judge = load_judge("pictograms", teacher.num_classes)
+    judge = load_judge("pictograms", "pictograms")
     return prismkd.evaluate(judge, asset("test.parquet"), classes="pictograms", teacher=teacher)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from prismkd.classes.lists import load_classes
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
 from prismkd.classifiers.classifier import Classifier, check_outputs, keep_outputs
 from prismkd.classifiers.preprocessing import from_timm, to_config
@@ -17,7 +18,7 @@ from prismkd.errors import UserError, warn
 from prismkd.foreign import opening
 
 
-def load_judge(source: str, class_names: Sequence[str]) -> Classifier:
+def load_judge(source: str, classes: str | Sequence[str]) -> Classifier:
     """Load the judge, and check that it gives features.
 
     With an output per class it is taken for a classifier of the run's classes, and says which it sees; so is the
@@ -26,12 +27,13 @@ def load_judge(source: str, class_names: Sequence[str]) -> Classifier:
 
     Args:
         source: as the setting ``evaluation.judge``.
-        class_names: of the run's classes.
+        classes: names of the run's classes, or the name of their list.
 
     Raises:
         UserError: no such source, weights that don't fit, or no features.
     """
     # Never a program: what --trust allows is the teacher.
+    class_names = [item.name for item in load_classes(classes)] if isinstance(classes, str) else classes
     judge, num_classes = _headless_timm(source) or load_source(source, embedded="judge").classifier, len(class_names)
     if source == PICTOGRAMS and judge.num_classes != num_classes:
         keep_outputs(judge, outputs_named(source, class_names, judge.num_classes))
