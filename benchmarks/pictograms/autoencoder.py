@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from benchmarks.pictograms.build import CACHE
 from benchmarks.pictograms.generator_set import GeneratorSet, read_generator_set
-from benchmarks.pictograms.pictures import MIN_CONTRAST, SIZE
+from benchmarks.pictograms.pictures import LUMINANCE, MIN_CONTRAST, SIZE
 
 LATENT_CHANNELS, LATENT_SIZE = 16, 8
 KL_WEIGHT = 5e-4  # small: the latents need a bounded range, not the shape of a normal distribution
@@ -65,7 +65,7 @@ def new_tiny_autoencoder() -> AutoencoderTiny:
 
 def recolored(images: Tensor) -> Tensor:
     """A share of the gray images in any two colors that can be told from each other; values in [0, 1]."""
-    luminance = images.new_tensor([0.299, 0.587, 0.114])
+    luminance = images.new_tensor(LUMINANCE)
     colors = torch.rand(len(images), 2, 3, device=images.device)
     drawing, background = colors[:, 0, :, None, None], colors[:, 1, :, None, None]
     is_gray = ((images - images[:, :1]).abs() < 1e-3).flatten(1).all(1)
