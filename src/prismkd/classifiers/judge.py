@@ -10,9 +10,9 @@ import torch
 
 from prismkd.classes.lists import load_classes
 from prismkd.classifiers.checkpoint import load_weights, read_state_dict
-from prismkd.classifiers.classifier import Classifier, check_outputs, keep_outputs
+from prismkd.classifiers.classifier import Classifier, check_outputs
 from prismkd.classifiers.preprocessing import from_timm, to_config
-from prismkd.classifiers.sources import load_source, outputs_named
+from prismkd.classifiers.sources import keep_classes, load_source
 from prismkd.config.embedded import PICTOGRAMS
 from prismkd.errors import UserError, warn
 from prismkd.foreign import opening
@@ -36,7 +36,7 @@ def load_judge(source: str, classes: str | Sequence[str]) -> Classifier:
     class_names = [item.name for item in load_classes(classes)] if isinstance(classes, str) else classes
     judge, num_classes = _headless_timm(source) or load_source(source, embedded="judge").classifier, len(class_names)
     if source == PICTOGRAMS and judge.num_classes != num_classes:
-        keep_outputs(judge, outputs_named(source, class_names, judge.num_classes))
+        keep_classes(judge, source, class_names)
     if judge.num_classes == num_classes:
         check_outputs(judge, "judge")  # one image now, rather than an error in the middle of a run
     elif judge.num_classes:

@@ -173,23 +173,23 @@ def _load_fitting(
     _say(loaded.notes)
     if classifier.num_classes != len(class_names):
         number = classifier.num_classes
-        keep_outputs(classifier, outputs_named(source, class_names, number))
+        keep_classes(classifier, source, class_names)
         _say([f"the teacher {source} knows {number} classes, of which the run has {len(class_names)}"])
     return classifier
 
 
-def outputs_named(source: str, class_names: Sequence[str], num_outputs: int) -> list[int]:
-    """Which of a teacher's outputs are the classes of a run that has fewer, or more, classes than the teacher.
+def keep_classes(classifier: Classifier, source: str, class_names: Sequence[str]) -> None:
+    """Leave a classifier the outputs of a run's classes alone, in their order.
 
     Args:
-        source: the teacher's.
+        classifier: a teacher, or the embedded judge, which is changed.
+        source: of the teacher whose names its outputs have.
         class_names: of the run's classes.
-        num_outputs: the teacher's.
 
     Raises:
-        UserError: it carries no names of its outputs, or a class is none of them.
+        UserError: the source carries no names of the outputs, or a class is none of them.
     """
-    expected = f"expected a class list with {num_outputs} names, one per output of the teacher"
+    expected = f"expected a class list with {classifier.num_classes} names, one per output of the teacher"
     try:
         labels = ClassLabels(names_of(classes_of_teacher(source)))
     except UserError:
@@ -205,7 +205,7 @@ def outputs_named(source: str, class_names: Sequence[str], num_outputs: int) -> 
             f"{expected}, or some of the names that it carries, got {len(class_names)} with {odd}; "
             '`classes = "teacher"` takes all that it carries'
         )
-    return outputs
+    keep_outputs(classifier, outputs)
 
 
 def _say(notes: Sequence[str]) -> None:

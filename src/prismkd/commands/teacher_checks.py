@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from prismkd.classifiers import Classifier, Ensemble, count_parameters, load_source, load_teacher
-from prismkd.classifiers.classifier import check_outputs, keep_outputs
+from prismkd.classifiers.classifier import check_outputs
 from prismkd.classifiers.loaded import AS_IT_IS, LoadedClassifier
 from prismkd.classifiers.parity import measure_parity
 from prismkd.classifiers.preprocessing import probe_images
-from prismkd.classifiers.sources import outputs_named
+from prismkd.classifiers.sources import keep_classes
 from prismkd.config import PreprocessingConfig
 from prismkd.errors import UserError
 from prismkd.evaluation.rows import Row
@@ -126,7 +126,7 @@ def _outputs(teacher: Classifier, source: str, class_names: list[str] | None) ->
     if len(class_names) == teacher.num_classes:
         return Check("outputs", "ok", found)
     try:
-        keep_outputs(teacher, outputs_named(source, class_names, teacher.num_classes))
+        keep_classes(teacher, source, class_names)
     except UserError:
         return Check("outputs", "failed", f"{found}; one name per output is needed, in its order, or names of some")
     return Check("outputs", "ok", f"{found}, which are some of its own")
