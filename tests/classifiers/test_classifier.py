@@ -37,6 +37,11 @@ def test_a_small_network_halves_images_until_16_pixels_are_left(side: int | None
     assert features.shape[2:] == {16: (2, 2)}.get(side or 32, (4, 4)) and features.shape[1] == 16
 
 
+def test_the_narrowest_network_still_sees_large_images() -> None:
+    network = new_network("small-resnet-1", 3, **size_arguments("small-resnet-1", 64)).eval()
+    assert not torch.equal(network(torch.zeros(1, 1, 64, 64)), network(torch.rand(1, 1, 64, 64)))
+
+
 @pytest.mark.parametrize("arguments", [{"num_halvings": 60_000}, {"num_halvings": -1}, {"num_halvings": "2"}, {"x": 1},
                                        {"num_halvings": 2.5}, {"num_halvings": None}])  # fmt: skip
 def test_arguments_that_shape_no_small_network_are_one_line(tmp_path: Path, arguments: dict[str, object]) -> None:

@@ -70,7 +70,7 @@ class SmallResNet(nn.Module):
         stages: list[nn.Module] = []
         channels = in_channels
         for left in reversed(range(num_halvings)):
-            wide = width if not left else width // 2
+            wide = width if not left else max(1, width // 2)
             stages += [nn.Conv2d(channels, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
             channels = wide
         for stage in range(3):
