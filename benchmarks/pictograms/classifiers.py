@@ -25,6 +25,7 @@ from benchmarks.pictograms.autoencoder import recolored
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
 from benchmarks.pictograms.generator_set import read_generator_set
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import count_parameters, predict, save_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
@@ -110,8 +111,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--only", choices=("teacher", "teacher-2", "judge"), action="append", help="default: all")
     args = parser.parse_args()
-    real = load_labeled_images(ASSETS / "real.parquet", len(CLASSES))
-    test = load_labeled_images(ASSETS / "test.parquet", len(CLASSES))
+    labels = ClassLabels([[rule.name] for rule in CLASSES])
+    real, test = (load_labeled_images(ASSETS / f"{name}.parquet", labels) for name in ("real", "test"))
     path = ASSETS / "classifiers.json"
     record = json.loads(path.read_text()) if args.only and path.is_file() else {}
     for name, config, steps, views in (
@@ -122,8 +123,8 @@ def main() -> None:
         if args.only and name not in args.only:
             continue
         torch.manual_seed(0)
-        images, labels = judge_data(args.cache, real) if name == "judge" else (real.images, real.labels)
-        network = fit(config, images, labels, steps, 2e-3, views)
+        images, targets = judge_data(args.cache, real) if name == "judge" else (real.images, real.labels)
+        network = fit(config, images, targets, steps, 2e-3, views)
         save_classifier(ASSETS / name, network, config)
         record[name] = figures(network, config, test, len(images))
         print(name, record[name], flush=True)

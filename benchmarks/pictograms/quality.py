@@ -16,6 +16,8 @@ import torch
 from benchmarks.publish import write_results
 from prismkd.assets import asset
 from prismkd.classes import load_classes
+from prismkd.classes.lists import names_of
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import load_classifier
 from prismkd.config import Config
 from prismkd.config.seeds import derive
@@ -43,7 +45,7 @@ def main() -> None:
     count = parser.parse_args().images_per_class
     config, classes = Config(), load_classes("pictograms")
     judge, teacher = load_classifier(asset("judge")), load_classifier(asset("teacher"))
-    test = load_labeled_images(asset("test.parquet"), len(classes))
+    test = load_labeled_images(asset("test.parquet"), ClassLabels(names_of(classes)))
     synthesizer = Synthesizer(load_generator(config.generator), teacher)
     wordings: dict[str, list[Sense]] = {"name": names_alone(classes), "sense": unjudged_senses(classes, {}, 0)}
     template = with_defaults(config.prompts, config.generator.source).template

@@ -24,6 +24,20 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "duotone": ("a duotone icon of {}",),
     "emoji": ("a color emoji icon of {}",),
     "color": ("a flat color icon of {}",),
+    "recolored": (
+        "a red icon of {} on a white background",
+        "a white icon of {} on a blue background",
+        "a yellow icon of {} on a black background",
+        "a green icon of {} on a pink background",
+        "a purple icon of {} on a yellow background",
+        "a white icon of {} on a red background",
+        "a blue icon of {} on a gray background",
+        "a black icon of {} on a teal background",
+        "an orange icon of {} on a purple background",
+        "a pink icon of {} on a brown background",
+        "a brown icon of {} on a green background",
+        "a teal icon of {} on a white background",
+    ),
     "photo": (
         "a photo of {}",
         "a close-up photo of {}",
@@ -60,7 +74,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "quickdraw": ("a quick doodle of {} in a few black strokes on white", "a child's simple line doodle of {}"),
     "infographic": ("an infographic about {}", "a labeled diagram of {}"),
 }
-ICON_DOMAINS = ("filled", "icon", "outline", "duotone", "emoji", "color")
+ICON_DOMAINS = ("filled", "icon", "outline", "duotone", "emoji", "color", "recolored")
 PHOTO_DOMAINS = ("photo", "art", "sketch", "cartoon", "clip-art", "quickdraw", "infographic")
 
 

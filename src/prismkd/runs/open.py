@@ -233,7 +233,7 @@ def _check_student(run: Run) -> None:
     weights = initial_weights(recipe.initial) if recipe.initial else {}
     if run.new_network is not None:
         return
-    channels = 1 if run.config.generator.source == PICTOGRAMS else 3
+    channels = 3  # whatever the generator draws is in color
     side = run.world.side or run.config.generator.image_size or None
     student = new_student(replace(recipe, initial=""), len(run.classes), channels, seed=0, side=side)
     if side:
