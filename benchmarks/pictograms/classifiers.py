@@ -41,7 +41,16 @@ TEACHER_2 = {
     **HALF,
     "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
 }
-JUDGE = {"architecture": "lcnet_050", **SHAPE, **HALF}
+JUDGE = {
+    "architecture": "ese_vovnet19b_slim",
+    **SHAPE,
+    **HALF,
+    "arguments": {
+        "stem_chs": [32, 32, 32],
+        "stage_conv_chs": [32, 48, 64, 80],
+        "stage_out_chs": [64, 128, 256, 384],
+    },
+}
 
 
 def fit(
@@ -118,7 +127,7 @@ def main() -> None:
     for name, config, steps, views in (
         ("teacher", TEACHER, 2500, random_views),
         ("teacher-2", TEACHER_2, 4000, random_views),
-        ("judge", JUDGE, 3000, colored_views),
+        ("judge", JUDGE, 2500, colored_views),
     ):
         if args.only and name not in args.only:
             continue

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import PixArtTransformer2DModel
@@ -114,6 +115,7 @@ class Data:
         self.tokenizer = BertTokenizerFast.from_pretrained(cache / "tokenizer")
         self.text_encoder = BertModel.from_pretrained(cache / "text_encoder", attn_implementation="eager")
         self.text_encoder.eval().to(device, torch.bfloat16)
+        self.known: dict[str, Tensor] = {}  # features (tokens, 384) by caption
         common = set(common_concepts(self.icons.things, self.icons.prefixes))
         as_drawn, in_color = range(len(self.icons.pictures)), range(len(self.icons.pictures), len(self.icons))
         # By whether icons are recolored: positions of all, and of those with common names
@@ -129,17 +131,32 @@ class Data:
         return caption(icons.things[icon], icons.styles[icon], icons.categories[icon], icons.colors_at(position),
                        self.rng)  # fmt: skip
 
-    @torch.no_grad()
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (batch, 16, 8, 8), text features (batch, tokens, 384) and their mask (batch, tokens)."""
         index = [self._position() for _ in range(BATCH)]
-        texts = [self._caption(position) for position in index]
-        tokens = self.tokenizer(texts, padding=True, pad_to_multiple_of=8, truncation=True, max_length=MAX_LENGTH,
-                                return_tensors="pt")  # fmt: skip
-        tokens = tokens.to(self.device)
-        features = self.text_encoder(tokens["input_ids"], attention_mask=tokens["attention_mask"])[0]
+        features, mask = self._text_features([self._caption(position) for position in index])
         mean, std = self.mean[index].to(self.device).float(), self.std[index].to(self.device).float()
-        return mean + std * torch.randn_like(mean), features, tokens["attention_mask"]
+        return mean + std * torch.randn_like(mean), features, mask
+
+    @torch.no_grad()
+    def _text_features(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Features and mask; every caption is encoded once, since most come again."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            tokens = self.tokenizer(new, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
+            mask = tokens["attention_mask"].to(self.device)
+            encoded = self.text_encoder(tokens["input_ids"].to(self.device), attention_mask=mask)[0]
+            self.known |= {
+                text: row[:length].clone() for text, row, length in zip(new, encoded, mask.sum(1), strict=True)
+            }
+        rows = [self.known[text] for text in texts]
+        lengths = torch.tensor([len(row) for row in rows])
+        # To a multiple of eight, since a compiled denoiser is compiled anew for every length
+        features = torch.zeros(
+            len(rows), -(-int(lengths.max()) // 8) * 8, 384, dtype=torch.bfloat16, device=self.device
+        )
+        for place, row in zip(features, rows, strict=True):
+            place[: len(row)] = row
+        return features, (torch.arange(features.shape[1]) < lengths[:, None]).long().to(self.device)
 
 
 def common_concepts(things: list[str], prefixes: list[str]) -> list[int]:
@@ -171,11 +188,11 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:  # type: ignore[override]
         """One update of every matrix."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in group["params"]:
                 by_shape.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in by_shape.items():
-                gradients = [matrix.grad for matrix in matrices]
+                gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
                 for matrix in matrices:
                     self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
                 averages = [self.state[matrix]["momentum"] for matrix in matrices]
@@ -183,7 +200,9 @@ class Muon(torch.optim.Optimizer):
                 nesterov = torch._foreach_lerp(gradients, averages, group["momentum"])
                 size = group["lr"] * 0.2 * max(shape) ** 0.5  # an update's root mean square is then 0.2, as AdamW's
                 torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(matrices, list(orthogonal(torch.stack(nesterov)).to(matrices[0].dtype)), alpha=-size)
+                torch._foreach_add_(
+                    matrices, list(orthogonal(torch.stack(nesterov)).to(matrices[0].dtype)), alpha=-size
+                )
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -203,7 +222,7 @@ def new_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     return [Muon(inner), torch.optim.AdamW(others, PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0, fused=True)]
 
 
-def flow_loss(model: nn.Module, x0: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+def flow_loss(model: Callable[..., Any], x0: Tensor, features: Tensor, mask: Tensor) -> Tensor:
     """The mean square error of the predicted flow, ``|model(x_t, t) - (eps - x0)|^2``, at random t."""
     x_t, t, target = noised(x0)
     with torch.autocast(x0.device.type, torch.bfloat16):
@@ -255,8 +274,9 @@ def train(cache: Path, num_steps: int, device: torch.device) -> None:
             speed = (step - done) * BATCH / seconds
             print(f"{seconds:6.0f} s  step {step}  loss {running:.4f}  {speed:.0f} images/s", flush=True)
         if step % SAVE_EVERY == 0 or step == num_steps:
-            save(checkpoint, {"model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                              "ema": average, "step": step, "loss": running})  # fmt: skip
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            save(checkpoint, {"model": model.state_dict(), "optimizers": states, "ema": average, "step": step,
+                              "loss": running})  # fmt: skip
 
 
 def main() -> None:
