@@ -31,8 +31,8 @@ MAX_SUBKINDS = 8  # beside the 10 to 16 phrases of a list; ImageNet-1k alone has
 PLAIN = "a {}"
 
 # An icon can show little more than the thing itself, so the plain form is there three times: a plan gives every entry
-# an equal share, and most of the icons that teachers are trained on are plain.
-ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a {} with details", "a {}", "a big {}", "a modern {}")
+# an equal share, and most of the icons that teachers are trained on are plain. What varies fits suns and servers alike.
+ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a detailed {}", "a {}", "a big {}")
 # By wordnet.KINDS, and "thing" where the kind isn't known. What fits one kind is odd with another: no building sleeps.
 KIND_CONTENTS: dict[str, tuple[str, ...]] = {
     "animal": (
