@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -192,6 +193,10 @@ def test_what_hugging_face_datasets_saves_is_read_and_labels_go_by_their_names(
     datasets.DatasetDict({"test": data, "train": data}).save_to_disk(str(tmp_path / "splits"))
     for source in ("saved", "parquet", "parquet/test-00000-of-00001.parquet", "splits/test"):
         assert values(load_labeled_images(tmp_path / source, CLASSES)) == EXPECTED
+        numbers = [(2 - label, value) for label, value in EXPECTED]
+        assert values(load_labeled_images(tmp_path / source, 3)) == numbers  # their number alone: no names are asked
+    with pytest.raises(UserError, match=r"labels from 0 to 1 in .*, got 2"):
+        load_labeled_images(tmp_path / "saved", 2)
     with pytest.raises(UserError, match=r"expected one split, got .* with test, train; name one"):
         load_labeled_images(tmp_path / "splits", CLASSES)
 
@@ -211,8 +216,9 @@ def test_parquet_with_bytes_and_domains(tmp_path: Path, draw: Callable[..., byte
 
 def test_the_embedded_world_is_as_it_was() -> None:
     images = load_labeled_images(asset("test.parquet"), len(json.loads(asset("classes.json").read_text())))
-    assert images.images.shape == (1801, 1, 32, 32)
-    assert images.domain("id").labels.shape == (485,) and len(set(images.domains)) == 6
+    assert len(images) == 9089 and len(set(images.domains)) == 7
+    assert images.domain("id").labels.shape == images.domain("recolored").labels.shape == (2030,)
+    assert images.subset(np.arange(0, 9089, 50)).images.shape == (182, 3, 64, 64)
 
 
 def test_further_sets_become_domains(tmp_path: Path, write: Callable[..., Path], draw: Callable[..., bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d
 from torchvision.transforms import RandomResizedCrop
 
 from prismkd.classifiers.views import random_resized_crops, random_views
@@ -25,6 +26,18 @@ def test_views_stay_in_range_and_carry_gradients() -> None:
     assert views.max() <= 1
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
+
+
+def test_a_view_of_a_larger_image_is_the_larger_view() -> None:
+    """Zoom, shift and rotation are relative to the image, so that a seed's view shows the same at any size."""
+    place = torch.linspace(-3, 3, 65)[:-1] + 3 / 64
+    large = torch.stack([place.sin()[None] * (place + k).cos()[:, None] for k in range(3)])[None] / 2 + 0.5
+    small = avg_pool2d(large, 2)
+    of_large, of_small = (
+        random_views(images, noise=0, generator=torch.Generator().manual_seed(2)) for images in (large, small)
+    )
+    assert (avg_pool2d(of_large, 2) - of_small).abs().mean() < 0.005
+    assert (of_small - small).abs().mean() > 0.05
 
 
 def test_a_shared_view_does_not_depend_on_the_batch() -> None:

@@ -1,16 +1,21 @@
 """Contents: grammar, sub-kinds, near-duplicates."""
 
+import pytest
+
 from prismkd.classes.files import NO_SYNSET
 from prismkd.classes.wordnet import hyponyms
 from prismkd.prompts.content import (
     ICON_CONTENTS,
     KIND_CONTENTS,
     contents_of,
+    goes_with,
     kind_of,
     subkinds,
     without_near_duplicates,
 )
+from prismkd.prompts.plan import PromptPlan, Subject
 from prismkd.prompts.senses import Sense, Wording
+from prismkd.prompts.styles import Style
 
 
 def sense(name: str, synset: str = "", contents: tuple[str, ...] = (), definition: str = "") -> Sense:
@@ -57,6 +62,31 @@ def test_without_a_synset_the_definition_or_the_name_tells_the_kind() -> None:
 def test_there_is_one_eiffel_tower() -> None:
     contents = contents_of("photo", sense("The Eiffel Tower"))
     assert "a {} outdoors" in contents and not any("{s}" in c or "small" in c for c in contents)
+
+
+@pytest.mark.parametrize(
+    ("content", "phrase"),
+    [
+        ("a red {}", "a blue icon of {} on a white background"),
+        ("a Black and White {}", "an orange icon of {} on a purple background"),
+        ("a brown {}", "a black and white photo of {}"),
+        ("a colorful {}", "a quick doodle of {} in a few black strokes on white"),
+        ("a {} far away", "a close-up photo of {}"),
+        ("a {} at sunrise", "a photo of {} at dusk"),
+        ("a {} on a plain background", "a photo of {} with a blurred background"),
+    ],
+)
+def test_a_content_that_contradicts_its_style_gives_way_to_the_plain_form(content: str, phrase: str) -> None:
+    assert not goes_with(content, phrase) and goes_with(content, "a sketch of {}") and goes_with("a {}", phrase)
+    plan = PromptPlan((Subject("bell", "bell", (content, "a small {}"), (1.0,)),), (Style("x", "x", phrase, 1.0),), 0)
+    assert {plan[i].text for i in range(9)} == {phrase.replace("{}", "a bell"), phrase.replace("{}", "a small bell")}
+
+
+def test_a_color_within_a_word_is_none() -> None:
+    assert goes_with("a {} with blueberries", "a red icon of {} on a white background")
+    assert goes_with("a red {}", "a color emoji icon of {}") and goes_with(
+        "a red {}", "a photo of {} with flash at night"
+    )
 
 
 def test_near_duplicates_have_the_same_words() -> None:

@@ -34,6 +34,8 @@ from prismkd.prompts.senses import candidate_wordings
         ("two {s}", "TV", "a photo of two TVs"),
         ("several {s}", "flip flops", "a photo of several flip flops"),
         ("a small {}", "mice", "a photo of small mice"),
+        ("a big {}", "luggage", "a photo of big luggage"),
+        ("a {} on a table", "wifi, a wireless signal", "a photo of wifi on a table, a wireless signal"),
     ],
 )
 def test_prompts_are_grammatical(content: str, sense: str, text: str) -> None:
@@ -83,8 +85,12 @@ IRREGULAR = {
     "tooth": "teeth", "tornado": "tornadoes", "volcano": "volcanoes", "water buffalo": "water buffaloes",
     "white wolf": "white wolves",
 }  # fmt: skip
-# Where it is wrong: "a clipboards", "clipboardss", "burritoes", "bicycle builts-for-two"
-PLURAL_NAMES = set("clipboards|eyeglasses|flipflops|parallel bars|postit notes|rollerskates|stitches".split("|"))
+# Where it is wrong: "a clipboards", "a luggage", "clipboardss", "burritoes", "bicycle builts-for-two"
+PLURAL_NAMES = set("clipboards|dice|eyeglasses|flipflops|parallel bars|postit notes|rollerskates|stitches".split("|"))
+MASS_NAMES = set(
+    "asparagus|bread|broccoli|chain mail|chess|chocolate sauce|corn|grass|guacamole|hay|lightning|luggage|rain|"
+    "toilet tissue|trash|velvet|wifi|wool".split("|")
+)
 CORRECTED = {
     "Doberman": "Dobermans", "Great Pyrenees": "Great Pyrenees", "Model T": "Model Ts",
     "bicycle-built-for-two": "bicycles-built-for-two", "bison": "bison", "burrito": "burritos", "coho": "cohos",
@@ -93,19 +99,20 @@ CORRECTED = {
 
 
 def test_the_article_of_every_built_in_name() -> None:
-    """By its first letter, but for the exceptions; none before a plural or another article."""
+    """By its first letter, but for the exceptions; none before a plural, a mass noun or another article."""
     for name in NAMES:
         article = ARTICLES.get(name, "an" if name[0] in "aeiouAEIOU" else "a")
-        expected = name if name in NO_ARTICLE | PLURAL_NAMES else f"{article} {name}"
+        expected = name if name in NO_ARTICLE | PLURAL_NAMES | MASS_NAMES else f"{article} {name}"
         assert with_article(name) == expected
 
 
 def test_the_plural_of_every_built_in_name() -> None:
     """With s, es or ies, but for the exceptions."""
-    for name in set(NAMES) - NO_ARTICLE - PLURAL_NAMES:
+    for name in set(NAMES) - NO_ARTICLE - PLURAL_NAMES - MASS_NAMES:
         regular = re.sub(r"([^aeiou])y$", r"\1ie", name) + ("es" if re.search(r"(?:s|x|z|ch|sh)$", name) else "s")
         assert plural(name) == (IRREGULAR | CORRECTED).get(name, regular)
     assert all(plural(name) == name for name in NO_ARTICLE - {"The Eiffel Tower"} | PLURAL_NAMES if name.endswith("s"))
+    assert all(plural(name) == name for name in MASS_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_a_definition_of_a_few_words_stays_a_noun_of_its_own() -> None:
 
 def test_a_dry_run_and_a_run_say_what_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     template = ["--prompts.template", "an icon of a {name} " + "seen from afar " * 12, "--prompts.no-content"]
+    template += ["--classes", "pictograms-24"]
     domains = ["--prompts.domains", "icon: an icon of {} " + "seen from afar " * 12]
     assert main(["prompts", "--dry-run", *template, *domains]) == 0
     assert "warning: 24 of 24 prompts are longer than the 32 tokens" in " ".join(capsys.readouterr().out.split())

@@ -1,7 +1,10 @@
 """The style bank."""
 
+import re
+
 import pytest
 
+from benchmarks.pictograms.pictures import COLORS, LUMINANCE, MIN_CONTRAST
 from prismkd.errors import UserError
 from prismkd.prompts.styles import DOMAINS, ICON_DOMAINS, PHOTO_DOMAINS, style_bank
 
@@ -18,6 +21,17 @@ def test_weights_add_up_and_the_first_domain_has_its_share(domains: tuple[str, .
 def test_every_phrase_has_one_place_for_the_class() -> None:
     assert all(phrase.count("{}") == 1 for phrases in DOMAINS.values() for phrase in phrases)
     assert len({phrase for phrases in DOMAINS.values() for phrase in phrases}) == sum(map(len, DOMAINS.values()))
+
+
+def test_recolored_icons_have_color_pairs_of_the_generators_captions() -> None:
+    """Any two of its named colors with enough contrast; half are dark on light, and no color rules."""
+    pairs = [re.fullmatch(r"an? (\w+) solid icon of {} on an? (\w+) background", p) for p in DOMAINS["recolored"]]
+    drawings, backgrounds = zip(*(pair.groups() for pair in pairs if pair), strict=True)
+    assert len(drawings) == len(pairs) and set(drawings) | set(backgrounds) == set(COLORS)
+    lighter = [(LUMINANCE @ COLORS[back] - LUMINANCE @ COLORS[drawing]) / 255
+               for drawing, back in zip(drawings, backgrounds, strict=True)]  # fmt: skip
+    assert min(map(abs, lighter)) >= MIN_CONTRAST and sum(value > 0 for value in lighter) == len(lighter) / 2
+    assert max(map((drawings + backgrounds).count, COLORS)) <= 5
 
 
 @pytest.mark.parametrize(

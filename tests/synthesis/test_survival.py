@@ -6,16 +6,17 @@ import torch
 from prismkd.synthesis.survival import SurvivalRow, gains, jpeg, resize
 
 
-def checkerboard(size: int = 32) -> torch.Tensor:
+def checkerboard(channels: int, size: int) -> torch.Tensor:
     index = torch.arange(size)
-    return ((index[:, None] + index[None, :]) % 2).float()[None, None]
+    return ((index[:, None] + index[None, :]) % 2).float().expand(1, channels, size, size)
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 32), (3, 64)])
 @pytest.mark.parametrize("treat", [resize, lambda images: jpeg(images, 10)])
-def test_a_pixel_pattern_is_washed_off_and_a_shape_stays(treat) -> None:
-    pattern = 0.5 + 0.08 * (checkerboard() - 0.5)
-    shape = torch.zeros(1, 1, 32, 32)
-    shape[..., 8:24, 8:24] = 1.0
+def test_a_pixel_pattern_is_washed_off_and_a_shape_stays(treat, channels: int, size: int) -> None:
+    pattern = 0.5 + 0.08 * (checkerboard(channels, size) - 0.5)
+    shape = torch.zeros(1, channels, size, size)
+    shape[..., size // 4 : -size // 4, size // 4 : -size // 4] = 1.0
     assert treat(pattern).std() < 0.5 * pattern.std()
     assert (treat(shape) - shape).abs().mean() < 0.05
 

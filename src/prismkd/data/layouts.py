@@ -36,7 +36,7 @@ def load_labeled_images(
             webdataset shards (or a pattern such as ``test-{000..009}.tar``), of Parquet files (or one, or a pattern),
             or one that Hugging Face's ``save_to_disk`` wrote; or a split list (``*.txt``). Images without a domain of
             their own are ``id``.
-        classes: the run's classes; a number of them where labels are numbers anyway.
+        classes: the run's classes; or how many there are, where labels are numbers: names in a table aren't asked.
         image_size: pixels per side, 0 as they are.
         usual_size: where images differ in size and ``image_size`` is 0.
 

@@ -166,19 +166,30 @@ def _column(table: pa.Table, names: Sequence[str], source: str) -> str:
 
 
 def _labels(values: list[Any], names: list[str] | None, classes: ClassLabels, source: str) -> list[int]:
-    """Labels of the run: of named ones by their names, of texts as names, else the numbers themselves."""
-    if values and all(isinstance(value, str) for value in values):
+    """Labels of the run: of named ones by their names, of texts as names, else the numbers themselves.
+
+    They are the numbers too where all that is known of the run's classes is how many there are.
+    """
+    is_text = bool(values) and all(isinstance(value, str) for value in values)
+    if is_text:
         names = sorted(set(values))  # from here on as if the file had numbers with names
         index = {name: place for place, name in enumerate(names)}
         values = [index[value] for value in values]
     if not all(isinstance(value, int) for value in values):
         raise UserError(f"expected whole numbers or names as labels in {source}, got {values[:3]}; write them so")
+    if names:
+        check_labels(values, len(names), source)
     # ImageNet calls two classes "crane": names in the run's own order need not be looked up one by one
-    if not names or classes.are_in_order(names):
+    if not names or classes.are_in_order(names) or (not is_text and _are_numbers(classes)):
         return check_labels(values, len(classes), source)
-    present = sorted(set(check_labels(values, len(names), source)))
+    present = sorted(set(values))
     label_of = dict(zip(present, classes.of([names[value] for value in present], source), strict=True))
     return [label_of[value] for value in values]
+
+
+def _are_numbers(classes: ClassLabels) -> bool:
+    """Whether the classes have no other names than "0", "1", ..."""
+    return classes.names == [str(label) for label in range(len(classes))]
 
 
 def _opener(images: pa.ChunkedArray, row: int, folder: Path) -> Callable[[], BinaryIO]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from prismkd.classes import wordnet
 from prismkd.classes.lists import load_classes
@@ -16,12 +16,23 @@ from prismkd.prompts.grammar import DETERMINED, head_noun, with_article
 from prismkd.prompts.senses import Sense
 from prismkd.prompts.styles import ICON_DOMAINS
 
+# What both styles and contents say of a picture. Only one of them may, or one would get "a black and white photo of a
+# red car", "a close-up photo of a church far away" or "a bell on a plain background on a red background".
+ATTRIBUTES = tuple(
+    re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    for words in (
+        "red|orange|yellow|green|teal|blue|purple|violet|pink|brown|gr[ae]y|black|white|golden|silver|colou?rful",
+        "daylight|night|dawn|dusk|sunrise|sunset|sunny|moonlit|dark clouds",
+        "close-up|wide-angle|far away|distant|from the air",
+        "background|paper",
+    )
+)
 MAX_SUBKINDS = 8  # beside the 10 to 16 phrases of a list; ImageNet-1k alone has 118 kinds of dog
 PLAIN = "a {}"
 
 # An icon can show little more than the thing itself, so the plain form is there three times: a plan gives every entry
-# an equal share, and most of the icons that teachers are trained on are plain.
-ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a {} with details", "a {}", "a big {}", "a modern {}")
+# an equal share, and most of the icons that teachers are trained on are plain. What varies fits suns and servers alike.
+ICON_CONTENTS = ("a {}", "a simple {}", "a {}", "a small {}", "a detailed {}", "a {}", "a big {}")
 # By wordnet.KINDS, and "thing" where the kind isn't known. What fits one kind is odd with another: no building sleeps.
 KIND_CONTENTS: dict[str, tuple[str, ...]] = {
     "animal": (
@@ -53,7 +64,7 @@ KIND_CONTENTS: dict[str, tuple[str, ...]] = {
         "a ruined {}",
     ),
     "clothing": (
-        "a {}", "a person wearing a {}", "a folded {}", "a {} on a hanger", "a colorful {}", "a worn {}",
+        "a {}", "a person wearing a {}", "a folded {}", "a {} on a hanger", "a patterned {}", "a worn {}",
         "a {} on a table", "several {s}", "a {} in close-up", "a {} on a mannequin", "a {} in a shop", "a dark {}",
     ),
     "instrument": (
@@ -140,6 +151,12 @@ def _subkind(item: wordnet.Synset, synset: str) -> str:
     general = wordnet.find_synset(synset).lemmas[0]
     name = with_article(item.lemmas[0])
     return name if f" {general.lower()} " in f" {item.lemmas[0].lower()} " else f"{name}, a kind of {general}"
+
+
+@lru_cache(maxsize=65536)
+def goes_with(content: str, phrase: str) -> bool:
+    """Whether a content may stand in a style's phrase: it says nothing that the phrase says too, or says otherwise."""
+    return not any(attribute.search(content) and attribute.search(phrase) for attribute in ATTRIBUTES)
 
 
 def without_near_duplicates(phrases: Sequence[str]) -> list[str]:

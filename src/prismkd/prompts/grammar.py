@@ -23,6 +23,11 @@ PLURAL_NOUNS = set(
     "eggs noodles fries chips cookies pancakes waffles escargots churros macarons beignets rings shoes bones eyes "
     "tires lilies rails dice".split()
 )
+# Nouns without article and plural, of those in the built-in class lists
+MASS_NOUNS = set(
+    "asparagus bread broccoli chess corn equipment furniture grass guacamole hay lightning luggage mail rain sauce "
+    "tissue trash velvet wifi wool".split()
+)
 # What follows the noun that a phrase is about: "machine | that lifts loads", "hen | -of-the-woods"
 AFTER_THE_HEAD = re.compile(
     r",| (?:of|with|for|in|that|which|who|whose|used|to|from|on|at|by|near|without|having|des|de) "
@@ -54,7 +59,6 @@ PLURAL_RULES = tuple(
     (re.compile(end), plural_end)
     for end, plural_end in (
         (r"(fish|sheep|deer|moose|bison|craft|offspring|salmon|trout|cod|[^aeiou]ese|ois|chassis)$", r"\1"),
-        (r"(equipment|furniture)$", r"\1"),
         (r"((?:^|[ -])ox)$", r"\1en"),
         (r"(?<!b)([lm])ouse$", r"\1ice"),  # no blouse
         (r"(?<!mon)goose$", "geese"),
@@ -126,7 +130,7 @@ def compose(phrase: str, content: str, sense: str) -> str:
 
 def fill(content: str, noun: str) -> str:
     """A content with the class's noun in it, in the right number and with the right article."""
-    if is_plural(noun) or DETERMINED.match(noun):
+    if _takes_no_article(noun):
         content = ARTICLE_OF_THE_NOUN.sub("", content)
     if "{s}" in content:
         content = content.replace("{s}", plural(noun))
@@ -135,10 +139,18 @@ def fill(content: str, noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """A noun with ``a`` or ``an``; a plural, or a noun with an article of its own, as it is."""
-    if is_plural(noun) or DETERMINED.match(noun):
+    """A noun with ``a`` or ``an``; a plural, a mass noun, or one with an article of its own, as it is."""
+    if _takes_no_article(noun):
         return noun
     return f"{'an' if _begins_with_vowel_sound(noun) else 'a'} {noun}"
+
+
+def _takes_no_article(noun: str) -> bool:
+    return is_plural(noun) or _is_mass_noun(noun) or DETERMINED.match(noun) is not None
+
+
+def _is_mass_noun(noun: str) -> bool:
+    return head_noun(noun).lower() in MASS_NOUNS
 
 
 def _begins_with_vowel_sound(phrase: str) -> bool:
@@ -168,9 +180,12 @@ def head_noun(phrase: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun, which may have adjectives before it and an explanation behind it; a plural stays."""
+    """The plural of a noun, which may have adjectives before it and an explanation behind it.
+
+    A plural stays, and so does a mass noun.
+    """
     head = AFTER_THE_HEAD.split(noun)[0]
-    if is_plural(noun) or not head:
+    if is_plural(noun) or _is_mass_noun(noun) or not head:
         return noun
     if head.isupper():  # an abbreviation: TVs
         return f"{head}s{noun[len(head) :]}"

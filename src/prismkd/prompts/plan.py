@@ -19,6 +19,7 @@ from msgspec import Meta
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
 from prismkd.files.documents import REMEDY, as_shape
+from prismkd.prompts.content import PLAIN, goes_with
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.styles import Style
 from prismkd.text import shortened
@@ -103,13 +104,14 @@ class PromptPlan:
         """Prompt ``index``, at least 0 and without an upper bound.
 
         Classes take turns, so that every prefix is balanced. Turn t of class c has the content at frac(t / g + c (sqrt
-        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights.
+        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights. Where the two
+        don't go together, the plain form takes the content's place.
         """
         label, turn = self._turn(index)
         subject = (self.later or self.subjects)[label] if index >= self.pilot else self.subjects[label]
         content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
         style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
-        text = compose(style.phrase, content, subject.text)
+        text = compose(style.phrase, content if goes_with(content, style.phrase) else PLAIN, subject.text)
         return Prompt(index, label, subject.class_name, text, style.name, derive(self.seed, index), subject.text)
 
     def _turn(self, index: int) -> tuple[int, int]:
