@@ -27,18 +27,18 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     # "Solid", since most of the generator's icons in two colors are outlines and the teacher's are filled. Half of the
     # phrases are dark on light, as the teacher's icons are. The pairs have the contrast of those in its captions.
     "recolored": (
-        "a red solid icon of {} on a white background",
         "a white solid icon of {} on a red background",
-        "a green solid icon of {} on a white background",
-        "a yellow solid icon of {} on a blue background",
-        "a black solid icon of {} on a pink background",
-        "an orange solid icon of {} on a black background",
-        "a brown solid icon of {} on a white background",
+        "a white solid icon of {} on a purple background",
+        "a white solid icon of {} on a brown background",
+        "a teal solid icon of {} on a black background",
         "a white solid icon of {} on a teal background",
-        "a blue solid icon of {} on a yellow background",
-        "a pink solid icon of {} on a black background",
-        "a black solid icon of {} on a gray background",
-        "a yellow solid icon of {} on a purple background",
+        "a pink solid icon of {} on a white background",
+        "a black solid icon of {} on a teal background",
+        "a black solid icon of {} on a green background",
+        "a yellow solid icon of {} on a brown background",
+        "a black solid icon of {} on an orange background",
+        "a gray solid icon of {} on a white background",
+        "a purple solid icon of {} on a white background",
     ),
     "photo": (
         "a photo of {}",
