@@ -11,6 +11,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from prismkd import metrics
 from prismkd.assets import asset
+from prismkd.classes import load_classes
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import load_judge
 from prismkd.data import load_labeled_images
 
@@ -18,8 +20,9 @@ from prismkd.data import load_labeled_images
 @torch.no_grad()
 def main() -> None:
     """A real-against-real ceiling, and images that lost their detail."""
-    test = load_labeled_images(asset("test.parquet"), 24).domain("id")
-    judge = load_judge("pictograms", "pictograms")
+    names = [item.name for item in load_classes("pictograms")]
+    judge = load_judge("pictograms", names)
+    test = load_labeled_images(asset("test.parquet"), ClassLabels([[name] for name in names])).domain("id")
     real, held_out = test.images[::2], test.images[1::2]
     blurred = interpolate(avg_pool2d(held_out, 4), scale_factor=4.0)
 
