@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.pictograms.counts import icons_table
+
 Row = dict[str, Any]
 Rows = list[Row]
 
@@ -466,6 +468,7 @@ def stored_table(data: Row) -> str:
 
 
 TABLES = {
+    "icons": icons_table,
     "students": student_table,
     "images": image_table,
     "cost": sampling_table,

@@ -9,17 +9,15 @@ Take a network that guided nothing: here the judge, on two halves of the embedde
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
+import prismkd
 from prismkd import metrics
-from prismkd.assets import asset
-from prismkd.classifiers import load_judge
-from prismkd.data import load_labeled_images
 
 
 @torch.no_grad()
 def main() -> None:
     """A real-against-real ceiling, and images that lost their detail."""
-    test = load_labeled_images(asset("test.parquet"), 24).domain("id")
-    judge = load_judge("pictograms", "pictograms")
+    world = prismkd.Session(prismkd.Config(classes="pictograms-24"))
+    test, judge = world.test.domain("id"), world.judge
     real, held_out = test.images[::2], test.images[1::2]
     blurred = interpolate(avg_pool2d(held_out, 4), scale_factor=4.0)
 

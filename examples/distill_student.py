@@ -10,14 +10,12 @@ import argparse
 from pathlib import Path
 
 import prismkd
-from prismkd.assets import asset
-from prismkd.data import load_labeled_images
 
 
 def main(folder: Path, num_steps: int) -> None:
     """Train a student, look at its log, save it, and load it again as a classifier."""
-    teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    found = load_labeled_images(asset("real.parquet"), classes=teacher.num_classes)
+    world = prismkd.Session(prismkd.Config(classes="pictograms-24"))
+    teacher, found = world.teacher, world.real
 
     student = prismkd.distill(
         teacher, found.images, found.labels, student="small-resnet-16", seed=0, num_steps=num_steps
@@ -25,8 +23,9 @@ def main(folder: Path, num_steps: int) -> None:
     print(f"loss {student.log.rows[-1]['loss']:.3f} after {num_steps} steps; warnings: {student.log.warnings()}")
     student.save(folder / "student")
 
-    again = prismkd.load_teacher(str(folder / "student"), classes="pictograms")
-    print(prismkd.evaluate(again, (found.images[:200], found.labels[:200]), classes="pictograms", teacher=teacher))
+    again = prismkd.load_teacher(str(folder / "student"), classes="pictograms-24")
+    shown = (found.images[:200], found.labels[:200])
+    print(prismkd.evaluate(again, shown, classes="pictograms-24", teacher=teacher))
 
 
 if __name__ == "__main__":

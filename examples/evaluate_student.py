@@ -12,15 +12,12 @@ import json
 import sys
 
 import prismkd
-from prismkd.assets import asset
-from prismkd.classifiers import load_judge
 
 
 def embedded() -> prismkd.Scores:
     """The judge of the embedded world as the student of its teacher."""
-    teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    judge = load_judge("pictograms", "pictograms")
-    return prismkd.evaluate(judge, asset("test.parquet"), classes="pictograms", teacher=teacher)
+    world = prismkd.Session(prismkd.Config(classes="pictograms-24"))
+    return prismkd.evaluate(world.judge, world.test, classes="pictograms-24", teacher=world.teacher)
 
 
 def main(student: str, test: str, classes: str, *shifted: str) -> prismkd.Scores:

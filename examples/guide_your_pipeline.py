@@ -2,7 +2,7 @@
 
 Usage: python examples/guide_your_pipeline.py [FOLDER] [--images 8] [--calibration 96]
 
-Here the pipeline is the embedded one, which draws icons of 32 pixels on a CPU. With yours it is the same:
+Here the pipeline is the embedded one, which draws icons of 64 pixels on a CPU. With yours it is the same:
     pipe = DiffusionPipeline.from_pretrained("stable-diffusion-v1-5/stable-diffusion-v1-5", dtype=torch.float16)
     teacher = prismkd.load_teacher("timm:resnet50", "imagenet-1k")
     eda = prismkd.EDA(pipe.to("cuda"), teacher, decoder="madebyollin/taesd")
@@ -23,8 +23,8 @@ def main(folder: Path, num_images: int, num_calibration: int) -> None:
     """Draw the same prompts and seeds without and with guidance, side by side."""
     pipe = DiffusionPipeline.from_pretrained(asset("generator"))
     pipe.set_progress_bar_config(disable=True)
-    teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    plan = prismkd.plan("pictograms", template="an icon of a {name}")
+    teacher = prismkd.load_teacher("pictograms", classes="pictograms-24")
+    plan = prismkd.plan("pictograms-24", template="an icon of a {name}")
     prompts, labels, seeds = zip(*((plan[i].text, plan[i].label, plan[i].seed) for i in range(num_images)), strict=True)
     settings = {"num_inference_steps": 8, "guidance_scale": 3.0}
 

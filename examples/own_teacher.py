@@ -18,7 +18,7 @@ from prismkd.config import EvaluationConfig, SynthesisConfig
 def main(folder: Path, images_per_class: int, num_steps: int) -> None:
     """Write the class list, run all stages without a test image, and use the student."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [item.name for item in load_classes("pictograms")]
+    names = [item.name for item in load_classes("pictograms-24")]
     (folder / "classes.txt").write_text("\n".join(names) + "\n")
     network = prismkd.load_teacher("pictograms", classes=names)  # any torch module of as many outputs will do
 
@@ -30,7 +30,7 @@ def main(folder: Path, images_per_class: int, num_steps: int) -> None:
         distillation=prismkd.DistillationConfig(num_steps=num_steps),
         evaluation=EvaluationConfig(num_held_out=4 * images_per_class),  # drawn to compare student and teacher on
     )
-    result = prismkd.run(config, folder / "run", teacher=network, preprocessing=prismkd.Preprocessing(1))
+    result = prismkd.run(config, folder / "run", teacher=network, preprocessing=prismkd.Preprocessing(3))
 
     for method, shares in result.agreement.items():  # on synthetic images that no student was trained on
         print(method, {domain: round(share, 3) for domain, share in shares.items()})

@@ -19,10 +19,11 @@ from PIL import Image
 
 import prismkd
 from prismkd.assets import asset
+from prismkd.classes.matching import ClassLabels
 from prismkd.data import load_labeled_images
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NUM_CLASSES = 24
+NUM_CLASSES = 97
 
 
 def run_python(code: str) -> str:
@@ -45,7 +46,7 @@ def test_eda() -> None:
     eda = prismkd.EDA(pipe, teacher, guidance=small)
     images = eda(["an icon of a bell", "an icon of a cat"], labels=[1, 3], seeds=[0, 1], **settings)
 
-    assert images.shape == (2, 1, 32, 32) and images.dtype == torch.float32 and images.device.type == "cpu"
+    assert images.shape == (2, 3, 64, 64) and images.dtype == torch.float32 and images.device.type == "cpu"
     assert 0 <= images.min() < images.max() <= 1
     assert eda.calibration is not None and len(eda.calibration.energy_target) == NUM_CLASSES
     assert eda.last is not None and eda.last.num_edits.shape == (2,) and eda.last.num_band_steps >= 1
@@ -64,7 +65,7 @@ def test_plan() -> None:
 
 def test_distill() -> None:
     teacher = prismkd.load_teacher("pictograms", classes="pictograms")
-    images, labels = torch.rand(8, 1, 32, 32), torch.arange(8)
+    images, labels = torch.rand(8, 3, 64, 64), torch.arange(8)
     student = prismkd.distill(teacher, images, labels, student="resnet18", num_steps=2, batch_size=4)
     assert isinstance(student, prismkd.Classifier) and not student.training
     assert student(images).shape == (8, NUM_CLASSES) and student.num_classes == NUM_CLASSES
@@ -74,11 +75,12 @@ def test_distill() -> None:
 def test_evaluate(tmp_path: Path) -> None:
     student = prismkd.load_teacher("pictograms", classes="pictograms")
     names = [prismkd.plan("pictograms")[label].class_name for label in range(NUM_CLASSES)]
-    found = load_labeled_images(asset("test.parquet"), NUM_CLASSES).domain("id").subset(np.arange(0, 480, 8))
+    labels = ClassLabels([[name] for name in names])
+    found = load_labeled_images(asset("test.parquet"), labels).domain("id").subset(np.arange(0, 1920, 32))
     for number, (image, label) in enumerate(zip(found.images, found.labels.tolist(), strict=True)):
         folder = tmp_path / "test" / names[label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[0].mul(255).byte().numpy()).save(folder / f"{number}.png")
+        Image.fromarray(image.permute(1, 2, 0).mul(255).round().byte().numpy()).save(folder / f"{number}.png")
 
     score = prismkd.evaluate(student, tmp_path / "test", classes="pictograms")
 
@@ -135,11 +137,11 @@ def test_no_public_name_is_shadowed_by_a_package() -> None:
 
 
 def test_the_rest_of_the_names_by_their_first_argument(tmp_path: Path) -> None:
-    assert prismkd.load_generator("pictograms").num_channels == 1
+    assert prismkd.load_generator("pictograms").num_channels == 3
     names = [item.class_name for item in prismkd.plan("pictograms").subjects]
     first, second = (prismkd.load_teacher("pictograms", classes) for classes in ("pictograms", names))
-    assert torch.equal(first(torch.zeros(1, 1, 32, 32)), second(torch.zeros(1, 1, 32, 32)))
-    with pytest.raises(prismkd.UserError, match="expected a class list with 24 names"):
+    assert torch.equal(first(torch.zeros(1, 3, 64, 64)), second(torch.zeros(1, 3, 64, 64)))
+    with pytest.raises(prismkd.UserError, match=f"expected a class list with {NUM_CLASSES} names"):
         prismkd.load_teacher("pictograms", "pacs")
 
 

@@ -79,7 +79,7 @@ def distill(
             size than the student's are decoded and resized once, into a file beside ``checkpoint``, else a temporary.
         labels: (n,) the teacher's class that each image was made for. Needed for ``hard_label_weight`` above 0, and for
             several teachers of which not all know each class; they also show in the log which classes were lost.
-        student: a timm name, ``small-resnet-WIDTH`` for images of 32 pixels, a module, which is itself trained, or a
+        student: a timm name, ``small-resnet-WIDTH`` for small images, a module, which is itself trained, or a
             function that makes one.
         seed: of the student's first weights, of batches and views, from 0 to 2^63 - 1: the same seed on a CPU gives the
             same student.
