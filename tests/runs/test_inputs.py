@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prismkd.assets import asset
+from prismkd.classifiers import Classifier, save_classifier
 from prismkd.cli import main
 from prismkd.config.load import load_config
 from prismkd.errors import UserError
@@ -21,7 +22,7 @@ from prismkd.runs.open import open_run
 from prismkd.runs.workers import OpenShards
 
 TINY = """
-classes = "pictograms"
+classes = "pictograms-24"
 teacher = "{folder}/teacher"
 methods = ["plain", "real"]
 [prompts]
@@ -65,11 +66,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path) -> World:
+def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path, teacher: Classifier) -> World:
     """A finished run; to be copied."""
     world = World(tmp_path_factory.mktemp("inputs"))
-    for name in ("teacher", "generator"):
-        shutil.copytree(asset(name), world.folder / name)
+    save_classifier(world.folder / "teacher", teacher.network, teacher.config)
+    shutil.copytree(asset("generator"), world.folder / "generator")
     for name in ("test.parquet", "real.parquet"):
         shutil.copy(few_icons / name, world.folder)
     world.write_settings()
