@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 
+from prismkd.classes import load_classes
+from prismkd.classifiers import save_classifier
 from prismkd.cli import main
 from prismkd.commands import plan, predict, run
 from prismkd.commands.parsing import parse
@@ -86,8 +89,10 @@ def write(path: Path, text: str) -> str:
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
-    few = write(tmp_path / "few.txt", "cat\ndog\n")
+    out, num_classes = tmp_path / "out", len(load_classes("pictograms"))
+    few, judge = write(tmp_path / "few.txt", "cat\ndog\n"), tmp_path / "judge"
+    save_classifier(judge, timm.create_model("test_convnext", num_classes=num_classes),
+                    {"architecture": "test_convnext", "num_classes": num_classes, "in_channels": 3})  # fmt: skip
     cases = [
         (["rnu"], "perhaps run"),
         (["run", "--config", str(tmp_path / "none.toml"), "--out", str(out)], "expected a configuration file"),
@@ -95,7 +100,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         (["run", "--out"], "expected a value after --out"),
         (["run", "--config", write(tmp_path / "a.toml", "seed = [1]"), "--out", str(out)], "perhaps seeds"),
         (["run", "--config", write(tmp_path / "b.toml", f"classes = '{few}'"), "--out", str(out)],
-         "expected a class list with 24 names"),
+         f"expected a class list with {num_classes} names"),
         (["run", "--config", write(tmp_path / "c.toml", f"teacher = '{tmp_path}'"), "--out", str(out)],
          "expected a classifier folder"),
         (["run", "--config", write(tmp_path / "d.toml", "methods = ['more']"), "--out", str(out)],
@@ -109,9 +114,9 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         (["run", "--config", write(tmp_path / "h.toml", "[guidance]\nstrength = inf"), "--out", str(out)],
          "expected a finite number as guidance.strength"),
         (["run", "--config", write(tmp_path / "i.toml", "[guidance]\ndiversity_weight = 1.0\n[synthesis]\n"
-                                   "shard_size = 24"), "--out", str(out)], "shard_size of at least 48"),
-        (["run", "--config", write(tmp_path / "j.toml", "[evaluation]\nimage_size = 16"), "--out", str(out)],
-         "Kernel size can't be greater than actual input size; raise evaluation.image_size"),
+                                   "shard_size = 24"), "--out", str(out)], f"shard_size of at least {2 * num_classes}"),
+        (["run", "--config", write(tmp_path / "j.toml", f"[evaluation]\nimage_size = 16\njudge = '{judge}'"),
+          "--out", str(out)], "Kernel size can't be greater than actual input size; raise evaluation.image_size"),
         (["bench"], "which is a program of the repository now; `python -m benchmarks.cost`"),
         (["bench", "guidance", "--steps", "0"], "expected"),
     ]  # fmt: skip

@@ -10,6 +10,8 @@ import timm
 import torch
 
 from prismkd.assets import asset
+from prismkd.classes import load_classes
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Classifier, predict, save_classifier
 from prismkd.classifiers.networks import SmallResNet
 from prismkd.cli import main
@@ -34,8 +36,9 @@ def test_it_shows_top1_and_top5_of_every_domain(
     few_icons: Path, teacher: Classifier, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = few_icons / "test.parquet"
-    checks = doctor(capsys, "--evaluation.source", str(source))
-    images = load_domains(str(source), (), 24, "id", 0, 32)
+    checks = doctor(capsys, "--classes", "pictograms-24", "--evaluation.source", str(source))
+    labels = ClassLabels([[item.name] for item in load_classes("pictograms-24")])
+    images = load_domains(str(source), (), labels, "id", 0, 64)
     ranks = predict(teacher, images.images).argsort(1, descending=True)
     for domain in ("id", "sketch"):
         mask = torch.from_numpy(images.domains == domain)

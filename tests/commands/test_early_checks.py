@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from prismkd.classes import load_classes
 from prismkd.commands.early_checks import check_classifier
 from prismkd.commands.opening import stay_offline
 from prismkd.config import Config
 from prismkd.errors import UserError
 
+NUM_CLASSES = len(load_classes("pictograms"))
 TOO_LONG = "a" * 300  # for a file's name
 MISTAKES = {
     f"--teacher {TOO_LONG}": "expected a file or folder for teacher, got aaa",
@@ -34,7 +36,7 @@ MISTAKES = {
     "--prompts.domains nosuch": "expected a style domain",
     "--methods more": "expected plain and prism beside more",
     "--seeds 1 1": "expected seeds, each once",
-    "--guidance.diversity-weight 1 --synthesis.shard-size 24": "expected synthesis.shard_size of at least 48",
+    "--guidance.diversity-weight 1 --synthesis.shard-size 24": f"synthesis.shard_size of at least {2 * NUM_CLASSES}",
     "--config nosuch.toml": "expected a configuration file",
 }
 

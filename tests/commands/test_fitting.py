@@ -54,6 +54,7 @@ def test_images_and_steps_scale_and_what_prepares_them_does_not() -> None:
 
 
 SMALL = Config(
+    classes="pictograms-24",
     methods=("plain", "eda"),
     generator=GeneratorConfig(num_inference_steps=4, batch_size=2),
     synthesis=SynthesisConfig(images_per_class=10),

@@ -264,8 +264,9 @@ def test_help_and_errors_import_no_libraries(tmp_path: Path) -> None:
 
 def test_settings_of_a_run_are_a_part_of_the_arguments() -> None:
     """So that a command can be called from Python with a configuration."""
+    config = Config(classes="pictograms-24", seeds=(3,))
     with redirect_stdout(io.StringIO()) as shown:
-        prompts.prompts(prompts.Arguments(settings=Config(seeds=(3,)), dry_run=True, num_images=48, json=True))
+        prompts.prompts(prompts.Arguments(settings=config, dry_run=True, num_images=48, json=True))
     assert '"num_images": 48' in shown.getvalue()
     assert {name for name, kind in ARGUMENTS.items() if issubclass(kind, RunArguments)} == {
         "run", "senses", "prompts", "plan", "synthesize", "distill", "evaluate", "report", "doctor", "survival",

@@ -15,6 +15,8 @@ from prismkd.config import Config, PromptsConfig
 from prismkd.errors import UserError
 from prismkd.prompts.senses import senses_to_rows, unjudged_senses
 
+SOME = Config(classes="pictograms-24")
+
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read from Linux's /proc")
 def test_ten_million_prompts_cost_what_a_thousand_cost() -> None:
@@ -28,28 +30,28 @@ def test_ten_million_prompts_cost_what_a_thousand_cost() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["num_images"] == 10_000_000
-    assert found["images_per_class"] == {"first 1,000": [41, 42], "all": [416_666, 416_667]}
+    assert found["images_per_class"] == {"first 1,000": [10, 11], "all": [103_092, 103_093]}
     assert sum(found["images_per_domain"].values()) == pytest.approx(10_000_000, abs=10)
     kilobytes, torch_loaded = done.stderr.split()
     assert torch_loaded == "False" and int(kilobytes) < 300_000
 
 
 def test_the_balance_is_that_of_the_plan() -> None:
-    found = preview(Config(), 1234)
+    found = preview(SOME, 1234)
     labels = [found.plan[i].label for i in range(1234)]
     counts = [labels.count(k) for k in range(24)]
     assert (min(counts), max(counts)) == found.balance(1234)
 
 
 def test_cost_counts_every_probe() -> None:
-    found = preview(Config(), 0)
+    found = preview(SOME, 0)
     assert found.cost.sense_probes == 8 * 2 * 24  # name and definition
     assert found.cost.content_probes == 2 * 6 * 24  # six different contents of an icon
     assert found.cost.images == 80 * 24 and found.cost.requests == 0
 
 
 def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
-    senses = unjudged_senses(load_classes("pictograms"), {}, 4)
+    senses = unjudged_senses(load_classes(SOME.classes), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": [["a purple {}"]] * 24}))
     record = tmp_path / "seed-0" / "prism" / "synthesis.json"
@@ -58,7 +60,7 @@ def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
     unfinished = tmp_path / "seed-0" / "plain" / "synthesis.json"
     unfinished.parent.mkdir(parents=True)
     unfinished.write_text(json.dumps({"num_images": 30, "planned": 30, "seconds": 1.0, "complete": False}))
-    found = preview(Config(), 0, tmp_path)
+    found = preview(SOME, 0, tmp_path)
     assert found.hours == pytest.approx(found.cost.total / 2 / 3600)
     assert found.judged and found.cost.total == 2 * found.cost.images  # plain and prism
     assert "purple bell" in found.plan[0].text
@@ -67,7 +69,7 @@ def test_a_run_that_has_judged_is_shown_as_it_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-images", "23"], "at least one image per class, 24, got 23"),
+        (["--num-images", "96"], "at least one image per class, 97, got 96"),
         (["--num-images", "many"], "for --num-images, got 'many'"),
         (["--num-images", "9" * 400], "a whole number from 1 to 10**15"),
         (["--num-images"], "a value after --num-images"),
@@ -97,7 +99,7 @@ def test_the_decisions_of_a_run_of_other_classes_are_refused(
 
 
 def test_seeds_and_a_pilot_are_counted() -> None:
-    found = preview(replace(Config(), seeds=(0, 1), prompts=PromptsConfig(pilot_share=0.25)), 2400)
+    found = preview(replace(SOME, seeds=(0, 1), prompts=PromptsConfig(pilot_share=0.25)), 2400)
     assert found.cost.plans == 4 and found.cost.pilot == 600
 
 
@@ -105,13 +107,13 @@ def test_seeds_and_a_pilot_are_counted() -> None:
 def test_damaged_decisions_are_refused(tmp_path: Path, senses: object) -> None:
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses}))
     with pytest.raises(UserError, match=r"expected .*senses.* in|expected .* in .*senses\.json, got .* at senses"):
-        preview(Config(), 0, tmp_path)
+        preview(SOME, 0, tmp_path)
 
 
 @pytest.mark.parametrize("contents", [None, [], ["a {}"] * 24, [["a {}"]] * 23, [[]] * 24, [[5]] * 24, {}])
 def test_damaged_contents_are_refused(tmp_path: Path, contents: object) -> None:
-    senses = unjudged_senses(load_classes("pictograms"), {}, 4)
+    senses = unjudged_senses(load_classes(SOME.classes), {}, 4)
     (tmp_path / "senses.json").write_text(json.dumps({"senses": senses_to_rows(senses)}))
     (tmp_path / "contents.json").write_text(json.dumps({"contents": contents}))
     with pytest.raises(UserError, match=r"contents for each of 24 classes|contents\.json, got .* at contents"):
-        preview(Config(), 0, tmp_path)
+        preview(SOME, 0, tmp_path)

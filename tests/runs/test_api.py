@@ -33,6 +33,7 @@ from prismkd.runs.open import open_run
 from prismkd.shards import read_samples, to_array
 
 TINY = Config(
+    classes="pictograms-24",
     methods=("plain", "eda"),
     prompts=PromptsConfig(num_probes=0),
     generator=GeneratorConfig(num_inference_steps=4),
@@ -72,7 +73,7 @@ def test_the_fast_mode_keeps_the_teachers_logits_with_the_images(tiny: Config, t
     run(fast, tmp_path / "run")
     samples = list(read_samples(tmp_path / "run" / "seed-0" / "plain" / "images"))
     images = torch.stack([torch.from_numpy(to_array(sample)) for sample in samples])
-    expected = load_teacher("pictograms", "pictograms")(images)
+    expected = load_teacher("pictograms", TINY.classes)(images)
     kept = torch.stack([torch.from_numpy(sample.logits) for sample in samples])
     torch.testing.assert_close(kept.float(), expected, atol=0.02, rtol=0.002)
 
@@ -82,7 +83,7 @@ class OwnNetwork(nn.Module):
 
     def __init__(self, num_classes: int = 24) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, num_classes))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, num_classes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layers(images)
@@ -113,7 +114,7 @@ def test_students_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected logits \(2, 24\) of the student, got \(2, 5\); check"):
         run(config, tmp_path / "five", student=lambda: OwnNetwork(5))
     config = replace(config, distillation=replace(config.distillation, architecture="efficientformer_l1"))
-    with pytest.raises(UserError, match=r"expected a student that takes images \(2, 1, 32, 32\), got RuntimeError"):
+    with pytest.raises(UserError, match=r"expected a student that takes images \(2, 3, 64, 64\), got RuntimeError"):
         run(config, tmp_path / "fixed")
 
 
@@ -137,8 +138,8 @@ def test_a_module_is_drawn_for_on_one_of_several_gpus_and_it_is_said(
 def test_teacher_preprocessing_is_recorded_and_makes_another_teacher(tiny: Config, tmp_path: Path) -> None:
     config = replace(tiny, methods=("plain",), teacher_preprocessing=PreprocessingConfig(resize=(28, 28), mean=(0.1,)))
     run_of = open_run(config, tmp_path / "run", "test", silent)
-    assert run_of.teacher.preprocess == Preprocessing(1, (28, 28), mean=(0.1,))
-    assert run_of.teacher_digest != weights_digest(load_teacher("pictograms", "pictograms"))
+    assert run_of.teacher.preprocess == Preprocessing(3, (28, 28), mean=(0.1,))
+    assert run_of.teacher_digest != weights_digest(load_teacher("pictograms", TINY.classes))
     recorded = recorded_config(tmp_path / "run")
     assert recorded.teacher_preprocessing == config.teacher_preprocessing
     with pytest.raises(UserError, match=r"got another teacher_preprocessing\.mean, teacher_preprocessing\.resize"):

@@ -23,6 +23,7 @@ from prismkd.runs.run import Run
 from prismkd.shards import Storage, drop_shard, inspect, read_manifest, read_samples, scan, write_shard
 
 TINY = """
+classes = "pictograms-24"
 methods = ["plain"]
 num_threads = 1
 [prompts]
@@ -235,7 +236,9 @@ def test_a_damaged_record_of_the_run_is_one_line(
 
 def test_more_waits_for_the_images_of_now(tmp_path: Path) -> None:
     """Ranks that append may reach the last method while others still draw plain or PRISM."""
-    config = Config(methods=("plain", "prism", "more"), synthesis=SynthesisConfig(images_per_class=3))
+    config = Config(
+        classes="pictograms-24", methods=("plain", "prism", "more"), synthesis=SynthesisConfig(images_per_class=3)
+    )
     run = Run(config, directory=tmp_path)
     for method, planned, seconds in (("plain", 72, 2.0), ("prism", 48, 5.0)):
         summary = {"num_images": 72, "planned": planned, "seconds": seconds}

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prismkd.assets import asset
+from prismkd.classifiers import Classifier, save_classifier
 from prismkd.cli import main
 from prismkd.config.load import load_config
 from prismkd.errors import UserError
@@ -21,7 +22,7 @@ from prismkd.runs.open import open_run
 from prismkd.runs.workers import OpenShards
 
 TINY = """
-classes = "pictograms"
+classes = "pictograms-24"
 teacher = "{folder}/teacher"
 methods = ["plain", "real"]
 [prompts]
@@ -65,11 +66,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path) -> World:
+def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path, teacher: Classifier) -> World:
     """A finished run; to be copied."""
     world = World(tmp_path_factory.mktemp("inputs"))
-    for name in ("teacher", "generator"):
-        shutil.copytree(asset(name), world.folder / name)
+    save_classifier(world.folder / "teacher", teacher.network, teacher.config)
+    shutil.copytree(asset("generator"), world.folder / "generator")
     for name in ("test.parquet", "real.parquet"):
         shutil.copy(few_icons / name, world.folder)
     world.write_settings()
@@ -179,7 +180,7 @@ def test_no_stage_goes_on_with_another_teacher(command: str, world: World, capsy
 
 
 def test_another_teacher_under_the_old_name_is_named_with_what_changed(
-    world: World, capsys: pytest.CaptureFixture[str]
+    finished: World, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exchange_weights(world.folder / "teacher" / "model.safetensors")
     capsys.readouterr()
@@ -187,7 +188,7 @@ def test_another_teacher_under_the_old_name_is_named_with_what_changed(
     error = capsys.readouterr().err
     assert "expected the teacher weights that" in error and "since `prismkd run` of" in error
     assert "got another (digest " in error and str(world.folder / "teacher") in error and error.count("\n") == 1
-    shutil.copy(asset("teacher") / "model.safetensors", world.folder / "teacher")
+    shutil.copy(finished.folder / "teacher" / "model.safetensors", world.folder / "teacher")
     config = world.folder / "teacher" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"mean": [0.4], "std": [0.2]}))
     assert main(["evaluate", "--out", str(world.out)]) == 2
@@ -208,13 +209,13 @@ def test_another_part_of_the_generator_draws_nothing_more(
     assert main(["evaluate", "--out", str(world.out)]) == 0  # which doesn't use it
 
 
-def test_a_worker_draws_nothing_with_another_teacher_or_generator(world: World) -> None:
+def test_a_worker_draws_nothing_with_another_teacher_or_generator(finished: World, world: World) -> None:
     opened = OpenShards(world.out, 0, "plain", 0, trust=False)
     opened("cpu")
     exchange_weights(world.folder / "teacher" / "model.safetensors")
     with pytest.raises(UserError, match="expected the teacher weights"):
         opened("cpu")
-    shutil.copy(asset("teacher") / "model.safetensors", world.folder / "teacher")
+    shutil.copy(finished.folder / "teacher" / "model.safetensors", world.folder / "teacher")
     exchange_weights(world.folder / "generator" / "transformer" / "diffusion_pytorch_model.safetensors")
     with pytest.raises(UserError, match="expected the generator transformer"):
         opened("cpu")

@@ -18,6 +18,7 @@ from prismkd.runs.aside import set_results_aside
 from tests.files.killing import contents, killed_at
 
 TINY = """
+classes = "pictograms-24"
 methods = ["real"]
 [prompts]
 num_probes = 0

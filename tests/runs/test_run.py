@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from prismkd.assets import asset
+from prismkd.classes import load_classes
 from prismkd.cli import main
 from prismkd.prompts import PromptPlan
 from prismkd.shards import read_samples, verify
 
 TINY = """
+classes = "pictograms-24"
 methods = ["real", "plain", "more", "eda", "dpe", "prism"]
 [prompts]
 num_probes = 1
@@ -71,7 +73,7 @@ def test_metrics_have_the_published_schema(finished: Path) -> None:
     assert metrics["schema"] == 1
     methods = {"teacher", "real", "plain", "more", "eda", "dpe", "prism", "real-vs-real"}
     assert {row["method"] for row in metrics["results"]} == methods
-    assert {"id", "outline", "duotone", "color", "pixel", "sketch", "images"} == {
+    assert {"id", "outline", "duotone", "color", "pixel", "sketch", "recolored", "images"} == {
         r["domain"] for r in metrics["results"]
     }
     wanted = {"top1", "top5", "cas", "agreement", "ece", "vanished_classes", "precision", "recall", "density",
@@ -259,12 +261,15 @@ def test_a_dead_language_model_is_a_warning_and_the_built_in_contents_serve(
     assert len(json.loads((tmp_path / "out" / "contents.json").read_text())["contents"]) == 24
 
 
-def test_a_changed_class_list_does_not_meet_old_senses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    classes = json.loads(asset("classes.json").read_text())
+def test_a_changed_class_list_does_not_meet_old_senses(
+    few_icons: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = [asdict(item) for item in load_classes("pictograms-24")]
     path = tmp_path / "classes.json"
     path.write_text(json.dumps(classes))
-    arguments = ["--classes", str(path), "--out", str(tmp_path / "out"), "--prompts.num-probes", "0",
-                 "--prompts.num-content-probes", "0", "--evaluation.source", str(asset("test.parquet"))]  # fmt: skip
+    unjudged = ["--prompts.num-probes", "0", "--prompts.num-content-probes", "0"]
+    arguments = ["--classes", str(path), "--out", str(tmp_path / "out"), *unjudged,
+                 "--evaluation.source", str(few_icons / "test.parquet")]  # fmt: skip
     assert main(["prompts", *arguments]) == 0
     classes[0]["definition"] = "a doorbell"
     path.write_text(json.dumps(classes))

@@ -28,6 +28,7 @@ DATE = 20261126121500  # a seed as people write it
 SEEDS = [DATE, MAX_SEED]
 WRONG: list[Any] = [-1, 2**63, 2**70, 0.5, "0", True, None]
 TINY = """
+classes = "pictograms-24"
 seeds = [20261126121500, 9223372036854775807]
 methods = ["plain", "real"]
 [prompts]
@@ -69,6 +70,7 @@ def test_a_run_of_large_seeds_goes_all_the_way_to_the_report_and_out_of_the_run(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_session_draws_and_distils_with_a_large_seed(seed: int, tmp_path: Path) -> None:
     config = prismkd.Config(
+        classes="pictograms-24",
         generator=prismkd.GeneratorConfig(num_inference_steps=2),
         distillation=prismkd.DistillationConfig(
             architecture="small-resnet-4", num_steps=2, batch_size=4, image_size=32, augmentation="photos",
@@ -88,7 +90,7 @@ def test_worker_processes_that_decode_take_a_large_seed(tmp_path: Path, teacher:
     write_shard(tmp_path, 0, [Sample(i, image, i, {}) for i, image in enumerate(pixels)], "plan")
     images, labels = open_images(tmp_path, 0, num_workers=1)
     recipe = prismkd.DistillationConfig(architecture="small-resnet-4", num_steps=2, batch_size=4)
-    session = Session(prismkd.Config(distillation=recipe))
+    session = Session(prismkd.Config(classes="pictograms-24", distillation=recipe))
     student = session.new_student(1, MAX_SEED, 32)
     log = train(student, teacher, TrainingSet(images, labels), recipe, MAX_SEED)
     assert np.isfinite(log.to_dict()["train_top1"])
@@ -114,7 +116,7 @@ def test_the_kernel_distance_has_torch_fidelitys_draws_for_its_seeds() -> None:
 def test_every_way_in_refuses_a_seed_that_there_is_not(
     wrong: Any, teacher: Classifier, generator: TextToImage, tmp_path: Path
 ) -> None:
-    images, labels = torch.zeros(4, 1, 32, 32), torch.tensor([0, 1, 2, 3])
+    images, labels = torch.zeros(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
     session, values = Session(prismkd.Config()), np.arange(4.0)
     guidance = prismkd.GuidanceConfig(strength=0)
     ways: dict[str, Callable[[], object]] = {

@@ -79,12 +79,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "names.txt").write_text("\n".join(NAMES))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        teacher = new_network("small-resnet-4", len(NAMES)).eval()
+        teacher = new_network("small-resnet-4", len(NAMES), in_channels=3).eval()
         generator = load_generator(GeneratorConfig(num_inference_steps=2, device="cpu"))
         logits = teacher(generator.sample(NAMES * 3, list(range(12))))
         teacher.head.bias -= logits.mean(0)  # so that it doesn't see one class everywhere
     save_classifier(folder / "teacher", teacher, {"architecture": "small-resnet-4", "num_classes": len(NAMES),
-                                                  "in_channels": 1})  # fmt: skip
+                                                  "in_channels": 3})  # fmt: skip
     (folder / "tiny.toml").write_text(TINY)
     return ["--config", str(folder / "tiny.toml"), "--teacher", str(folder / "teacher"),
             "--classes", str(folder / "names.txt")]  # fmt: skip
@@ -223,7 +223,7 @@ def test_images_are_not_measured_with_another_teacher(
     """Their records say what the former one saw in them."""
     record = read(copied / "run.json")
     shutil.copytree(Path(own[3]), copied / "other")
-    state = new_network("small-resnet-4", len(NAMES)).state_dict()
+    state = new_network("small-resnet-4", len(NAMES), in_channels=3).state_dict()
     save_file(state, copied / "other" / "model.safetensors")
     record["config"]["teacher"] = str(copied / "other")
     (copied / "run.json").write_text(json.dumps(record))
@@ -271,7 +271,7 @@ def test_a_student_is_delivered_and_predicts(
     folder = tmp_path / "student"
     assert main(["export", "--out", str(finished), "--method", "dpe", "--to", "student", "--dest", str(folder)]) == 0
     assert f"top-1 on {NUM_HELD_OUT} of {NUM_HELD_OUT} held-out synthetic images" in capsys.readouterr().out
-    assert read(folder / "config.json")["input_size"] == 32, "of the images that it learned from"
+    assert read(folder / "config.json")["input_size"] == 64, "of the images that it learned from"
     card = (folder / "README.md").read_text()
     assert "There were no test images" in card and f"| synthetic diverse | {NUM_HELD_OUT} |" in card
     assert "model-index" not in card

@@ -30,16 +30,17 @@ PREPROCESSING = {"resize": 28, "crop": [24, 24], "interpolation": "bicubic", "me
 
 @pytest.fixture
 def config(few_icons: Path, tmp_path: Path) -> Config:
-    """Gray icons of 32 pixels for a teacher of 24; three real photographs of two classes, each of another size."""
-    names = [item.name for item in load_classes("pictograms")]
-    teacher = {"architecture": "small-resnet-4", "num_classes": len(names), "in_channels": 1, **PREPROCESSING}
-    save_classifier(tmp_path / "teacher", new_network("small-resnet-4", len(names)), teacher)
+    """Icons of 64 pixels in color for a teacher of 24; three real photographs, gray, of two classes and three sizes."""
+    names = [item.name for item in load_classes("pictograms-24")]
+    teacher = {"architecture": "small-resnet-4", "num_classes": len(names), "in_channels": 3, **PREPROCESSING}
+    save_classifier(tmp_path / "teacher", new_network("small-resnet-4", len(names), in_channels=3), teacher)
     rng = np.random.default_rng(0)
     for place, (name, size) in enumerate(((names[0], (50, 40)), (names[0], (9, 20)), (names[1], (100, 100)))):
         path = tmp_path / "photos" / name / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(path)
     return Config(
+        classes="pictograms-24",
         teacher=str(tmp_path / "teacher"),
         methods=("plain", "real"),
         prompts=PromptsConfig(num_probes=0),
@@ -60,8 +61,8 @@ def test_students_are_trained_from_a_cache_and_say_their_geometry(
     for stage in ("prompts", "synthesize", "distill", "evaluate"):
         STAGES[stage](run)
     said = capsys.readouterr().err
-    assert "caching 24 images at 27 px: 0.0 MB" in said and str(tmp_path / "run" / "seed-0" / "plain") in said
-    assert said.count("caching 3 images at 27 px") == 2  # gray beside the icons, and in color for the method real
+    assert "caching 24 images at 27 px: 0.1 MB" in said and str(tmp_path / "run" / "seed-0" / "plain") in said
+    assert said.count("caching 3 images at 27 px") == 2  # in color beside the icons, and gray for the method real
     assert "has no image of 22 classes" in said and "real (seed 0) is not trained on any" in said
     assert not list((tmp_path / "run").rglob("cache-*"))
     for method in ("plain", "real"):

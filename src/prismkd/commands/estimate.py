@@ -386,7 +386,7 @@ def _measure_seen(run: Run, planned: int) -> Measured:
 
 
 def _measure_teacher(run: Run, planned: int) -> Measured:
-    side = run.teacher.input_size or 32
+    side = run.teacher.input_size or run.generator.image_size
 
     def look(count: int) -> float:
         progress(count)

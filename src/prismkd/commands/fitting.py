@@ -25,19 +25,15 @@ def fitting_threads(run: Run) -> int:
     every = torch.get_num_threads()
     if run.config.num_threads or every == 1 or run.generator.device.type != "cpu":
         return run.config.num_threads
-    seconds = dict[int, float]()
+    generator, seconds = run.generator, dict[int, float]()
+    drawn = (generator.num_channels, generator.image_size, generator.image_size)
     for count in (1, every):
         torch.set_num_threads(count)
-        seconds[count] = measure_steps(run, NUM_STEPS, _image_shape(run)).seconds
+        seconds[count] = measure_steps(run, NUM_STEPS, drawn).seconds
     if FASTER * seconds[1] > seconds[every]:
         return 0
     torch.set_num_threads(1)
     return 1
-
-
-def _image_shape(run: Run) -> tuple[int, int, int]:
-    side = run.world.stored_side or run.config.generator.image_size or 32
-    return run.teacher.in_channels, side, side
 
 
 def seconds_on(run: Run) -> Callable[[Config], float]:

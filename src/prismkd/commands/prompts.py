@@ -58,6 +58,11 @@ def print_written(out: Path) -> None:
     show(f"next: `prismkd synthesize --out {out}` draws the images; `prismkd run --out {out}` does all that is left")
 
 
+def _in_words(balance: tuple[int, int]) -> str:
+    low, high = balance
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def print_preview(found: Preview) -> None:
     """A plan before it is drawn: examples, counts, shares and cost."""
     count, classes = found.cost.images, found.plan.subjects
@@ -79,10 +84,9 @@ def print_preview(found: Preview) -> None:
             ["plans (methods times seeds)", f"{cost.plans:,}"],
             ["images in all", f"{cost.total:,}"]]  # fmt: skip
     print_table("Cost", ["what", "number"], rows, left=1)
-    low, high = found.balance(count)
-    first = found.balance(min(1000, count))
-    show(f"{count:,} images of {len(classes)} classes: {low:,} to {high:,} each "
-          f"({first[0]} to {first[1]} among the first {min(1000, count):,}); "
+    first = min(1000, count)
+    show(f"{count:,} images of {len(classes)} classes: {_in_words(found.balance(count))} each "
+          f"({_in_words(found.balance(first))} among the first {first:,}); "
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
     if cost.pilot:
         show(f"that is the even plan; after about {cost.pilot:,} images coverage decides on classes and styles")

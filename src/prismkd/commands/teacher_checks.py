@@ -23,6 +23,7 @@ from prismkd.evaluation.students import TestImages, evaluate_student
 from prismkd.guidance.energy import free_energy
 
 NUM_PROBES, SPEED_BATCH, SPEED_SECONDS = 8, 16, 1.0
+ANY_SIDE = 64  # pixels of what a teacher is shown that takes images of any size, as the embedded world's icons have
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _native_size(teacher: Classifier) -> tuple[int, int]:
     """Of images that pass the preprocessing as they are, or nearly so."""
     first = teacher.members[0] if isinstance(teacher, Ensemble) else teacher
     resize = first.preprocess.resize
-    return (resize, resize) if isinstance(resize, int) else resize or first.preprocess.crop or (32, 32)
+    return (resize, resize) if isinstance(resize, int) else resize or first.preprocess.crop or (ANY_SIDE, ANY_SIDE)
 
 
 @torch.no_grad()
@@ -220,19 +221,11 @@ def _speed(teacher: Classifier, device: torch.device) -> list[Check]:
         plain, guided = _per_second(forward, device), _per_second(backward, device)
     except RuntimeError as error:
         return [Check("throughput", "failed", str(error).splitlines()[0][:120])]
-    checks = [
-        Check(
-            "throughput",
-            "ok",
-            f"{plain:.0f} images/s, {guided:.0f} with the gradient ({device}, batches of {len(images)})",
-        )
-    ]
+    how = f"{device}, batches of {len(images)}, {images.shape[-2]} x {images.shape[-1]} pixels"
+    checks = [Check("throughput", "ok", f"{plain:.0f} images/s, {guided:.0f} with the gradient ({how})")]
     if counts:
-        checks.append(
-            Check(
-                "memory", "ok", f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB at most, with the gradient"
-            )
-        )
+        megabytes = torch.cuda.max_memory_allocated(device) / 2**20
+        checks.append(Check("memory", "ok", f"{megabytes:.0f} MiB at most, with the gradient"))
     return checks
 
 

@@ -303,7 +303,8 @@ class Config:
     """One run: classes, teacher, generator, methods, seeds, and every stage's settings."""
 
     classes: str = "pictograms"
-    """``pictograms``, ``teacher`` (the names it carries), a list such as imagenet-1k or office-home, or a file."""
+    """``pictograms`` or some of them (``pictograms-24``), ``teacher`` (the names it carries), a list such as
+    imagenet-1k or office-home, or a file."""
     teacher: str = "pictograms"
     """``pictograms``, a classifier folder (config.json, model.safetensors), timm:NAME@FILE, torchvision:NAME@FILE,
     transformers:ORG/NAME, exported:FILE or torchscript:FILE with --trust, or several in a FILE.toml."""

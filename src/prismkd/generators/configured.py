@@ -69,16 +69,6 @@ class ConfiguredPipeline(TextToImage):
                 raise UserError(f"expected an argument of {type(self.pipeline).__name__}'s call, got {name}; {advice}")
         self.arguments = dict(arguments)
 
-    @property
-    def image_size(self) -> int:
-        """Pixels per side of the images, unless a call says otherwise."""
-        pipeline = self.pipeline
-        network = getattr(pipeline, "transformer", None) or pipeline.unet
-        latents = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
-        # As diffusers' own pipelines compute it.
-        scale = getattr(pipeline, "vae_scale_factor", None) or 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-        return int(latents * scale)
-
     def settings(self) -> dict[str, Any]:
         """The owner's arguments; a miniature gets those without which it refuses the defaults of its kind."""
         known = KNOWN_SIZES.get(type(self.pipeline).__name__)

@@ -64,6 +64,18 @@ class TextToImage:
         return int(getattr(self.pipeline.vae.config, "out_channels", 3))
 
     @property
+    def image_size(self) -> int:
+        """Pixels per side of the images, unless a call says otherwise."""
+        if self.config.image_size:
+            return self.config.image_size
+        pipeline = self.pipeline
+        network = getattr(pipeline, "transformer", None) or pipeline.unet
+        latents = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
+        # As diffusers' own pipelines compute it.
+        scale = getattr(pipeline, "vae_scale_factor", None) or 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+        return int(latents * scale)
+
+    @property
     def device(self) -> torch.device:
         """Where the pipeline computes."""
         return getattr(self.pipeline, "_execution_device", self.pipeline.device)

@@ -146,7 +146,11 @@ def recorded_config(directory: Path, *, trust: bool = False) -> Config:
     Raises:
         UserError: the folder is no run directory, or its record is damaged.
     """
-    record = read_record(directory)
+    return config_of(read_record(directory), directory, trust=trust)
+
+
+def config_of(record: RunRecord, directory: Path, *, trust: bool = False) -> Config:
+    """As ``recorded_config``, of a record that has been read."""
     try:
         config = resolved(config_from_dict(record["config"]))
         if not (config.methods and config.seeds):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prismkd.records.directory import STUDENT, dataset_folder, dataset_keys, read_record, recorded_config, storage_of
+from prismkd.records.directory import STUDENT, config_of, dataset_folder, dataset_keys, read_record, storage_of
 from prismkd.records.lock import holder, is_locked, rank_locks
 from prismkd.shards import read_manifest, scan
 
@@ -74,8 +74,8 @@ def status_of(directory: Path) -> Status:
     Raises:
         UserError: the folder is no run directory.
     """
-    config = recorded_config(directory)
-    num_classes = len(read_record(directory)["classes"])
+    record = read_record(directory)
+    config, num_classes = config_of(record, directory), len(record["classes"])
     rows = []
     for seed, method in dataset_keys(config):
         folder = dataset_folder(directory, seed, method)

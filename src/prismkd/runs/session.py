@@ -174,7 +174,7 @@ class Session:
         usual_size = usual_size or self.world.side or self.config.generator.image_size or None
         return load_labeled_images(path, self._labels, image_size, usual_size)
 
-    @property
+    @cached_property
     def _labels(self) -> ClassLabels:
         """The classes by all that test sets may call them; the embedded sets have more than some runs."""
         every = load_classes(PICTOGRAMS) if has_embedded_classes(self.config) else []
