@@ -1,24 +1,22 @@
-"""Few real images with and without synthetic ones beside them: does drawing more help who has ten per class?
+"""Few real images with and without synthetic ones beside them: does drawing more help who has ten of each class?
 
 Usage: python -m benchmarks.augmentation            the whole of it
        python -m benchmarks.augmentation --norms    auxiliary batch norms, in a few minutes
        python -m benchmarks.publish
 
-Ten real images per class, chosen by the seed, alone; with plain synthetic images; with PRISM's. Every student does the
-same steps, and of its batches half are real. Each is trained on the teacher's logits, and on labels alone, for whoever
-has no teacher (plain and PRISM images themselves are drawn as always: PRISM's with the teacher). Every finished cell is
-a file in ``runs/augmentation-HASH``, the hash being that of all settings; the same command continues where it was
-stopped. It writes ``benchmarks/results/augmentation.json``; with ``--norms``, which compares students with and without
-batch norms of their own for the plain images, ``benchmarks/results/norms.json``.
+Ten real images of each of 24 classes, chosen by the seed, alone; with plain synthetic images; with PRISM's. Every
+student does the same steps, and of its batches half are real. Each is trained on the teacher's logits, and on labels
+alone, for whoever has no teacher (plain and PRISM images themselves are drawn as always: PRISM's with the teacher).
+Every finished cell is a file in ``runs/augmentation-HASH``, the hash being that of all settings; the same command
+continues where it was stopped. It writes ``benchmarks/results/augmentation.json``; with ``--norms``, which compares
+students with and without batch norms of their own for the plain images, ``benchmarks/results/norms.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,15 +24,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import embedded_session, labels_of, plan_with_share, top1
+from benchmarks.embedded import NUM_STEPS, embedded_session, real_images, top1
+from benchmarks.pools import draw_in_turn, load_pools, save_pools
 from benchmarks.publish import write_results
 from prismkd import Session
-from prismkd.assets import asset
-from prismkd.data import load_labeled_images
 from prismkd.distillation import TrainingSet, new_student, to_bytes, train
-from prismkd.synthesis.synthesizer import quantized
 
-SEEDS, NUM_STEPS = (0, 1, 2), 800
+SEEDS = (0, 1, 2)
 REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE = 10, 50, 0.5
 NORMS = ("shared", "auxiliary")
 IMAGE_SETS = ("real alone", "real + plain", "real + PRISM")
@@ -77,11 +73,10 @@ class Measurements:
     ) -> dict[str, Any]:
         session, weight = self.session, HARD_LABEL_WEIGHTS[taught_by]
         recipe = replace(session.config.distillation, hard_label_weight=weight, auxiliary_batch_norm=auxiliary)
-        student = new_student(recipe, self.num_classes, 1, seed)
-        teacher = session.teacher if taught_by == "teacher" else None
-        with tempfile.TemporaryDirectory() as folder:
-            data = self.training_set(images, seed, images_seed)
-            log = train(student, teacher, data, recipe, seed, Path(folder, "checkpoint.pt"), lambda count: None)
+        data = self.training_set(images, seed, images_seed)
+        channels, _, side = data.images.image_shape
+        student = new_student(recipe, self.num_classes, channels, seed, side=side)
+        log = train(student, session.teacher if taught_by == "teacher" else None, data, recipe, seed)
         return {"top1": top1(session, student, seed), "warnings": log.warnings()}
 
     def training_set(self, images: str, seed: int, images_seed: int | None = None) -> TrainingSet:
@@ -90,7 +85,7 @@ class Measurements:
         if images == "real alone":
             return TrainingSet(*real)
         synthetic, labels = self.synthetic(images == "real + PRISM", seed if images_seed is None else images_seed)
-        return TrainingSet(to_bytes(synthetic), labels, real, REAL_SHARE)
+        return TrainingSet(synthetic, labels, real, REAL_SHARE)
 
     def few_real(self, seed: int) -> tuple[Tensor, Tensor]:
         """Ten real images of each class, and their labels."""
@@ -104,24 +99,18 @@ class Measurements:
     @cached_property
     def all_real(self) -> tuple[Tensor, Tensor]:
         """The teacher's training images and their labels."""
-        real = load_labeled_images(asset("real.parquet"), self.num_classes)
+        real = real_images(self.session)
         return to_bytes(real.images), real.labels
 
     def synthetic(self, prism: bool, seed: int) -> tuple[Tensor, Tensor]:
         """PRISM's or plain images and their labels; drawn once for both kinds of student."""
-        path = self.cells.folder / "images" / f"{'prism' if prism else 'plain'}-{seed}.npy"
-        session = self.session
-        plan = plan_with_share(session, seed, session.prompts.id_share if prism else None)
-        count = self.images_per_class * self.num_classes
+        method, session = "prism" if prism else "plain", self.session
+        path = self.cells.folder / "pools" / f"{method}-{seed}.npz"
         if not path.is_file():
-            images = quantized(
-                session.synthesizer("prism" if prism else "plain").draw_all([plan[i] for i in range(count)])
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.with_suffix(".tmp").open("wb") as file:
-                np.save(file, to_bytes(images).numpy())
-            path.with_suffix(".tmp").replace(path)
-        return torch.from_numpy(np.load(path)), labels_of(plan, count)
+            count = self.images_per_class * self.num_classes
+            save_pools(path, draw_in_turn([session.synthesizer(method)], session.plan(method, seed), 0, count))
+        (pool,) = load_pools(path)
+        return pool.images, pool.labels
 
 
 def main() -> None:

@@ -29,23 +29,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.embedded import embedded_session
+from benchmarks.embedded import embedded_session, real_images
 from benchmarks.publish import RESULTS, write_results
 from prismkd import Session
-from prismkd.assets import asset
 from prismkd.classifiers import Classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.classifiers.views import random_views
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
-from prismkd.data import LabeledImages, load_labeled_images
+from prismkd.data import LabeledImages
 from prismkd.distillation import TrainingSet, new_student, open_images, to_bytes, train
 from prismkd.distillation.cache import CachePlace
 from prismkd.distillation.losses import distillation_loss
 from prismkd.distillation.training_set import to_float
 from prismkd.distillation.world import World
-from prismkd.evaluation.students import evaluate_student
 from prismkd.shards import Encoding, Sample, write_shard
 
 NUM_PAIRS, NUM_STEPS, SHARD_SIZE = 5, 160, 480
@@ -78,7 +76,8 @@ def _pairs(session: Session, data: TrainingSet, checkpoint: Path) -> dict[str, A
     recipe, num_classes = session.config.distillation, len(session.classes)
     views, pairs = list(views_of(data, recipe)), []
     for _ in range(NUM_PAIRS + 1):
-        students = [new_student(recipe, num_classes, 1, seed=0) for _ in range(2)]
+        channels, _, side = data.images.image_shape
+        students = [new_student(recipe, num_classes, channels, seed=0, side=side) for _ in range(2)]
         start = time.perf_counter()
         train_bare(students[0], session.teacher, views, recipe)
         middle = time.perf_counter()
@@ -121,15 +120,10 @@ def train_bare(
             ends.append(time.process_time())
 
 
-def real_images(session: Session) -> LabeledImages:
-    """The embedded world's real images: for these figures any would do."""
-    return load_labeled_images(asset("real.parquet"), len(session.classes))
-
-
 def write_shards(folder: str, real: LabeledImages) -> None:
     """Images as a data set in shards."""
     for shard, start in enumerate(range(0, len(real.images), SHARD_SIZE)):
-        images = to_bytes(real.images[start : start + SHARD_SIZE])[:, 0].numpy()
+        images = to_bytes(real.images[start : start + SHARD_SIZE]).permute(0, 2, 3, 1).numpy()
         labels = real.labels[start : start + SHARD_SIZE].tolist()
         samples = [Sample(start + i, image, labels[i], {}) for i, image in enumerate(images)]
         write_shard(folder, shard, samples, "benchmark")
@@ -145,14 +139,10 @@ def measure_stored() -> dict[str, Any]:
     for seed in STORED_SEEDS:
         for mode in ("online", "stored"):
             recipe = replace(session.config.distillation, stored_logits=mode == "stored")
-            student = new_student(recipe, len(session.classes), 1, seed)
             start = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                data = TrainingSet(to_bytes(real.images), real.labels)
-                train(student, session.teacher, data, recipe, seed, Path(folder, "c.pt"), lambda count: None)
+            student = session.distill(to_bytes(real.images), real.labels, seed, recipe)
             seconds = time.perf_counter() - start
-            evaluated = evaluate_student(student, session.teacher, session.test, mode, seed).rows
-            values = {(row.domain, row.metric): row.value for row in evaluated}
+            values = {(row.domain, row.metric): row.value for row in session.evaluate(student, seed)}
             rows.append({"mode": mode, "seed": seed, "seconds": seconds, "agreement": values["id", "agreement"],
                          "top1": values["id", "top1"]})  # fmt: skip
     return {"steps": STORED_STEPS, "rows": rows}

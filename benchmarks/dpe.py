@@ -3,33 +3,34 @@
 Usage: python -m benchmarks.dpe [--part steps] [--part senses] [--part sheet]
        python -m benchmarks.publish
 
-Parts: the steps, each added to the one before; the senses, as an outside judge sees them by source of the wording; and
-a sheet of pictures. Every finished cell is a file in ``runs/dpe-HASH``, the hash being that of all settings; the same
-command continues where it was stopped. All rows have the same number of images, and images of one seed share their
-noise over all rows. It writes ``benchmarks/results/dpe.json`` and ``docs/images/dpe-sheet.png``.
+Parts: the steps, each added to the one before, on 24 classes; the senses of all 97, as an outside judge sees them by
+source of the wording; and a sheet of pictures. Every finished cell is a file in ``runs/dpe-HASH``, the hash being that
+of all settings; the same command continues where it was stopped. All rows have the same number of images, and images
+of one seed share their noise over all rows. It writes ``benchmarks/results/dpe.json`` and
+``docs/images/dpe-sheet.png``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import embedded_session, judge_of, labels_of, top1
-from benchmarks.publish import RESULTS, ROOT, write_results
-from prismkd import Session
+from benchmarks.publish import ROOT
+from prismkd import Config, Session
 from prismkd.classes import ClassName
 from prismkd.classifiers import predict
 from prismkd.config import PromptsConfig
 from prismkd.config.seeds import derive
+from prismkd.distillation import to_bytes
 from prismkd.evaluation.images import evaluate_images
 from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN
@@ -48,14 +49,18 @@ PARTS = ("senses", "steps", "sheet")
 
 
 class Measurements:
-    """The parts; each of their cells is measured once."""
+    """The parts; each of their cells is measured once.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    Attributes:
+        session: of steps and sheet.
+        of_senses: of the senses; a third of all classes are ambiguous, and there is no student to train.
+    """
+
+    def __init__(self, session: Session, of_senses: Session) -> None:
+        self.session, self.of_senses = session, of_senses
         self.num_classes = len(session.classes)
-        self.cells = Cells(
-            folder_of("dpe", session, IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES, DOMAINS, ICON_CONTENTS)
-        )
+        settings = (asdict(of_senses.config), IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES, DOMAINS, ICON_CONTENTS)
+        self.cells = Cells(folder_of("dpe", session, *settings))
 
     # --- the steps -----------------------------------------------------------------------------------------------
 
@@ -118,11 +123,10 @@ class Measurements:
         rows = []
         for guided in (False, True):
             for step in STEPS[:-1]:  # the adaptive step begins like the one before
-                images = self.images(self.plan(step, 0), indices, guided)[:, 0].mul(255).round().byte()
-                framed = torch.full((len(images), 34, 34), 255, dtype=torch.uint8)
-                framed[:, 1:33, 1:33] = images
-                rows.append(torch.cat(list(framed), dim=1))
-        return Image.fromarray(torch.cat(rows).numpy()).resize((len(indices) * SHEET_SIDE, len(rows) * SHEET_SIDE))
+                framed = nn.functional.pad(self.images(self.plan(step, 0), indices, guided), (1, 1, 1, 1), value=1.0)
+                rows.append(torch.cat(list(to_bytes(framed)), dim=2))
+        sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
+        return sheet.resize((len(indices) * SHEET_SIDE, len(rows) * SHEET_SIDE))
 
     # --- the senses ----------------------------------------------------------------------------------------------
 
@@ -135,9 +139,9 @@ class Measurements:
 
     def _senses_cell(self, seed: int) -> dict[str, Any]:
         """Wordings from the name alone and from WordNet; the class list's own definitions are only the reference."""
-        judged = self.session.judged(self._bare_senses(), derive(seed, "probes"))
+        judged = self.of_senses.judged(self._bare_senses(), derive(seed, "probes"))
         rows = []
-        for item, sense in zip(self.session.classes, judged, strict=True):
+        for item, sense in zip(self.of_senses.classes, judged, strict=True):
             sources = {"name alone": sense.wordings[0], "teacher as judge": sense.wording,
                        "definition of the class list": _wordings(item)[-1]}  # fmt: skip
             of_wordnet = [wording for wording in sense.wordings if wording.source == "wordnet"]
@@ -150,12 +154,12 @@ class Measurements:
 
     def _bare_senses(self) -> list[Sense]:
         """The classes as a list of bare names would give them."""
-        bare = [replace(item, definition="") for item in self.session.classes]
+        bare = [replace(item, definition="") for item in self.of_senses.classes]
         return [Sense(item.name, tuple(_wordings(item))) for item in bare]
 
     def recognized(self, class_name: str, wording: Wording, seed: int) -> float:
         """The share of a wording's images that the judge takes for the class."""
-        session = self.session
+        session = self.of_senses
         names = [item.name for item in session.classes]
         phrase = probe_phrase(session.prompts.domains)
         prompts = sense_prompts([Sense(class_name, (wording,))], NUM_PROBES, phrase, derive(seed, "judge"))
@@ -172,15 +176,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     chosen = parser.parse_args().part or PARTS
-    measurements = Measurements(embedded_session())
-    path = RESULTS / "dpe.json"
-    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    measurements = Measurements(embedded_session(), embedded_session(config=Config()))
     if "sheet" in chosen:
         measurements.sheet().save(ROOT / "docs" / "images" / "dpe-sheet.png", optimize=True)
     for part in ("senses", "steps"):
         if part in chosen:
-            recorded[part] = getattr(measurements, part)()
-            write_results("dpe", "python -m benchmarks.dpe", SEEDS, recorded)
+            found = getattr(measurements, part)()
+            measurements.cells.record("dpe", "python -m benchmarks.dpe", SEEDS, part, found)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""What Energy-guided Distribution Alignment does and where it pays, on Pictograms with plain prompts.
+"""What Energy-guided Distribution Alignment does and where it pays, on 24 classes of Pictograms with plain prompts.
 
-Usage: python -m benchmarks.eda [--part sweep] [--part curve] [--part teachers] [--part survival]
+Usage: python -m benchmarks.eda [--part survival] [--part sweep] [--part options] [--part teachers] [--part curve]
        python -m benchmarks.publish
 
-Parts: the survival test; a sweep of guidance's settings; teachers of other kinds; and students over the number of
-images, beside what the seconds of guidance could have bought instead. Every finished cell is a file in
-``runs/eda-HASH``, the hash being that of all settings; the same command continues where it was stopped. Images of one
-seed share their noise over all arms. At equal seconds, ``more`` and ``filter`` spend what guidance and its calibration
-would have cost. It writes ``benchmarks/results/eda.json``.
+Parts: the survival test; a sweep of guidance's settings; its further options, each alone beside the default; teachers
+of other kinds; and students over the number of images, beside what the seconds of guidance could have bought instead.
+Every finished cell is a file in ``runs/eda-HASH``, the hash being that of all settings; the same command continues
+where it was stopped. Images of one seed share their noise over all arms. At equal seconds, ``more`` and ``filter``
+spend what guidance and its calibration would have cost. It writes ``benchmarks/results/eda.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from functools import partial
@@ -23,15 +22,15 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import embedded_session, judge_of, top1
-from benchmarks.pictograms.classifiers import fit
+from benchmarks.embedded import embedded_session, judge_of, real_images, top1
+from benchmarks.pictograms.classifiers import TEACHER_2, fit
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
-from benchmarks.publish import RESULTS, write_results
 from prismkd import Session
-from prismkd.assets import asset
-from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier
+from prismkd.assets import PICTOGRAMS
+from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier, weights_digest
+from prismkd.classifiers.sources import keep_classes
 from prismkd.config import GuidanceConfig
-from prismkd.data import load_labeled_images
+from prismkd.distillation.training_set import to_float
 from prismkd.evaluation.images import evaluate_images
 from prismkd.guidance import Calibration
 from prismkd.guidance.energy import conditional_energy, free_energy
@@ -39,18 +38,19 @@ from prismkd.synthesis.survival import gains, survival_test
 from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
-SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 50, 100, 200, 400, 800, 1600)  # per class
-CURVE_SEEDS = {1600: (0,)}  # of sizes that not every seed has: 38,400 images and their rivals take half an hour
+SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 100, 400, 1600)  # per class
+CURVE_SEEDS = {1600: (0,)}  # of sizes that not every seed has: 38,400 images and their rivals take an hour
 CHUNK, SURVIVAL_IMAGES = 1200, 480
 CALIBRATION_PAIR = 192  # plain images drawn before the calibration, and again after it, to know its price in images
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
-PARTS = ("survival", "sweep", "teachers", "curve")
+TIMED_BATCHES = 3  # of each option in turn; the first isn't timed
+PARTS = ("survival", "sweep", "options", "teachers", "curve")
 
 DEFAULT = GuidanceConfig()
 LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
 ARMS: dict[str, GuidanceConfig | None] = {
     "plain": None,
-    **{f"strength {s}": replace(DEFAULT, strength=s) for s in (0.2, 0.4, 0.8, 1.2)},
+    **{f"strength {s}": replace(DEFAULT, strength=s) for s in sorted({0.4, 0.8, 1.6, DEFAULT.strength})},
     "every 2nd step": replace(DEFAULT, every=2),
     "late only": LATE_ONLY,
     "free energy": replace(DEFAULT, energy="free"),
@@ -63,12 +63,17 @@ SURVIVAL_ARMS = {
     "no views": replace(DEFAULT, augment=False, num_views=1),
     "late only, no views": replace(LATE_ONLY, augment=False, num_views=1),
 }
-TEACHERS: dict[str, dict[str, Any]] = {
-    "without BatchNorm": {
-        "architecture": "convnext_atto", "num_classes": 24, "in_channels": 1, "mean": [0.5], "std": [0.5],
-        "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [32, 64, 128, 128]},
-    },
-}  # fmt: skip
+OPTIONS: dict[str, GuidanceConfig | None] = {
+    **{arm: ARMS[arm] for arm in ("plain", f"strength {DEFAULT.strength}")},
+    "batch norms": replace(DEFAULT, batch_norm_weight=0.1),  # DeepInversion's own 10 drowns the label of this teacher
+    "prototypes": replace(DEFAULT, prototype_weight=1.0),
+    "ReAct": replace(DEFAULT, react_quantile=0.9),  # the paper's
+    "smooth backward": replace(DEFAULT, smooth_backward=True),
+    "Adam": replace(DEFAULT, adam=True),
+    "noise on x0": replace(DEFAULT, x0_noise=0.1),
+    "full decoder": replace(DEFAULT, full_decoder=True),
+}
+TEACHER_2_STEPS = 1500  # of a second teacher of these classes alone, where none is shipped
 
 
 class Measurements:
@@ -92,22 +97,33 @@ class Measurements:
         """Every arm at the same number of images."""
         rows = []
         for seed in SEEDS:
-            for arm, guidance in ARMS.items():
-                measure = partial(self._arm_cell, guidance, seed, self.session.teacher)
-                rows.append({"arm": arm, "seed": seed, **self.cells.get(f"sweep {arm} {seed}", measure)})
+            rows += self._arms(ARMS, seed)
+        return rows
+
+    def options(self) -> list[dict[str, Any]]:
+        """The default with each further option alone, and the seconds of an image by each."""
+        seconds = self.cells.get("seconds of options", self._seconds_cell)
+        rows = [row for seed in SEEDS for row in self._arms(OPTIONS, seed)]
+        return [{**row, "seconds_per_image": seconds[row["arm"]]} for row in rows]
+
+    def _arms(self, arms: dict[str, GuidanceConfig | None], seed: int) -> list[dict[str, Any]]:
+        """Arms at the same number of images; what two parts have in common is measured once."""
+        rows = []
+        for arm, guidance in arms.items():
+            measure = partial(self._arm_cell, guidance, seed, self.session.teacher)
+            rows.append({"arm": arm, "seed": seed, **self.cells.get(f"arm {arm} {seed}", measure)})
         return rows
 
     def teachers(self) -> list[dict[str, Any]]:
-        """Plain and guided with teachers of other kinds."""
+        """Plain and guided with a teacher of another kind."""
         rows = []
         arms = {"plain": None, "guided": DEFAULT, "guided, prototypes": replace(DEFAULT, prototype_weight=1.0)}
-        for name, config in TEACHERS.items():
-            teacher = self._other_teacher(name, config)
-            for seed in SEEDS:
-                for arm, guidance in arms.items():
-                    measure = partial(self._arm_cell, guidance, seed, teacher)
-                    cell = self.cells.get(f"teachers {name} {arm} {seed}", measure)
-                    rows.append({"teacher": name, "arm": arm, "seed": seed, **cell})
+        teacher = self.second_teacher()
+        for seed in SEEDS:
+            for arm, guidance in arms.items():
+                measure = partial(self._arm_cell, guidance, seed, teacher)
+                cell = self.cells.get(f"teacher {weights_digest(teacher)[:8]} {arm} {seed}", measure)
+                rows.append({"teacher": "without BatchNorm", "arm": arm, "seed": seed, **cell})
         return rows
 
     def curve(self) -> list[dict[str, Any]]:
@@ -142,6 +158,14 @@ class Measurements:
         (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, SWEEP_IMAGES * self.num_classes)
         return {"top1": self._student(pool, seed, teacher), **self._images(pool, teacher)}
 
+    def _seconds_cell(self) -> dict[str, Any]:
+        """Seconds of an image by each option, drawn in turn: those of other minutes couldn't be compared."""
+        synthesizers = [self.synthesizer(guidance) for guidance in OPTIONS.values()]
+        size = self.session.config.generator.batch_size
+        self.draw(synthesizers, 0, 0, size)
+        pools = self.draw(synthesizers, 0, size, TIMED_BATCHES * size)
+        return {arm: pool.seconds / len(pool.images) for arm, pool in zip(OPTIONS, pools, strict=True)}
+
     def _curve_cell(
         self, arm: str, plain: Pool, guided: Pool, count: int, bought: int, seed: int
     ) -> dict[str, Any]:  # fmt: skip
@@ -158,8 +182,9 @@ class Measurements:
     def _images(self, pool: Pool, teacher: Classifier) -> dict[str, Any]:
         """What teacher and judge say of the images, and their precision and recall in the judge's features."""
         real = self.session.test.domain("id")
-        rows = evaluate_images(pool.images, pool.labels, teacher, judge_of(self.session), real, NEAREST_K, "", 0)
-        energy = float(free_energy(predict(teacher, pool.images)).mean())
+        images = to_float(pool.images)
+        rows = evaluate_images(images, pool.labels, teacher, judge_of(self.session), real, NEAREST_K, "", 0)
+        energy = float(free_energy(predict(teacher, images)).mean())
         return {**{row.metric: row.value for row in rows}, "energy": energy}
 
     # --- drawing -------------------------------------------------------------------------------------------------
@@ -194,14 +219,19 @@ class Measurements:
             print(f"pool {seed} from {start}", flush=True)
         return load_pools(path)
 
-    def _other_teacher(self, name: str, config: dict[str, Any]) -> Classifier:
-        """A teacher trained on the same real icons, kept in the folder."""
-        folder = self.folder / "teachers" / name.replace(" ", "-")
-        if not (folder / "model.safetensors").is_file():
-            real = load_labeled_images(asset("real.parquet"), self.num_classes)
-            torch.manual_seed(0)
-            save_classifier(folder, fit(config, real.images, real.labels, 1500, 2e-3), config)
-        return load_classifier(folder)
+    def second_teacher(self) -> Classifier:
+        """The embedded world's teacher without batch norm; where none is shipped, one that is trained here and kept."""
+        folder = PICTOGRAMS / "teacher-2"
+        if not folder.is_dir():
+            folder = self.folder / "teacher-2"
+            if not (folder / "model.safetensors").is_file():
+                real, config = real_images(self.session), {**TEACHER_2, "num_classes": self.num_classes}
+                torch.manual_seed(0)
+                save_classifier(folder, fit(config, real.images, real.labels, TEACHER_2_STEPS, 2e-3), config)
+        teacher = load_classifier(folder)
+        if teacher.num_classes != self.num_classes:
+            keep_classes(teacher, "pictograms", [item.name for item in self.session.classes])
+        return teacher
 
     # --- the rivals at equal seconds -----------------------------------------------------------------------------
 
@@ -222,7 +252,9 @@ class Measurements:
 
     def filtered(self, pool: Pool, count: int) -> Pool:
         """Of each class the share with the lowest energy under the teacher, at the whole pool's seconds."""
-        logits, weight = predict(self.session.teacher, pool.images), DEFAULT.label_weight
+        chunks = pool.images.split(CHUNK)  # as floats not all of them fit into memory
+        logits = torch.cat([predict(self.session.teacher, to_float(chunk)) for chunk in chunks])
+        weight = DEFAULT.label_weight
         # The energy that guides, but without the hinge, which would make all images under their target equal.
         energy = free_energy(logits) + weight * conditional_energy(logits, pool.labels)
         kept = []
@@ -240,11 +272,9 @@ def main() -> None:
     chosen = parser.parse_args().part or PARTS
     session = embedded_session()
     measurements = Measurements(session, folder_of("eda", session, SWEEP_IMAGES))
-    path = RESULTS / "eda.json"
-    recorded = json.loads(path.read_text()) if path.is_file() else {}
     for part in chosen:
-        recorded[part] = getattr(measurements, part)()
-        write_results("eda", "python -m benchmarks.eda", SEEDS, recorded)
+        found = getattr(measurements, part)()
+        measurements.cells.record("eda", "python -m benchmarks.eda", SEEDS, part, found)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
 """One-shot federated distillation: five teachers that know other classes and other hands, and one student of all.
 
-Usage: python -m benchmarks.federated [--seed S ...] [--out runs/federated]
+Usage: python -m benchmarks.federated [--seed S ...]
 
-The teachers' families are disjoint and each knows 14 of the 24 classes; architectures and preprocessing differ too. No
-image leaves a teacher's owner: the student sees synthetic images only, drawn by `prismkd run` with the five as its
-teacher, and learns from the prompts' classes and from the teachers that know them. Beside it stand each teacher alone
-and the plain average of the logits of all who know a class. Everything, the split of the classes included, is done anew
-for each of three seeds; a stopped run goes on, and seeds may run side by side. Once all are there, it writes
+The teachers' families are disjoint and each knows 14 of the 24 classes of ``pictograms-24``; architectures and
+preprocessing differ too. No image leaves a teacher's owner: the student sees synthetic images only, drawn by
+`prismkd run` with the five as its teacher, and learns from the prompts' classes and from the teachers that know them.
+Beside it stand each teacher alone and the plain average of the logits of all who know a class. Everything, the split of
+the classes included, is done anew for each of three seeds, in ``runs/federated-HASH``, the hash being that of all
+settings; the same command continues where it was stopped, and seeds may run side by side. Once all are there, it writes
 ``benchmarks/results/federated.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.pictograms.classifiers import fit
-from benchmarks.publish import write_results
+from benchmarks.cells import Cells, folder_of
+from benchmarks.embedded import SUBSET, embedded_session
+from benchmarks.pictograms.classifiers import HALF, fit
+from benchmarks.pictograms.pictures import SIZE
+from benchmarks.publish import ROOT, write_results
 from prismkd.assets import asset
 from prismkd.classes import load_classes
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import Ensemble, load_teacher, predict, save_classifier
 from prismkd.cli import main as prismkd
 from prismkd.config.seeds import derive
@@ -36,18 +42,20 @@ from prismkd.records.directory import read_json
 from prismkd.records.shapes import Metrics
 
 SEEDS = (0, 1, 2)
-NUM_CLASSES, NUM_KNOWN, NUM_STEPS = 24, 14, 500
+NAMES = [item.name for item in load_classes(SUBSET.classes)]
+NUM_CLASSES, NUM_KNOWN, NUM_STEPS = len(NAMES), 14, 500
+CONFIG = ROOT / "configs" / "pictograms.toml"
 # Chosen by benchmarks/federated_choice.py, on icons that no teacher saw.
 ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT = 0.5, 80, "small-resnet-32", 0.8
-CENTERED = {"mean": [0.5], "std": [0.5]}
+SMALL = {"arguments": {"num_halvings": 2}}
 TEACHERS: list[dict[str, Any]] = [
-    {"architecture": "small-resnet-32x2"},
-    {"architecture": "small-resnet-16", **CENTERED},
-    {"architecture": "small-resnet-24x2", "input_size": 24},
-    {"architecture": "convnext_atto", **CENTERED,
-     "arguments": {"patch_size": 2, "depths": [1, 1, 2, 1], "dims": [24, 48, 96, 96]}},
-    {"architecture": "vit_tiny_patch16_224", **CENTERED,
-     "arguments": {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 4}},
+    {"architecture": "small-resnet-32x2", **SMALL},
+    {"architecture": "small-resnet-16", **SMALL, **HALF},
+    {"architecture": "small-resnet-24x2", **SMALL, "input_size": 48},
+    {"architecture": "convnext_atto", **HALF,
+     "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [24, 48, 96, 96]}},
+    {"architecture": "vit_tiny_patch16_224", **HALF,
+     "arguments": {"img_size": SIZE, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4}},
 ]  # fmt: skip
 
 
@@ -72,9 +80,14 @@ def known_classes(seed: int) -> list[list[int]]:
 
 
 def icons() -> tuple[LabeledImages, list[str]]:
-    """All icons that teachers are trained on, and the family of each."""
-    path = asset("real.parquet")
-    return load_labeled_images(path, NUM_CLASSES), pq.read_table(path)["family"].to_pylist()
+    """All icons of these classes that teachers are trained on, and the family of each."""
+    path, every = asset("real.parquet"), [item.name for item in load_classes("pictograms")]
+    # Of all classes first, since the families are listed in the file's order
+    real = load_labeled_images(path, ClassLabels([[name] for name in every]))
+    names, families = [every[label] for label in real.labels], pq.read_table(path)["family"].to_pylist()
+    places = np.flatnonzero(np.isin(names, NAMES))
+    labels = torch.tensor([NAMES.index(names[place]) for place in places])
+    return replace(real.subset(places), labels=labels), [families[place] for place in places]
 
 
 def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_STEPS) -> Path:
@@ -90,11 +103,11 @@ def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_
         The file that lists them all, as the setting ``teacher`` takes it.
     """
     real, families = icons()
-    owner, names, lines = owners(families), [item.name for item in load_classes("pictograms")], []
+    owner, lines = owners(families), []
     for number, (settings, known) in enumerate(zip(TEACHERS, known_classes(seed), strict=True)):
         icons_of_teacher = np.array([owner[family] == number and family not in left_out for family in families])
         icons_of_teacher &= np.isin(real.labels.numpy(), known)
-        config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 1, "label_names": [names[k] for k in known]}
+        config = {**settings, "num_classes": NUM_KNOWN, "in_channels": 3, "label_names": [NAMES[k] for k in known]}
         lines.append(f'[[teacher]]\nsource = "teacher-{number}"\n')
         if not (folder / f"teacher-{number}" / "model.safetensors").is_file():
             torch.manual_seed(derive(seed, "teacher", number))
@@ -110,33 +123,31 @@ def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_
 
 def _at_input_size(images: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
     """Images at the size that the teacher takes."""
-    size = config.get("input_size", 32)
+    size = config.get("input_size", SIZE)
     return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
-def measure(out: Path, seed: int) -> list[dict[str, Any]]:
+def measure(folder: Path, seed: int) -> dict[str, Any]:
     """Train the teachers, run prismkd with them, and measure everyone's top-1 on every domain of the test."""
-    folder = out / f"seed-{seed}"
-    teachers = train_teachers(folder / "teachers", seed)
-    run = folder / "run"
-    code = prismkd(["run", "--config", "configs/pictograms.toml", "--out", str(run), "--teacher", str(teachers),
-                    "--seeds", str(seed), "--methods", "prism", "--prompts.id-share", str(ID_SHARE),
+    teachers = train_teachers(folder / f"seed-{seed}" / "teachers", seed)
+    run = folder / f"seed-{seed}" / "run"
+    code = prismkd(["run", "--config", str(CONFIG), "--out", str(run), "--classes", SUBSET.classes,
+                    "--teacher", str(teachers), "--seeds", str(seed), "--methods", "prism",
+                    "--prompts.id-share", str(ID_SHARE),
                     "--synthesis.images-per-class", str(IMAGES_PER_CLASS), "--distillation.architecture", STUDENT,
                     "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT)])  # fmt: skip
     assert code == 0
-    test = load_labeled_images(asset("test.parquet"), NUM_CLASSES)
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
         for row in read_json(run / "metrics.json", Metrics)["results"]
         if row["metric"] == "top1" and row["method"] != "teacher"  # that is the plain average, which the rivals have
     ]
-    return rows + [{**row, "seed": seed} for row in _rivals(teachers, run, test)]
+    return {"rows": rows + [{**row, "seed": seed} for row in _rivals(teachers, embedded_session().test)]}
 
 
-def _rivals(teachers: Path, run: Path, test: LabeledImages) -> list[dict[str, Any]]:
+def _rivals(teachers: Path, test: LabeledImages) -> list[dict[str, Any]]:
     """Each teacher alone, and the plain average of their logits."""
-    names = [item.name for item in load_classes("pictograms")]
-    ensemble = load_teacher(str(teachers), names)
+    ensemble = load_teacher(str(teachers), NAMES)
     assert isinstance(ensemble, Ensemble)
     predictions = {"plain average": predict(ensemble, test.images).argmax(1)}
     for number, member in enumerate(ensemble.members):
@@ -156,16 +167,13 @@ def _rivals(teachers: Path, run: Path, test: LabeledImages) -> list[dict[str, An
 def main() -> None:
     """Measure the seeds that aren't measured yet; record them once all are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/federated"))
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="default: all")
-    arguments = parser.parse_args()
-    paths = {seed: arguments.out / f"seed-{seed}" / "rows.json" for seed in SEEDS}
-    for seed in arguments.seed or SEEDS:
-        if not paths[seed].is_file():
-            paths[seed].parent.mkdir(parents=True, exist_ok=True)
-            paths[seed].write_text(json.dumps(measure(arguments.out, seed)))
-    if all(path.is_file() for path in paths.values()):
-        rows = [row for path in paths.values() for row in json.loads(path.read_text())]
+    settings = (TEACHERS, NUM_KNOWN, NUM_STEPS, ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT)
+    cells = Cells(folder_of("federated", embedded_session(), *settings, CONFIG.read_text()))
+    for seed in parser.parse_args().seed or SEEDS:
+        cells.get(f"seed {seed}", partial(measure, cells.folder, seed))
+    if all(cells.has(f"seed {seed}") for seed in SEEDS):
+        rows = [row for seed in SEEDS for row in cells.get(f"seed {seed}", dict)["rows"]]
         write_results("federated", "python -m benchmarks.federated", SEEDS, {"rows": rows})
 
 

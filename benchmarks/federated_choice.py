@@ -1,10 +1,11 @@
 """How the settings of `benchmarks.federated` were chosen, without its test: on icons that none of its teachers saw.
 
-Usage: python -m benchmarks.federated_choice [--seed S ...] [--out runs/federated-choice]
+Usage: python -m benchmarks.federated_choice [--seed S ...]
 
 Other teachers, each without up to 30 % of its icons, whole families of them, guide the images and teach the students;
-what was left out is the test. A stopped run goes on. Seeds may run side by side, each with its --seed; the command
-without --seed writes ``benchmarks/results/federated_choice.json``.
+what was left out is the test. Every finished cell is a file in ``runs/federated-choice-HASH``, the hash being that of
+all settings; the same command continues where it was stopped. Seeds may run side by side, each with its --seed; the
+command without --seed writes ``benchmarks/results/federated_choice.json``.
 """
 
 from __future__ import annotations
@@ -14,22 +15,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cells import Cells
-from benchmarks.embedded import embedded_session, labels_of, plan_with_share
+from benchmarks.cells import Cells, folder_of
+from benchmarks.embedded import SUBSET, embedded_session, plan_with_share
 from benchmarks.federated import NUM_CLASSES, TEACHERS, icons, owners, train_teachers
+from benchmarks.pools import draw_in_turn, load_pools, save_pools
 from benchmarks.publish import write_results
 from prismkd.classifiers import predict
-from prismkd.config import Config
 from prismkd.config.seeds import derive
-from prismkd.distillation import TrainingSet, to_bytes
-from prismkd.synthesis.synthesizer import quantized
+from prismkd.distillation import TrainingSet
 
 SEEDS = (0, 1)
 LEFT_OUT, NUM_TEACHER_STEPS, NUM_STEPS = 0.3, 800, 800
@@ -59,14 +58,16 @@ def left_out(families: list[str], seed: int) -> set[str]:
 class Choice:
     """One seed's candidates, each measured once."""
 
-    def __init__(self, out: Path, seed: int) -> None:
-        self.seed, self.cells = seed, Cells(out / f"seed-{seed}")
+    def __init__(self, seed: int) -> None:
+        settings = (TEACHERS, LEFT_OUT, NUM_TEACHER_STEPS)
+        self.seed = seed
+        self.cells = Cells(folder_of("federated-choice", embedded_session(NUM_STEPS), *settings) / f"seed-{seed}")
         real, families = icons()
         unseen = left_out(families, seed)
         is_unseen = torch.tensor([family in unseen for family in families])
         self.images, self.labels = real.images[is_unseen], real.labels[is_unseen]
         teachers = train_teachers(self.cells.folder / "teachers", seed, unseen, NUM_TEACHER_STEPS)
-        self.session = embedded_session(NUM_STEPS, Config(teacher=str(teachers)))
+        self.session = embedded_session(NUM_STEPS, replace(SUBSET, teacher=str(teachers)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Accuracy of the teachers' plain average and of each candidate's student."""
@@ -86,16 +87,13 @@ class Choice:
 
     def _synthetic(self, id_share: float, per_class: int) -> tuple[Tensor, Tensor]:
         """PRISM's images and their labels; drawn once, as many as the largest candidate of this share takes."""
-        path, count = self.cells.folder / f"images-{id_share}.npz", per_class * NUM_CLASSES
+        path = self.cells.folder / "pools" / f"{id_share}.npz"
         if not path.is_file():
             plan = plan_with_share(self.session, self.seed, id_share)
             most = NUM_CLASSES * max(candidate[1] for candidate in CANDIDATES if candidate[0] == id_share)
-            images = self.session.synthesizer("prism").draw_all([plan[i] for i in range(most)])
-            with path.with_suffix(".tmp").open("wb") as file:
-                np.savez(file, images=to_bytes(quantized(images)).numpy(), labels=labels_of(plan, most).numpy())
-            path.with_suffix(".tmp").replace(path)
-        with np.load(path) as stored:
-            return torch.from_numpy(stored["images"][:count]), torch.from_numpy(stored["labels"][:count])
+            save_pools(path, draw_in_turn([self.session.synthesizer("prism")], plan, 0, most))
+        pool = load_pools(path)[0].first(per_class * NUM_CLASSES)
+        return pool.images, pool.labels
 
     def _accuracy(self, network: nn.Module) -> float:
         """Top-1 on the icons that no teacher saw."""
@@ -105,10 +103,9 @@ class Choice:
 def main() -> None:
     """Measure the candidates of the seeds that are asked for; record them where those are all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/federated-choice"))
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="default: all")
     arguments = parser.parse_args()
-    rows = [row for seed in arguments.seed or SEEDS for row in Choice(arguments.out, seed).rows()]
+    rows = [row for seed in arguments.seed or SEEDS for row in Choice(seed).rows()]
     if len({row["seed"] for row in rows}) == len(SEEDS):
         write_results("federated_choice", "python -m benchmarks.federated_choice", SEEDS, {"rows": rows})
 

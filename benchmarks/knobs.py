@@ -1,91 +1,161 @@
-"""Where the knobs of guidance and style sit, by what the teacher says; no real image is read.
+"""Where the knobs of guidance, style and student sit, by what the teacher says; no real or test image is read.
 
-Usage: python -m benchmarks.knobs            (about 25 minutes on two idle cores)
-       python -m benchmarks.publish          (puts the table into docs/pictograms.md)
+Usage: python -m benchmarks.knobs [--part guidance] [--part student]
+       python -m benchmarks.publish          (puts the tables into docs/pictograms.md)
 
-One row per setting, on images of the same seeds: the teacher's agreement with the prompted class, on the images and
-on harsh views of them (what vanishes there was an adversarial pattern); the mean free energy; Vendi per class in the
-teacher's features; and the fidelity of a student: how often it agrees with the teacher on held-out unguided images that
-the teacher assigns to the prompted class, half of plain prompts, half of every style in equal parts.
+Parts: ``guidance``, strength and share of the teacher's own domain, on 24 classes; and ``student``, its number of
+steps, images per class and hard-label weight, on all 97, which need more of each. Every knob is varied alone, the
+others where ``CENTERS`` has them, with PRISM's images; images of one seed share their noise over all settings.
 
-The rule: each knob stands where the fidelity, averaged over the other knob's values, is highest. It writes
-``benchmarks/results/knobs.json``.
+The measure is the fidelity of a student: how often it agrees with the teacher on held-out unguided images that the
+teacher assigns to the prompted class, half of plain prompts, half of every style in equal parts. For the guidance four
+figures stand beside it that decide nothing: the teacher's agreement with the prompted class, on the images and on harsh
+views of them (what vanishes there was an adversarial pattern); the mean free energy; and Vendi per class in the
+teacher's features.
+
+The rule, stated before anything was measured: each knob stands where the fidelity is highest. Values within one
+standard error of the highest are a tie, of which the cheapest is taken, the first of them in ``PARTS``: fewer steps,
+fewer images, weaker guidance, no labels; of the share, which costs nothing, the one that is in force.
+
+Every finished cell is a file in ``runs/knobs-HASH``, the hash being that of all settings; the same command continues
+where it was stopped. It writes ``benchmarks/results/knobs.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.embedded import embedded_session, labels_of, plan_with_share
-from benchmarks.publish import write_results
-from prismkd import Session
+from benchmarks.cells import Cells, folder_of
+from benchmarks.embedded import SUBSET, embedded_session, plan_with_share
+from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
+from prismkd import Config, Session
 from prismkd.classifiers import predict
 from prismkd.classifiers.views import random_views
+from prismkd.distillation import TrainingSet
+from prismkd.distillation.training_set import to_float
 from prismkd.guidance.energy import free_energy
 from prismkd.metrics import vendi_score
-from prismkd.prompts import PromptPlan
 from prismkd.prompts.styles import ICON_DOMAINS
-from prismkd.synthesis.synthesizer import Synthesizer, quantized
+from prismkd.synthesis.synthesizer import Synthesizer
 
-STRENGTHS = (0.0, 0.2, 0.4, 0.8, 1.2)
-ID_SHARES = (0.0, 0.25, 0.5, 0.75)
-LEAST_STRENGTH_OF_PRISM = 0.4  # weaker guidance is tried with plain prompts only
-SEED, HELD_OUT_SEED = 777, 778  # other ones than any run's in the docs, which the choice must not be fitted to
+Values = dict[str, float]  # of every knob
+
+# Of each knob the values that are tried, the cheapest first.
+PARTS: dict[str, dict[str, tuple[float, ...]]] = {
+    "guidance": {"strength": (0.4, 0.8, 1.6), "id_share": (0.25, 0.0, 0.5)},
+    "student": {"num_steps": (400, 800, 1600), "images_per_class": (20, 40, 80), "hard_label_weight": (0.0, 0.2, 0.5)},
+}
+CENTERS: dict[str, Values] = {
+    "guidance": {"strength": 0.8, "id_share": 0.25, "num_steps": 800, "images_per_class": 50, "hard_label_weight": 0.0},
+    "student": {"strength": 0.8, "id_share": 0.25, "num_steps": 800, "images_per_class": 40, "hard_label_weight": 0.0},
+}
+CONFIGS = {"guidance": SUBSET, "student": Config()}
+SEEDS, HELD_OUT_SEED = (777, 779), 778  # other ones than any run's in the docs, which the choice must not be fitted to
+HELD_OUT_IMAGES = {"guidance": 50, "student": 20}  # per class, of either kind of prompt
+CHUNK = 1200  # images that are drawn between two savings
 
 
-class Measurement:
-    """Rows of the table, on one set of held-out images."""
+@dataclass
+class Part:
+    """A part's settings, each measured once per seed.
 
-    def __init__(self, session: Session, images_per_class: int) -> None:
-        self.session = session
-        self.num_images = images_per_class * len(session.classes)
-        self.calibration = session.calibrate(session.config.guidance)
-        plans = [plan_with_share(session, HELD_OUT_SEED, share) for share in (None, 1 / len(ICON_DOMAINS))]
-        self.held_out = [(self.draw(plan, 0.0), labels_of(plan, self.num_images)) for plan in plans]
+    Attributes:
+        name: of the part.
+        session: of its classes.
+        cells: where measurements are kept, and images beside them.
+    """
 
-    def draw(self, plan: PromptPlan, strength: float) -> Tensor:
-        """The plan's first images, guided with this strength."""
-        guidance = replace(self.session.config.guidance, strength=strength)
-        synthesizer = Synthesizer(self.session.generator, self.session.teacher, guidance, self.calibration)
-        return quantized(synthesizer.draw_all([plan[i] for i in range(self.num_images)]))
+    name: str
+    session: Session
+    cells: Cells
 
-    def fidelity(self, images: Tensor) -> float:
-        """Distill a student from ``images`` and compare it with the teacher on the held-out images."""
-        student = self.session.distill(images, seed=0)
-        shares = []
-        for held_out, labels in self.held_out:
-            # Where the teacher itself doesn't see the prompted class, the image is no question with an answer.
-            recognized = predict(self.session.teacher, held_out).argmax(1) == labels
-            agrees = predict(student, held_out).argmax(1) == labels
-            shares.append(float(agrees[recognized].float().mean()))
-        return mean(shares)
+    def rows(self) -> list[dict[str, Any]]:
+        """Every knob's values, by seed; the center of all knobs is measured once."""
+        rows = []
+        for knob, tried in PARTS[self.name].items():
+            for value in tried:
+                values = {**CENTERS[self.name], knob: value}
+                for seed in SEEDS:
+                    name = " ".join([self.name, *(f"{key} {number:g}" for key, number in values.items()), str(seed)])
+                    cell = self.cells.get(name, partial(self._cell, values, seed))
+                    rows.append({"knob": knob, "value": value, "seed": seed, **cell})
+        return rows
 
-    def row(self, id_share: float | None, strength: float) -> dict[str, Any]:
-        """One setting: plain prompts where ``id_share`` is None."""
-        teacher, plan = self.session.teacher, plan_with_share(self.session, SEED, id_share)
-        images, labels = self.draw(plan, strength), labels_of(plan, self.num_images)
+    def _cell(self, values: Values, seed: int) -> dict[str, Any]:
+        count = round(values["images_per_class"]) * len(self.session.classes)
+        pool = self._pool(values, seed).first(count)
+        beside = self._teacher_side(pool) if self.name == "guidance" else {}
+        return {"fidelity": self._fidelity(pool, values, seed), **beside}
+
+    def _fidelity(self, pool: Pool, values: Values, seed: int) -> float:
+        """Distill a student from the images and compare it with the teacher on the held-out images."""
+        recipe = replace(self.session.config.distillation, num_steps=round(values["num_steps"]),
+                         hard_label_weight=values["hard_label_weight"])  # fmt: skip
+        student = self.session.distill(TrainingSet(pool.images, pool.labels), seed=seed, recipe=recipe)
+        # Where the teacher itself doesn't see the prompted class, the image is no question with an answer.
+        return mean(float((predict(student, images).argmax(1) == labels).float().mean())
+                    for images, labels in self._held_out)  # fmt: skip
+
+    def _teacher_side(self, pool: Pool) -> dict[str, float]:
+        teacher, images, labels = self.session.teacher, to_float(pool.images), pool.labels
         logits = predict(teacher, images)
         views = random_views(images, noise=0.1, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             features = teacher.features(images)
         return {
-            "prompts": "plain" if id_share is None else "DPE",
-            "id_share": id_share,
-            "strength": strength,
             "agreement": agreement(logits, labels),
             "agreement_harsh": agreement(predict(teacher, views), labels),
             "energy": float(free_energy(logits).mean()),
             "vendi": mean(vendi_score(features[labels == k].numpy()) for k in range(teacher.num_classes)),
-            "fidelity": self.fidelity(images),
         }
+
+    # --- images ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _held_out(self) -> list[tuple[Tensor, Tensor]]:
+        """Unguided images of plain prompts and of every style, those that the teacher recognizes, and their labels."""
+        count, sets = HELD_OUT_IMAGES[self.name] * len(self.session.classes), []
+        for id_share in (None, 1 / len(ICON_DOMAINS)):
+            pool = self._drawn(f"held-out-{id_share}", 0.0, id_share, HELD_OUT_SEED, count)
+            images = to_float(pool.images)
+            recognized = predict(self.session.teacher, images).argmax(1) == pool.labels
+            sets.append((images[recognized], pool.labels[recognized]))
+        return sets
+
+    def _pool(self, values: Values, seed: int) -> Pool:
+        """PRISM's images of a setting, as many as any setting with the same guidance takes."""
+        tried = PARTS[self.name].get("images_per_class", (CENTERS[self.name]["images_per_class"],))
+        strength, id_share = values["strength"], values["id_share"]
+        count = round(max(tried)) * len(self.session.classes)
+        return self._drawn(f"{strength:g}-{id_share:g}-{seed}", strength, id_share, seed, count)
+
+    def _drawn(self, name: str, strength: float, id_share: float | None, seed: int, count: int) -> Pool:
+        """Images with their labels, stored in chunks; plain prompts where ``id_share`` is None."""
+        chunks = list[Pool]()
+        for start in range(0, count, CHUNK):
+            path = self.cells.folder / "pools" / f"{self.name}-{name}-{start}.npz"
+            if not path.is_file():
+                # The plan only now: for its senses and contents the teacher is asked
+                plan = plan_with_share(self.session, seed, id_share)
+                save_pools(path, draw_in_turn([self._synthesizer(strength)], plan, start, min(start + CHUNK, count)))
+                print(path.stem, flush=True)
+            chunks += load_pools(path)
+        return join(chunks)
+
+    def _synthesizer(self, strength: float) -> Synthesizer:
+        session = self.session
+        if strength == 0:
+            return Synthesizer(session.generator, session.teacher)
+        guidance = replace(session.config.guidance, strength=strength)
+        return Synthesizer(session.generator, session.teacher, guidance, session.calibration)
 
 
 def agreement(logits: Tensor, labels: Tensor) -> float:
@@ -93,25 +163,20 @@ def agreement(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(1) == labels).float().mean())
 
 
-def settings() -> Iterator[tuple[float | None, float]]:
-    """(id_share, strength): EDA alone, on plain prompts, then PRISM."""
-    yield from ((None, strength) for strength in STRENGTHS)
-    for id_share in ID_SHARES:
-        yield from ((id_share, strength) for strength in STRENGTHS if strength >= LEAST_STRENGTH_OF_PRISM)
+def new_part(name: str) -> Part:
+    """A part with the session of its classes; both parts keep their cells in one folder."""
+    settings = (PARTS, CENTERS, HELD_OUT_IMAGES, [asdict(config) for config in CONFIGS.values()])
+    cells = Cells(folder_of("knobs", embedded_session(), *settings))
+    return Part(name, embedded_session(config=CONFIGS[name]), cells)
 
 
-def main() -> None:
-    """Measure every setting and record the rows."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the parts that are asked for, and record them with those that were recorded before."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images-per-class", type=int, default=50)
-    parser.add_argument("--num-steps", type=int, default=800)
-    arguments = parser.parse_args()
-    measurement = Measurement(embedded_session(arguments.num_steps), arguments.images_per_class)
-    rows = []
-    for id_share, strength in settings():
-        rows.append(measurement.row(id_share, strength))
-        print(json.dumps(rows[-1]), flush=True)
-    write_results("knobs", "python -m benchmarks.knobs", [SEED], {"rows": rows, **vars(arguments)})
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
+    for name in parser.parse_args(arguments).part or PARTS:
+        part = new_part(name)
+        part.cells.record("knobs", "python -m benchmarks.knobs", SEEDS, name, part.rows())
 
 
 if __name__ == "__main__":

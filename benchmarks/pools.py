@@ -16,13 +16,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.embedded import labels_of
+from prismkd.distillation import to_bytes
 from prismkd.prompts import PromptPlan
-from prismkd.synthesis.synthesizer import Synthesizer, quantized
+from prismkd.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Images (n, channels, height, width) of one way of drawing, their labels (n,), and the seconds that they took."""
+    """Images (n, channels, height, width) of one way of drawing, their labels (n,), and the seconds that they took.
+
+    Images are uint8, as they are stored: a pool may hold tens of thousands.
+    """
 
     images: Tensor
     labels: Tensor
@@ -48,17 +52,17 @@ def draw_in_turn(synthesizers: Sequence[Synthesizer], plan: PromptPlan, start: i
         prompts = [plan[i] for i in range(first, min(first + size, stop))]
         for number, synthesizer in enumerate(synthesizers):
             begin = time.monotonic()
-            images[number].append(quantized(synthesizer.draw(prompts)[0]))
+            images[number].append(to_bytes(synthesizer.draw(prompts)[0]))
             seconds[number] += time.monotonic() - begin
     labels = labels_of(plan, stop)[start:]
     return [Pool(torch.cat(batches), labels, spent) for batches, spent in zip(images, seconds, strict=True)]
 
 
 def save_pools(path: Path, pools: Sequence[Pool]) -> None:
-    """Pools of the same labels in one file, images in 8 bits."""
+    """Pools of the same labels in one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path.with_suffix(".tmp.npz"), seconds=[pool.seconds for pool in pools], labels=pools[0].labels.numpy(),
-             images=np.stack([pool.images.mul(255).round().byte().numpy() for pool in pools]))  # fmt: skip
+             images=np.stack([pool.images.numpy() for pool in pools]))  # fmt: skip
     path.with_suffix(".tmp.npz").replace(path)
 
 
@@ -68,5 +72,5 @@ def load_pools(path: Path) -> list[Pool]:
         return []
     with np.load(path) as stored:
         labels = torch.from_numpy(stored["labels"])
-        return [Pool(torch.from_numpy(images).float().div(255), labels, float(seconds))
+        return [Pool(torch.from_numpy(images), labels, float(seconds))
                 for images, seconds in zip(stored["images"], stored["seconds"], strict=True)]  # fmt: skip

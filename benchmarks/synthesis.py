@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -121,7 +122,8 @@ def _options() -> dict[str, tuple[Any, Callable[[Any], None]]]:
 
 def measure_processes() -> dict[str, Any]:
     """Two worker processes with one thread each over one, once their models are loaded."""
-    from prismkd.config import Config, SynthesisConfig
+    from benchmarks.embedded import SUBSET
+    from prismkd.config import SynthesisConfig
     from prismkd.progress import silent
     from prismkd.runs.drawing import claim_datasets
     from prismkd.runs.open import open_run
@@ -130,7 +132,7 @@ def measure_processes() -> dict[str, Any]:
     from prismkd.shards import drop_shard
 
     synthesis = SynthesisConfig(images_per_class=2 * PROCESS_SHARDS, shard_size=PROCESS_SHARD_SIZE)
-    config = Config(methods=("plain",), synthesis=synthesis)
+    config = replace(SUBSET, methods=("plain",), synthesis=synthesis)
     speeds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         run = open_run(config, Path(folder) / "run", "benchmark", silent)

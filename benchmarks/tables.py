@@ -7,6 +7,7 @@ differ in their seed, and a cell shows their mean and standard deviation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any
 
@@ -26,6 +27,7 @@ METHOD_NAMES = {
     "dpe": "DPE only",
     "prism": "**PRISM** (EDA + DPE)",
 }
+HARDEST = 6  # classes that are named
 IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "density", "coverage", "vendi")
 
 
@@ -120,6 +122,75 @@ def sampling_table(data: Row) -> str:
     return table(["sampling", "images", "seconds", "images per second"], lines)
 
 
+def quarters_table(data: Row) -> str:
+    """The judge's top-1 by quarters of the classes, which are sorted by their own over all seeds; and the speed."""
+    lines = []
+    for (method,), rows in grouped(data["per_class"], "method").items():
+        of_class = {name: mean(r["judge_top1"] for r in of_name) for (name,), of_name in grouped(rows, "class").items()}
+        names = sorted(of_class, key=lambda name: of_class[name])
+        bounds = [round(quarter * len(names) / 4) for quarter in range(5)]
+        by_seed = [{r["class"]: r["judge_top1"] for r in of_seed} for of_seed in grouped(rows, "seed").values()]
+        quarters = [over_seeds([mean(top1[name] for name in names[first:last]) for top1 in by_seed])
+                    for first, last in pairwise(bounds)]  # fmt: skip
+        timings = [t for t in data["timings"] if t["method"] == method]
+        speed = sum(t["images"] for t in timings) / sum(t["seconds"] for t in timings)
+        hardest = ", ".join(f"{name} {of_class[name]:.2f}" for name in names[:HARDEST])
+        lines.append([METHOD_NAMES[method], *quarters, f"{speed:.1f}", hardest])
+    header = ["judge top1 by quarter of the classes", "hardest", "second", "third", "easiest", "images per second",
+              "hardest classes"]  # fmt: skip
+    return table(header, lines)
+
+
+def sheet_of_classes(data: Row) -> str:
+    """The sheet that is drawn together with the results."""
+    return f"![Images of {len(data['classes'])} classes](images/pictograms-classes.webp)"
+
+
+def guidance_knobs_table(data: Row) -> str:
+    """Knobs of guidance and style, each varied alone; the chosen value in bold."""
+    quantities = ("agreement", "agreement_harsh", "energy", "vendi")
+    return _knobs(data["guidance"], {name: name.replace("_harsh", " on harsh views") for name in quantities})
+
+
+def student_knobs_table(data: Row) -> str:
+    """Knobs of the student, each varied alone; the chosen value in bold."""
+    return _knobs(data["student"], {})
+
+
+def _knobs(rows: Rows, quantities: dict[str, str]) -> str:
+    """A line per value with its fidelity, and further quantities by their names."""
+    error, lines = standard_error(rows), []
+    for (knob,), of_knob in grouped(rows, "knob").items():
+        chosen = chosen_value(of_knob, error)
+        for (value,), of_value in grouped(of_knob, "value").items():
+            text = f"**{value:g}**" if value == chosen else f"{value:g}"
+            lines.append([knob.replace("_", " "), text, *cells(of_value, [*map(value_of, ("fidelity", *quantities))])])
+    return table(["knob", "value", f"fidelity (standard error {error:.4f})", *quantities.values()], lines)
+
+
+def chosen_value(rows: Rows, error: float) -> float:
+    """The value of a knob with the highest fidelity; of those within one standard error of it, the first."""
+    means = _mean_fidelity(rows, "value")
+    return next(value for value, fidelity in means.items() if fidelity >= max(means.values()) - error)
+
+
+def standard_error(rows: Rows) -> float:
+    """Of a value's mean fidelity, from what seeds and values don't explain of it, over all knobs."""
+    squares, freedom, num_seeds = 0.0, 0, len({r["seed"] for r in rows})
+    for of_knob in grouped(rows, "knob").values():
+        # Images of one seed share their noise over the values, so what a seed has more of in all of them is no error
+        of_value, of_seed = _mean_fidelity(of_knob, "value"), _mean_fidelity(of_knob, "seed")
+        overall = mean(of_value.values())
+        squares += sum((r["fidelity"] - of_value[r["value"]] - of_seed[r["seed"]] + overall) ** 2 for r in of_knob)
+        freedom += (len(of_value) - 1) * (len(of_seed) - 1)
+    return (squares / freedom / num_seeds) ** 0.5
+
+
+def _mean_fidelity(rows: Rows, key: str) -> dict[float, float]:
+    """By the values of ``key``."""
+    return {value: mean(r["fidelity"] for r in group) for (value,), group in grouped(rows, key).items()}
+
+
 def knob_table(data: Row) -> str:
     """Settings of guidance and style by teacher-side quantities; the best fidelity of each kind of prompt in bold."""
     best = {kind: max(r["fidelity"] for r in data["rows"] if r["prompts"] == kind) for kind in ("plain", "DPE")}
@@ -151,6 +222,24 @@ def sweep_table(data: Row) -> str:
     }
     arms = grouped(data["sweep"], "arm")
     return table(["guidance", *columns], [[arm, *cells(rows, [*columns.values()])] for (arm,), rows in arms.items()])
+
+
+def guidance_options_table(data: Row) -> str:
+    """The default with each further option alone: the student, the images, and the seconds of one."""
+    columns = {
+        "student id": top1_on("id"),
+        "student shifted": mean_shifted,
+        "teacher agreement": value_of("teacher_agreement"),
+        "energy": value_of("energy"),
+        "judge top1": value_of("judge_top1"),
+        "precision": value_of("precision"),
+        "recall": value_of("recall"),
+    }
+    lines = []
+    for (arm,), rows in grouped(data["options"], "arm").items():
+        seconds = rows[0]["seconds_per_image"]
+        lines.append([arm, *cells(rows, [*columns.values()]), f"{seconds:.3f}"])
+    return table(["guidance", *columns, "seconds per image"], lines)
 
 
 def curve_table(data: Row) -> str:
@@ -392,7 +481,7 @@ def options_table(data: Row) -> str:
 
 def federated_table(data: Row) -> str:
     """Teachers alone, together, and their student; top-1 over all classes."""
-    domains = ("id", "color", "duotone", "outline", "pixel", "sketch")
+    domains = list(dict.fromkeys(r["domain"] for r in data["rows"]))
     names = {"best single teacher": "the best teacher alone", "plain average": "plain average of the logits",
              "prism": "student, PRISM"}  # fmt: skip
     rows = grouped(data["rows"], "who", "domain")
@@ -467,13 +556,18 @@ def stored_table(data: Row) -> str:
     return table(["teacher's logits", "agreement", "top-1", "seconds"], lines)
 
 
-TABLES = {
+TABLES: dict[str, Callable[[Row], str]] = {
     "icons": icons_table,
     "students": student_table,
     "images": image_table,
     "cost": sampling_table,
+    "quarters": quarters_table,
+    "sheet": sheet_of_classes,
+    "guidance_knobs": guidance_knobs_table,
+    "student_knobs": student_knobs_table,
     "settings": knob_table,
     "sweep": sweep_table,
+    "guidance_options": guidance_options_table,
     "teachers": teachers_table,
     "curve": curve_table,
     "survival": survival_table,
@@ -498,4 +592,21 @@ TABLES = {
     "photos": photos_table,
     "rehearsal": rehearsal_table,
     "provenance": provenance,
+}
+# Of results that are measured part by part: the part that a table shows
+PARTS = {
+    "quarters": "per_class",
+    "sheet": "per_class",
+    "guidance_knobs": "guidance",
+    "student_knobs": "student",
+    "settings": "rows",
+    "sweep": "sweep",
+    "guidance_options": "options",
+    "curve": "curve",
+    "teachers": "teachers",
+    "survival": "survival",
+    "steps": "steps",
+    "senses": "senses",
+    "loop": "loop",
+    "stored": "stored",
 }

@@ -99,7 +99,7 @@ def embedded_rows(
     prompts = [plan[config.num_calibration_images + i] for i in range(num_images)]
     pieces = count_pieces(embedded_networks(generator, teacher, [prompt.text for prompt in prompts]))
     guided_steps = band_steps(copy.deepcopy(generator.pipeline.scheduler), steps, config)
-    title = "embedded at 32"
+    title = f"embedded at {generator.pipeline.transformer.config.sample_size * generator.pipeline.vae_scale_factor}"
     if not measure or not guided_steps:
         return _rows(title, pieces, steps, guided_steps, config, {})
     note(f"embedded: calibration on {config.num_calibration_images} images")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prismkd.assets import asset
 
-CLASSES = ("bell", "crane", "mouse")
+CLASSES, SIDE = ("bell", "key", "mouse"), 64
 IMAGES_OF_A_CLASS = {("test", "id"): 3, ("test", "sketch"): 2, ("real", "id"): 4}
 SETTINGS = """
 classes = "{folder}/classes.json"
@@ -55,12 +55,11 @@ def make_world(folder: Path) -> None:
     rows = [row for row in json.loads(asset("classes.json").read_text()) if row["name"] in CLASSES]
     (folder / "classes.json").write_text(json.dumps(rows))
     torch.manual_seed(0)
-    channels = json.loads((asset("teacher") / "config.json").read_text()).get("in_channels", 1)
-    network = new_network("small-resnet-4", len(rows), in_channels=channels)
+    network = new_network("small-resnet-4", len(rows), in_channels=3)
     network.train()
     for _ in range(3):
-        network(torch.rand(8, channels, 32, 32))
-    about = {"architecture": "small-resnet-4", "num_classes": len(rows), "in_channels": channels}
+        network(torch.rand(8, 3, SIDE, SIDE))
+    about = {"architecture": "small-resnet-4", "num_classes": len(rows), "in_channels": 3}
     save_classifier(folder / "teacher", network, about)
     for name in ("test", "real"):
         _write_icons(folder / f"{name}.parquet", name)
@@ -76,24 +75,21 @@ def _write_pictures(folder: Path) -> None:
 
     folder.mkdir()
     for number in range(2):
-        Image.new("L", (32, 32), 100 * number).save(folder / f"{number}.png")
+        Image.new("RGB", (SIDE, SIDE), (100 * number,) * 3).save(folder / f"{number}.png")
 
 
 def _write_icons(path: Path, name: str) -> None:
-    """The first few of the embedded world's icons of these classes, with their new labels."""
+    """The first few of the embedded world's icons of these classes, labeled by name."""
     from collections import Counter
 
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     all_names = [row["name"] for row in json.loads(asset("classes.json").read_text())]
-    kept = [label for label, found in enumerate(all_names) if found in CLASSES]
-    table, seen, places = pq.read_table(asset(f"{name}.parquet")), Counter[tuple[str, int]](), list[int]()
-    for place, (domain, label) in enumerate(zip(table["domain"].to_pylist(), table["label"].to_pylist(), strict=True)):
+    table, seen, places = pq.read_table(asset(f"{name}.parquet")), Counter[tuple[str, str]](), list[int]()
+    labels = [all_names[label] for label in table["label"].to_pylist()]
+    for place, (domain, label) in enumerate(zip(table["domain"].to_pylist(), labels, strict=True)):
         wanted = IMAGES_OF_A_CLASS.get((name, "id" if name == "real" else domain), 0)
-        if label in kept and seen[domain, label] < wanted:
+        if label in CLASSES and seen[domain, label] < wanted:
             places.append(place)
             seen[domain, label] += 1
-    chosen = table.take(places)
-    labels = pa.array([kept.index(label) for label in chosen["label"].to_pylist()], table["label"].type)
-    pq.write_table(chosen.set_column(table.column_names.index("label"), "label", labels), path)
+    pq.write_table(table.drop_columns("label").append_column("label", [labels]).take(places), path)

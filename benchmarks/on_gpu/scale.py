@@ -13,6 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from benchmarks.cost.shapes import SHAPES, Shape
+from benchmarks.embedded import SUBSET
 from benchmarks.on_gpu.workers import open_embedded, open_stand_ins
 from benchmarks.publish import ROOT
 from prismkd.classifiers import Classifier
@@ -76,7 +77,7 @@ def full_scale() -> Scale:
     """
     if not torch.cuda.is_available():
         raise UserError("expected a CUDA device, got none; --tiny runs everything in miniature on the CPU")
-    config = Config(generator=GeneratorConfig(device="cuda"))
+    config = replace(SUBSET, generator=GeneratorConfig(device="cuda"))
     sizes: dict[str, tuple[int, ...]] = {"sd-1.5": (1, 8), "sdxl": (1, 4), "dit-xl": (1, 8)}
     return Scale(
         torch.device("cuda"), config, SHAPES, sizes, "resnet50", 1000, 224, "resnet18", (128, 256),
@@ -88,8 +89,8 @@ def full_scale() -> Scale:
 
 def tiny_scale() -> Scale:
     """Everything in miniature, on the CPU; stand-ins for the workers' images, and no compiler."""
-    config = Config(generator=GeneratorConfig(device="cpu", num_inference_steps=3, batch_size=2),
-                    guidance=GuidanceConfig(num_calibration_images=4, num_views=1))  # fmt: skip
+    config = replace(SUBSET, generator=GeneratorConfig(device="cpu", num_inference_steps=3, batch_size=2),
+                     guidance=GuidanceConfig(num_calibration_images=4, num_views=1))  # fmt: skip
     shapes = {name: tiny_shape(shape) for name, shape in SHAPES.items()}
     sizes = {"sd-1.5": (1, 2), "sdxl": (1,), "dit-xl": (1,)}
     return Scale(

@@ -94,7 +94,7 @@ def open_embedded(config: Config, folder: Path, num_shards: int = 20) -> tuple[O
     from prismkd.runs.planning import write_plans
     from prismkd.runs.workers import OpenShards
 
-    size, num_classes = config.generator.batch_size, len(embedded_session().classes)
+    size, num_classes = config.generator.batch_size, len(embedded_session(config=config).classes)
     sizes = SynthesisConfig(images_per_class=-(-num_shards * size // num_classes), shard_size=size)
     run = open_run(replace(config, methods=("plain",), synthesis=sizes), folder / "run", "benchmark", silent)
     write_plans(run)

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.eda import CHUNK, Measurements
+from benchmarks.embedded import SUBSET
 from benchmarks.pools import Pool
+from prismkd.classes import load_classes
 from prismkd.classifiers import Classifier
-from prismkd.config import Config
 from prismkd.runs.session import Session
 
-NUM_CLASSES = 24
+NUM_CLASSES = len(load_classes(SUBSET.classes))
 
 
 class Sure(nn.Module):
@@ -19,17 +20,17 @@ class Sure(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         brightness, label = images.flatten(1).split(1, dim=1)
-        return 8 * brightness * nn.functional.one_hot((label * NUM_CLASSES).round().long().flatten(), NUM_CLASSES)
+        return 8 * brightness * nn.functional.one_hot((label * 255).round().long().flatten(), NUM_CLASSES)
 
 
 def test_filter_keeps_the_lowest_energies_of_each_class_at_the_whole_price(tmp_path: Path) -> None:
     """Of images of their own class, every energy falls with how sure the teacher is."""
-    session = Session(Config())
+    session = Session(SUBSET)
     sure = Classifier(Sure(), {"num_classes": NUM_CLASSES, "in_channels": 1})
     session.__dict__["teacher"] = sure  # where cached_property looks
     labels = torch.arange(4 * NUM_CLASSES) % NUM_CLASSES
-    brightness = torch.rand(len(labels), generator=torch.Generator().manual_seed(0))
-    images = torch.stack([brightness, labels / NUM_CLASSES], dim=1)[:, None, :, None]
+    brightness = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = torch.stack([brightness, labels], dim=1)[:, None, :, None].to(torch.uint8)
     kept = Measurements(session, tmp_path).filtered(Pool(images, labels, seconds=12.0), 2 * NUM_CLASSES)
     assert kept.seconds == 12.0
     for label in range(NUM_CLASSES):
@@ -48,12 +49,12 @@ class _Drawing(Measurements):
     def draw(self, synthesizers, seed, start, stop):
         self.drawn += 1
         labels = torch.arange(start, stop) % NUM_CLASSES
-        images = torch.zeros(stop - start, 1, 2, 2)
+        images = torch.zeros(stop - start, 1, 2, 2, dtype=torch.uint8)
         return [Pool(images, labels, seconds) for seconds in (8.0, 10.0)[: len(synthesizers)]]
 
 
 def test_more_buys_plain_images_for_the_seconds_of_guidance_and_calibration(tmp_path: Path) -> None:
-    bench = _Drawing(Session(Config()), tmp_path)
+    bench = _Drawing(Session(SUBSET), tmp_path)
     bench.cells.get("calibration", lambda: {"images": 0.5 * CHUNK})
     plain, guided = bench.pools(0, 2 * CHUNK)
     assert bench.bought(plain.first(2 * CHUNK), guided.first(2 * CHUNK)) == 3 * CHUNK  # (20 + 4) / 8

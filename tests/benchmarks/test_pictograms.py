@@ -57,7 +57,7 @@ def test_teacher_and_test_families_are_disjoint_and_complete() -> None:
     test, real = (pq.read_table(asset(f"{name}.parquet")).to_pydict() for name in ("test", "real"))
     assert not set(test["family"]) & set(real["family"])
     assert set(real["domain"]) == {"id"}
-    assert set(test["domain"]) == {"id", "outline", "duotone", "color", "pixel", "sketch"}
+    assert set(test["domain"]) == {"id", "outline", "duotone", "color", "pixel", "sketch", "recolored"}
     assert set(test["label"]) == set(real["label"]) == set(range(len(load_classes("pictograms"))))
 
 

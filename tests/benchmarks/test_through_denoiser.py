@@ -24,7 +24,7 @@ from prismkd.generators import TextToImage
 from prismkd.guidance.energy import hinge_energy
 
 MEAN, VARIANCE = 0.7, 0.3
-NUM_CLASSES = 24
+CLASSES = load_classes("pictograms-24")
 
 
 def vp_levels(num_steps: int) -> list[NoiseLevel]:
@@ -130,14 +130,14 @@ def test_guidance_lowers_the_energy_and_its_opposite_raises_it() -> None:
 
 
 def test_pictures_are_recognized_and_guidance_lowers_their_energy(generator: TextToImage, teacher: Classifier) -> None:
-    prompts = [f"a solid icon of a {item.name}" for item in load_classes("pictograms")[:12]]
-    labels, target = torch.arange(12), torch.full((NUM_CLASSES,), -6.0)
+    prompts = [f"a solid icon of a {item.name}" for item in CLASSES[:12]]
+    labels, target = torch.arange(12), torch.full((len(CLASSES),), -6.0)
 
     def energy(images: Tensor) -> Tensor:
         return hinge_energy(teacher(images), labels, target)
 
     plain, guided = (images_through_denoiser(generator, prompts, list(range(12)), energy, s) for s in (0.0, 0.3))
-    assert plain.shape == (12, 1, 32, 32)
+    assert plain.shape == (12, 3, 64, 64)
     assert torch.equal(plain, images_through_denoiser(generator, prompts, list(range(12))))
     with torch.no_grad():
         agreement = (teacher(plain).argmax(1) == labels).float().mean()
@@ -148,7 +148,7 @@ def test_pictures_are_recognized_and_guidance_lowers_their_energy(generator: Tex
 
 def test_the_noise_is_the_pipelines_own(generator: TextToImage) -> None:
     """Another solver from the same noise and prompts draws nearly the same pictures."""
-    prompts = [f"a solid icon of a {item.name}" for item in load_classes("pictograms")[:4]]
+    prompts = [f"a solid icon of a {item.name}" for item in CLASSES[:4]]
     ours, theirs = images_through_denoiser(generator, prompts, [1, 2, 3, 4]), generator.sample(prompts, [1, 2, 3, 4])
     correlation = torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1]
     assert correlation > 0.8
