@@ -26,7 +26,6 @@ from transformers import BertModel, BertTokenizerFast
 from benchmarks.pictograms.autoencoder import save
 from benchmarks.pictograms.build import CACHE
 from benchmarks.pictograms.generator_set import read_generator_set
-from benchmarks.pictograms.text_encoder import MAX_LENGTH
 
 BATCH = 256
 PEAK_LEARNING_RATE = 2e-3
@@ -34,6 +33,7 @@ COMMON_SHARE = 0.75  # of each batch is drawn from the concepts that many sets d
 COMMON_SETS = 16
 RECOLORED_SHARE = 0.2  # of each batch shows an icon in two colors that its caption names
 SAVE_EVERY = 250  # steps
+CAPTION_TOKENS = 16  # enough for all but some of the icons with long names; always so many, for one compiled graph
 CAPTION_DROPOUT = 0.1  # the empty caption is what classifier-free guidance contrasts with
 STYLE_NAMES = {
     "filled": ("filled", "solid", "glyph", "black"),
@@ -115,7 +115,7 @@ class Data:
         self.tokenizer = BertTokenizerFast.from_pretrained(cache / "tokenizer")
         self.text_encoder = BertModel.from_pretrained(cache / "text_encoder", attn_implementation="eager")
         self.text_encoder.eval().to(device, torch.bfloat16)
-        self.known: dict[str, Tensor] = {}  # features (tokens, 384) by caption
+        self.known: dict[str, tuple[Tensor, Tensor]] = {}  # features (tokens, 384) and mask (tokens,) by caption
         common = set(common_concepts(self.icons.things, self.icons.prefixes))
         as_drawn, in_color = range(len(self.icons.pictures)), range(len(self.icons.pictures), len(self.icons))
         # By whether icons are recolored: positions of all, and of those with common names
@@ -142,21 +142,12 @@ class Data:
     def _text_features(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Features and mask; every caption is encoded once, since most come again."""
         if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
-            tokens = self.tokenizer(new, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-            mask = tokens["attention_mask"].to(self.device)
-            encoded = self.text_encoder(tokens["input_ids"].to(self.device), attention_mask=mask)[0]
-            self.known |= {
-                text: row[:length].clone() for text, row, length in zip(new, encoded, mask.sum(1), strict=True)
-            }
-        rows = [self.known[text] for text in texts]
-        lengths = torch.tensor([len(row) for row in rows])
-        # To a multiple of eight, since a compiled denoiser is compiled anew for every length
-        features = torch.zeros(
-            len(rows), -(-int(lengths.max()) // 8) * 8, 384, dtype=torch.bfloat16, device=self.device
-        )
-        for place, row in zip(features, rows, strict=True):
-            place[: len(row)] = row
-        return features, (torch.arange(features.shape[1]) < lengths[:, None]).long().to(self.device)
+            tokens = self.tokenizer(new, padding="max_length", truncation=True, max_length=CAPTION_TOKENS,
+                                    return_tensors="pt").to(self.device)  # fmt: skip
+            encoded = self.text_encoder(tokens["input_ids"], attention_mask=tokens["attention_mask"])[0]
+            self.known |= dict(zip(new, zip(encoded, tokens["attention_mask"], strict=True), strict=True))
+        features, masks = zip(*(self.known[text] for text in texts), strict=True)
+        return torch.stack(features), torch.stack(masks)
 
 
 def common_concepts(things: list[str], prefixes: list[str]) -> list[int]:
@@ -256,7 +247,7 @@ def train(cache: Path, num_steps: int, device: torch.device) -> None:
     data = Data(cache, done, device)
     torch.manual_seed(done)
     print(f"{model.num_parameters():,} parameters, {len(data.icons):,} images", flush=True)
-    compiled = torch.compile(model, dynamic=False)  # a fifth faster; anew for each of the few lengths of captions
+    compiled = torch.compile(model, dynamic=False)  # a fifth faster
     began = time.monotonic()
     for step in range(done + 1, num_steps + 1):
         loss = flow_loss(compiled, *data.batch())
