@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import NUM_STEPS, embedded_session, real_images, top1
+from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, embedded_session, real_images, top1
 from benchmarks.pools import draw_in_turn, load_pools, save_pools
 from benchmarks.publish import write_results
 from prismkd import Session
 from prismkd.distillation import TrainingSet, new_student, to_bytes, train
 
 SEEDS = (0, 1, 2)
-REAL_PER_CLASS, IMAGES_PER_CLASS, REAL_SHARE = 10, 50, 0.5
+REAL_PER_CLASS, REAL_SHARE = 10, 0.5
 NORMS = ("shared", "auxiliary")
 IMAGE_SETS = ("real alone", "real + plain", "real + PRISM")
 NORMS_STEPS, NORMS_IMAGES_PER_CLASS = 300, 10

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import embedded_session, judge_of, labels_of, top1
+from benchmarks.embedded import IMAGES_PER_CLASS, embedded_session, judge_of, labels_of, top1
 from benchmarks.publish import ROOT
 from prismkd import Config, Session
 from prismkd.classes import ClassName
@@ -41,7 +41,7 @@ from prismkd.shards import to_array
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
 SEEDS = (0, 1, 2)
-IMAGES_PER_CLASS, PILOT_PER_CLASS, NUM_PROBES = 50, 20, 16
+PILOT_PER_CLASS, NUM_PROBES = 16, 16
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 SHEET_CLASSES, SHEET_PER_CLASS, SHEET_SIDE = ("bolt", "glasses", "mouse", "tree"), 5, 51  # 51 pixels per picture
 STEPS = ("plain", "senses", "content", "style", "adaptive")

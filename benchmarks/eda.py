@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import embedded_session, judge_of, real_images, top1
+from benchmarks.embedded import IMAGES_PER_CLASS, embedded_session, judge_of, real_images, top1
 from benchmarks.pictograms.classifiers import TEACHER_2, fit
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from prismkd import Session
@@ -38,7 +38,7 @@ from prismkd.synthesis.survival import gains, survival_test
 from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
-SWEEP_IMAGES, CURVE_IMAGES = 50, (25, 100, 400, 1600)  # per class
+CURVE_IMAGES = (25, 100, 400, 1600)  # per class
 CURVE_SEEDS = {1600: (0,)}  # of sizes that not every seed has: 38,400 images and their rivals take an hour
 CHUNK, SURVIVAL_IMAGES = 1200, 480
 CALIBRATION_PAIR = 192  # plain images drawn before the calibration, and again after it, to know its price in images
@@ -155,7 +155,7 @@ class Measurements:
         return {"guided": gains(rows), "ascending": gains(rows, "ascending")}
 
     def _arm_cell(self, guidance: GuidanceConfig | None, seed: int, teacher: Classifier) -> dict[str, Any]:
-        (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, SWEEP_IMAGES * self.num_classes)
+        (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, IMAGES_PER_CLASS * self.num_classes)
         return {"top1": self._student(pool, seed, teacher), **self._images(pool, teacher)}
 
     def _seconds_cell(self) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     chosen = parser.parse_args().part or PARTS
     session = embedded_session()
-    measurements = Measurements(session, folder_of("eda", session, SWEEP_IMAGES))
+    measurements = Measurements(session, folder_of("eda", session, IMAGES_PER_CLASS))
     for part in chosen:
         found = getattr(measurements, part)()
         measurements.cells.record("eda", "python -m benchmarks.eda", SEEDS, part, found)

@@ -17,7 +17,7 @@ from prismkd.data import LabeledImages
 from prismkd.prompts import PromptPlan
 
 SUBSET = Config(classes="pictograms-24")
-NUM_STEPS = 800  # of the students
+NUM_STEPS, IMAGES_PER_CLASS = 600, 40  # of its students: what is compared is compared at equal numbers
 
 
 def embedded_session(num_steps: int = NUM_STEPS, config: Config = SUBSET) -> Session:

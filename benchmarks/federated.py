@@ -54,7 +54,7 @@ TEACHERS: list[dict[str, Any]] = [
     {"architecture": "small-resnet-24x2", **SMALL, "input_size": 48},
     {"architecture": "convnext_atto", **HALF,
      "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [24, 48, 96, 96]}},
-    {"architecture": "vit_tiny_patch16_224", **HALF,
+    {"architecture": "vit_tiny_patch16_224", **HALF, "input_size": SIZE,
      "arguments": {"img_size": SIZE, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4}},
 ]  # fmt: skip
 

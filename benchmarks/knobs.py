@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import SUBSET, embedded_session, plan_with_share
+from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, SUBSET, embedded_session, plan_with_share
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from prismkd import Config, Session
 from prismkd.classifiers import predict
@@ -53,13 +53,14 @@ PARTS: dict[str, dict[str, tuple[float, ...]]] = {
     "guidance": {"strength": (0.4, 0.8, 1.6), "id_share": (0.25, 0.0, 0.5)},
     "student": {"num_steps": (400, 800, 1600), "images_per_class": (20, 40, 80), "hard_label_weight": (0.0, 0.2, 0.5)},
 }
+IN_FORCE = {"strength": 0.8, "id_share": 0.25, "hard_label_weight": 0.0}
 CENTERS: dict[str, Values] = {
-    "guidance": {"strength": 0.8, "id_share": 0.25, "num_steps": 800, "images_per_class": 50, "hard_label_weight": 0.0},
-    "student": {"strength": 0.8, "id_share": 0.25, "num_steps": 800, "images_per_class": 40, "hard_label_weight": 0.0},
+    "guidance": {**IN_FORCE, "num_steps": NUM_STEPS, "images_per_class": IMAGES_PER_CLASS},
+    "student": {**IN_FORCE, "num_steps": 800, "images_per_class": 40},
 }
 CONFIGS = {"guidance": SUBSET, "student": Config()}
 SEEDS, HELD_OUT_SEED = (777, 779), 778  # other ones than any run's in the docs, which the choice must not be fitted to
-HELD_OUT_IMAGES = {"guidance": 50, "student": 20}  # per class, of either kind of prompt
+HELD_OUT_IMAGES = {"guidance": 40, "student": 20}  # per class, of either kind of prompt
 CHUNK = 1200  # images that are drawn between two savings
 
 

@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--sheet", action="store_true", help="draw the sheet of all classes alone")
     arguments = parser.parse_args()
     session, count = Session(Config()), arguments.images_per_class
-    sheet(session).save(SHEET, quality=80, method=6)
+    sheet(session).save(SHEET, quality=60, method=6)  # below 400 kB
     if arguments.sheet:
         return
     cells = Cells(folder_of("generator", session, count))
