@@ -114,7 +114,7 @@ def test_other_tools_load_the_runs_data_set_as_it_is(
         "timm": list(create_dataset("wds/", root=str(folder), split="train", is_training=False, batch_size=4)),
     }  # fmt: skip
     for tool, rows in found.items():
-        assert sorted((picture.convert("L").tobytes(), label) for picture, label in rows) == expected, tool
+        assert sorted((picture.convert("RGB").tobytes(), label) for picture, label in rows) == expected, tool
 
 
 def test_a_worker_process_gives_the_same_bytes(finished: Path, tmp_path: Path, settings: str) -> None:
