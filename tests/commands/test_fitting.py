@@ -67,6 +67,7 @@ def test_one_thread_is_taken_only_where_it_is_clearly_faster(
     alone: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measured:
+        assert image_shape == (3, 64, 64), "as the generator draws"
         return Measured(alone if torch.get_num_threads() == 1 else 1.0, 1)
 
     monkeypatch.setattr(module, "measure_steps", measured)
