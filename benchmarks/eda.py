@@ -23,12 +23,10 @@ import torch
 
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import IMAGES_PER_CLASS, embedded_session, judge_of, real_images, top1
-from benchmarks.pictograms.classifiers import TEACHER_2, fit
+from benchmarks.pictograms.classifiers import HALF, fit
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from prismkd import Session
-from prismkd.assets import PICTOGRAMS
 from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier, weights_digest
-from prismkd.classifiers.sources import keep_classes
 from prismkd.config import GuidanceConfig
 from prismkd.distillation.training_set import to_float
 from prismkd.evaluation.images import evaluate_images
@@ -73,7 +71,11 @@ OPTIONS: dict[str, GuidanceConfig | None] = {
     "noise on x0": replace(DEFAULT, x0_noise=0.1),
     "full decoder": replace(DEFAULT, full_decoder=True),
 }
-TEACHER_2_STEPS = 1500  # of a second teacher of these classes alone, where none is shipped
+TEACHER_2 = {
+    "architecture": "convnext_atto", "in_channels": 3, **HALF,
+    "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
+}  # fmt: skip
+TEACHER_2_STEPS = 1500
 
 
 class Measurements:
@@ -220,18 +222,13 @@ class Measurements:
         return load_pools(path)
 
     def second_teacher(self) -> Classifier:
-        """The embedded world's teacher without batch norm; where none is shipped, one that is trained here and kept."""
-        folder = PICTOGRAMS / "teacher-2"
-        if not folder.is_dir():
-            folder = self.folder / "teacher-2"
-            if not (folder / "model.safetensors").is_file():
-                real, config = real_images(self.session), {**TEACHER_2, "num_classes": self.num_classes}
-                torch.manual_seed(0)
-                save_classifier(folder, fit(config, real.images, real.labels, TEACHER_2_STEPS, 2e-3), config)
-        teacher = load_classifier(folder)
-        if teacher.num_classes != self.num_classes:
-            keep_classes(teacher, "pictograms", [item.name for item in self.session.classes])
-        return teacher
+        """A teacher without batch norm, trained on the same real icons and kept."""
+        folder = self.folder / "teacher-2"
+        if not (folder / "model.safetensors").is_file():
+            real, config = real_images(self.session), {**TEACHER_2, "num_classes": self.num_classes}
+            torch.manual_seed(0)
+            save_classifier(folder, fit(config, real.images, real.labels, TEACHER_2_STEPS, 2e-3), config)
+        return load_classifier(folder)
 
     # --- the rivals at equal seconds -----------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
-"""Train the embedded world's teachers, and the judge that measures images independently of them.
+"""Train the embedded world's teacher, and the judge that measures images independently of it.
 
 Usage: python -m benchmarks.pictograms.classifiers [--cache DIR]
 
-The teachers see only the filled icons of the teacher families; the second one has no batch norm. The judge is a third
-architecture and sees every style, from the teacher families and from the class icons of the generator families, a share
-of them in other colors. None of them sees a test family. It needs the cache of ``build.py``, and writes the folders
-``teacher``, ``teacher-2`` and ``judge`` and their figures, ``classifiers.json``, into ``assets/pictograms``.
+The teacher sees only the filled icons of the teacher families. The judge is of another architecture and sees every
+style, from the teacher families and from the class icons of the generator families, a share of them in other colors.
+Neither sees a test family. It needs the cache of ``build.py``, and writes the folders ``teacher`` and ``judge`` and their
+figures, ``classifiers.json``, into ``assets/pictograms``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,6 @@ from prismkd.data import LabeledImages, load_labeled_images
 HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
 SHAPE = {"num_classes": len(CLASSES), "in_channels": 3}
 TEACHER = {"architecture": "small-resnet-32x2", **SHAPE, "arguments": {"num_halvings": 2}}
-TEACHER_2 = {
-    "architecture": "convnext_atto",
-    **SHAPE,
-    **HALF,
-    "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
-}
 JUDGE = {
     "architecture": "ese_vovnet19b_slim",
     **SHAPE,
@@ -115,10 +109,10 @@ def colored_views(images: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Train all, save them, and record their figures."""
+    """Train both, save them, and record their figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--only", choices=("teacher", "teacher-2", "judge"), action="append", help="default: all")
+    parser.add_argument("--only", choices=("teacher", "judge"), action="append", help="default: all")
     args = parser.parse_args()
     labels = ClassLabels([[rule.name] for rule in CLASSES])
     real, test = (load_labeled_images(ASSETS / f"{name}.parquet", labels) for name in ("real", "test"))
@@ -126,7 +120,6 @@ def main() -> None:
     record = json.loads(path.read_text()) if args.only and path.is_file() else {}
     for name, config, steps, views in (
         ("teacher", TEACHER, 2500, random_views),
-        ("teacher-2", TEACHER_2, 4000, random_views),
         ("judge", JUDGE, 2500, colored_views),
     ):
         if args.only and name not in args.only:
