@@ -4,8 +4,8 @@ Usage: python -m benchmarks.pictograms.classifiers [--cache DIR]
 
 The teacher sees only the filled icons of the teacher families. The judge is of another architecture and sees every
 style, from the teacher families and from the class icons of the generator families, a share of them in other colors.
-Neither sees a test family. It needs the cache of ``build.py``, and writes the folders ``teacher`` and ``judge`` and their
-figures, ``classifiers.json``, into ``assets/pictograms``.
+Neither sees a test family. It needs the cache of ``build.py``, and writes the folders ``teacher`` and ``judge`` and
+their figures, ``classifiers.json``, into ``assets/pictograms``.
 """
 
 from __future__ import annotations
