@@ -338,12 +338,15 @@ def test_a_mean_over_domains_has_an_interval_as_narrow_as_more_images_make_it() 
 
 def test_large_images_are_shrunk_and_small_ones_keep_every_pixel() -> None:
     random = np.random.default_rng(0)
-    for size, kind, side in ((32, "png", 32), (192, "png", 192), (512, "webp", 192)):
-        image = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    for size, kind, side in ((32, "png", 32), (64, "webp", 64), (192, "webp", 192), (512, "webp", 192)):
+        coarse = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        image = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
         head, data = picture_url(image, 192).split(",")
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
         assert head == f"data:image/{kind};base64" and picture.size == (side, side)
-        assert size > 192 or np.array_equal(np.asarray(picture), image)
+        assert size > 32 or np.array_equal(np.asarray(picture), image)
+        if 32 < size <= 192:  # what is lost can't be seen: less than 3 of 255 levels
+            assert np.abs(np.asarray(picture.convert("L"), float) - Image.fromarray(image).convert("L")).mean() < 3
 
 
 @pytest.mark.parametrize("num_classes", [1000, 10_000])
@@ -364,6 +367,41 @@ def test_a_page_of_many_classes_stays_small_and_shows_the_worst_of_them(num_clas
     assert f"the 200 of {num_classes:,} classes with the fewest images" in text
     if num_classes == 1000:
         assert "the 200 of 1,000 classes that PRISM does worst on" in text and "class 777" in text
+
+
+def test_of_many_classes_those_that_the_students_differ_on_come_first_and_others_are_folded(tmp_path: Path) -> None:
+    num_classes = 38
+    run = make_run(tmp_path, classes=[f"class {number}" for number in range(num_classes)])
+    path = run / "seed-0" / "plain" / "evaluation.json"
+    document = json.loads(path.read_text())
+    document["confusion"][31] = document["confusion"][0]  # class 31 is always taken for another one, most for class 0
+    write_json(path, document)
+    page = Page(write_report(run))
+    assert f"the 30 of {num_classes} classes on which the students of Plain and PRISM differ most" in page.text
+    galleries = page.source.split('id="images"')[1].split('id="energy"')[0].split('<details class="brief">')
+    names = [re.findall("<h3>(.*?)</h3>", part) for part in galleries]
+    assert names[0] == ["class 31", *(f"class {label}" for label in range(29))]
+    assert names[1] == [f"class {label}" for label in (29, 30, *range(32, num_classes))]
+    assert [part.count("<img") for part in galleries] == [30 * 2 * 8, 8 * 2 * 4]
+    assert "8 more classes" in page.text and "8 more are in senses.json" in page.text
+    assert page.text.count("The whole matrix") == 2  # against the teacher, and against the true class
+
+
+def test_styles_of_one_domain_share_a_row(tmp_path: Path) -> None:
+    run = make_run(tmp_path, methods=("prism",))
+    path = run / "seed-0" / "prism" / "prompts.json"
+    document = json.loads(path.read_text())
+    phrases = ("a solid icon of {}", "a red icon of {} on white", "a teal icon of {} on gray")
+    names = (("filled", "filled"), ("recolored", "recolored"), ("recolored 2", "recolored"))
+    document["plan"]["styles"] = [
+        {"name": name, "domain": domain, "phrase": phrase}
+        for (name, domain), phrase in zip(names, phrases, strict=True)
+    ]
+    for subject in document["plan"]["subjects"]:
+        subject["weights"] = [0.5, 0.3, 0.2]
+    write_json(path, document)
+    text = Page(write_report(run)).text
+    assert f"filled {phrases[0]} 50% recolored {phrases[1]} and 1 more {phrases[2]} 50%" in text
 
 
 def test_classes_without_an_image_have_no_row(tmp_path: Path) -> None:

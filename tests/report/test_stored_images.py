@@ -121,9 +121,10 @@ def test_no_tar_is_opened_to_find_the_first_images_of_classes_in_turn(
     shutil.rmtree(run / "seed-0" / "prism" / "images")
     make_dataset(run / "seed-0" / "prism" / "images", 60, (0, 2, 3))
     dataset = stored_images(load_run(run)).datasets["prism"]
-    by_reading = first_indices(replace(dataset, in_turn=False), 3, 4)
+    by_reading = first_indices(replace(dataset, in_turn=False), [2, 0, 9], 4)
     opened = record_openings(monkeypatch)
-    assert first_indices(dataset, 3, 4) == by_reading == [[0, 5, 20, 25], [1, 6, 21, 26], [2, 7, 22, 27]]
+    wanted = {2: [2, 7, 22, 27], 0: [0, 5, 20, 25], 9: []}
+    assert first_indices(dataset, [2, 0, 9], 4) == by_reading == wanted
     assert opened == []
 
 

@@ -121,6 +121,7 @@ class ShownStyle(TypedDict):
     """A style in a plan."""
 
     name: Name
+    domain: NotRequired[Name]
     phrase: Text
 
 

@@ -18,7 +18,7 @@ from prismkd.report.headline import headline
 from prismkd.report.page import render
 from prismkd.report.provenance import command_of, provenance, run_name
 from prismkd.report.stored_images import stored_images
-from prismkd.report.thumbnails import MAX_CLASSES, image_grids
+from prismkd.report.thumbnails import gallery
 from prismkd.report.yardstick import yardstick_of
 
 
@@ -38,6 +38,7 @@ def context(run: RunResults) -> dict[str, Any]:
     """Everything the template shows; a section whose part the run lacks is None or empty."""
     points, ceiling = precision_recall.points_of(run), ceiling_of(run.results)
     stored, found = stored_images(run), advice(run)
+    senses, num_senses = prompts.sense_cards(run)
     return {
         "name": run_name(run.folder),
         "headline": headline(run),
@@ -48,8 +49,6 @@ def context(run: RunResults) -> dict[str, Any]:
         "again": f"prismkd run --out {shlex.quote(str(run.folder))}",
         "yardstick": yardstick_of(run.results),
         "seeds": len({result.seed for result in run.results}),
-        "num_classes": len(run.classes),
-        "max_classes": MAX_CLASSES,
         "accuracy": tables.accuracy_table(run),
         "domain_panels": panels.domain_panels(run),
         "behavior": tables.behavior_table(run),
@@ -60,12 +59,13 @@ def context(run: RunResults) -> dict[str, Any]:
         "has_precision": any(row.metric == "precision" for row in run.results),
         "plane": precision_recall.plane_figure(points, precision_recall.path({point.key for point in points})),
         "ceiling": bool(ceiling),
-        "grids": image_grids(run, stored),
+        "gallery": gallery(run, stored),
         "no_images": stored.remark,
         "energy_panels": panels.energy_panels(run),
         "calibration": tables.calibration_table(run),
         "calibration_panel": panels.calibration_panel(run),
-        "senses": prompts.sense_cards(run),
+        "senses": senses,
+        "num_senses": num_senses,
         "prompts": prompts.prompt_sets(run, stored),
         "dropped": prompts.dropped_contents(run),
         "classes": tables.class_table(run),

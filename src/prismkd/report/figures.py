@@ -114,20 +114,21 @@ def histogram_figure(
 
 def heat_map(classes: Sequence[str], confusion: NDArray[np.float64], rows: str) -> Markup:
     """Row-normalized confusion: one row per class it should be (by `rows`: "true classes"), one column per answer."""
-    cell = 22.0 if len(classes) <= 30 else 14.0
+    cell = 22.0 if len(classes) <= 30 else 14.0 if len(classes) <= 60 else 10.0  # 100 fit a page's width
+    style, drop = ("name", 4.0) if cell > 10 else ("name small", 3.0)
     left = top = 92.0
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     size = cell * len(classes)
     parts = [tag("rect", x=left, y=top, width=size, height=size, class_="field")]
     for row, name in enumerate(classes):
         middle = cell * (row + 0.5)
-        parts.append(tag("text", shorten(name, 14), x=left - 7, y=top + middle + 4, class_="name", text_anchor="end"))
+        parts.append(tag("text", shorten(name, 14), x=left - 7, y=top + middle + drop, class_=style, text_anchor="end"))
         parts.append(
             tag(
                 "text",
                 shorten(name, 14),
-                transform=f"translate({left + middle + 4} {top - 7}) rotate(-90)",
-                class_="name",
+                transform=f"translate({left + middle + drop} {top - 7}) rotate(-90)",
+                class_=style,
             )
         )
         for column, answer in enumerate(classes):

@@ -14,7 +14,7 @@ from prismkd.report.table import Cell, Column, Row, Table
 from prismkd.report.tables import class_name
 from prismkd.report.yardstick import yardstick_of
 
-MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 6, 5, 12
+MAX_DOMAINS, MAX_CLASSES, MAX_NAMED = 8, 5, 12
 REASONS = ("precision", "recall", "coverage", "vendi", "teacher_agreement", "judge_top1")
 
 

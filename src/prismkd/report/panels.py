@@ -19,7 +19,8 @@ from prismkd.report.figures import Mark
 from prismkd.report.table import Table
 from prismkd.report.yardstick import yardstick_of
 
-MAX_HEAT_MAP_CLASSES = 60
+MAX_HEAT_MAP_CLASSES = 100
+MAX_BESIDE = 36  # of these classes a heat map has room beside a table; a larger one is folded
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class ConfusionPart:
-    """One confusion matrix as a figure and as its largest entries."""
+    """One confusion matrix as a figure, ``folded`` where it would take a whole screen, and as its largest entries."""
 
     title: str
     note: str
     heat_map: Markup | None
     table: Table | None
+    folded: bool
 
 
 def domain_panels(run: RunResults) -> list[Panel]:
@@ -118,6 +120,7 @@ def confusion_parts(run: RunResults) -> list[ConfusionPart]:
             f"{ROWS[part.against]} and sum to 100%.",
             heat_map(run, part),
             tables.confused_table(run, part),
+            len(part.counts) > MAX_BESIDE,
         )
         for part in confusions
     ]

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
 
-from prismkd import shards
 from prismkd.config.methods import REFERENCES
 from prismkd.errors import UserError
 from prismkd.prompts.dpe import ContentsRecord, DroppedContent
-from prismkd.prompts.senses import SensesRecord, WordingRecord
+from prismkd.prompts.senses import SenseRecord, SensesRecord, WordingRecord
 from prismkd.records.directory import remedy_of
 from prismkd.records.results import RunResults
 from prismkd.records.shapes import Example as ExampleRecord
 from prismkd.records.shapes import ShownPlan, ShownPrompts
 from prismkd.report import formats, names, thumbnails
-from prismkd.report.stored_images import StoredDataset, StoredImages
+from prismkd.report.stored_images import StoredDataset, StoredImages, read_few
 from prismkd.report.thumbnails import Thumbnail
+from prismkd.shards import Storage
 
 MAX_CLASSES, PROBES_SHOWN = 30, 6
-MAX_EXAMPLES, MAX_DROPPED = 72, 100
+MAX_EXAMPLES, MAX_DROPPED = 100, 100
 REMARKS = ("the teacher never sees it", "a tie", "")  # those to look at first
 MAX_SIDE = 96  # pixels: there are many of these pictures
 
@@ -60,32 +59,52 @@ class Example:
 
 
 @dataclass(frozen=True)
+class StyleDomain:
+    """A way of drawing: the phrases of its styles, and their part of the images."""
+
+    name: str
+    phrases: list[str]
+    share: float
+
+
+@dataclass(frozen=True)
 class PromptSet:
     """The parts of a plan that are shown, and the methods that they serve."""
 
     methods: list[str]
-    styles: list[dict[str, Any]]
+    styles: list[StyleDomain]
     contents: list[str]
     examples: list[Example]
 
 
-def sense_cards(run: RunResults) -> list[SenseCard]:
-    """Every class's wordings, those to look at first; empty where nothing was judged."""
+def sense_cards(run: RunResults) -> tuple[list[SenseCard], int]:
+    """The wordings of some classes, those to look at first, and of how many; none where nothing was judged."""
     document = run.document(run.folder / "senses.json", SensesRecord) or {"senses": []}
     senses = document["senses"]
     if not all("wordings" in sense for sense in senses):
-        return []  # of a version that did not keep the wordings
-    probes = _probes(run, sum(len(sense["wordings"]) for sense in senses), document.get("images", 0))
-    cards, number = [], 0
-    for sense in senses:
-        rows = []
-        for place, wording in enumerate(sense["wordings"]):
-            rows.append(_wording_row(wording, place == sense.get("chosen", 0), probes.get(number, [])))
-            number += 1
-        remark = REMARKS[0 if sense.get("lost") else 1 if sense.get("tie") else 2]
-        if len(rows) > 1 or sense.get("lost"):
-            cards.append(SenseCard(sense["class_name"], remark, rows))
-    return sorted(cards, key=lambda card: REMARKS.index(card.remark))[:MAX_CLASSES] if probes else []
+        return [], 0  # of a version that did not keep the wordings
+    *starts, num_wordings = accumulate((len(sense["wordings"]) for sense in senses), initial=0)
+    judged = [(start, sense) for start, sense in zip(starts, senses, strict=True)
+              if len(sense["wordings"]) > 1 or sense.get("lost")]  # fmt: skip
+    shown = sorted(judged, key=lambda pair: REMARKS.index(_remark(pair[1])))[:MAX_CLASSES]
+    numbers = [start + place for start, sense in shown for place in range(len(sense["wordings"]))]
+    probes = _probes(run, numbers, document.get("images", 0) // max(num_wordings, 1))
+    cards = [
+        SenseCard(
+            sense["class_name"],
+            _remark(sense),
+            [
+                _wording_row(wording, place == sense.get("chosen", 0), probes.get(start + place, []))
+                for place, wording in enumerate(sense["wordings"])
+            ],
+        )
+        for start, sense in shown
+    ]
+    return (cards, len(judged)) if probes else ([], 0)
+
+
+def _remark(sense: SenseRecord) -> str:
+    return REMARKS[0 if sense.get("lost") else 1 if sense.get("tie") else 2]
 
 
 def _wording_row(wording: WordingRecord, chosen: bool, probes: list[Thumbnail]) -> WordingRow:
@@ -98,17 +117,15 @@ def _wording_row(wording: WordingRecord, chosen: bool, probes: list[Thumbnail]) 
     return WordingRow(wording["text"], wording["source"], chosen, surely, hint, probes)
 
 
-def _probes(run: RunResults, num_wordings: int, num_images: int) -> dict[int, list[Thumbnail]]:
-    """The first probe images of each wording, by the wording's number: probes are stored wording by wording."""
+def _probes(run: RunResults, numbers: Sequence[int], per_wording: int) -> dict[int, list[Thumbnail]]:
+    """The first probe images of some wordings, by the wordings' numbers: probes are stored wording by wording."""
     folder = run.folder / "probes" / "senses"
-    if not num_wordings or not num_images or not folder.is_dir():
+    if not per_wording or not folder.is_dir():
         return {}
-    per_wording = max(1, num_images // num_wordings)
+    wanted = {number * per_wording + probe for number in numbers for probe in range(min(PROBES_SHOWN, per_wording))}
     probes: dict[int, list[Thumbnail]] = {}
-    for sample in shards.read_samples(folder):
-        number, probe = divmod(sample.index, per_wording)
-        if probe < PROBES_SHOWN:
-            probes.setdefault(number, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
+    for sample in read_few(Storage(folder), wanted):
+        probes.setdefault(sample.index // per_wording, []).append(thumbnails.thumbnail(run, sample, MAX_SIDE))
     return probes
 
 
@@ -121,7 +138,7 @@ def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
             continue
         plan = document["plan"]
         contents = list(dict.fromkeys(c for subject in plan["subjects"] for c in subject["contents"]))
-        styles = _shares(plan, run.folders[method][0] / "prompts.json")
+        styles = _style_domains(plan, run.folders[method][0] / "prompts.json")
         same = next((known for known in sets if (known.styles, known.contents) == (styles, contents)), None)
         if same:
             same.methods.append(names.method_label(method))
@@ -134,14 +151,21 @@ def prompt_sets(run: RunResults, stored: StoredImages) -> list[PromptSet]:
     return sets
 
 
-def _shares(plan: ShownPlan, path: Path) -> list[dict[str, Any]]:
-    """Styles with their share of the images, the mean over classes; ``path`` is where the plan stands, for errors."""
+def _style_domains(plan: ShownPlan, path: Path) -> list[StyleDomain]:
+    """Styles by domain, with the mean over classes of their share; ``path`` is where the plan stands, for errors."""
     weights, styles = [subject["weights"] for subject in plan["subjects"]], plan["styles"]
     if any(len(of_class) != len(styles) for of_class in weights):
         raise UserError(f"expected a weight of each of {len(styles)} styles in {path}, got others; {remedy_of(path)}")
+    places: dict[str, list[int]] = {}
+    for place, style in enumerate(styles):
+        places.setdefault(style.get("domain", style["name"]), []).append(place)
     return [
-        {**style, "share": sum(of_class[place] for of_class in weights) / max(len(weights), 1)}
-        for place, style in enumerate(styles)
+        StyleDomain(
+            domain,
+            [styles[place]["phrase"] for place in of_domain],
+            sum(of_class[place] for of_class in weights for place in of_domain) / max(len(weights), 1),
+        )
+        for domain, of_domain in places.items()
     ]
 
 

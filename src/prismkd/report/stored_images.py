@@ -76,27 +76,27 @@ def _first_dataset(run: RunResults, url: str, method: str) -> StoredDataset | No
     return None
 
 
-def first_indices(dataset: StoredDataset, num_classes: int, per_class: int) -> list[list[int]]:
-    """The first ``per_class`` image indices of each of the first ``num_classes`` classes, as far as there are any."""
+def first_indices(dataset: StoredDataset, labels: Collection[int], per_class: int) -> dict[int, list[int]]:
+    """By label the first ``per_class`` image indices of some classes, as far as there are any."""
     manifest = read_manifest(dataset.storage)
     if manifest is None or not dataset.in_turn:
-        return _indices_by_reading(dataset.storage, num_classes, per_class)
+        return _indices_by_reading(dataset.storage, labels, per_class)
     committed = set(committed_shards(dataset.storage))
     ranges = [indices for shard, indices in enumerate(manifest.ranges) if shard in committed]
     step = len(manifest.classes)
-    return [
-        list(islice((i for part in ranges for i in part if i % step == label), per_class))
-        for label in range(min(num_classes, step))
-    ]
+    return {
+        label: list(islice((i for part in ranges for i in part if i % step == label), per_class if label < step else 0))
+        for label in labels
+    }
 
 
-def _indices_by_reading(storage: Storage, num_classes: int, per_class: int) -> list[list[int]]:
+def _indices_by_reading(storage: Storage, labels: Collection[int], per_class: int) -> dict[int, list[int]]:
     """The same from the stored labels, up to where every class has enough."""
-    indices: list[list[int]] = [[] for _ in range(num_classes)]
+    indices: dict[int, list[int]] = {label: [] for label in labels}
     for sample in read_encoded(storage):
-        if 0 <= sample.label < num_classes and len(indices[sample.label]) < per_class:
+        if sample.label in indices and len(indices[sample.label]) < per_class:
             indices[sample.label].append(sample.index)
-            if all(len(chosen) == per_class for chosen in indices):
+            if all(len(chosen) == per_class for chosen in indices.values()):
                 break
     return indices
 

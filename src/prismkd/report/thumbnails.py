@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,15 @@ from PIL import Image
 
 from prismkd import shards
 from prismkd.records.results import RunResults
+from prismkd.report.confusion import confusion_of
 from prismkd.report.names import method_class, method_label
-from prismkd.report.stored_images import StoredImages, first_indices, read_few
+from prismkd.report.stored_images import StoredDataset, StoredImages, first_indices, read_few
 from prismkd.report.tables import class_name
 
-MAX_CLASSES = 30
-PER_CLASS = 8
-MAX_SIDE = 160  # pixels; larger images are shrunk, smaller ones keep every pixel
+MAX_CLASSES, PER_CLASS = 30, 8
+MAX_FOLDED, PER_FOLDED = 90, 4  # classes after those, in brief: all of them in full would be twice as many images
+MAX_SIDE = 160  # pixels; larger images are shrunk
+EXACT = 32  # pixels; up to here nothing is lost
 TINY = 64  # pixels; up to here every pixel is shown as a square
 
 
@@ -57,32 +60,60 @@ class ClassGrid:
     strips: list[Strip]
 
 
-def image_grids(run: RunResults, stored: StoredImages) -> list[ClassGrid]:
-    """Plain beside prism where the run has both, else the first method with images."""
+@dataclass(frozen=True)
+class Gallery:
+    """Images by class: the first classes in full, further ones in brief; ``which`` says which classes come first."""
+
+    full: list[ClassGrid]
+    folded: list[ClassGrid]
+    which: str
+
+
+def gallery(run: RunResults, stored: StoredImages) -> Gallery | None:
+    """Plain beside prism where the run has both, else the first method with images; None without images."""
     datasets = stored.datasets
     shown = [method for method in ("plain", "prism") if method in datasets] or list(datasets)[:1]
     if not shown:
-        return []
-    num_classes = min(len(run.classes), MAX_CLASSES)
-    indices = {shown[0]: first_indices(datasets[shown[0]], num_classes, PER_CLASS)}
+        return None
+    labels, which = _in_order(run, shown)
+    first = first_indices(datasets[shown[0]], labels[: MAX_CLASSES + MAX_FOLDED], PER_CLASS)
+    labels = [label for label, indices in first.items() if indices]
+    per_class = {label: PER_CLASS if place < MAX_CLASSES else PER_FOLDED for place, label in enumerate(labels)}
+    strips = [_strips(run, datasets[shown[0]], shown[0], first, per_class)]
     for method in shown[1:]:
         same = datasets[method].in_turn  # then a column shows one index, which has the same noise in every method
-        indices[method] = indices[shown[0]] if same else first_indices(datasets[method], num_classes, PER_CLASS)
-    pictures = {
-        method: thumbnails_of(run, datasets[method].storage, {i for chosen in indices[method] for i in chosen})
-        for method in shown
+        indices = first if same else first_indices(datasets[method], labels, PER_CLASS)
+        strips.append(_strips(run, datasets[method], method, indices, per_class))
+    grids = [ClassGrid(class_name(run, label), [of_method[label] for of_method in strips]) for label in labels]
+    return Gallery(grids[:MAX_CLASSES], grids[MAX_CLASSES:], which)
+
+
+def _strips(
+    run: RunResults, dataset: StoredDataset, method: str, indices: Mapping[int, list[int]], per_class: Mapping[int, int]
+) -> dict[int, Strip]:
+    """By label the first ``per_class`` of a method's images at ``indices``."""
+    chosen = {label: indices[label][:count] for label, count in per_class.items()}
+    pictures = thumbnails_of(run, dataset.storage, {index for of_class in chosen.values() for index in of_class})
+    return {
+        label: Strip(method_label(method), method_class(method), [pictures.get((i, label)) for i in of_class])
+        for label, of_class in chosen.items()
     }
-    return [
-        ClassGrid(
-            class_name(run, label),
-            [
-                Strip(method_label(m), method_class(m), [pictures[m].get((i, label)) for i in indices[m][label]])
-                for m in shown
-            ],
-        )
-        for label in range(num_classes)
-        if indices[shown[0]][label]
-    ]
+
+
+def _in_order(run: RunResults, shown: Sequence[str]) -> tuple[list[int], str]:
+    """All labels, and in words which are first: of many classes those on which the shown methods' students differ."""
+    num_classes = len(run.classes)
+    labels = list(range(num_classes))
+    if num_classes <= MAX_CLASSES:
+        return labels, "each class"
+    for against in ("truth", "teacher"):
+        shares = [counts.shares for method in shown if (counts := confusion_of(run, method, against))]
+        if len(shares) == 2:
+            difference = np.nan_to_num(np.abs(shares[0] - shares[1]), nan=-1)
+            students = " and ".join(method_label(method) for method in shown)
+            which = f"the {MAX_CLASSES} of {num_classes:,} classes on which the students of {students} differ most"
+            return np.argsort(-difference, kind="stable").tolist(), which
+    return labels, f"the first {MAX_CLASSES} of {num_classes:,} classes"
 
 
 def thumbnails_of(
@@ -103,13 +134,13 @@ def thumbnail(run: RunResults, sample: shards.Sample, max_side: int = MAX_SIDE) 
 
 
 def picture_url(image: NDArray[np.uint8], max_side: int) -> str:
-    """An 8 bit image, (h, w) or (h, w, 3), as a data URL: PNG, or WebP where it had to be shrunk."""
-    picture, buffer = Image.fromarray(image), io.BytesIO()
-    if max(picture.size) <= max_side:
+    """An 8 bit image, (h, w) or (h, w, 3), as a data URL: PNG up to `EXACT` pixels a side, else WebP."""
+    picture, buffer, side = Image.fromarray(image), io.BytesIO(), max(image.shape[:2])
+    if side <= EXACT:
         picture.save(buffer, format="PNG", optimize=True)
     else:
-        # 500 photos as PNG would make a page of more than 20 MB, so they take 3; small images keep every pixel
+        # As PNG 1,000 color icons of 64 pixels would take 8 MB of a page, and as WebP they take 1
         picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-        picture.save(buffer, format="WEBP", quality=70)
-    kind = "png" if buffer.getvalue().startswith(b"\x89PNG") else "webp"
+        picture.save(buffer, format="WEBP", quality=90 if side <= max_side else 70)
+    kind = "png" if side <= EXACT else "webp"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
