@@ -51,6 +51,7 @@ def test_a_student_whose_loss_has_leveled_off_is_too_small() -> None:
     small = replace(SHORT, last_fall=0.01)
     assert titles(small) == ["A larger student"]
     assert flags(small) == "prismkd distill --out runs/mine --distillation.architecture small-resnet-32"
+    assert "--distillation.architecture small-resnet-32x2" in flags(replace(small, architecture="small-resnet-16x2"))
     of_timm = replace(small, architecture="resnet18")
     assert flags(of_timm) == "prismkd distill --out runs/mine --distillation.learning-rate 0.004"
 

@@ -261,8 +261,8 @@ def rounded(number: float) -> int:
 
 def wider(architecture: str) -> str:
     """The embedded kind of student, twice as wide; "" for others, of which nobody knows a larger one."""
-    width = re.fullmatch(r"small-resnet-(\d+)", architecture)
-    return f"small-resnet-{2 * int(width[1])}" if width else ""
+    found = re.fullmatch(r"small-resnet-(\d+)((?:x\d+)?)", architecture)
+    return f"small-resnet-{2 * int(found[1])}{found[2]}" if found else ""
 
 
 def _falling(last_fall: float) -> str:
