@@ -25,6 +25,7 @@ from benchmarks.pictograms.autoencoder import recolored
 from benchmarks.pictograms.build import ASSETS, CACHE
 from benchmarks.pictograms.classes import CLASSES
 from benchmarks.pictograms.generator_set import read_generator_set
+from prismkd.classes.matching import ClassLabels
 from prismkd.classifiers import count_parameters, predict, save_classifier
 from prismkd.classifiers.networks import new_network
 from prismkd.classifiers.precision import fast_matmul
@@ -40,7 +41,16 @@ TEACHER_2 = {
     **HALF,
     "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
 }
-JUDGE = {"architecture": "lcnet_050", **SHAPE, **HALF}
+JUDGE = {
+    "architecture": "ese_vovnet19b_slim",
+    **SHAPE,
+    **HALF,
+    "arguments": {
+        "stem_chs": [32, 32, 32],
+        "stage_conv_chs": [32, 48, 64, 80],
+        "stage_out_chs": [64, 128, 256, 384],
+    },
+}
 
 
 def fit(
@@ -110,20 +120,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--only", choices=("teacher", "teacher-2", "judge"), action="append", help="default: all")
     args = parser.parse_args()
-    real = load_labeled_images(ASSETS / "real.parquet", len(CLASSES))
-    test = load_labeled_images(ASSETS / "test.parquet", len(CLASSES))
+    labels = ClassLabels([[rule.name] for rule in CLASSES])
+    real, test = (load_labeled_images(ASSETS / f"{name}.parquet", labels) for name in ("real", "test"))
     path = ASSETS / "classifiers.json"
     record = json.loads(path.read_text()) if args.only and path.is_file() else {}
     for name, config, steps, views in (
         ("teacher", TEACHER, 2500, random_views),
         ("teacher-2", TEACHER_2, 4000, random_views),
-        ("judge", JUDGE, 3000, colored_views),
+        ("judge", JUDGE, 2500, colored_views),
     ):
         if args.only and name not in args.only:
             continue
         torch.manual_seed(0)
-        images, labels = judge_data(args.cache, real) if name == "judge" else (real.images, real.labels)
-        network = fit(config, images, labels, steps, 2e-3, views)
+        images, targets = judge_data(args.cache, real) if name == "judge" else (real.images, real.labels)
+        network = fit(config, images, targets, steps, 2e-3, views)
         save_classifier(ASSETS / name, network, config)
         record[name] = figures(network, config, test, len(images))
         print(name, record[name], flush=True)

@@ -1,6 +1,6 @@
 """Train the embedded generator's denoiser: a small PixArt transformer over 16 latent tokens, rectified flow.
 
-Usage: python -m benchmarks.pictograms.denoiser [--steps 40000] [--cache DIR] [--device cpu]
+Usage: python -m benchmarks.pictograms.denoiser [--steps 12000] [--cache DIR] [--device cpu]
 
 It needs the caches of ``build.py``, ``autoencoder.py`` and ``text_encoder.py``, and writes ``denoiser.pt`` into the
 cache, from which the same command continues a stopped run. The exponential moving average of the weights in it is what
@@ -10,9 +10,12 @@ cache, from which the same command continues a stopped run. The exponential movi
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import PixArtTransformer2DModel
@@ -24,14 +27,15 @@ from transformers import BertModel, BertTokenizerFast
 from benchmarks.pictograms.autoencoder import save
 from benchmarks.pictograms.build import CACHE
 from benchmarks.pictograms.generator_set import read_generator_set
-from benchmarks.pictograms.text_encoder import MAX_LENGTH
 
-BATCH = 128
-PEAK_LEARNING_RATE = 1e-3
+BATCH = 256
+PEAK_LEARNING_RATE = 1.5e-3
+TIME_SHIFT = 3.0  # a caption says nothing of an icon's details, and decides all from t = 0.75 on
 COMMON_SHARE = 0.75  # of each batch is drawn from the concepts that many sets draw, as web-scale data are head-heavy
 COMMON_SETS = 16
 RECOLORED_SHARE = 0.2  # of each batch shows an icon in two colors that its caption names
-SAVE_EVERY = 500  # steps
+SAVE_EVERY = 250  # steps
+CAPTION_TOKENS = 16  # enough for all but some of the icons with long names; always so many, for one compiled graph
 CAPTION_DROPOUT = 0.1  # the empty caption is what classifier-free guidance contrasts with
 STYLE_NAMES = {
     "filled": ("filled", "solid", "glyph", "black"),
@@ -92,10 +96,11 @@ def caption(thing: str, style: str, category: str, colors: tuple[str, str] | Non
 def noised(x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rectified flow (Liu et al. 2022): x_t = (1 - t) x0 + t eps; returns x_t, t and the target eps - x0.
 
-    t is logit-normal, which spends most samples on the middle of the schedule (Esser et al. 2024).
+    t is logit-normal around the middle of the schedule, shifted towards noise: t -> s t / (1 + (s - 1) t), with s =
+    ``TIME_SHIFT`` (Esser et al. 2024).
     """
     eps = torch.randn_like(x0)
-    t = torch.sigmoid(torch.randn(len(x0), device=x0.device))
+    t = torch.sigmoid(torch.randn(len(x0), device=x0.device) + math.log(TIME_SHIFT))
     t_ = t.view(-1, 1, 1, 1)
     return (1 - t_) * x0 + t_ * eps, t, eps - x0
 
@@ -113,6 +118,7 @@ class Data:
         self.tokenizer = BertTokenizerFast.from_pretrained(cache / "tokenizer")
         self.text_encoder = BertModel.from_pretrained(cache / "text_encoder", attn_implementation="eager")
         self.text_encoder.eval().to(device, torch.bfloat16)
+        self.known: dict[str, tuple[Tensor, Tensor]] = {}  # features (tokens, 384) and mask (tokens,) by caption
         common = set(common_concepts(self.icons.things, self.icons.prefixes))
         as_drawn, in_color = range(len(self.icons.pictures)), range(len(self.icons.pictures), len(self.icons))
         # By whether icons are recolored: positions of all, and of those with common names
@@ -128,16 +134,23 @@ class Data:
         return caption(icons.things[icon], icons.styles[icon], icons.categories[icon], icons.colors_at(position),
                        self.rng)  # fmt: skip
 
-    @torch.no_grad()
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (batch, 16, 8, 8), text features (batch, tokens, 384) and their mask (batch, tokens)."""
         index = [self._position() for _ in range(BATCH)]
-        texts = [self._caption(position) for position in index]
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
-        tokens = tokens.to(self.device)
-        features = self.text_encoder(tokens["input_ids"], attention_mask=tokens["attention_mask"])[0]
+        features, mask = self._text_features([self._caption(position) for position in index])
         mean, std = self.mean[index].to(self.device).float(), self.std[index].to(self.device).float()
-        return mean + std * torch.randn_like(mean), features, tokens["attention_mask"]
+        return mean + std * torch.randn_like(mean), features, mask
+
+    @torch.no_grad()
+    def _text_features(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Features and mask; every caption is encoded once, since most come again."""
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            tokens = self.tokenizer(new, padding="max_length", truncation=True, max_length=CAPTION_TOKENS,
+                                    return_tensors="pt").to(self.device)  # fmt: skip
+            encoded = self.text_encoder(tokens["input_ids"], attention_mask=tokens["attention_mask"])[0]
+            self.known |= dict(zip(new, zip(encoded, tokens["attention_mask"], strict=True), strict=True))
+        features, masks = zip(*(self.known[text] for text in texts), strict=True)
+        return torch.stack(features), torch.stack(masks)
 
 
 def common_concepts(things: list[str], prefixes: list[str]) -> list[int]:
@@ -152,19 +165,58 @@ def common_concepts(things: list[str], prefixes: list[str]) -> list[int]:
 
 def learning_rate(step: int, num_steps: int) -> float:
     """Short warm-up, constant, and a linear decay over the last third of the steps."""
-    return PEAK_LEARNING_RATE * min(1.0, step / 500, 3.0 * (1 - step / num_steps) + 0.01)
+    return PEAK_LEARNING_RATE * min(1.0, step / 200, 3.0 * (1 - step / num_steps) + 0.01)
 
 
-def new_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW, with weight decay for matrices and none for biases and gains."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
-        lr=PEAK_LEARNING_RATE, betas=(0.9, 0.95), fused=True)  # fmt: skip
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal (Jordan et al. 2024), with AdamW's step size (Liu et al. 2025).
+
+    It is ``torch.optim.Muon`` for matrices of a few shapes: those of one shape are made orthogonal together, which is
+    more than twice as fast on a CPU. Per step it learns nearly twice what AdamW does.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+        super().__init__(matrices, {"lr": PEAK_LEARNING_RATE, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """One update of every matrix."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for matrix in group["params"]:
+                by_shape.setdefault(matrix.shape, []).append(matrix)
+            for shape, matrices in by_shape.items():
+                gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+                for matrix in matrices:
+                    self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+                averages = [self.state[matrix]["momentum"] for matrix in matrices]
+                torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+                nesterov = torch._foreach_lerp(gradients, averages, group["momentum"])
+                size = group["lr"] * 0.2 * max(shape) ** 0.5  # an update's root mean square is then 0.2, as AdamW's
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(
+                    matrices, list(orthogonal(torch.stack(nesterov)).to(matrices[0].dtype)), alpha=-size
+                )
 
 
-def flow_loss(model: nn.Module, x0: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest orthogonal matrices, roughly: five Newton-Schulz steps (count, rows, columns), in bfloat16."""
+    x = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
+    x = (x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if matrices.shape[-2] > matrices.shape[-1] else x
+
+
+def new_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for all others: tables, biases, the first and the last layer."""
+    inner = [p for name, p in model.named_parameters() if name.startswith("transformer_blocks.") and "weight" in name]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in inner)]
+    return [Muon(inner), torch.optim.AdamW(others, PEAK_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0, fused=True)]
+
+
+def flow_loss(model: Callable[..., Any], x0: Tensor, features: Tensor, mask: Tensor) -> Tensor:
     """The mean square error of the predicted flow, ``|model(x_t, t) - (eps - x0)|^2``, at random t."""
     x_t, t, target = noised(x0)
     with torch.autocast(x0.device.type, torch.bfloat16):
@@ -187,41 +239,45 @@ def train(cache: Path, num_steps: int, device: torch.device) -> None:
     if device.type == "cpu":
         model.set_attn_processor(AttnProcessor())  # three times as fast as fused attention for 16 tokens
     average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimizer = new_optimizer(model)
+    optimizers = new_optimizers(model)
     checkpoint, done, running = cache / "denoiser.pt", 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         average, done, running = state["ema"], state["step"], state["loss"]
     data = Data(cache, done, device)
     torch.manual_seed(done)
     print(f"{model.num_parameters():,} parameters, {len(data.icons):,} images", flush=True)
+    compiled = torch.compile(model, dynamic=False)  # a fifth faster
     began = time.monotonic()
     for step in range(done + 1, num_steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, num_steps)
-        loss = flow_loss(model, *data.batch())
-        optimizer.zero_grad()
+        loss = flow_loss(compiled, *data.batch())
+        model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, num_steps)
+            optimizer.step()
         update_average(average, model, step)
         running += (loss.item() - running) * max(0.005, 1 / step)
-        if step % 250 == 0:
+        if step % 100 == 0:
             seconds = time.monotonic() - began
             speed = (step - done) * BATCH / seconds
             print(f"{seconds:6.0f} s  step {step}  loss {running:.4f}  {speed:.0f} images/s", flush=True)
         if step % SAVE_EVERY == 0 or step == num_steps:
-            save(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": average,
-                              "step": step, "loss": running})  # fmt: skip
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            save(checkpoint, {"model": model.state_dict(), "optimizers": states, "ema": average, "step": step,
+                              "loss": running})  # fmt: skip
 
 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     train(args.cache, args.steps, torch.device(args.device))
