@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -136,12 +137,20 @@ def save(path: Path, state: dict) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
+def posteriors(
+    autoencoder: AutoencoderKL, icons: GeneratorSet, positions: list[int], device: torch.device
+) -> Iterator[DiagonalGaussianDistribution]:
+    """What the encoder says of some images, 256 at a time."""
+    for start in range(0, len(positions), 256):
+        images = icons.images(positions[start : start + 256]).to(device)
+        yield autoencoder.encode(images * 2 - 1).latent_dist
+
+
 @torch.no_grad()
 def encode_all(autoencoder: AutoencoderKL, icons: GeneratorSet, device: torch.device) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of the posteriors of all images, scaled, (n, 16, 8, 8) in half precision."""
     scale, means, stds = autoencoder.config.scaling_factor, [], []
-    for index in torch.arange(len(icons)).split(256):
-        posterior = autoencoder.encode(icons.images(index.tolist()).to(device) * 2 - 1).latent_dist
+    for posterior in posteriors(autoencoder, icons, list(range(len(icons))), device):
         means.append((posterior.mean * scale).half().cpu())
         stds.append((posterior.std * scale).half().cpu())
     return torch.cat(means), torch.cat(stds)
@@ -150,9 +159,8 @@ def encode_all(autoencoder: AutoencoderKL, icons: GeneratorSet, device: torch.de
 @torch.no_grad()
 def scale_of(autoencoder: AutoencoderKL, icons: GeneratorSet, device: torch.device) -> float:
     """The factor that gives the latents unit variance, for which diffusion is tuned."""
-    index = torch.randperm(len(icons))[:2048].tolist()
-    means = [autoencoder.encode(icons.images(index[i : i + 256]).to(device) * 2 - 1).latent_dist.mean
-             for i in range(0, len(index), 256)]  # fmt: skip
+    positions = torch.randperm(len(icons))[:2048].tolist()
+    means = [posterior.mean for posterior in posteriors(autoencoder, icons, positions, device)]
     return 1.0 / torch.cat(means).std().item()
 
 
