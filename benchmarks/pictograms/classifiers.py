@@ -45,19 +45,6 @@ JUDGE = {
         "stage_out_chs": [64, 128, 256, 384],
     },
 }
-<<<<<<< HEAD
-=======
-JUDGE = {
-    "architecture": "ese_vovnet19b_slim",
-    **SHAPE,
-    **HALF,
-    "arguments": {
-        "stem_chs": [32, 32, 32],
-        "stage_conv_chs": [32, 48, 64, 80],
-        "stage_out_chs": [64, 128, 256, 384],
-    },
-}
->>>>>>> main
 
 
 def fit(
@@ -133,10 +120,6 @@ def main() -> None:
     record = json.loads(path.read_text()) if args.only and path.is_file() else {}
     for name, config, steps, views in (
         ("teacher", TEACHER, 2500, random_views),
-<<<<<<< HEAD
-=======
-        ("teacher-2", TEACHER_2, 4000, random_views),
->>>>>>> main
         ("judge", JUDGE, 2500, colored_views),
     ):
         if args.only and name not in args.only:

@@ -46,7 +46,7 @@ def test_the_balance_is_that_of_the_plan() -> None:
 def test_cost_counts_every_probe() -> None:
     found = preview(SOME, 0)
     assert found.cost.sense_probes == 8 * 2 * 24  # name and definition
-    assert found.cost.content_probes == 2 * 6 * 24  # six different contents of an icon
+    assert found.cost.content_probes == 2 * 5 * 24  # five different contents of an icon
     assert found.cost.images == 80 * 24 and found.cost.requests == 0
 
 
