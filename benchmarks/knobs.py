@@ -3,9 +3,10 @@
 Usage: python -m benchmarks.knobs [--part guidance] [--part student]
        python -m benchmarks.publish          (puts the tables into docs/pictograms.md)
 
-Parts: ``guidance``, strength and share of the teacher's own domain, on 24 classes; and ``student``, its number of
-steps, images per class and hard-label weight, on all 97, which need more of each. Every knob is varied alone, the
-others where ``CENTERS`` has them, with PRISM's images; images of one seed share their noise over all settings.
+Parts: ``guidance``, its strength, the noisiest step that it edits (``log_snr_min``) and the share of the teacher's own
+domain, on 24 classes; and ``student``, its number of steps, images per class and hard-label weight, on all 97, which
+need more of each. Every knob is varied alone, the others where ``CENTERS`` has them, with PRISM's images; images of one
+seed share their noise over all settings.
 
 The measure is the fidelity of a student: how often it agrees with the teacher on held-out unguided images that the
 teacher assigns to the prompted class, half of plain prompts, half of every style in equal parts. For the guidance four
@@ -15,7 +16,7 @@ teacher's features.
 
 The rule, stated before anything was measured: each knob stands where the fidelity is highest. Values within one
 standard error of the highest are a tie, of which the cheapest is taken, the first of them in ``PARTS``: fewer steps,
-fewer images, weaker guidance, no labels; of the share, which costs nothing, the one that is in force.
+fewer images, weaker guidance at fewer steps, no labels; of the share, which costs nothing, the one that is in force.
 
 Every finished cell is a file in ``runs/knobs-HASH``, the hash being that of all settings; the same command continues
 where it was stopped. It writes ``benchmarks/results/knobs.json``.
@@ -50,10 +51,14 @@ Values = dict[str, float]  # of every knob
 
 # Of each knob the values that are tried, the cheapest first.
 PARTS: dict[str, dict[str, tuple[float, ...]]] = {
-    "guidance": {"strength": (0.4, 0.8, 1.6), "id_share": (0.25, 0.0, 0.5)},
+    "guidance": {
+        "strength": (0.4, 0.8, 1.6),
+        "log_snr_min": (-0.6, -1.2, -2.2),  # sigma up to 0.65, 0.77 and 0.9
+        "id_share": (0.25, 0.0, 0.5),
+    },
     "student": {"num_steps": (400, 800, 1600), "images_per_class": (20, 40, 80), "hard_label_weight": (0.0, 0.2, 0.5)},
 }
-IN_FORCE = {"strength": 0.8, "id_share": 0.25, "hard_label_weight": 0.0}
+IN_FORCE = {"strength": 0.8, "log_snr_min": -1.2, "id_share": 0.25, "hard_label_weight": 0.0}
 CENTERS: dict[str, Values] = {
     "guidance": {**IN_FORCE, "num_steps": NUM_STEPS, "images_per_class": IMAGES_PER_CLASS},
     "student": {**IN_FORCE, "num_steps": 800, "images_per_class": 40},
@@ -125,7 +130,7 @@ class Part:
         """Unguided images of plain prompts and of every style, those that the teacher recognizes, and their labels."""
         count, sets = HELD_OUT_IMAGES[self.name] * len(self.session.classes), []
         for id_share in (None, 1 / len(ICON_DOMAINS)):
-            pool = self._drawn(f"held-out-{id_share}", 0.0, id_share, HELD_OUT_SEED, count)
+            pool = self._drawn(f"held-out-{id_share}", {}, id_share, HELD_OUT_SEED, count)
             images = to_float(pool.images)
             recognized = predict(self.session.teacher, images).argmax(1) == pool.labels
             sets.append((images[recognized], pool.labels[recognized]))
@@ -134,29 +139,28 @@ class Part:
     def _pool(self, values: Values, seed: int) -> Pool:
         """PRISM's images of a setting, as many as any setting with the same guidance takes."""
         tried = PARTS[self.name].get("images_per_class", (CENTERS[self.name]["images_per_class"],))
-        strength, id_share = values["strength"], values["id_share"]
+        guidance: dict[str, Any] = {name: values[name] for name in ("strength", "log_snr_min")}
+        name = "-".join(f"{number:g}" for number in (*guidance.values(), values["id_share"], seed))
         count = round(max(tried)) * len(self.session.classes)
-        return self._drawn(f"{strength:g}-{id_share:g}-{seed}", strength, id_share, seed, count)
+        return self._drawn(name, guidance, values["id_share"], seed, count)
 
-    def _drawn(self, name: str, strength: float, id_share: float | None, seed: int, count: int) -> Pool:
-        """Images with their labels, stored in chunks; plain prompts where ``id_share`` is None."""
-        chunks = list[Pool]()
-        for start in range(0, count, CHUNK):
-            path = self.cells.folder / "pools" / f"{self.name}-{name}-{start}.npz"
-            if not path.is_file():
-                # The plan only now: for its senses and contents the teacher is asked
-                plan = plan_with_share(self.session, seed, id_share)
-                save_pools(path, draw_in_turn([self._synthesizer(strength)], plan, start, min(start + CHUNK, count)))
+    def _drawn(self, name: str, guidance: dict[str, Any], id_share: float | None, seed: int, count: int) -> Pool:
+        """Images with their labels, stored in chunks; unguided without ``guidance``, plain prompts without a share."""
+        starts = range(0, count, CHUNK)
+        paths = [self.cells.folder / "pools" / f"{self.name}-{name}-{start}.npz" for start in starts]
+        if missing := [(start, path) for start, path in zip(starts, paths, strict=True) if not path.is_file()]:
+            synthesizer, plan = self._synthesizer(guidance), plan_with_share(self.session, seed, id_share)
+            for start, path in missing:
+                save_pools(path, draw_in_turn([synthesizer], plan, start, min(start + CHUNK, count)))
                 print(path.stem, flush=True)
-            chunks += load_pools(path)
-        return join(chunks)
+        return join([pool for path in paths for pool in load_pools(path)])
 
-    def _synthesizer(self, strength: float) -> Synthesizer:
+    def _synthesizer(self, changes: dict[str, Any]) -> Synthesizer:
         session = self.session
-        if strength == 0:
+        if not changes:
             return Synthesizer(session.generator, session.teacher)
-        guidance = replace(session.config.guidance, strength=strength)
-        return Synthesizer(session.generator, session.teacher, guidance, session.calibration)
+        guidance = replace(session.config.guidance, **changes)
+        return Synthesizer(session.generator, session.teacher, guidance, session.calibrate(guidance))
 
 
 def agreement(logits: Tensor, labels: Tensor) -> float:

@@ -31,7 +31,8 @@ from benchmarks.pictograms.generator_set import read_generator_set
 BATCH = 256
 PEAK_LEARNING_RATE = 1.5e-3
 TIME_SHIFT = 3.0  # a caption says nothing of an icon's details, and decides all from t = 0.75 on
-COMMON_SHARE = 0.75  # of each batch is drawn from the concepts that many sets draw, as web-scale data are head-heavy
+CLASS_SHARE = 0.35  # of each batch shows the classes, in equal parts: some have five times as many icons as others
+COMMON_SHARE = 0.45  # of each batch is drawn from the concepts that many sets draw, as web-scale data are head-heavy
 COMMON_SETS = 16
 RECOLORED_SHARE = 0.2  # of each batch shows an icon in two colors that its caption names
 SAVE_EVERY = 250  # steps
@@ -121,13 +122,25 @@ class Data:
         self.known: dict[str, tuple[Tensor, Tensor]] = {}  # features (tokens, 384) and mask (tokens,) by caption
         common = set(common_concepts(self.icons.things, self.icons.prefixes))
         as_drawn, in_color = range(len(self.icons.pictures)), range(len(self.icons.pictures), len(self.icons))
-        # By whether icons are recolored: positions of all, and of those with common names
-        self.positions = [(part, [p for p in part if self.icons.icon(p) in common]) for part in (as_drawn, in_color)]
+        # By whether icons are recolored: positions of all, of those with common names, and of each class's
+        self.positions = [
+            (part, [p for p in part if self.icons.icon(p) in common], self._by_class(part))
+            for part in (as_drawn, in_color)
+        ]
         self.rng = random.Random(seed)
 
+    def _by_class(self, part: range) -> list[list[int]]:
+        positions: dict[int, list[int]] = {}
+        for position in part:
+            positions.setdefault(int(self.icons.labels[self.icons.icon(position)]), []).append(position)
+        return [of_class for label, of_class in sorted(positions.items()) if label >= 0]
+
     def _position(self) -> int:
-        everything, common = self.positions[self.rng.random() < RECOLORED_SHARE]
-        return self.rng.choice(common if self.rng.random() < COMMON_SHARE else everything)
+        everything, common, by_class = self.positions[self.rng.random() < RECOLORED_SHARE]
+        from_where = self.rng.random()
+        if from_where < CLASS_SHARE:
+            return self.rng.choice(self.rng.choice(by_class))
+        return self.rng.choice(common if from_where < CLASS_SHARE + COMMON_SHARE else everything)
 
     def _caption(self, position: int) -> str:
         icon, icons = self.icons.icon(position), self.icons
