@@ -92,7 +92,8 @@ class Classifier(nn.Module):
         if not isinstance(head, nn.Linear) or head.out_features != self.num_classes:
             raise UserError(
                 f"expected a teacher that ends in a linear layer, got {type(head).__name__}; "
-                "set guidance.prototype_weight and guidance.react_quantile to their defaults"
+                "leave guidance.prototype_weight and guidance.react_quantile at their defaults, and give the run all "
+                "of the teacher's classes"
             )
         return head
 
