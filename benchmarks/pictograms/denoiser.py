@@ -1,6 +1,6 @@
 """Train the embedded generator's denoiser: a small PixArt transformer over 16 latent tokens, rectified flow.
 
-Usage: python -m benchmarks.pictograms.denoiser [--steps 8000] [--cache DIR] [--device cpu]
+Usage: python -m benchmarks.pictograms.denoiser [--steps 7000] [--cache DIR] [--device cpu]
 
 It needs the caches of ``build.py``, ``autoencoder.py`` and ``text_encoder.py``, and writes ``denoiser.pt`` into the
 cache, from which the same command continues a stopped run. The exponential moving average of the weights in it is what
@@ -290,7 +290,7 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE)
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=7_000)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     train(args.cache, args.steps, torch.device(args.device))
