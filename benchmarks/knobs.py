@@ -56,12 +56,16 @@ PARTS: dict[str, dict[str, tuple[float, ...]]] = {
         "log_snr_min": (-0.6, -1.2, -2.2),  # sigma up to 0.65, 0.77 and 0.9
         "id_share": (0.25, 0.0, 0.5),
     },
-    "student": {"num_steps": (400, 800, 1600), "images_per_class": (20, 40, 80), "hard_label_weight": (0.0, 0.2, 0.5)},
+    "student": {
+        "num_steps": (800, 1600, 3200),
+        "images_per_class": (25, 50, 100),
+        "hard_label_weight": (0.0, 0.2, 0.5),
+    },
 }
 IN_FORCE = {"strength": 0.8, "log_snr_min": -1.2, "id_share": 0.25, "hard_label_weight": 0.0}
 CENTERS: dict[str, Values] = {
     "guidance": {**IN_FORCE, "num_steps": NUM_STEPS, "images_per_class": IMAGES_PER_CLASS},
-    "student": {**IN_FORCE, "num_steps": 800, "images_per_class": 40},
+    "student": {**IN_FORCE, "num_steps": 1600, "images_per_class": 50},
 }
 CONFIGS = {"guidance": SUBSET, "student": Config()}
 SEEDS, HELD_OUT_SEED = (777, 779), 778  # other ones than any run's in the docs, which the choice must not be fitted to
