@@ -18,15 +18,15 @@ The rule, stated before anything was measured: each knob stands where the fideli
 standard error of the highest are a tie, of which the cheapest is taken, the first of them in ``PARTS``: fewer steps,
 fewer images, weaker guidance at fewer steps, no labels; of the share, which costs nothing, the one that is in force.
 
-Every finished cell is a file in ``runs/knobs-HASH``, the hash being that of all settings; the same command continues
-where it was stopped. It writes ``benchmarks/results/knobs.json``.
+Every finished cell is a file in ``runs/PART_knobs-HASH``, the hash being that of all settings; the same command
+continues where it was stopped. It writes ``benchmarks/results/PART_knobs.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from statistics import mean
 from typing import Any
@@ -37,6 +37,7 @@ from torch import Tensor
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, SUBSET, embedded_session, plan_with_share
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
+from benchmarks.publish import write_results
 from prismkd import Config, Session
 from prismkd.classifiers import predict
 from prismkd.classifiers.views import random_views
@@ -173,19 +174,19 @@ def agreement(logits: Tensor, labels: Tensor) -> float:
 
 
 def new_part(name: str) -> Part:
-    """A part with the session of its classes; both parts keep their cells in one folder."""
-    settings = (PARTS, CENTERS, HELD_OUT_IMAGES, [asdict(config) for config in CONFIGS.values()])
-    cells = Cells(folder_of("knobs", embedded_session(), *settings))
-    return Part(name, embedded_session(config=CONFIGS[name]), cells)
+    """A part with the session of its classes and the cells of its settings."""
+    session = embedded_session(config=CONFIGS[name])
+    cells = Cells(folder_of(f"{name}_knobs", session, PARTS[name], CENTERS[name], HELD_OUT_IMAGES[name]))
+    return Part(name, session, cells)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the parts that are asked for, and record them with those that were recorded before."""
+    """Measure the parts that are asked for, and record each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     for name in parser.parse_args(arguments).part or PARTS:
-        part = new_part(name)
-        part.cells.record("knobs", "python -m benchmarks.knobs", SEEDS, name, part.rows())
+        rows = new_part(name).rows()
+        write_results(f"{name}_knobs", f"python -m benchmarks.knobs --part {name}", SEEDS, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -62,8 +62,9 @@ def fill(page: str) -> str:
 
     def generated(match: re.Match[str]) -> str:
         name, kind = match["name"], match["kind"]
-        data = json.loads((RESULTS / f"{name}.json").read_text())
-        measured = kind not in PARTS or PARTS[kind] in data
+        path = RESULTS / f"{name}.json"
+        data = json.loads(path.read_text()) if path.is_file() else {}
+        measured = data and (kind not in PARTS or PARTS[kind] in data)
         return f"<!-- {name}:{kind} -->\n{TABLES[kind](data) if measured else NOT_YET}\n<!-- end -->"
 
     return re.sub(r"<!-- (?P<name>\w+):(?P<kind>\w+) -->\n.*?<!-- end -->", generated, page, flags=re.DOTALL)

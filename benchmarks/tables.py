@@ -149,12 +149,12 @@ def sheet_of_classes(data: Row) -> str:
 def guidance_knobs_table(data: Row) -> str:
     """Knobs of guidance and style, each varied alone; the chosen value in bold."""
     quantities = ("agreement", "agreement_harsh", "energy", "vendi")
-    return _knobs(data["guidance"], {name: name.replace("_harsh", " on harsh views") for name in quantities})
+    return _knobs(data["rows"], {name: name.replace("_harsh", " on harsh views") for name in quantities})
 
 
 def student_knobs_table(data: Row) -> str:
     """Knobs of the student, each varied alone; the chosen value in bold."""
-    return _knobs(data["student"], {})
+    return _knobs(data["rows"], {})
 
 
 def _knobs(rows: Rows, quantities: dict[str, str]) -> str:
@@ -189,20 +189,6 @@ def standard_error(rows: Rows) -> float:
 def _mean_fidelity(rows: Rows, key: str) -> dict[float, float]:
     """By the values of ``key``."""
     return {value: mean(r["fidelity"] for r in group) for (value,), group in grouped(rows, key).items()}
-
-
-def knob_table(data: Row) -> str:
-    """Settings of guidance and style by teacher-side quantities; the best fidelity of each kind of prompt in bold."""
-    best = {kind: max(r["fidelity"] for r in data["rows"] if r["prompts"] == kind) for kind in ("plain", "DPE")}
-    lines = []
-    for r in data["rows"]:
-        id_share = "" if r["id_share"] is None else f"{r['id_share']:.2f}"
-        fidelity = f"{r['fidelity']:.3f}"
-        fidelity = f"**{fidelity}**" if r["fidelity"] == best[r["prompts"]] else fidelity
-        lines.append([r["prompts"], id_share, f"{r['strength']:.1f}", f"{r['agreement']:.3f}",
-                      f"{r['agreement_harsh']:.3f}", f"{r['energy']:.2f}", f"{r['vendi']:.2f}", fidelity])  # fmt: skip
-    header = ["prompts", "id share", "strength", "agreement", "on harsh views", "energy", "Vendi", "fidelity"]
-    return table(header, lines)
 
 
 # --- EDA: docs/eda.md --------------------------------------------------------------------------------------------
@@ -565,7 +551,6 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "sheet": sheet_of_classes,
     "guidance_knobs": guidance_knobs_table,
     "student_knobs": student_knobs_table,
-    "settings": knob_table,
     "sweep": sweep_table,
     "guidance_options": guidance_options_table,
     "teachers": teachers_table,
@@ -597,9 +582,6 @@ TABLES: dict[str, Callable[[Row], str]] = {
 PARTS = {
     "quarters": "per_class",
     "sheet": "per_class",
-    "guidance_knobs": "guidance",
-    "student_knobs": "student",
-    "settings": "rows",
     "sweep": "sweep",
     "guidance_options": "options",
     "curve": "curve",

@@ -43,8 +43,8 @@ def test_the_error_is_that_of_a_mean_over_seeds() -> None:
 
 def test_the_tables_have_the_chosen_values_in_bold() -> None:
     rows = rows_of("num_steps", {400: [0.90, 0.91], 800: [0.95, 0.96]})
-    assert "| num steps | **800** | 0.955 ± 0.007 |" in student_knobs_table({"student": rows})
+    assert "| num steps | **800** | 0.955 ± 0.007 |" in student_knobs_table({"rows": rows})
     beside = {"agreement": 0.9, "agreement_harsh": 0.8, "energy": -9.0, "vendi": 2.0}
-    table = guidance_knobs_table({"guidance": [{**row, **beside} for row in rows]})
+    table = guidance_knobs_table({"rows": [{**row, **beside} for row in rows]})
     assert "| agreement | agreement on harsh views | energy | vendi |" in table.splitlines()[0]
     assert "| num steps | 400 | 0.905 ± 0.007 | 0.900 ± 0.000 |" in table
