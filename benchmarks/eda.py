@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import IMAGES_PER_CLASS, embedded_session, judge_of, real_images, top1
+from benchmarks.embedded import GUIDANCE, IMAGES_PER_CLASS, embedded_session, judge_of, real_images, top1
 from benchmarks.pictograms.classifiers import HALF, fit
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from prismkd import Session
@@ -44,7 +44,7 @@ NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 TIMED_BATCHES = 3  # of each option in turn; the first isn't timed
 PARTS = ("survival", "sweep", "options", "teachers", "curve")
 
-DEFAULT = GuidanceConfig()
+DEFAULT = GUIDANCE
 LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
 ARMS: dict[str, GuidanceConfig | None] = {
     "plain": None,

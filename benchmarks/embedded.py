@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from prismkd import Config, Session
 from prismkd.classifiers import Classifier
+from prismkd.config import GuidanceConfig
 from prismkd.data import LabeledImages
 from prismkd.prompts import PromptPlan
 
-SUBSET = Config(classes="pictograms-24")
+GUIDANCE = GuidanceConfig(log_snr_min=-2.2)  # docs/pictograms.md, "What was tuned, and by what"
+SUBSET = Config(classes="pictograms-24", guidance=GUIDANCE)
 NUM_STEPS, IMAGES_PER_CLASS = 600, 40  # of its students: what is compared is compared at equal numbers
 
 
