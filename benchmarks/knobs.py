@@ -61,7 +61,7 @@ PARTS: dict[str, dict[str, tuple[float, ...]]] = {
     "student": {
         "num_steps": (1600, 3200),
         "images_per_class": (50, 100),
-        "hard_label_weight": (0.2, 0.5, 0.8),
+        "hard_label_weight": (0.5, 0.8, 1.0),
     },
 }
 CHOSEN = {"strength": 0.8, "log_snr_min": -2.2, "id_share": 0.25}  # of the guidance
