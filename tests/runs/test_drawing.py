@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prismkd.cli import main
-from prismkd.config import Config, SynthesisConfig
+from prismkd.config import Config, GeneratorConfig, SynthesisConfig
 from prismkd.errors import UserError
 from prismkd.files import write_json
 from prismkd.records.lock import locked
@@ -249,6 +249,23 @@ def test_more_waits_for_the_images_of_now(tmp_path: Path) -> None:
         planned_images(more)
     write_json(run.dataset(0, "prism").folder / "synthesis.json", {"num_images": 72, "planned": 72, "seconds": 5.0})
     assert planned_images(more) == 180
+
+
+@pytest.mark.parametrize(("num_workers", "expected"), [(0, 216), (1, 216), (2, 252)])
+def test_more_gets_the_preparation_at_the_price_of_the_workers_that_share_the_device(
+    num_workers: int, expected: int, tmp_path: Path
+) -> None:
+    """A second of preparation is that of the whole device, in which two workers spend two."""
+    synthesis, on_cpu = SynthesisConfig(images_per_class=3, num_workers=num_workers), GeneratorConfig(device="cpu")
+    config = Config("pictograms-24", methods=("plain", "prism", "more"), generator=on_cpu, synthesis=synthesis)
+    run = Run(config, directory=tmp_path)
+    for method, seconds in (("plain", 2.0), ("prism", 5.0)):
+        summary = {"num_images": 72, "planned": 72, "seconds": seconds}
+        write_json(run.dataset(0, method).folder / "synthesis.json", summary)
+    write_json(tmp_path / "senses.json", {"seconds": 1.0, "senses": []})
+    more = run.dataset(0, "more")
+    assert isinstance(more, DrawnImages)
+    assert planned_images(more) == expected
 
 
 def test_repair_takes_no_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out
 from prismkd.runs.inputs import generator_identity
 from prismkd.runs.run import Run
-from prismkd.runs.workers import starters
+from prismkd.runs.workers import starters, workers_per_device
 from prismkd.shards import (
     Encoding,
     Manifest,
@@ -164,6 +164,8 @@ def planned_images(dataset: DrawnImages) -> int:
         plain, prism = (_summary(dataset, name, planned) for name in METHODS[dataset.method].budget_of)
         records = [run.directory / name for name in ("senses.json", "contents.json", "calibration.json")]
         preparation = sum(read_json(record, Spent)["seconds"] for record in records if record.is_file())
+        # What prepared had the device for itself, while seconds of images are those of each worker, summed.
+        preparation *= workers_per_device(run.config)
         # Seconds of PRISM, over the seconds that one plain image took on the same machine.
         bought = round(plain["num_images"] * (prism["seconds"] + preparation) / max(plain["seconds"], 1e-9))
         write_json(path, {"of": planned, "num_images": max(planned, bought)})

@@ -88,6 +88,13 @@ def starters(dataset: DrawnImages, progress: Progress) -> tuple[Sequence[Callabl
     return workers, PAUSE_SECONDS
 
 
+def workers_per_device(config: Config) -> float:
+    """How many worker processes share a device, at least 1; on a cluster each has its own."""
+    if config.synthesis.executor != "local":
+        return 1.0
+    return max(1.0, config.synthesis.num_workers / len(drawing_devices(config)))
+
+
 def drawing_devices(config: Config) -> list[str]:
     """The devices that images are drawn on: one where the teacher is a module, which no other process can open."""
     devices = device_names(config.generator.device)
