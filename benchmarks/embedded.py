@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from prismkd import Config, Session
 from prismkd.classifiers import Classifier
-from prismkd.config import GuidanceConfig
+from prismkd.config import DistillationConfig, GuidanceConfig
 from prismkd.data import LabeledImages
 from prismkd.prompts import PromptPlan
 
-GUIDANCE = GuidanceConfig(log_snr_min=-2.2)  # docs/pictograms.md, "What was tuned, and by what"
-SUBSET = Config(classes="pictograms-24", guidance=GUIDANCE)
+# docs/pictograms.md, "What was tuned, and by what"
+GUIDANCE, RECIPE = GuidanceConfig(log_snr_min=-2.2), DistillationConfig(hard_label_weight=0.8)
+SUBSET = Config(classes="pictograms-24", guidance=GUIDANCE, distillation=RECIPE)
 NUM_STEPS, IMAGES_PER_CLASS = 600, 40  # of its students: what is compared is compared at equal numbers
 
 
