@@ -29,8 +29,8 @@ PATIENCE = 3  # images of a failed batch that fail alone before the whole shard 
 NO_ROOM = (  # for one image
     "lower generator.image_size (height and width of a call), use generator.dtype bfloat16, or set generator.offload"
 )
-# Guided latents beyond this multiple of the largest unguided ones are out of range. An edit at the default strength makes
-# x0 1.3 times as long, and a wide band 1.5 times.
+# Guided latents beyond this multiple of the largest unguided ones are out of range. One edit at the default strength
+# makes x0 1.3 times as long, and those of a wide band 1.5 times.
 LATENT_LIMIT = 2.0
 
 
