@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from benchmarks.pictograms.denoiser import STYLE_NAMES
 from benchmarks.pictograms.pictures import named_colors
 from prismkd.errors import UserError
 from prismkd.prompts.styles import DOMAINS, ICON_DOMAINS, PHOTO_DOMAINS, style_bank
@@ -22,6 +23,13 @@ def test_weights_add_up_and_the_first_domain_has_its_share(domains: tuple[str, .
 def test_every_phrase_has_one_place_for_the_class() -> None:
     assert all(phrase.count("{}") == 1 for phrases in DOMAINS.values() for phrase in phrases)
     assert len({phrase for phrases in DOMAINS.values() for phrase in phrases}) == sum(map(len, DOMAINS.values()))
+
+
+def test_every_style_of_the_generators_captions_is_drawn() -> None:
+    """The bank is what the generator knows by name: chosen by no image."""
+    for style, names in STYLE_NAMES.items():
+        assert style in ICON_DOMAINS
+        assert any(name in phrase for name in names for phrase in DOMAINS[style])
 
 
 def test_recolored_icons_have_color_pairs_of_the_generators_captions() -> None:

@@ -24,6 +24,8 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "duotone": ("a duotone icon of {}",),
     "emoji": ("a color emoji icon of {}",),
     "color": ("a flat color icon of {}",),
+    "pixel": ("a pixel art icon of {}",),
+    "hand-drawn": ("a hand-drawn icon of {}",),
     # "Solid", since most of the generator's icons in two colors are outlines and the teacher's are filled. Half of the
     # phrases are dark on light, as the teacher's icons are. The pairs have the contrast of those in its captions.
     "recolored": (
@@ -76,7 +78,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "quickdraw": ("a quick doodle of {} in a few black strokes on white", "a child's simple line doodle of {}"),
     "infographic": ("an infographic about {}", "a labeled diagram of {}"),
 }
-ICON_DOMAINS = ("filled", "icon", "outline", "duotone", "emoji", "color", "recolored")
+ICON_DOMAINS = ("filled", "icon", "outline", "duotone", "emoji", "color", "pixel", "hand-drawn", "recolored")
 PHOTO_DOMAINS = ("photo", "art", "sketch", "cartoon", "clip-art", "quickdraw", "infographic")
 
 
