@@ -18,7 +18,8 @@ from prismkd.progress import silent
 from prismkd.runs.open import open_run
 from prismkd.runs.run import Run
 
-DEMO = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
+LOADED = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
+DEMO = replace(LOADED, distillation=replace(LOADED.distillation, num_steps=1000))  # what its stages below are of
 
 
 def on(speed: float):
