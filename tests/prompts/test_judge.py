@@ -82,6 +82,19 @@ def test_a_content_that_is_even_likely_is_kept_whatever_the_plain_form_says() ->
     assert keep_contents([BELL], [["a {}", "a small {}"]], scores, PHRASE)[1] == []
 
 
+def test_a_content_that_loses_most_classes_is_dropped_for_all_though_no_class_alone_can_tell() -> None:
+    senses = [Sense(name, (Wording(name, "name"),)) for name in (f"bell {number}" for number in range(8))]
+    scores = {}
+    for label, sense in enumerate(senses):
+        for content, value in (("", -1.0), ("small ", -2.8 - label % 2), ("big ", -1.6 + label % 2)):
+            scores[label, f"an icon of a {content}{sense.text}"] = Score(value, 2.0, -9.0, 0.5)
+    contents = [["a {}", "a small {}", "a big {}"]] * 8
+    kept, dropped = keep_contents(senses, contents, scores, PHRASE)
+    assert kept == [["a {}", "a big {}"]] * 8 and len(dropped) == 8
+    assert dropped[0].reason == "the teacher's log probability is -3.30 over 8 classes, clearly below -2.00"
+    assert keep_contents(senses[:7], contents[:7], scores, PHRASE)[1] == []  # too few to be judged together
+
+
 def test_a_content_without_a_finite_image_is_dropped() -> None:
     kept, dropped = keep_contents([BELL], [["a {}", "a small {}"]], {(0, "an icon of a bell"): score(-0.1)}, PHRASE)
     assert kept == [["a {}"]] and len(dropped) == 1

@@ -32,6 +32,7 @@ from prismkd.shards.samples import DELETE, noted
 from prismkd.text import shortened
 
 CONTENT_MARGIN = 1.0  # nats of log probability that a content may lose against the plain form
+POOLED_CLASSES = 8  # that share a content, from which on their probes are judged together, too
 UNSEEN = Score(-100.0, 0.0, 0.0, 0.0)  # where every probe was broken (not finite): worse than any that was seen
 FEATURE_BATCH = 64  # images of a pilot in memory at once
 
@@ -152,7 +153,9 @@ def keep_contents(
     L + sqrt(s^2 + s_plain^2) < min(L_plain - CONTENT_MARGIN, log 1/2):
 
     clearly below the plain form, and below even odds. The first alone would drop harmless variation of a class that the
-    teacher is sure of, the second alone everything of a class that it is never sure of.
+    teacher is sure of, the second alone everything of a class that it is never sure of. A class has few probes of a
+    content. So the rule holds for the classes together as well, with the means over all that share the content and the
+    standard error of their differences: a content that loses most of them is dropped for each.
 
     Args:
         senses: chosen, one per class.
@@ -163,20 +166,45 @@ def keep_contents(
     Returns:
         Every class's remaining contents, at least the plain form, and what was dropped.
     """
+    found = [
+        {content: scores.get((label, compose(phrase, content, sense.text)), UNSEEN)
+         for content in (PLAIN, *class_contents)}
+        for label, (sense, class_contents) in enumerate(zip(senses, contents, strict=True))
+    ]  # fmt: skip
+    lost_by_most = _lost_by_most(found)
     kept: list[list[str]] = []
     dropped = []
-    for label, (sense, class_contents) in enumerate(zip(senses, contents, strict=True)):
-        score = {content: scores.get((label, compose(phrase, content, sense.text)), UNSEEN)
-                 for content in (PLAIN, *class_contents)}  # fmt: skip
+    for sense, class_contents, score in zip(senses, contents, found, strict=True):
         plain = score[PLAIN]
-        bound = min(plain.log_probability - CONTENT_MARGIN, math.log(0.5))
-        lost = {content: s.log_probability for content, s in score.items()
+        bound = _bound(plain.log_probability)
+        lost = {content: f"the teacher's log probability is {s.log_probability:.2f}, clearly below {bound:.2f}"
+                for content, s in score.items()
                 if content != PLAIN and s.log_probability + math.hypot(s.error, plain.error) < bound}  # fmt: skip
+        lost |= {content: reason for content, reason in lost_by_most.items() if content in score}
         kept.append([content for content in class_contents if content not in lost] or [PLAIN])
-        for content, log_probability in lost.items():
-            reason = f"the teacher's log probability is {log_probability:.2f}, clearly below {bound:.2f}"
-            dropped.append(DroppedContent(sense.class_name, content, reason))
+        dropped += [DroppedContent(sense.class_name, content, reason) for content, reason in lost.items()]
     return kept, dropped
+
+
+def _bound(plain: float) -> float:
+    """The log probability below which a content loses, given that of the plain form."""
+    return min(plain - CONTENT_MARGIN, math.log(0.5))
+
+
+def _lost_by_most(found: Sequence[Mapping[str, Score]]) -> dict[str, str]:
+    """The contents that lose over all classes that share them, and the reason; ``found`` has each class's scores."""
+    lost = {}
+    for content in dict.fromkeys(content for score in found for content in score if content != PLAIN):
+        pairs = np.array([(score[content].log_probability, score[PLAIN].log_probability)
+                          for score in found if content in score])  # fmt: skip
+        if len(pairs) < POOLED_CLASSES:
+            continue
+        mean, plain = pairs.mean(0)
+        error = np.subtract(*pairs.T).std(ddof=1) / math.sqrt(len(pairs))  # each class draws both from the same noise
+        if mean + error < _bound(plain):
+            lost[content] = (f"the teacher's log probability is {mean:.2f} over {len(pairs)} classes, clearly below "
+                             f"{_bound(plain):.2f}")  # fmt: skip
+    return lost
 
 
 def keep_near_contents(
