@@ -52,7 +52,7 @@ ARMS: dict[str, GuidanceConfig | None] = {
     "every 2nd step": replace(DEFAULT, every=2),
     "late only": LATE_ONLY,
     "free energy": replace(DEFAULT, energy="free"),
-    "label only": replace(DEFAULT, energy="conditional"),
+    "hinge": replace(DEFAULT, energy="hinge"),
     "ascending": replace(DEFAULT, ascend=True),  # the negative control
 }
 SURVIVAL_ARMS = {
@@ -252,7 +252,7 @@ class Measurements:
         chunks = pool.images.split(CHUNK)  # as floats not all of them fit into memory
         logits = torch.cat([predict(self.session.teacher, to_float(chunk)) for chunk in chunks])
         weight = DEFAULT.label_weight
-        # The energy that guides, but without the hinge, which would make all images under their target equal.
+        # Free energy and label, as the hinge has them; the hinge itself would make all images under their target equal.
         energy = free_energy(logits) + weight * conditional_energy(logits, pool.labels)
         kept = []
         for label in range(self.num_classes):

@@ -147,7 +147,7 @@ def sheet_of_classes(data: Row) -> str:
 
 
 def guidance_knobs_table(data: Row) -> str:
-    """Knobs of guidance and style, each varied alone; the chosen value in bold."""
+    """Knobs of guidance, its energy or its style, each varied alone; the chosen value in bold."""
     quantities = ("agreement", "agreement_harsh", "energy", "vendi")
     return _knobs(data["rows"], {name: name.replace("_harsh", " on harsh views") for name in quantities})
 
@@ -163,12 +163,13 @@ def _knobs(rows: Rows, quantities: dict[str, str]) -> str:
     for (knob,), of_knob in grouped(rows, "knob").items():
         chosen = chosen_value(of_knob, error)
         for (value,), of_value in grouped(of_knob, "value").items():
-            text = f"**{value:g}**" if value == chosen else f"{value:g}"
+            text = value if isinstance(value, str) else f"{value:g}"
+            text = f"**{text}**" if value == chosen else text
             lines.append([knob.replace("_", " "), text, *cells(of_value, [*map(value_of, ("fidelity", *quantities))])])
     return table(["knob", "value", f"fidelity (standard error {error:.4f})", *quantities.values()], lines)
 
 
-def chosen_value(rows: Rows, error: float) -> float:
+def chosen_value(rows: Rows, error: float) -> float | str:
     """The value of a knob with the highest fidelity; of those within one standard error of it, the first."""
     means = _mean_fidelity(rows, "value")
     return next(value for value, fidelity in means.items() if fidelity >= max(means.values()) - error)
@@ -186,7 +187,7 @@ def standard_error(rows: Rows) -> float:
     return (squares / freedom / num_seeds) ** 0.5
 
 
-def _mean_fidelity(rows: Rows, key: str) -> dict[float, float]:
+def _mean_fidelity(rows: Rows, key: str) -> dict[Any, float]:
     """By the values of ``key``."""
     return {value: mean(r["fidelity"] for r in group) for (value,), group in grouped(rows, key).items()}
 
@@ -550,6 +551,7 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "quarters": quarters_table,
     "sheet": sheet_of_classes,
     "guidance_knobs": guidance_knobs_table,
+    "energy_knobs": guidance_knobs_table,
     "student_knobs": student_knobs_table,
     "sweep": sweep_table,
     "guidance_options": guidance_options_table,
