@@ -18,7 +18,7 @@ from prismkd.data import LabeledImages
 from prismkd.prompts import PromptPlan
 
 # docs/pictograms.md, "What was tuned, and by what"
-GUIDANCE = GuidanceConfig(energy="conditional", log_snr_min=-2.2)
+GUIDANCE = GuidanceConfig(energy="conditional", domains="own", log_snr_min=-2.2)
 RECIPE = DistillationConfig(hard_label_weight=0.8)
 SUBSET = Config(classes="pictograms-24", guidance=GUIDANCE, distillation=RECIPE)
 NUM_STEPS, IMAGES_PER_CLASS = 600, 40  # of its students: what is compared is compared at equal numbers

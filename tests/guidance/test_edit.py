@@ -285,3 +285,15 @@ def test_one_strength_means_the_same_at_any_number_of_steps() -> None:
     shifts = [sampled_mean_shift(steps, 0.1) for steps in (10, 20, 50, 100)]
     assert min(shifts) > 0.01
     assert max(shifts) / min(shifts) < 1.5
+
+
+def test_images_that_may_not_be_edited_are_left_alone_and_the_others_are_as_ever() -> None:
+    everyone = guidance(PLAIN)
+    some, nobody = guidance(PLAIN), guidance(PLAIN)
+    some.guided, nobody.guided = torch.tensor([True, False, True, False]), torch.zeros(4, dtype=torch.bool)
+    delta, expected = some(latents(), MIDDLE), everyone(latents(), MIDDLE)
+    assert delta is not None and expected is not None
+    assert (delta[1::2] == 0).all() and torch.allclose(delta[::2], expected[::2], atol=1e-6)
+    assert some.num_edits is not None and some.num_edits.tolist() == [1, 0, 1, 0]
+    assert some.energy_before is not None and some.energy_before.isnan().tolist() == [False, True, False, True]
+    assert nobody(latents(), MIDDLE) is None and nobody.num_band_steps == 1

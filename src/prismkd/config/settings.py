@@ -26,6 +26,7 @@ FOR_BYTES = "images are in [0, 1]: divide what is for 0 to 255 by 255"
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
+GUIDED_DOMAINS = ("all", "own")
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
@@ -113,6 +114,9 @@ class GuidanceConfig:
     energy: Annotated[str, OneOf(ENERGIES)] = "hinge"
     """Energy that guidance lowers: hinge (free energy down to its target, and the label), free, joint, conditional or
     elucd."""
+    domains: Annotated[str, OneOf(GUIDED_DOMAINS)] = "all"
+    """Images that are guided: all, or own: of diverse prompts only those in the teacher's own domain, the first of
+    prompts.domains. The others keep their style, and the prompt says what they are (distillation.hard_label_weight)."""
     log_snr_min: float = -1.2
     """Guide only where log(alpha / sigma) is above this."""
     log_snr_max: float = 0.2

@@ -43,7 +43,9 @@ class EnergyGuidance:
         labels: (batch,) the class of each image.
         calibration: the targets, the floor of the gradient and the usual size of latents.
         config: strength, band, views and weights.
-        energy_before: (batch,) the free energy at the band's first step, filled while sampling.
+        guided: (batch,) which images may be edited; None: all.
+        energy_before: (batch,) the free energy at the band's first step, filled while sampling; NaN of images that may
+            not be edited.
         num_edits: (batch,) how many steps needed a gradient.
         latent_ratio: (batch,) largest rms of an edited x0 relative to the largest unguided one; 1 and below is usual.
         num_band_steps: steps of the schedule that fell into the band.
@@ -57,6 +59,7 @@ class EnergyGuidance:
     labels: Tensor
     calibration: Calibration
     config: GuidanceConfig
+    guided: Tensor | None = None
     energy_before: Tensor | None = None
     num_edits: Tensor | None = None
     latent_ratio: Tensor | None = None
@@ -81,9 +84,10 @@ class EnergyGuidance:
         with torch.inference_mode(False), torch.no_grad():
             x0 = x0.detach().clone().float()
             if self.energy_before is None or self.num_edits is None:
-                self.energy_before, self.num_edits = x0.new_zeros(len(x0)), torch.zeros_like(self.labels)
-            parts = torch.arange(len(x0), device=x0.device).split(self._images_at_once(x0))
-            delta = torch.cat([self._delta(x0[places], places) for places in parts])
+                self.energy_before, self.num_edits = x0.new_full((len(x0),), torch.nan), torch.zeros_like(self.labels)
+            delta, guided = torch.zeros_like(x0), self._guided_places(x0)
+            for places in guided.split(self._images_at_once(x0)) if len(guided) else ():
+                delta[places] = self._delta(x0[places], places)
             self._record_latent_sizes(x0, delta)
             return delta if delta.any() else None
 
@@ -95,6 +99,12 @@ class EnergyGuidance:
         # late guidance did no harm (docs/eda.md): where the reason should matter, on large latents, it is untested.
         self.log_snrs.append(mapping.log_snr)
         return not mapping.is_last and self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max
+
+    def _guided_places(self, x0: Tensor) -> Tensor:
+        """Places in the batch of the images that may be edited; the others aren't even looked at."""
+        if self.guided is None:
+            return torch.arange(len(x0), device=x0.device)
+        return self.guided.nonzero().flatten()
 
     def _images_at_once(self, x0: Tensor) -> int:
         """Images whose gradients fit into memory together: 16 of Stable Diffusion at 512, 4 of SDXL at 1024."""

@@ -123,6 +123,16 @@ def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
     return bank
 
 
+def is_style_of(name: str, domain: str) -> bool:
+    """Whether a style of this name is one of the domain's, as ``style_bank`` names them."""
+    return bool(re.fullmatch(re.escape(domain) + r"( \d+)?", name))
+
+
+def domain_name(text: str) -> str:
+    """The name of an entry of ``prompts.domains``."""
+    return _domain(text)[0]
+
+
 def probe_phrase(domains: Sequence[str]) -> str:
     """The first style of the teacher's own domain, in which probes are drawn: the teacher judges what it knows."""
     return style_bank(domains, 1.0)[0].phrase

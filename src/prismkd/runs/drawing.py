@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prismkd import __version__
-from prismkd.config import METHODS
+from prismkd.config import METHODS, GuidanceConfig
 from prismkd.errors import UserError, warn
 from prismkd.files import write_json
 from prismkd.progress import Progress
@@ -145,12 +145,20 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
             "pilot": pilot,
         }
         if METHODS[dataset.method].guided:
-            identity |= {"guidance": asdict(config.guidance), "calibration": asdict(run.calibration)}
+            identity |= {"guidance": _guidance_identity(config.guidance), "calibration": asdict(run.calibration)}
         # No shard has images of both the pilot and the rest, which are planned from the pilot.
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         names = tuple(item.name for item in run.classes)
         return claim(dataset.storage, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
+
+
+def _guidance_identity(config: GuidanceConfig) -> dict[str, Any]:
+    """Its settings; those that came later only where they aren't as before, so that older runs go on."""
+    found = asdict(config)
+    if config.domains == "all":
+        del found["domains"]
+    return found
 
 
 def planned_images(dataset: DrawnImages) -> int:

@@ -50,6 +50,7 @@ from prismkd.prompts.dpe import contents_of_classes, with_defaults
 from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
 from prismkd.prompts.plan import PROBE_SEED, held_out_indices
 from prismkd.prompts.senses import Sense, unjudged_senses
+from prismkd.prompts.styles import domain_name
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.records.directory import HELD_OUT
 from prismkd.shards import Sample
@@ -275,7 +276,10 @@ class Session:
         # Logits are computed anyway for the images' records, so keeping them costs their bytes only.
         is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
         guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
-        return Synthesizer(self.generator, self.teacher, guidance, calibration, keep_logits=keeps)
+        # Plain prompts name no style
+        own = self.config.guidance.domains == "own" and is_guided and METHODS[method].diversified
+        own_domain = domain_name(self.prompts.domains[0]) if own else ""
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keeps, own_domain)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.

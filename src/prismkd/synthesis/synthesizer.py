@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ from prismkd.guidance.energy import free_energy
 from prismkd.memory import in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
+from prismkd.prompts.styles import is_style_of
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 
 Outcome = TypeVar("Outcome")  # what a function makes of one batch of prompts
@@ -85,8 +87,8 @@ class RawBatch:
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
-    With ``keep_logits`` each sample has the teacher's logits, which were computed anyway: the fast mode of distillation
-    then need not ask again.
+    Where ``own_domain`` is named, only images of its styles are guided. With ``keep_logits`` each sample has the
+    teacher's logits, which were computed anyway: the fast mode of distillation then need not ask again.
 
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
     one drawing has found out, all later ones of the same generator know.
@@ -97,6 +99,7 @@ class Synthesizer:
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
     keep_logits: bool = False
+    own_domain: str = ""
 
     @property
     def batch_size(self) -> int:
@@ -119,16 +122,23 @@ class Synthesizer:
         """The prompts' classes (batch,), on the generator's device."""
         return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
 
-    def new_guidance(self, labels: Tensor) -> EnergyGuidance | None:
-        """What guides one batch of images of these classes (batch,); None where nothing does."""
+    def new_guidance(self, labels: Tensor, guided: Tensor | None = None) -> EnergyGuidance | None:
+        """What guides one batch of images of these classes (batch,), or those of them that are ``guided`` (batch,).
+
+        None where nothing does.
+        """
         if self.guidance is None or self.calibration is None:
             return None
         decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-        return EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance)
+        return EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance, guided)
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
-        edit = self.new_guidance(self.labels_of(prompts))
+        guided = None
+        if self.own_domain:
+            is_own = [is_style_of(prompt.style, self.own_domain) for prompt in prompts]
+            guided = torch.tensor(is_own, device=self.generator.device)
+        edit = self.new_guidance(self.labels_of(prompts), guided)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
@@ -253,7 +263,9 @@ def _sample(prompt: Prompt, batch: StoredBatch, place: int, tries: int) -> Sampl
         "guided": 0,
     }
     if edit is not None and edit.energy_before is not None and edit.num_edits is not None:
-        metadata |= {"energy_before": round(float(edit.energy_before[place]), 5), "guided": int(edit.num_edits[place])}
+        before = float(edit.energy_before[place])
+        metadata |= {"energy_before": None if math.isnan(before) else round(before, 5),
+                     "guided": int(edit.num_edits[place])}  # fmt: skip
     # Exact, as the images were rounded to 8 bits before the teacher saw them.
     pixels = batch.images[place].mul(255).round().byte()
     picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)

@@ -1,0 +1,46 @@
+"""``guidance.domains = "own"``: of diverse prompts only the images in the teacher's own domain are guided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from prismkd import Config, Session
+from prismkd.config import GeneratorConfig, GuidanceConfig, PromptsConfig
+from prismkd.prompts.styles import domain_name, is_style_of
+
+CONFIG = Config(
+    classes="pictograms-24",
+    prompts=PromptsConfig(num_probes=0, num_content_probes=0, id_share=0.5),
+    generator=GeneratorConfig(num_inference_steps=4),
+    guidance=GuidanceConfig(domains="own", energy="conditional", num_calibration_images=24, num_views=1),
+)
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(CONFIG)
+
+
+def test_only_the_teachers_own_domain_is_guided(session: Session) -> None:
+    plan, count = session.plan("prism", 0), 48
+    is_own = torch.tensor([plan[index].style == "filled" for index in range(count)])
+    assert 0 < is_own.sum() < count
+    guided, unguided = session.draw("prism", count)[0], session.draw("dpe", count)[0]
+    changes = (guided - unguided).abs().flatten(1).amax(1) > 0
+    assert changes[is_own].float().mean() > 0.8 and not changes[~is_own].any()
+    samples = list(session.synthesizer("prism").samples([plan[index] for index in range(count)]))
+    assert [sample.metadata["energy_before"] is not None for sample in samples] == is_own.tolist()
+
+
+def test_plain_prompts_name_no_style_and_are_guided_all(session: Session) -> None:
+    everywhere = Session(replace(CONFIG, guidance=replace(CONFIG.guidance, domains="all")))
+    assert torch.equal(session.draw("eda", 4)[0], everywhere.draw("eda", 4)[0])
+
+
+def test_styles_are_told_by_their_domains_name() -> None:
+    assert domain_name("x-ray: an x-ray image of {}") == "x-ray" and domain_name("photo") == "photo"
+    assert is_style_of("photo", "photo") and is_style_of("photo 12", "photo")
+    assert not is_style_of("photo 12", "photo 1") and not is_style_of("photo of a screen", "photo")
