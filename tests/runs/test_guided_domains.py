@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from prismkd import Config, Session
+from prismkd.cli import main
 from prismkd.config import GeneratorConfig, GuidanceConfig, PromptsConfig
 from prismkd.prompts.styles import domain_name, is_style_of
 
@@ -44,3 +47,14 @@ def test_styles_are_told_by_their_domains_name() -> None:
     assert domain_name("x-ray: an x-ray image of {}") == "x-ray" and domain_name("photo") == "photo"
     assert is_style_of("photo", "photo") and is_style_of("photo 12", "photo")
     assert not is_style_of("photo 12", "photo 1") and not is_style_of("photo of a screen", "photo")
+
+
+def test_the_setting_is_part_of_what_diverse_images_are_made_with_and_of_no_others(tmp_path: Path) -> None:
+    arguments = ["--classes", "pictograms-24", "--out", str(tmp_path), "--methods", "eda", "prism",
+                 "--guidance.domains", "own", "--guidance.num-calibration-images", "24", "--prompts.num-probes", "0",
+                 "--prompts.num-content-probes", "0", "--generator.num-inference-steps", "4",
+                 "--synthesis.images-per-class", "1"]  # fmt: skip
+    assert main(["prompts", *arguments]) == 0 and main(["synthesize", *arguments]) == 0
+    eda, prism = (json.loads((tmp_path / "seed-0" / method / "images" / "dataset.json").read_text())["identity"]
+                  for method in ("eda", "prism"))  # fmt: skip
+    assert prism["guidance"].pop("domains") == "own" and eda["guidance"] == prism["guidance"]

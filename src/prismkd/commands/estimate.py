@@ -249,8 +249,17 @@ def _images(run: Run, amounts: Amounts, unguided: Measured, guided: Measured) ->
     for method in (METHODS[name] for name in run.config.methods if METHODS[name].draws_images):
         count = amounts.images.get(method.name) or _bought(run, amounts, method, unguided, guided)
         each = guided if method.guided else unguided
-        rows.append(StageCost(IMAGES, method.name, count, "images", each.seconds, each.size, devices))
+        seconds = _seconds_each(run, method, unguided, guided)
+        rows.append(StageCost(IMAGES, method.name, count, "images", seconds, each.size, devices))
     return rows
+
+
+def _seconds_each(run: Run, method: Method, unguided: Measured, guided: Measured) -> float:
+    """Of an image of a method, whose prompts may be guided in part."""
+    if not method.guided:
+        return unguided.seconds
+    in_part = method.diversified and run.config.guidance.domains == "own"
+    return unguided.seconds + (run.prompts.id_share if in_part else 1.0) * (guided.seconds - unguided.seconds)
 
 
 def _bought(run: Run, amounts: Amounts, method: Method, unguided: Measured, guided: Measured) -> int:
@@ -258,7 +267,8 @@ def _bought(run: Run, amounts: Amounts, method: Method, unguided: Measured, guid
     seeds = len(run.config.seeds)
     planned = run.config.synthesis.images_per_class * len(run.classes) * seeds
     preparation = (amounts.sense_probes + amounts.content_probes + amounts.calibration) * seeds
-    return max(planned, preparation + round(planned * guided.seconds / unguided.seconds))
+    prism = _seconds_each(run, METHODS[method.budget_of[-1]], unguided, guided)
+    return max(planned, preparation + round(planned * prism / unguided.seconds))
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

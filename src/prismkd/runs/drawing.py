@@ -145,7 +145,10 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
             "pilot": pilot,
         }
         if METHODS[dataset.method].guided:
-            identity |= {"guidance": _guidance_identity(config.guidance), "calibration": asdict(run.calibration)}
+            identity |= {
+                "guidance": _guidance_identity(config.guidance, dataset.method),
+                "calibration": asdict(run.calibration),
+            }
         # No shard has images of both the pilot and the rest, which are planned from the pilot.
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
@@ -153,10 +156,10 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
         return claim(dataset.storage, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
 
 
-def _guidance_identity(config: GuidanceConfig) -> dict[str, Any]:
-    """Its settings; those that came later only where they aren't as before, so that older runs go on."""
+def _guidance_identity(config: GuidanceConfig, method: str) -> dict[str, Any]:
+    """The settings of guidance that decide about a method's images."""
     found = asdict(config)
-    if config.domains == "all":
+    if config.domains == "all" or not METHODS[method].diversified:  # also the images of runs that had no such setting
         del found["domains"]
     return found
 
