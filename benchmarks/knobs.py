@@ -42,6 +42,7 @@ from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, embedded_session, plan_with_share
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from benchmarks.publish import write_results
+from benchmarks.tables import as_text
 from prismkd import Config, Session
 from prismkd.classifiers import predict
 from prismkd.classifiers.views import random_views
@@ -80,8 +81,8 @@ CENTERS: dict[str, Values] = {
     },
     "student": {**CHOSEN, "hard_label_weight": 0.5, "num_steps": 3200, "images_per_class": 100},
 }
-SUBSET = Config(classes="pictograms-24")  # as if nothing were chosen
-CONFIGS = {"guidance": SUBSET, "energy": SUBSET, "student": Config()}
+UNTUNED = Config(classes="pictograms-24")  # as if nothing were chosen
+CONFIGS = {"guidance": UNTUNED, "energy": UNTUNED, "student": Config()}
 SEEDS, HELD_OUT_SEED = (777, 779), 778  # other ones than any run's in the docs, which the choice must not be fitted to
 HELD_OUT_IMAGES = {"guidance": 40, "energy": 40, "student": 20}  # per class, of either kind of prompt
 CHUNK = 1200  # images that are drawn between two savings
@@ -180,11 +181,6 @@ class Part:
             return Synthesizer(session.generator, session.teacher)
         guidance = replace(session.config.guidance, **changes)
         return Synthesizer(session.generator, session.teacher, guidance, session.calibrate(guidance))
-
-
-def as_text(value: Any) -> str:
-    """A knob's value: a number without needless zeros, or a name."""
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def agreement(logits: Tensor, labels: Tensor) -> float:

@@ -163,10 +163,14 @@ def _knobs(rows: Rows, quantities: dict[str, str]) -> str:
     for (knob,), of_knob in grouped(rows, "knob").items():
         chosen = chosen_value(of_knob, error)
         for (value,), of_value in grouped(of_knob, "value").items():
-            text = value if isinstance(value, str) else f"{value:g}"
-            text = f"**{text}**" if value == chosen else text
+            text = f"**{as_text(value)}**" if value == chosen else as_text(value)
             lines.append([knob.replace("_", " "), text, *cells(of_value, [*map(value_of, ("fidelity", *quantities))])])
     return table(["knob", "value", f"fidelity (standard error {error:.4f})", *quantities.values()], lines)
+
+
+def as_text(value: float | str) -> str:
+    """A knob's value: a number without needless zeros, or a name."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def chosen_value(rows: Rows, error: float) -> float | str:

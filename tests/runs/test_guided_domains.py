@@ -12,7 +12,7 @@ import torch
 from prismkd import Config, Session
 from prismkd.cli import main
 from prismkd.config import GeneratorConfig, GuidanceConfig, PromptsConfig
-from prismkd.prompts.styles import domain_name, is_style_of
+from prismkd.prompts.styles import own_styles
 
 CONFIG = Config(
     classes="pictograms-24",
@@ -43,10 +43,11 @@ def test_plain_prompts_name_no_style_and_are_guided_all(session: Session) -> Non
     assert torch.equal(session.draw("eda", 4)[0], everywhere.draw("eda", 4)[0])
 
 
-def test_styles_are_told_by_their_domains_name() -> None:
-    assert domain_name("x-ray: an x-ray image of {}") == "x-ray" and domain_name("photo") == "photo"
-    assert is_style_of("photo", "photo") and is_style_of("photo 12", "photo")
-    assert not is_style_of("photo 12", "photo 1") and not is_style_of("photo of a screen", "photo")
+def test_a_domains_styles_are_its_own_and_no_others() -> None:
+    photos = own_styles(("photo", "art"))
+    assert {"photo", "photo 9"} <= photos and not any("art" in name for name in photos)
+    assert own_styles(("photo 1: a photo of {}", "photo")) == {"photo 1"}
+    assert own_styles(("x-ray: an x-ray image of {}", "photo")) == {"x-ray"}
 
 
 def test_the_setting_is_part_of_what_diverse_images_are_made_with_and_of_no_others(tmp_path: Path) -> None:

@@ -258,8 +258,8 @@ def _seconds_each(run: Run, method: Method, unguided: Measured, guided: Measured
     """Of an image of a method, whose prompts may be guided in part."""
     if not method.guided:
         return unguided.seconds
-    in_part = method.diversified and run.config.guidance.domains == "own"
-    return unguided.seconds + (run.prompts.id_share if in_part else 1.0) * (guided.seconds - unguided.seconds)
+    share = run.prompts.id_share if method.guides_in_part(run.config.guidance.domains) else 1.0
+    return unguided.seconds + share * (guided.seconds - unguided.seconds)
 
 
 def _bought(run: Run, amounts: Amounts, method: Method, unguided: Measured, guided: Measured) -> int:

@@ -26,6 +26,10 @@ class Method:
     draws_images: bool = True
     budget_of: tuple[str, ...] = ()
 
+    def guides_in_part(self, domains: str) -> bool:
+        """Whether ``guidance.domains`` leaves some of its images unguided: plain prompts name no style."""
+        return self.guided and self.diversified and domains == "own"
+
 
 def _by_name(*methods: Method) -> dict[str, Method]:
     return {method.name: method for method in methods}

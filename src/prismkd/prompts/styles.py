@@ -123,14 +123,9 @@ def style_bank(domains: Sequence[str], id_share: float) -> list[Style]:
     return bank
 
 
-def is_style_of(name: str, domain: str) -> bool:
-    """Whether a style of this name is one of the domain's, as ``style_bank`` names them."""
-    return bool(re.fullmatch(re.escape(domain) + r"( \d+)?", name))
-
-
-def domain_name(text: str) -> str:
-    """The name of an entry of ``prompts.domains``."""
-    return _domain(text)[0]
+def own_styles(domains: Sequence[str]) -> frozenset[str]:
+    """The names of the styles of the teacher's own domain, the first."""
+    return frozenset(style.name for style in style_bank(domains[:1], 1.0))
 
 
 def probe_phrase(domains: Sequence[str]) -> str:

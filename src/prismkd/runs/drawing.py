@@ -159,7 +159,7 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
 def _guidance_identity(config: GuidanceConfig, method: str) -> dict[str, Any]:
     """The settings of guidance that decide about a method's images."""
     found = asdict(config)
-    if config.domains == "all" or not METHODS[method].diversified:  # also the images of runs that had no such setting
+    if not METHODS[method].guides_in_part(config.domains):  # nor did it for runs that had no such setting
         del found["domains"]
     return found
 

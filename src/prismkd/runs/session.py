@@ -50,7 +50,7 @@ from prismkd.prompts.dpe import contents_of_classes, with_defaults
 from prismkd.prompts.judge import DroppedContent, judge_contents, judge_senses
 from prismkd.prompts.plan import PROBE_SEED, held_out_indices
 from prismkd.prompts.senses import Sense, unjudged_senses
-from prismkd.prompts.styles import domain_name
+from prismkd.prompts.styles import own_styles
 from prismkd.prompts.suggestions import SenseSuggestion
 from prismkd.records.directory import HELD_OUT
 from prismkd.shards import Sample
@@ -276,10 +276,9 @@ class Session:
         # Logits are computed anyway for the images' records, so keeping them costs their bytes only.
         is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
         guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
-        # Plain prompts name no style
-        own = self.config.guidance.domains == "own" and is_guided and METHODS[method].diversified
-        own_domain = domain_name(self.prompts.domains[0]) if own else ""
-        return Synthesizer(self.generator, self.teacher, guidance, calibration, keeps, own_domain)
+        in_part = METHODS[method].guides_in_part(self.config.guidance.domains)
+        guided_styles = own_styles(self.prompts.domains) if in_part else None
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keeps, guided_styles)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.

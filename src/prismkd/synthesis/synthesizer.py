@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -22,7 +22,6 @@ from prismkd.guidance.energy import free_energy
 from prismkd.memory import in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.prompts.styles import is_style_of
 from prismkd.shards import PNG, Encoding, Folder, Sample, is_committed, write_shard
 
 Outcome = TypeVar("Outcome")  # what a function makes of one batch of prompts
@@ -87,7 +86,7 @@ class RawBatch:
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
-    Where ``own_domain`` is named, only images of its styles are guided. With ``keep_logits`` each sample has the
+    Where there are ``guided_styles``, only images of these are guided. With ``keep_logits`` each sample has the
     teacher's logits, which were computed anyway: the fast mode of distillation then need not ask again.
 
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
@@ -99,7 +98,7 @@ class Synthesizer:
     guidance: GuidanceConfig | None = None
     calibration: Calibration | None = None
     keep_logits: bool = False
-    own_domain: str = ""
+    guided_styles: Collection[str] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -135,9 +134,9 @@ class Synthesizer:
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
         guided = None
-        if self.own_domain:
-            is_own = [is_style_of(prompt.style, self.own_domain) for prompt in prompts]
-            guided = torch.tensor(is_own, device=self.generator.device)
+        if self.guided_styles is not None:
+            is_guided = [prompt.style in self.guided_styles for prompt in prompts]
+            guided = torch.tensor(is_guided, device=self.generator.device)
         edit = self.new_guidance(self.labels_of(prompts), guided)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
