@@ -78,7 +78,7 @@ class Measurements:
     def _step_cell(self, step: str, guided: bool, seed: int) -> dict[str, Any]:
         session = self.session
         images, labels, allocation = self.draw(step, guided, seed)
-        student = session.distill(images, seed=seed)
+        student = session.distill(images, labels, seed)
         real = session.test.domain("id")
         measured = evaluate_images(images, labels, session.teacher, judge_of(session), real, NEAREST_K, "", 0)
         return {"top1": top1(session, student, seed),

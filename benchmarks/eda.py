@@ -178,7 +178,7 @@ class Measurements:
     def _student(self, pool: Pool, seed: int, teacher: Classifier | None = None) -> dict[str, Any]:
         """Top-1 of a student of the pool, per domain."""
         teacher = teacher or self.session.teacher
-        student = self.session.distill(pool.images, seed=seed, teacher=teacher)
+        student = self.session.distill(pool.images, pool.labels, seed, teacher=teacher)
         return top1(self.session, student, seed, teacher)
 
     def _images(self, pool: Pool, teacher: Classifier) -> dict[str, Any]:
