@@ -104,7 +104,7 @@ class Measurements:
         pilot = PILOT_PER_CLASS * self.num_classes
         session, synthesizer = self.session, self.session.synthesizer("prism" if guided else "plain")
         samples = list(synthesizer.samples([plan[i] for i in range(pilot)], lambda count: None))
-        allocation = judge_pilot(session.teacher, session.generator.device, plan, samples)
+        allocation = judge_pilot(synthesizer.teacher_on_device, session.generator.device, plan, samples)
         plan = plan.allocated(pilot, allocation.class_shares, allocation.style_factors)
         pilot_images = torch.stack([torch.from_numpy(to_array(sample)) for sample in samples])
         images = torch.cat([pilot_images, self.images(plan, range(pilot, count), guided)])
