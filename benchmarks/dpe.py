@@ -45,6 +45,7 @@ PILOT_PER_CLASS, NUM_PROBES = 16, 16
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 SHEET_CLASSES, SHEET_PER_CLASS, SHEET_SIDE = ("bolt", "glasses", "mouse", "tree"), 5, 51  # 51 pixels per picture
 STEPS = ("plain", "senses", "content", "style", "adaptive")
+GUIDED_STEPS = ("style", "adaptive")  # guidance acts on the teacher's own domain, which earlier steps don't set apart
 PARTS = ("senses", "steps", "sheet")
 
 
@@ -69,7 +70,7 @@ class Measurements:
         rows = []
         for seed in SEEDS:
             for guided in (False, True):
-                for step in STEPS:
+                for step in GUIDED_STEPS if guided else STEPS:
                     name = f"{step} {'guided' if guided else 'unguided'} {seed}"
                     cell = self.cells.get(name, partial(self._step_cell, step, guided, seed))
                     rows.append({"step": step, "guided": guided, "seed": seed, **cell})
@@ -122,7 +123,7 @@ class Measurements:
                    for name in SHEET_CLASSES for turn in range(SHEET_PER_CLASS)]  # fmt: skip
         rows = []
         for guided in (False, True):
-            for step in STEPS[:-1]:  # the adaptive step begins like the one before
+            for step in GUIDED_STEPS[:-1] if guided else STEPS[:-1]:  # the adaptive step begins like the one before
                 framed = nn.functional.pad(self.images(self.plan(step, 0), indices, guided), (1, 1, 1, 1), value=1.0)
                 rows.append(torch.cat(list(to_bytes(framed)), dim=2))
         sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())

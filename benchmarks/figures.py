@@ -131,9 +131,12 @@ def steps_figure(rows: Rows) -> None:
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
     for axis, (title, quantity) in zip(axes, panels.items(), strict=True):
         for guided, name in ((False, "plain"), (True, "guided")):
-            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], quantity) for s in steps]
-            axis.errorbar(range(len(steps)), [p[0] for p in points], [p[1] for p in points], color=COLORS[name],
-                          marker="o", markersize=4, capsize=3, label="with EDA" if guided else "without")  # fmt: skip
+            measured = [s for s in steps if any((r["guided"], r["step"]) == (guided, s) for r in rows)]
+            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], quantity)
+                      for s in measured]  # fmt: skip
+            axis.errorbar([steps.index(s) for s in measured], [p[0] for p in points], [p[1] for p in points],
+                          color=COLORS[name], marker="o", markersize=4, capsize=3,
+                          label="with EDA" if guided else "without")  # fmt: skip
         axis.set_xticks(range(len(steps)), [s if s == "plain" else f"+ {s}" for s in steps], rotation=35, ha="right")
         axis.set_title(title, fontsize=10)
     axes[0].legend(frameon=False, fontsize=8)
