@@ -56,6 +56,25 @@ def test_a_student_whose_loss_has_leveled_off_is_too_small() -> None:
     assert flags(of_timm) == "prismkd distill --out runs/mine --distillation.learning-rate 0.004"
 
 
+def test_a_student_of_labels_is_measured_by_labels() -> None:
+    taught = replace(GOOD, hard_label_weight=0.8, on_training=0.94, on_new=0.7, new_images="test images")
+    assert titles(taught) == ["More images"]
+    text = advice_for(taught)[0].text
+    assert "gives the class of 94% of its own 1,200 training images and of 70% of the test images" in text
+    assert "its images rather than its classes" in text
+    short = replace(taught, on_training=0.6, on_new=0.55, last_fall=0.3)
+    assert "It gives the class of only 60% of the very images" in advice_for(short)[0].text
+
+
+def test_a_student_of_labels_that_is_past_its_teacher_is_not_held_back_by_it() -> None:
+    wrong = (("id", 0.3, 0.2), (SHIFTED, 0.45, 0.58))
+    taught = replace(GOOD, hard_label_weight=0.8, wrong=wrong)
+    (held_back,) = [item for item in advice_for(taught) if item.title == "The teacher is the limit"]
+    assert "80%" in held_back.text and "42%" not in held_back.text
+    (both,) = [item for item in advice_for(replace(taught, hard_label_weight=0.3)) if item.title == held_back.title]
+    assert "42%" in both.text
+
+
 def test_a_loss_that_hardly_fell_asks_for_another_rate() -> None:
     stuck = replace(SHORT, last_fall=0.3, plateaued=True)
     assert titles(stuck) == ["It stopped learning early"]

@@ -31,6 +31,7 @@ MISSED = 0.1  # share of images; a smaller part of the distance to the teacher i
 STILL_FALLING = 0.05  # of the loss's fall, in the last quarter: .03 after 500 steps of the demo's, .13 after 100
 LOW_TEACHER = 0.2  # share of test images that the teacher gets wrong, from which on it can be what holds a student back
 UNSEEN_CLASS = 0.2  # share of synthetic images in which the teacher doesn't see the prompted class
+MOSTLY_LABELS = 0.5  # share of the loss beyond which a student is to follow the labels rather than its teacher
 NUM_CLASSES = 5
 
 
@@ -45,8 +46,8 @@ class Standing:
         num_images: that it learned from.
         images_per_class: setting of the run.
         architecture, learning_rate, hard_label_weight: settings of the run.
-        on_training: agreement with the teacher on its own training images.
-        on_new: agreement with the teacher on other images.
+        on_training: how often it says on its own training images what it was taught, by teacher or labels.
+        on_new: the same on other images.
         new_images: which these are, in words.
         last_fall: share of the loss's fall that came in the last quarter of the steps.
         plateaued: whether the loss stopped falling early.
@@ -78,6 +79,16 @@ class Standing:
     seeds: tuple[int, ...] = (0,)
     weak_classes: tuple[str, ...] = ()
 
+    @property
+    def by_labels(self) -> bool:
+        """Whether it learned from the images' labels more than from its teacher."""
+        return self.hard_label_weight > MOSTLY_LABELS
+
+    @property
+    def says(self) -> tuple[str, str]:
+        """What a student does that says what it was taught, and the preposition of the images."""
+        return ("gives the class", "of") if self.by_labels else ("follows its teacher", "on")
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -106,10 +117,11 @@ def advice_for(standing: Standing) -> list[Advice]:
 
 
 def underfit(at: Standing) -> Advice | None:
-    """It doesn't follow its teacher on its own training images: more steps, or a larger student, or another rate."""
+    """It doesn't say what it was taught on its own training images: more steps, a larger student, or another rate."""
     if at.on_training is None or 1 - at.on_training < MISSED or 1 - at.on_training < lost(at):
         return None
-    text = f"It follows its teacher on only {_percent(at.on_training)} of the very images that it learned from"
+    does, on = at.says
+    text = f"It {does} {on} only {_percent(at.on_training)} of the very images that it learned from"
     if at.plateaued:
         text += ", and the loss fell little after the first quarter. Try another learning rate or architecture."
         return Advice("It stopped learning early", text, distill(at, f"learning-rate {at.learning_rate / 4:.2g}"))
@@ -134,12 +146,14 @@ def still_falling(at: Standing) -> Advice | None:
 
 
 def overfit(at: Standing) -> Advice | None:
-    """It follows its teacher on its training images, and not on others: more of them, or more diverse ones."""
+    """It says what it was taught on its training images, and not on others: more of them, or more diverse ones."""
     if at.on_training is None or at.on_new is None or lost(at) < MISSED or lost(at) <= 1 - at.on_training:
         return None
+    does, on = at.says
     text = (
-        f"It follows its teacher on {_percent(at.on_training)} of its own {at.num_images:,.0f} training images and on "
-        f"{_percent(at.on_new)} of the {at.new_images}: it has learned its images rather than its teacher. Draw more"
+        f"It {does} {on} {_percent(at.on_training)} of its own {at.num_images:,.0f} training images and {on} "
+        f"{_percent(at.on_new)} of the {at.new_images}: it has learned its images rather than its "
+        f"{'classes' if at.by_labels else 'teacher'}. Draw more"
     )
     diversified = METHODS[at.method].diversified
     text += "; those that are there stay." if diversified else ", or more diverse ones (method prism)."
@@ -150,7 +164,10 @@ def overfit(at: Standing) -> Advice | None:
 def teacher_errs(at: Standing) -> Advice | None:
     """At least half of what the student gets wrong its teacher gets wrong, too: the labels may know more."""
     places = [
-        (where, teacher) for where, student, teacher in at.wrong if teacher >= LOW_TEACHER and 2 * teacher >= student
+        (where, teacher)
+        for where, student, teacher in at.wrong
+        # By labels a student may get past its teacher, and is then not held back by it.
+        if teacher >= LOW_TEACHER and 2 * teacher >= student and not (at.by_labels and student < teacher)
     ]
     if not places:
         return None
@@ -225,10 +242,11 @@ def fine(at: Standing) -> list[Advice]:
     """Nothing holds it back that was measured."""
     if at.on_training is None or at.on_new is None:
         return []
+    does, on = at.says
     return [Advice(
         "Nothing stands out",
-        f"It follows its teacher on {_percent(at.on_training)} of its own training images and on {_percent(at.on_new)} "
-        f"of the {at.new_images}. It is ready to leave the run.",
+        f"It {does} {on} {_percent(at.on_training)} of its own training images and {on} {_percent(at.on_new)} of the "
+        f"{at.new_images}. It is ready to leave the run.",
         command(at, "export", "--to student --dest student"),
     )]  # fmt: skip
 
@@ -282,6 +300,12 @@ def standing_of(run: RunResults, student: str) -> Standing:
     training, new = trainings_of(run).get(student), unseen_agreement(run, student)
     yardstick, settings = yardstick_of(run.results), dict(run.record.get("config", {}))
     defaults = Config()
+    weight = _setting(settings, "distillation", "hard_label_weight", defaults)
+    wrong, on_training = _wrong(run, student), training.train_agreement if training else None
+    if weight > MOSTLY_LABELS:
+        on_training = training.train_top1 if training else None
+        # Only labeled images can tell; that it differs from its teacher is what the labels are for.
+        new = (1 - wrong[0][1], "test images") if wrong else None
     follows = main_confusion(run, "teacher")
     reached = yardstick.of(run.results, student, yardstick.domains[0])
     return Standing(
@@ -292,13 +316,13 @@ def standing_of(run: RunResults, student: str) -> Standing:
         images_per_class=_setting(settings, "synthesis", "images_per_class", defaults),
         architecture=_setting(settings, "distillation", "architecture", defaults),
         learning_rate=_setting(settings, "distillation", "learning_rate", defaults),
-        hard_label_weight=_setting(settings, "distillation", "hard_label_weight", defaults),
-        on_training=training.train_agreement if training else None,
+        hard_label_weight=weight,
+        on_training=on_training,
         on_new=new[0] if new else None,
         new_images=new[1] if new else "",
         last_fall=training.last_fall if training else None,
         plateaued=training.plateaued if training else False,
-        wrong=_wrong(run, student),
+        wrong=wrong,
         prompted=_prompted(run, student),
         has_test=yardstick.is_accuracy,
         undecided=_undecided(run, student),
