@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import PixArtTransformer2DModel
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from prismkd.assets import asset
@@ -30,6 +32,7 @@ num_probes = 0
 num_content_probes = 0
 [generator]
 source = "{folder}/generator"
+lora = ["{folder}/adapter@0.5"]
 num_inference_steps = 2
 [synthesis]
 images_per_class = 1
@@ -71,6 +74,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, few_icons: Path, teacher:
     world = World(tmp_path_factory.mktemp("inputs"))
     save_classifier(world.folder / "teacher", teacher.network, teacher.config)
     shutil.copytree(asset("generator"), world.folder / "generator")
+    transformer = PixArtTransformer2DModel.from_pretrained(world.folder / "generator" / "transformer")
+    get_peft_model(transformer, LoraConfig(r=2, target_modules=["to_q"])).save_pretrained(str(world.folder / "adapter"))
     for name in ("test.parquet", "real.parquet"):
         shutil.copy(few_icons / name, world.folder)
     world.write_settings()
@@ -133,7 +138,7 @@ def test_a_run_goes_on_where_everything_was_moved_and_nothing_is_made_again(
     assert {path: path.read_bytes() for path in before} == before
     assert "kept in" not in capsys.readouterr().err
     changed = {name for change in moved.document("run.json")["changes"] for name in change["settings"]}
-    assert changed == {"teacher", "generator.source", "evaluation.source", "evaluation.real"}
+    assert changed == {"teacher", "generator.source", "generator.lora", "evaluation.source", "evaluation.real"}
     assert moved.do("synthesize", "--synthesis.images-per-class", "2") == 0
     assert moved.document("seed-0/plain/synthesis.json")["num_images"] == 48
 
@@ -162,10 +167,21 @@ def test_the_record_says_since_which_command_and_version(finished: World) -> Non
     for name, entry in recorded_digests(finished.out).items():
         assert entry["since"] == "prismkd run" and len(entry["digest"]) >= 16 and entry["version"], name
     assert {"teacher weights", "teacher preprocessing", "teacher network", "generator transformer",
-            "generator scheduler", "generator tiny_vae"} <= recorded_digests(finished.out).keys()  # fmt: skip
+            "generator scheduler", "generator tiny_vae",
+            "generator lora 0"} <= recorded_digests(finished.out).keys()  # fmt: skip
 
 
 # --- exchanged -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", ["0.5", "0.6"])
+def test_no_image_is_added_with_another_adapter(weight: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    if weight == "0.5":
+        exchange_weights(world.folder / "adapter" / "adapter_model.safetensors")
+    adapter = f"{world.folder / 'adapter'}@{weight}"
+    assert world.do("synthesize", "--generator.lora", adapter, "--synthesis.images-per-class", "2") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected the ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["prompts", "synthesize", "distill", "evaluate", "report", "run", "survival"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prismkd.config import Config
 from prismkd.config.load import check_diversity, check_methods
-from prismkd.config.sources import file_of, is_hub_model
+from prismkd.config.sources import adapter_of, file_of, is_hub_model
 from prismkd.config.trackers import check_tracker
 from prismkd.errors import UserError
 
@@ -70,6 +70,9 @@ def _check_files(config: Config) -> None:
         known = source in ("pictograms", "auto", "none") or is_hub_model(source)
         if not known and not exists(source):
             raise _missing(setting, Path(source))
+    for adapter in (adapter_of(entry)[0] for entry in generator.lora):
+        if not exists(adapter):
+            raise _missing("generator.lora", adapter)
 
 
 def _missing(setting: str, path: Path) -> UserError:

@@ -82,6 +82,9 @@ class GeneratorConfig:
     """Commit of a hub model; empty takes the newest, which the run then records."""
     variant: str = ""
     """Variant of the weight files, such as fp16."""
+    lora: tuple[str, ...] = ()
+    """LoRA adapters of this generator, fused into its weights: files or folders of safetensors, each perhaps with its
+    weight, as in style.safetensors@0.8."""
     device: str = "auto"
     """Where the pipeline computes: auto (cuda, then mps, then cpu), cpu, cuda, cuda:1, ..."""
     dtype: str = "auto"

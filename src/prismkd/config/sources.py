@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from os.path import exists, isdir  # a name that no file system would take is none that exists
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def needs_the_web(source: str) -> bool:
 def is_hub_model(source: str) -> bool:
     """Whether ``source`` names a pipeline on the hub: org/name, and no folder of that name is here."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)) and not exists(source)
+
+
+def adapter_of(entry: str) -> tuple[Path, float]:
+    """Path and weight of an entry of ``generator.lora``, such as style.safetensors@0.8; a path may have an @ itself."""
+    name, at, number = entry.rpartition("@")
+    if at and name and not exists(entry):
+        with suppress(ValueError):
+            return Path(name), float(number)
+    return Path(entry), 1.0
 
 
 def file_of(source: str) -> Path | None:

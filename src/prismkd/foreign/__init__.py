@@ -9,11 +9,12 @@ descriptions.py  the JSON files beside weights, read and checked before a librar
 
 from prismkd.foreign.boundary import first_line, naming, opening
 from prismkd.foreign.budget import Budget, no_larger_than
-from prismkd.foreign.descriptions import MAX_SIDE, check_folder, read_description
+from prismkd.foreign.descriptions import ADAPTER, MAX_SIDE, check_folder, read_description
 from prismkd.foreign.offline import offline, stays_offline, unasked
 from prismkd.foreign.quiet import quiet
 
 __all__ = [
+    "ADAPTER",
     "MAX_SIDE",
     "Budget",
     "check_folder",

@@ -20,6 +20,7 @@ from prismkd.errors import UserError
 from prismkd.foreign import Budget, naming, opening, quiet, stays_offline
 from prismkd.generators.decoders import load_tiny_decoder
 from prismkd.generators.folder import INDEX, check_pipeline_folder, check_whole
+from prismkd.generators.lora import adapters_of, fuse_adapters
 from prismkd.generators.sampling import check_sampling
 from prismkd.generators.text_to_image import TextToImage
 from prismkd.guidance.schedulers import BY_SIGMA, BY_TIMESTEP, EXPLODING, FLOW, SUPPORTED
@@ -68,6 +69,7 @@ def _loaded(config: GeneratorConfig, folder: Path | None, device: torch.device) 
     """The pipeline that is there, ready on the device."""
     pipeline = _load_pipeline(config, folder, _resolve_dtype(config.dtype, device))
     pipeline.set_progress_bar_config(disable=True)
+    fuse_adapters(pipeline, adapters_of(config.lora))
     if config.scheduler:
         pipeline.scheduler = other_scheduler(pipeline.scheduler, config.scheduler)
     tiny = load_tiny_decoder(pipeline, folder, config.tiny_decoder, device)
@@ -203,7 +205,9 @@ def identity(config: GeneratorConfig) -> dict[str, Any]:
     # Where and how fast an image is computed; a run may go on on another machine.
     for irrelevant in ("device", "offload", "compile"):
         del found[irrelevant]
-    return found
+    # By their content, wherever they are; images that were drawn without adapters know no such setting.
+    del found["lora"]
+    return found | ({"lora": [adapter.digest for adapter in adapters_of(config.lora)]} if config.lora else {})
 
 
 def fingerprint(folder: Path | None) -> str:
@@ -230,7 +234,7 @@ def part_digests(config: GeneratorConfig) -> dict[str, str]:
     tiny = config.tiny_decoder
     if tiny not in ("auto", "none") and Path(tiny).is_dir():  # auto is among the folder's own parts
         found["tiny decoder"] = fingerprint(Path(tiny))
-    return found
+    return found | {f"lora {number}": adapter.digest for number, adapter in enumerate(adapters_of(config.lora))}
 
 
 def _file_digests(folder: Path) -> dict[str, bytes]:

@@ -133,7 +133,7 @@ def is_moved(run: Run, setting: str, old: Any) -> bool:
     """Whether a setting of a path names the same content as ``old`` did, which lay elsewhere."""
     if setting == "teacher":
         return _network_of(old) == _network_of(run.config.teacher) and _is_same(run, "teacher", run.inputs.teacher)
-    if setting in [f"generator.{name}" for name in PATHS_OF_GENERATOR]:
+    if setting in [f"generator.{name}" for name in (*PATHS_OF_GENERATOR, "lora")]:
         return bool(run.inputs.generator) and _is_same(run, "generator", run.inputs.generator)
     return False
 

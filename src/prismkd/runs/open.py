@@ -24,6 +24,7 @@ from prismkd.distillation.student import Factory, check_student, initial_weights
 from prismkd.errors import UserError
 from prismkd.files import remove_temporary_files, write_json
 from prismkd.generators import generator_folder, pinned, resolve_device
+from prismkd.generators.lora import adapters_of
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.digests import note_digests
@@ -208,6 +209,7 @@ def _check_inputs(run: Run) -> None:
     """Load what loads fast, so that a wrong path fails before anything is written."""
     _ = run.teacher, run.judge, run.real, run.real_training
     generator_folder(run.config.generator)
+    adapters_of(run.config.generator.lora)
     resolve_device(run.config.generator.device)
     _check_student(run)
     check_diversity(run.config, len(run.classes))
