@@ -1,13 +1,13 @@
 """What each step of Diversified Prompt Engineering does on Pictograms, without and with guidance.
 
-Usage: python -m benchmarks.dpe [--part steps] [--part senses] [--part sheet]
+Usage: python -m benchmarks.dpe [--part steps] [--part senses] [--part variants] [--part sheet]
        python -m benchmarks.publish
 
 Parts: the steps, each added to the one before, on 24 classes; the senses of all 97, as an outside judge sees them by
-source of the wording; and a sheet of pictures. Every finished cell is a file in ``runs/dpe-HASH``, the hash being that
-of all settings; the same command continues where it was stopped. All rows have the same number of images, and images
-of one seed share their noise over all rows. It writes ``benchmarks/results/dpe.json`` and
-``docs/images/dpe-sheet.png``.
+source of the wording; variants of PRISM's prompts in the published comparison; and a sheet of pictures. Every finished
+cell is a file in ``runs/dpe-HASH``, the hash being that of all settings; the same command continues where it was
+stopped. All rows of a part have the same number of images, and images of one seed share their noise over all rows. It
+writes ``benchmarks/results/dpe.json`` and ``docs/images/dpe-sheet.png``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from prismkd import Config, Session
 from prismkd.classes import ClassName
 from prismkd.classifiers import predict
 from prismkd.config import PromptsConfig
+from prismkd.config.load import load_config
 from prismkd.config.seeds import derive
 from prismkd.distillation import to_bytes
 from prismkd.evaluation.images import evaluate_images
@@ -36,7 +37,7 @@ from prismkd.prompts import PromptPlan, diversified_plan
 from prismkd.prompts.content import ICON_CONTENTS, PLAIN
 from prismkd.prompts.judge import judge_pilot, sense_prompts
 from prismkd.prompts.senses import Sense, Wording, candidate_wordings
-from prismkd.prompts.styles import DOMAINS, probe_phrase
+from prismkd.prompts.styles import DOMAINS, ICON_DOMAINS, probe_phrase
 from prismkd.shards import to_array
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
@@ -46,7 +47,16 @@ NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 SHEET_CLASSES, SHEET_PER_CLASS, SHEET_SIDE = ("bolt", "glasses", "mouse", "tree"), 5, 51  # 51 pixels per picture
 STEPS = ("plain", "senses", "content", "style", "adaptive")
 GUIDED_STEPS = ("style", "adaptive")  # guidance acts on the teacher's own domain, which earlier steps don't set apart
-PARTS = ("senses", "steps", "sheet")
+PARTS = ("senses", "steps", "variants", "sheet")
+VARIANT_SEED = 0  # they explain the comparison, and choose nothing
+VARIANTS: dict[str, dict[str, Any]] = {
+    "without varied contents": {"content": False},
+    "seven styles (no pixel, no hand-drawn)": {
+        "domains": tuple(d for d in ICON_DOMAINS if d not in ("pixel", "hand-drawn"))
+    },
+    "half of the images filled": {"id_share": 0.5},
+    "four styles (filled, icon, outline, hand-drawn)": {"domains": ("filled", "icon", "outline", "hand-drawn")},
+}
 
 
 class Measurements:
@@ -129,6 +139,23 @@ class Measurements:
         sheet = Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy())
         return sheet.resize((len(indices) * SHEET_SIDE, len(rows) * SHEET_SIDE))
 
+    # --- variants of the comparison's prompts ------------------------------------------------------------------------
+
+    def variants(self) -> list[dict[str, Any]]:
+        """Students of PRISM's images with other prompts than the published recipe's."""
+        return [{"variant": name, **self.cells.get(f"variant {name}", partial(self._variant_cell, changes))}
+                for name, changes in VARIANTS.items()]  # fmt: skip
+
+    def _variant_cell(self, changes: dict[str, Any]) -> dict[str, Any]:
+        session = Session(load_config(ROOT / "configs" / "pictograms.toml"))
+        config = replace(session.prompts, **changes)
+        contents = session.contents if config.content else [[PLAIN] for _ in session.classes]
+        plan = diversified_plan(session.classes, session.senses, contents, config, VARIANT_SEED)
+        count = session.config.synthesis.images_per_class * len(session.classes)
+        images = quantized(session.synthesizer("prism").draw_all([plan[i] for i in range(count)]))
+        student = session.distill(images, labels_of(plan, count), VARIANT_SEED)
+        return {"top1": top1(session, student, VARIANT_SEED)}
+
     # --- the senses ----------------------------------------------------------------------------------------------
 
     def senses(self) -> list[dict[str, Any]]:
@@ -180,7 +207,7 @@ def main() -> None:
     measurements = Measurements(embedded_session(), embedded_session(config=Config()))
     if "sheet" in chosen:
         measurements.sheet().save(ROOT / "docs" / "images" / "dpe-sheet.png", optimize=True)
-    for part in ("senses", "steps"):
+    for part in ("senses", "steps", "variants"):
         if part in chosen:
             found = getattr(measurements, part)()
             measurements.cells.record("dpe", "python -m benchmarks.dpe", SEEDS, part, found)

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, SUBSET, embedded_session
+from benchmarks.embedded import SUBSET, embedded_session
 from benchmarks.pictograms.classifiers import HALF, fit
 from benchmarks.pictograms.pictures import SIZE
 from benchmarks.publish import ROOT, write_results
@@ -43,11 +43,10 @@ from prismkd.records.shapes import Metrics
 
 SEEDS = (0, 1, 2)
 NAMES = [item.name for item in load_classes(SUBSET.classes)]
-NUM_CLASSES, NUM_KNOWN = len(NAMES), 14
-NUM_TEACHER_STEPS = 500
+NUM_CLASSES, NUM_KNOWN, NUM_STEPS = len(NAMES), 14, 500
 CONFIG = ROOT / "configs" / "pictograms.toml"
-# The student is that of all tables of 24 classes. The share was chosen by benchmarks/federated_choice.py.
-ID_SHARE = 0.5
+# Chosen by benchmarks/federated_choice.py, on icons that no teacher saw.
+ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT = 0.5, 80, "small-resnet-32", 0.8
 SMALL = {"arguments": {"num_halvings": 2}}
 TEACHERS: list[dict[str, Any]] = [
     {"architecture": "small-resnet-32x2", **SMALL},
@@ -91,7 +90,7 @@ def icons() -> tuple[LabeledImages, list[str]]:
     return replace(real.subset(places), labels=labels), [families[place] for place in places]
 
 
-def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_TEACHER_STEPS) -> Path:
+def train_teachers(folder: Path, seed: int, left_out: Collection[str] = (), num_steps: int = NUM_STEPS) -> Path:
     """Train the teachers that aren't there yet, each on its own icons.
 
     Args:
@@ -134,9 +133,9 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     run = folder / f"seed-{seed}" / "run"
     code = prismkd(["run", "--config", str(CONFIG), "--out", str(run), "--classes", SUBSET.classes,
                     "--teacher", str(teachers), "--seeds", str(seed), "--methods", "prism",
-                    "--prompts.id-share", str(ID_SHARE), "--synthesis.num-workers", "0",
-                    "--synthesis.images-per-class", str(IMAGES_PER_CLASS),
-                    "--distillation.num-steps", str(NUM_STEPS)])  # fmt: skip
+                    "--prompts.id-share", str(ID_SHARE),
+                    "--synthesis.images-per-class", str(IMAGES_PER_CLASS), "--distillation.architecture", STUDENT,
+                    "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT)])  # fmt: skip
     assert code == 0
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
@@ -169,7 +168,7 @@ def main() -> None:
     """Measure the seeds that aren't measured yet; record them once all are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="default: all")
-    settings = (TEACHERS, NUM_KNOWN, NUM_TEACHER_STEPS, NUM_STEPS, ID_SHARE, IMAGES_PER_CLASS)
+    settings = (TEACHERS, NUM_KNOWN, NUM_STEPS, ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT)
     cells = Cells(folder_of("federated", embedded_session(), *settings, CONFIG.read_text()))
     for seed in parser.parse_args().seed or SEEDS:
         cells.get(f"seed {seed}", partial(measure, cells.folder, seed))

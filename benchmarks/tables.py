@@ -115,7 +115,7 @@ def sampling_table(data: Row) -> str:
         if timings:
             seconds, images = mean(t["seconds"] for t in timings), mean(t["images"] for t in timings)
             lines.append([METHOD_NAMES[method], f"{images:.0f}", f"{seconds:.0f}", f"{images / seconds:.1f}"])
-    for stage in ("senses", "calibration"):
+    for stage in ("senses", "contents", "calibration"):
         for t in data["timings"]:
             if t["stage"] == stage:
                 lines.append([f"{stage}, once per run", str(t["images"]), f"{t['seconds']:.0f}", ""])
@@ -372,6 +372,14 @@ def steps_table(data: Row) -> str:
     return table(["prompts", *domains, "judge top1", "recall", "coverage", "Vendi"], lines)
 
 
+def variants_table(data: Row) -> str:
+    """One student of each variant of PRISM's prompts, per domain."""
+    domains = list(data["variants"][0]["top1"])
+    lines = [[row["variant"], *[f"{row['top1'][domain]:.3f}" for domain in domains], f"{mean_shifted(row):.3f}"]
+             for row in data["variants"]]  # fmt: skip
+    return table(["prompts", *domains, "mean shifted"], lines)
+
+
 def senses_table(data: Row) -> str:
     """How often the judge recognizes the class in the images of each source's wording, and how often mostly."""
     sources = list(dict.fromkeys(source for r in data["senses"] for source in r["recognized"]))
@@ -569,6 +577,7 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "rates": costs_rates_table,
     "steps": steps_table,
     "senses": senses_table,
+    "variants": variants_table,
     "faults": faults_table,
     "matrix": fault_matrix_table,
     "fuzz": fuzz_table,
@@ -595,6 +604,7 @@ PARTS = {
     "survival": "survival",
     "steps": "steps",
     "senses": "senses",
+    "variants": "variants",
     "loop": "loop",
     "stored": "stored",
 }
