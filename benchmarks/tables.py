@@ -229,7 +229,7 @@ def guidance_options_table(data: Row) -> str:
     lines = []
     for (arm,), rows in grouped(data["options"], "arm").items():
         seconds = rows[0]["seconds_per_image"]
-        lines.append([arm, *cells(rows, [*columns.values()]), f"{seconds:.3f}"])
+        lines.append([arm, *cells(rows, [*columns.values()]), f"{seconds:.4f}"])
     return table(["guidance", *columns, "seconds per image"], lines)
 
 
