@@ -1,10 +1,10 @@
 """What Energy-guided Distribution Alignment does and where it pays, on 24 classes of Pictograms with plain prompts.
 
-Usage: python -m benchmarks.eda [--part survival] [--part sweep] [--part options] [--part teachers] [--part curve]
+Usage: python -m benchmarks.eda [--part survival] [--part sweep] [--part teachers] [--part curve]
        python -m benchmarks.publish
 
-Parts: the survival test; a sweep of guidance's settings; its further options, each alone beside the default; teachers
-of other kinds; and students over the number of images, beside what the seconds of guidance could have bought instead.
+Parts: the survival test; a sweep of guidance's settings; teachers of other kinds; and students over the number of
+images, beside what the seconds of guidance could have bought instead.
 Every finished cell is a file in ``runs/eda-HASH``, the hash being that of all settings; the same command continues
 where it was stopped. Images of one seed share their noise over all arms. At equal seconds, ``more`` and ``filter``
 spend what guidance and its calibration would have cost. It writes ``benchmarks/results/eda.json``.
@@ -41,8 +41,7 @@ CURVE_SEEDS = {800: (0,)}  # of sizes that not every seed has: 19,200 images and
 CHUNK, SURVIVAL_IMAGES = 1200, 480
 CALIBRATION_PAIR = 192  # plain images drawn before the calibration, and again after it, to know its price in images
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
-TIMED_BATCHES = 3  # of each option in turn; the first isn't timed
-PARTS = ("survival", "sweep", "options", "teachers", "curve")
+PARTS = ("survival", "sweep", "teachers", "curve")
 
 DEFAULT = GUIDANCE
 LATE_ONLY = replace(DEFAULT, log_snr_min=0.2, log_snr_max=3.0)
@@ -60,16 +59,6 @@ SURVIVAL_ARMS = {
     "late only": LATE_ONLY,
     "no views": replace(DEFAULT, augment=False, num_views=1),
     "late only, no views": replace(LATE_ONLY, augment=False, num_views=1),
-}
-OPTIONS: dict[str, GuidanceConfig | None] = {
-    **{arm: ARMS[arm] for arm in ("plain", f"strength {DEFAULT.strength}")},
-    "batch norms": replace(DEFAULT, batch_norm_weight=0.1),  # DeepInversion's own 10 drowns the label of this teacher
-    "prototypes": replace(DEFAULT, prototype_weight=1.0),
-    "ReAct": replace(DEFAULT, react_quantile=0.9),  # the paper's
-    "smooth backward": replace(DEFAULT, smooth_backward=True),
-    "Adam": replace(DEFAULT, adam=True),
-    "noise on x0": replace(DEFAULT, x0_noise=0.1),
-    "full decoder": replace(DEFAULT, full_decoder=True),
 }
 TEACHER_2 = {
     "architecture": "convnext_atto", "in_channels": 3, **HALF,
@@ -99,27 +88,15 @@ class Measurements:
         """Every arm at the same number of images."""
         rows = []
         for seed in SEEDS:
-            rows += self._arms(ARMS, seed)
-        return rows
-
-    def options(self) -> list[dict[str, Any]]:
-        """The default with each further option alone, and the seconds of an image by each."""
-        seconds = self.cells.get("seconds of options", self._seconds_cell)
-        rows = [row for seed in SEEDS for row in self._arms(OPTIONS, seed)]
-        return [{**row, "seconds_per_image": seconds[row["arm"]]} for row in rows]
-
-    def _arms(self, arms: dict[str, GuidanceConfig | None], seed: int) -> list[dict[str, Any]]:
-        """Arms at the same number of images; what two parts have in common is measured once."""
-        rows = []
-        for arm, guidance in arms.items():
-            measure = partial(self._arm_cell, guidance, seed, self.session.teacher)
-            rows.append({"arm": arm, "seed": seed, **self.cells.get(f"arm {arm} {seed}", measure)})
+            for arm, guidance in ARMS.items():
+                measure = partial(self._arm_cell, guidance, seed, self.session.teacher)
+                rows.append({"arm": arm, "seed": seed, **self.cells.get(f"arm {arm} {seed}", measure)})
         return rows
 
     def teachers(self) -> list[dict[str, Any]]:
         """Plain and guided with a teacher of another kind."""
         rows = []
-        arms = {"plain": None, "guided": DEFAULT, "guided, prototypes": replace(DEFAULT, prototype_weight=1.0)}
+        arms = {"plain": None, "guided": DEFAULT}
         teacher = self.second_teacher()
         for seed in SEEDS:
             for arm, guidance in arms.items():
@@ -159,14 +136,6 @@ class Measurements:
     def _arm_cell(self, guidance: GuidanceConfig | None, seed: int, teacher: Classifier) -> dict[str, Any]:
         (pool,) = self.draw([self.synthesizer(guidance, teacher)], seed, 0, IMAGES_PER_CLASS * self.num_classes)
         return {"top1": self._student(pool, seed, teacher), **self._images(pool, teacher)}
-
-    def _seconds_cell(self) -> dict[str, Any]:
-        """Seconds of an image by each option, drawn in turn: those of other minutes couldn't be compared."""
-        synthesizers = [self.synthesizer(guidance) for guidance in OPTIONS.values()]
-        size = self.session.config.generator.batch_size
-        self.draw(synthesizers, 0, 0, size)
-        pools = self.draw(synthesizers, 0, size, TIMED_BATCHES * size)
-        return {arm: pool.seconds / len(pool.images) for arm, pool in zip(OPTIONS, pools, strict=True)}
 
     def _curve_cell(
         self, arm: str, plain: Pool, guided: Pool, count: int, bought: int, seed: int

@@ -14,7 +14,6 @@ from prismkd.classifiers import (
     load_teacher,
     predict,
     save_classifier,
-    smooth_backward,
 )
 from prismkd.classifiers.networks import SmallResNet, new_network, size_arguments
 from prismkd.errors import UserError
@@ -104,11 +103,6 @@ def test_a_folder_as_timm_writes_it_brings_its_preprocessing(tmp_path: Path) -> 
     })  # fmt: skip
     found = load_classifier(tmp_path)
     assert found.preprocess == Preprocessing(3, 73, (64, 64), "bicubic", (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-
-
-def test_smooth_backward_needs_a_relu() -> None:
-    with pytest.raises(UserError, match=r"expected a teacher with nn\.ReLU"):
-        smooth_backward(torch.nn.Linear(2, 2))
 
 
 def test_a_prediction_leaves_every_module_in_its_mode() -> None:

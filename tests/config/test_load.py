@@ -30,6 +30,7 @@ def test_shipped_configurations_parse(path: Path) -> None:
     ("text", "message"),
     [
         ("[guidance]\nstrenght = 1", "got guidance.strenght; perhaps guidance.strength"),
+        ("[guidance]\nadam = false", "expected a known configuration key, got guidance.adam"),  # of earlier versions
         ("method = ['plain']", "got method; perhaps methods"),
         ("methods = ['plan']", "got 'plan'; perhaps plain"),
         ("[guidance]\nstrength = 'high'", "expected float for guidance.strength, got 'high'"),

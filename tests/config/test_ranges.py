@@ -116,8 +116,8 @@ def test_a_record_with_a_method_of_another_version_is_refused() -> None:
          r"mean from -1 to 2, got 123\.675; images are in \[0, 1\]: divide what is for 0 to 255 by 255"),
         (replace(Config(), teacher_preprocessing=PreprocessingConfig(std=(58.395,))), r"got 58\.395; images are in"),
         (replace(Config(), distillation=DistillationConfig(image_size=100_000)), "from 0 to 4096, got 100000"),
-        (replace(Config(), guidance=GuidanceConfig(react_quantile=0.0)),
-         "expected guidance.react_quantile above 0 and up to 1, got 0.0; 1 is off"),
+        (replace(Config(), distillation=DistillationConfig(min_crop_scale=0.0)),
+         "expected distillation.min_crop_scale above 0 and up to 1, got 0.0; 0.08 is usual"),
     ],
 )  # fmt: skip
 def test_values_from_python_are_checked_as_those_of_files(config: Config, message: str) -> None:

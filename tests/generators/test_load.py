@@ -69,6 +69,14 @@ def test_a_named_tiny_decoder_is_used(folder: Path, tmp_path: Path) -> None:
     assert generator.decode(torch.zeros(1, 4, 8, 8)).shape == (1, 3, 16, 16)
 
 
+def test_gradients_pass_the_full_decoder_where_the_setting_says_none() -> None:
+    generator = load_generator(GeneratorConfig(tiny_decoder="none"))
+    latents = torch.randn(1, generator.pipeline.vae.config.latent_channels, 8, 8)
+    assert (asset("generator") / "tiny_vae").is_dir() and generator.tiny_decoder is None
+    with torch.no_grad():
+        assert torch.equal(generator.decode(latents), generator.decode_fully(latents))
+
+
 def test_pickled_weights_are_refused(folder: Path) -> None:
     for file in folder.rglob("*.safetensors"):
         torch.save({}, file.with_suffix(".bin"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prismkd.classifiers import Classifier, Ensemble, smooth_backward
+from prismkd.classifiers import Classifier, Ensemble
 from prismkd.classifiers.networks import SmallResNet
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
@@ -69,13 +69,8 @@ def test_ascending_is_the_opposite_edit() -> None:
     assert torch.allclose(down, -up)
 
 
-ALONE = [{}, {"energy": "free"}, {"energy": "elucd"}, {"x0_noise": 0.1}, {"prototype_weight": 1.0}, {"adam": True}]
-TOGETHER = [{"batch_norm_weight": 1.0}, {"diversity_weight": 1.0}]  # terms of a whole batch
-
-
-def tolerance(option: dict) -> float:
-    """Where rounding is divided by something small: Adam's root of a moment, the determinant of alike directions."""
-    return 1e-2 if option.keys() & {"adam", "diversity_weight"} else 1e-6
+ALONE = [{}, {"energy": "free"}, {"energy": "elucd"}]
+TOGETHER = {"diversity_weight": 1.0}  # a term of a whole batch
 
 
 def latents_of_two_steps(count: int, generator: torch.Generator) -> Tensor:
@@ -93,13 +88,14 @@ def edits(steps: Tensor, labels: Tensor, option: dict) -> Tensor:
     return torch.stack([torch.zeros_like(steps[0]) if delta is None else delta for delta in found])
 
 
-@pytest.mark.parametrize("option", [*ALONE, *TOGETHER], ids=str)
+@pytest.mark.parametrize("option", [*ALONE, TOGETHER], ids=str)
 @settings(max_examples=5)
 @given(order=st.permutations(range(5)), seed=st.integers(0, 2**31))
 def test_permuted_images_get_permuted_edits(option: dict, order: list[int], seed: int) -> None:
     steps, labels = latents_of_two_steps(5, torch.Generator().manual_seed(seed)), torch.tensor([1, 1, 0, 1, 1])
     found, permuted = edits(steps, labels, option), edits(steps[:, order], labels[order], option)
-    assert torch.allclose(permuted, found[:, order], atol=tolerance(option))
+    # Rounding is divided by something small where directions are alike: by their determinant
+    assert torch.allclose(permuted, found[:, order], atol=1e-2 if option == TOGETHER else 1e-6)
     assert found.any()
 
 
@@ -112,7 +108,7 @@ def test_an_images_edit_depends_on_no_other_image(option: dict, place: int, num_
     others, their_labels = latents_of_two_steps(num_others, generator), torch.arange(num_others) % 3
     own = slice(place, place + 1)
     found = edits(torch.cat([others, steps[:, own]], dim=1), torch.cat([their_labels, labels[own]]), option)
-    assert torch.allclose(found[:, -1:], edits(steps, labels, option)[:, own], atol=tolerance(option))
+    assert torch.allclose(found[:, -1:], edits(steps, labels, option)[:, own], atol=1e-6)
 
 
 def test_of_several_teachers_those_guide_an_image_that_know_its_class() -> None:
@@ -128,9 +124,8 @@ def test_of_several_teachers_those_guide_an_image_that_know_its_class() -> None:
     assert not torch.allclose(first[1], second[1])
 
 
-@pytest.mark.parametrize("option", [{}, {"adam": True}])
-def test_gradients_in_parts_are_those_of_the_whole_batch(option: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(PLAIN, augment=True, num_views=2, **option)
+def test_gradients_in_parts_are_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(PLAIN, augment=True, num_views=2)
     whole, parts = guidance(config), guidance(config)
     for scale in (1.0, 0.9):
         monkeypatch.setattr("prismkd.guidance.edit.LATENTS_AT_ONCE", 2**18)
@@ -184,8 +179,7 @@ def test_latents_out_of_range_are_noticed() -> None:
     "option",
     [
         {"energy": "free"}, {"energy": "joint"}, {"energy": "conditional"}, {"energy": "elucd"},
-        {"batch_norm_weight": 1.0}, {"prototype_weight": 1.0}, {"diversity_weight": 1.0}, {"adam": True},
-        {"x0_noise": 0.1}, {"temperature": 2.0},
+        {"diversity_weight": 1.0}, {"temperature": 2.0},
     ],
 )  # fmt: skip
 def test_every_option_changes_the_edit_and_stays_finite(option: dict) -> None:
@@ -194,50 +188,14 @@ def test_every_option_changes_the_edit_and_stays_finite(option: dict) -> None:
     second = other(latents() * 0.9, MIDDLE)
     assert base is not None and first is not None and second is not None
     assert first.isfinite().all() and second.isfinite().all()
-    assert not torch.allclose(base, first) or "adam" in option  # at its first step Adam takes the sign
+    assert not torch.allclose(base, first)
     assert (first * second).sum() > 0
 
 
-def test_adam_keeps_the_length_of_the_edit() -> None:
-    delta = guidance(replace(PLAIN, adam=True))(latents(), MIDDLE)
-    assert delta is not None
-    assert torch.allclose(rms(delta), 0.2 * rms(latents()), rtol=1e-3)
-
-
-def test_batch_norm_energy_falls_when_the_statistics_are_met() -> None:
-    """Images whose statistics at the first layer are the teacher's own have a lower term."""
-    config = replace(PLAIN, batch_norm_weight=1.0, margin_weight=0.0, label_weight=0.0)
-    x0 = latents(8).requires_grad_(True)
-    labels = torch.zeros(8, dtype=torch.long)
-    before = TeacherEnergy(teacher(), HARD, config)(x0, labels)
-    (gradient,) = torch.autograd.grad(before, x0)
-    after = TeacherEnergy(teacher(), HARD, config)((x0 - 0.05 * gradient / rms(gradient)).detach(), labels)
-    assert after < before
-
-
-def test_the_average_of_statistics_moves_slowly_and_passes_the_whole_gradient() -> None:
-    config = replace(PLAIN, batch_norm_weight=1.0, margin_weight=0.0, label_weight=0.0)
-    energy, labels, sizes = TeacherEnergy(teacher(), HARD, config), torch.zeros(8, dtype=torch.long), []
-    for _ in range(3):
-        x0 = latents(8).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(energy(x0, labels), x0)
-        sizes.append(float(rms(gradient).mean()))
-    assert max(sizes) / min(sizes) < 1.5
-
-
-def test_react_clips_for_the_check_as_for_the_gradient() -> None:
-    clipped = replace(HARD, react_threshold=0.1)
-    plain, react = (TeacherEnergy(teacher(), c, PLAIN) for c in (HARD, clipped))
-    labels = torch.arange(4) % 3
-    assert not torch.allclose(plain.logits(latents(), labels), react.logits(latents(), labels))
-    assert torch.allclose(react.satisfied(latents(), labels)[0], free_energy(react.logits(latents(), labels)))
-
-
-def test_batch_norm_needs_a_teacher_that_has_it() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
-    none = Classifier(network, {"num_classes": 3, "in_channels": 1})
-    with pytest.raises(UserError, match="prototype_weight"):
-        TeacherEnergy(none, HARD, replace(PLAIN, batch_norm_weight=1.0))(latents(), torch.zeros(4, dtype=torch.long))
+def test_images_repel_each_other_in_the_features_of_one_teacher() -> None:
+    both, config = Ensemble([teacher(3), teacher(4)], [[0, 1, 2]] * 2, 3), replace(PLAIN, diversity_weight=1.0)
+    with pytest.raises(UserError, match=r"expected one teacher for guidance\.diversity_weight, got several"):
+        EnergyGuidance(both, lambda x: x, torch.tensor([0, 1]), HARD, config)(latents(2), MIDDLE)
 
 
 def test_repulsion_is_lowest_for_orthogonal_images_of_a_class() -> None:
@@ -246,18 +204,6 @@ def test_repulsion_is_lowest_for_orthogonal_images_of_a_class() -> None:
     close = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
     assert repulsion_energy(square, labels) < repulsion_energy(close, labels)
     assert repulsion_energy(square, torch.arange(4)) == 0  # images of different classes don't repel
-
-
-def test_smooth_backward_keeps_the_outputs_and_changes_the_gradients() -> None:
-    plain, smooth = teacher(), smooth_backward(teacher())
-    gradients = []
-    for network in (plain, smooth):
-        x = latents().requires_grad_(True)
-        logits = network(x)
-        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
-        gradients.append((logits.detach(), gradient))
-    assert torch.equal(gradients[0][0], gradients[1][0])
-    assert not torch.allclose(gradients[0][1], gradients[1][1])
 
 
 def sampled_mean_shift(num_steps: int, strength: float) -> float:

@@ -5,14 +5,11 @@ import math
 import torch
 
 from prismkd.guidance.energy import (
-    batch_norm_energy,
     conditional_energy,
     elucd_energy,
     free_energy,
     hinge_energy,
     joint_energy,
-    prototype_energy,
-    react,
 )
 
 
@@ -60,19 +57,3 @@ def test_elucd_lies_between_conditional_and_joint() -> None:
     logits, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
     assert torch.allclose(elucd_energy(logits, labels, 1.0), conditional_energy(logits, labels), atol=1e-5)
     assert torch.allclose(elucd_energy(logits, labels, 0.0), joint_energy(logits, labels) + math.log(4), atol=1e-5)
-
-
-def test_prototype_energy_is_zero_on_the_centered_prototype_and_two_opposite_of_it() -> None:
-    prototypes, labels = torch.tensor([[3.0, 1.0], [1.0, 3.0]]), torch.tensor([0, 1])
-    features = torch.tensor([[1.0, -1.0], [-5.0, 5.0]])
-    assert torch.allclose(prototype_energy(features, prototypes, labels), torch.zeros(2), atol=1e-6)
-    assert torch.allclose(prototype_energy(-features, prototypes, labels), torch.full((2,), 2.0), atol=1e-6)
-
-
-def test_batch_norm_energy_adds_the_distances_of_mean_and_variance() -> None:
-    zero = torch.zeros(2)
-    assert batch_norm_energy(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 2.0]), zero, zero) == 7.0
-
-
-def test_react_clips_what_is_above_the_threshold_only() -> None:
-    assert torch.equal(react(torch.tensor([[-2.0, 0.5, 9.0]]), 1.0), torch.tensor([[-2.0, 0.5, 1.0]]))

@@ -13,10 +13,13 @@ import pytest
 
 from prismkd.cli import main
 from prismkd.config import Config, GeneratorConfig, SynthesisConfig
+from prismkd.config.retired import RETIRED_GUIDANCE
 from prismkd.errors import UserError
 from prismkd.files import write_json
+from prismkd.guidance import Calibration
 from prismkd.records.lock import locked
 from prismkd.records.status import status_of
+from prismkd.runs import drawing
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.drawing import planned_images
 from prismkd.runs.run import Run
@@ -166,6 +169,32 @@ def test_images_are_appended_and_a_new_student_is_trained(
     assert json.loads((folder / "student-48-images-2" / "log.json").read_text())["images"] == 48
     assert main(["run", *arguments]) == 2, "fewer images than there are"
     assert "another synthesis.images_per_class" in capsys.readouterr().err
+
+
+def test_guided_images_of_an_earlier_version_are_kept_and_added_to(
+    tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its records name settings that are no more, and a threshold that went with one of them."""
+    arguments = start(tmp_path, settings.replace('"plain"', '"eda"').replace("steps = 2", "steps = 4", 1))
+    with monkeypatch.context() as earlier:
+        of_now = drawing.asdict
+        earlier.setattr(drawing, "asdict", lambda found: of_now(found) | (
+            {"react_threshold": None} if isinstance(found, Calibration) else RETIRED_GUIDANCE))  # fmt: skip
+        assert main(["synthesize", *arguments]) == 0
+    path = tmp_path / "out" / "run.json"
+    record = json.loads(path.read_text())
+    record["config"]["guidance"] |= RETIRED_GUIDANCE
+    write_json(path, record)
+    before = tars(tmp_path / "out", "eda")
+    assert len(before) == 4 and main(["synthesize", *arguments, "--synthesis.images-per-class", "3"]) == 0
+    after = tars(tmp_path / "out", "eda")
+    assert after.items() >= before.items() and len(after) == 6
+    manifest = images(tmp_path / "out", "eda") / "dataset.json"
+    identity = json.loads(manifest.read_text())["identity"]
+    assert identity["guidance"].items() >= RETIRED_GUIDANCE.items() and "react_threshold" in identity["calibration"]
+    manifest.write_text(manifest.read_text().replace('"adam": false', '"adam": true'))
+    assert main(["synthesize", *arguments, "--synthesis.images-per-class", "3"]) == 2
+    assert "to hold images of this plan, got another guidance.adam; " in capsys.readouterr().err
 
 
 def test_images_can_be_stored_elsewhere(finished: Path, tmp_path: Path, settings: str) -> None:

@@ -216,7 +216,7 @@ def test_every_setting_has_a_stage_and_each_table_a_setting() -> None:
     assert stage_of("classes") == stage_of("generator.source") == stage_of("prompts.template") == FIRST_STAGE
     assert may_change("methods", ["plain"], ["prism", "plain"]) and not may_change("methods", ["plain"], ["prism"])
     assert may_change("synthesis.images_per_class", 1, 2) and not may_change("synthesis.images_per_class", 2, 1)
-    assert may_change("evaluation.cas", True, False) and not may_change("guidance.adam", False, True)
+    assert may_change("evaluation.cas", True, False) and not may_change("guidance.ascend", False, True)
 
 
 # --- a kill between any two steps ------------------------------------------------------------------------------------

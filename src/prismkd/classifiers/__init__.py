@@ -14,7 +14,6 @@ ensemble.py       several teachers as one; classes/teacher_list.py is the file t
 networks.py       the small residual network, and new networks by name
 views.py          the augmented views that guidance and students show to the teacher
 precision.py      where products in bfloat16 are faster
-smooth.py         a teacher with smoother gradients
 """
 
 from prismkd.classifiers.classifier import Classifier, as_teacher, count_parameters, features_of, predict
@@ -22,7 +21,6 @@ from prismkd.classifiers.ensemble import Ensemble
 from prismkd.classifiers.folders import load_classifier, save_classifier
 from prismkd.classifiers.judge import load_judge
 from prismkd.classifiers.preprocessing import Preprocessing
-from prismkd.classifiers.smooth import smooth_backward
 from prismkd.classifiers.sources import load_source, load_teacher, part_digests, weights_digest
 from prismkd.classifiers.user_module import as_classifier
 
@@ -41,6 +39,5 @@ __all__ = [
     "part_digests",
     "predict",
     "save_classifier",
-    "smooth_backward",
     "weights_digest",
 ]

@@ -92,8 +92,7 @@ class Classifier(nn.Module):
         if not isinstance(head, nn.Linear) or head.out_features != self.num_classes:
             raise UserError(
                 f"expected a teacher that ends in a linear layer, got {type(head).__name__}; "
-                "leave guidance.prototype_weight and guidance.react_quantile at their defaults, and give the run all "
-                "of the teacher's classes"
+                "set guidance.diversity_weight to 0, and give the run all of the teacher's classes"
             )
         return head
 

@@ -120,9 +120,6 @@ class Ensemble(Classifier):
         """Several classifiers have no common last layer.
 
         Raises:
-            UserError: always, with the settings that would need one.
+            UserError: always, with the setting that would need one.
         """
-        raise UserError(
-            "expected one teacher for guidance.prototype_weight and guidance.react_quantile, got several; set both to "
-            "their defaults"
-        )
+        raise UserError("expected one teacher for guidance.diversity_weight, got several; set it to 0")

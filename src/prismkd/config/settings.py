@@ -92,8 +92,8 @@ class GeneratorConfig:
     scheduler: str = ""
     """Name of another diffusers scheduler, made from the pipeline's own settings; empty keeps the pipeline's."""
     tiny_decoder: str = "auto"
-    """Small decoder for guidance: auto (the folder's ``tiny_vae``, or the model family's on the hub), none, or a folder
-    or hub model."""
+    """Small decoder for guidance: auto (the folder's ``tiny_vae``, or the model family's on the hub), none (gradients
+    pass the full decoder), or a folder or hub model."""
     image_size: Annotated[int, Between(0, MAX_SIDE)] = 0
     """Pixels per side; 0 is the pipeline's own."""
     num_inference_steps: Annotated[int, Positive()] = 16
@@ -138,22 +138,8 @@ class GuidanceConfig:
     """Temperature of the free energy."""
     skip_satisfied: bool = True
     """Spend no gradient on an image that is under its target energy and of its class (hinge only)."""
-    batch_norm_weight: Annotated[float, AtLeast(0)] = 0.0
-    """Weight of the distance to the teacher's batch norm statistics; couples the images of a batch."""
-    prototype_weight: Annotated[float, AtLeast(0)] = 0.0
-    """Weight of the angle to the class's row of the last layer, for teachers without batch norm."""
     diversity_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the repulsion between images of one class; couples the images of a batch."""
-    react_quantile: Annotated[float, Between(0, 1, "1 is off", open_low=True)] = 1.0
-    """Clip the teacher's features, while guiding, at this quantile of those of unguided images (ReAct); 1 is off."""
-    smooth_backward: bool = False
-    """Let gradients pass the teacher's ReLUs as if they were softplus."""
-    adam: bool = False
-    """Edit along Adam's direction, from moments of the gradient over the steps, instead of along the gradient."""
-    x0_noise: Annotated[float, AtLeast(0)] = 0.0
-    """Noise on x0 per view, relative to its root mean square (LGD); each view is then decoded on its own."""
-    full_decoder: bool = False
-    """Take gradients through the full decoder even where there is a tiny one."""
     ascend: bool = False
     """Raise the energy instead of lowering it: the negative control."""
     num_calibration_images: Annotated[int, Positive()] = 192

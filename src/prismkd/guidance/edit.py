@@ -28,7 +28,6 @@ from prismkd.guidance.schedulers import X0Map
 from prismkd.guidance.targets import Calibration
 from prismkd.guidance.teacher_energy import TeacherEnergy
 
-ADAM_BETAS = (0.9, 0.99)
 LATENTS_AT_ONCE = 2**18  # values of x0 whose decoded images are differentiated together
 TINY = 1e-12  # in place of a root mean square of zero
 
@@ -67,7 +66,6 @@ class EnergyGuidance:
     log_snrs: list[float] = field(default_factory=list)
     gradient_sizes: list[Tensor] = field(default_factory=list)
     latent_sizes: list[Tensor] = field(default_factory=list)
-    _moments: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.energy = TeacherEnergy(self.teacher, self.calibration, self.config)
@@ -118,7 +116,7 @@ class EnergyGuidance:
         needed = self._needs_gradient(images.detach(), places)
         delta = torch.zeros_like(x0)
         if needed.any():
-            delta[needed] = self._descent(x0, images, needed, places[needed])
+            delta[needed] = self._descent(x0, images, needed, self.labels[places[needed]])
         return delta
 
     def _needs_gradient(self, images: Tensor, places: Tensor) -> Tensor:
@@ -139,16 +137,14 @@ class EnergyGuidance:
         self.num_edits[places] += needed
         return needed
 
-    def _descent(self, x0: Tensor, images: Tensor, needed: Tensor, places: Tensor) -> Tensor:
+    def _descent(self, x0: Tensor, images: Tensor, needed: Tensor, labels: Tensor) -> Tensor:
         """``-strength rms(x0) g / max(rms(g), g_floor)`` of the images where it is ``needed``."""
-        g = self._gradient(x0, images, needed, self.labels[places])[needed]
+        g = self._gradient(x0, images, needed, labels)[needed]
         size = rms(g)
         self.gradient_sizes.append(size.flatten())
         # Every edit has the same length relative to x0, whatever the scale of the energy and of the latents. But a
         # saturated teacher's gradient is small and mostly noise: below the floor it stays small.
         g = g / size.clamp_min(max(self.calibration.g_floor, TINY))
-        if self.config.adam:
-            g = self._adam_direction(g, places)
         sign = 1 if self.config.ascend else -1
         return sign * self.config.strength * rms(x0[needed]) * g
 
@@ -161,31 +157,17 @@ class EnergyGuidance:
         with torch.enable_grad():
             total = torch.zeros((), device=x0.device)
             for view in range(count):
-                # All images of a step share the view, and steps differ: an image's view must not depend on its place
-                # in the batch, or it would be another image where memory halves the batch or a run is resumed.
-                # Drawn where they are needed: at 1024 pixels the CPU takes 20 ms for what a GPU does in less than one.
-                generator = torch.Generator(x0.device).manual_seed(derive(0, "view", self.num_band_steps, view))
-                if self.config.x0_noise:  # LGD: the expectation over a neighborhood of x0 (Song et al. 2023)
-                    noise = torch.randn(x0.shape[1:], generator=generator, device=x0.device)
-                    images = self.decode(x0 + self.config.x0_noise * rms(x0.detach()) * noise)
                 seen = images[needed]
                 if self.config.augment:
+                    # All images of a step share the view, and steps differ: an image's view must not depend on its
+                    # place in the batch, or it would be another image where memory halves the batch or a run is
+                    # resumed. Drawn where they are needed: at 1024 pixels the CPU takes 20 ms for what a GPU does in
+                    # less than one.
+                    generator = torch.Generator(x0.device).manual_seed(derive(0, "view", self.num_band_steps, view))
                     seen = random_views(seen, shared=True, generator=generator)
                 total = total + self.energy(seen, labels) / count
             (gradient,) = torch.autograd.grad(total, x0)
         return torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)  # a value that isn't finite moves nothing
-
-    def _adam_direction(self, g: Tensor, places: Tensor) -> Tensor:
-        """Adam's direction (Kingma and Ba 2015), with moments per sample over the band's steps, at the length of g."""
-        # Without the correction of the moments' bias: it is a factor, and the length is set here.
-        if self._moments is None:
-            zeros = torch.zeros(len(self.labels), *g.shape[1:], device=g.device)
-            self._moments = (zeros, zeros.clone())
-        first, second = self._moments
-        first[places] = ADAM_BETAS[0] * first[places] + (1 - ADAM_BETAS[0]) * g
-        second[places] = ADAM_BETAS[1] * second[places] + (1 - ADAM_BETAS[1]) * g**2
-        direction = first[places] / (second[places].sqrt() + 1e-8)
-        return direction * rms(g) / rms(direction).clamp_min(TINY)
 
     def _record_latent_sizes(self, x0: Tensor, delta: Tensor) -> None:
         """Note how large x0 is, and how far the edited x0 lies beyond what unguided sampling shows."""

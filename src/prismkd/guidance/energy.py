@@ -1,9 +1,8 @@
 """Every energy that can guide, each one low where an image is in-distribution.
 
-Pure functions of a classifier's logits f (batch, classes), of its penultimate features (batch, width), or of the
-statistics of a batch. Most give one value per image, (batch,); the batch norm energy and the repulsion are statements
-about a whole batch and give a scalar. ``guidance.energy`` chooses one of the first kind, and ``teacher_energy.py`` adds
-the others to it with their weights.
+Pure functions of a classifier's logits f (batch, classes), or of its penultimate features (batch, width). Most give one
+value per image, (batch,); the repulsion is a statement about a whole batch and gives a scalar. ``guidance.energy``
+chooses one of the first kind, and ``teacher_energy.py`` adds the repulsion to it with its weight.
 
 The paper says that a pre-trained classifier gives each sample an energy, not which: where no other source is named,
 the energy is our design.
@@ -75,21 +74,6 @@ def hinge_energy(
 # --- of the penultimate features ---------------------------------------------------------------------------------
 
 
-def prototype_energy(features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
-    """``1 - cos(h(x), w_y - mean w)``, in [0, 2]: how far the features h point away from their class's prototype.
-
-    The prototypes are the rows w (classes, width) of the last layer, centered, since what all rows share tells no
-    class from another. For teachers without batch normalization (ViT, ConvNeXt): it needs nothing but the head.
-    """
-    centered = prototypes - prototypes.mean(dim=0)
-    return 1 - F.cosine_similarity(features, centered[labels], dim=1)
-
-
-def react(features: Tensor, threshold: float) -> Tensor:
-    """Features clipped from above, which takes the overconfidence of outliers (ReAct: Sun et al. 2021)."""
-    return features.clamp(max=threshold)
-
-
 def repulsion_energy(features: Tensor, labels: Tensor) -> Tensor:
     """The diversity term: ``-sum over classes c of logdet(K_c + ridge I)``, a scalar.
 
@@ -107,15 +91,3 @@ def repulsion_energy(features: Tensor, labels: Tensor) -> Tensor:
             kernel = of_class @ of_class.T + RIDGE * torch.eye(len(of_class), device=of_class.device)
             total = total - torch.logdet(kernel.float())  # there is no logdet in half precision
     return total
-
-
-# --- of the statistics of a batch --------------------------------------------------------------------------------
-
-
-def batch_norm_energy(mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
-    """``||mu - mu_run||_2 + ||var - var_run||_2`` of one layer, a scalar (DeepInversion: Yin et al. 2020).
-
-    Means and variances are (channels,). The running ones are those of the teacher's training images, of all classes
-    mixed: so should the batch be.
-    """
-    return (mean - running_mean).norm() + (variance - running_variance).norm()

@@ -15,7 +15,7 @@ FLOOR_SHARE = 0.1  # of the usual size of a gradient, below which none is scaled
 
 @dataclass(frozen=True)
 class Calibration:
-    """What energies, gradients, latents and features are like in unguided samples.
+    """What energies, gradients and latents are like in unguided samples.
 
     Attributes:
         energy_target: (classes,) the targets: per class, the free energy at which guidance stops.
@@ -23,7 +23,6 @@ class Calibration:
         g_floor: energy gradients with a root mean square below this aren't scaled up.
         per_class_count: (classes,) how many unguided samples each target rests on.
         latent_rms: the largest root mean square of an unguided x0 prediction; 0 where it wasn't measured.
-        react_threshold: penultimate features above this are clipped (ReAct); None is no clip.
     """
 
     energy_target: list[float]
@@ -31,7 +30,6 @@ class Calibration:
     g_floor: float
     per_class_count: list[int]
     latent_rms: float = 0.0
-    react_threshold: float | None = None
 
 
 def calibration_from(energies: Tensor, predictions: Tensor, gradients: Tensor, num_classes: int) -> Calibration:

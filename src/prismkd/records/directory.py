@@ -15,6 +15,7 @@ from prismkd.config.embedded import resolved
 from prismkd.config.load import config_from_dict
 from prismkd.config.methods import in_order_of_work
 from prismkd.config.ranges import check_value
+from prismkd.config.retired import without_retired
 from prismkd.errors import UserError
 from prismkd.files import is_used
 from prismkd.files.documents import REMEDY, check_shape, read_document
@@ -144,19 +145,20 @@ def recorded_config(directory: Path, *, trust: bool = False) -> Config:
         trust: whether the record decides everything, as whoever made it is trusted.
 
     Raises:
-        UserError: the folder is no run directory, or its record is damaged.
+        UserError: the folder is no run directory, its record is damaged, or it has a retired setting on.
     """
     return config_of(read_record(directory), directory, trust=trust)
 
 
 def config_of(record: RunRecord, directory: Path, *, trust: bool = False) -> Config:
     """As ``recorded_config``, of a record that has been read."""
+    path = directory / "run.json"
+    settings = without_retired(record["config"], path)
     try:
-        config = resolved(config_from_dict(record["config"]))
+        config = resolved(config_from_dict(settings))
         if not (config.methods and config.seeds):
             raise UserError("no methods or no seeds")
     except UserError as error:
-        path = directory / "run.json"
         raise UserError(f"expected a run's settings in {path}, got others ({error}); {BRING_BACK}") from None
     return config if trust else without_reserved(config)
 

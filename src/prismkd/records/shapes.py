@@ -171,7 +171,6 @@ class CalibrationRecord(TypedDict):
     energies: list[Figure]
     seconds: Seconds
     latent_rms: NotRequired[Figure]
-    react_threshold: NotRequired[Figure | None]
 
 
 class AllocationRecord(TypedDict):

@@ -10,6 +10,7 @@ from typing import Any
 
 from prismkd import __version__
 from prismkd.config import METHODS, GuidanceConfig
+from prismkd.config.retired import RETIRED_GUIDANCE
 from prismkd.errors import UserError, warn
 from prismkd.files import write_json
 from prismkd.progress import Progress
@@ -146,7 +147,7 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
         }
         if METHODS[dataset.method].guided:
             identity |= {
-                "guidance": _guidance_identity(config.guidance, dataset.method),
+                "guidance": _guidance_identity(config.guidance, dataset.method, old),
                 "calibration": asdict(run.calibration),
             }
         # No shard has images of both the pilot and the rest, which are planned from the pilot.
@@ -156,9 +157,11 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
         return claim(dataset.storage, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
 
 
-def _guidance_identity(config: GuidanceConfig, method: str) -> dict[str, Any]:
-    """The settings of guidance that decide about a method's images."""
-    found = asdict(config)
+def _guidance_identity(config: GuidanceConfig, method: str, old: Manifest | None) -> dict[str, Any]:
+    """The settings of guidance that decide about a method's images, with the retired ones that ``old`` names."""
+    drawn_with = (old.identity.get("guidance") or {}) if old is not None else {}
+    # At their defaults, so that images of an earlier version are added to; where one was on, the manifests differ
+    found = asdict(config) | {name: value for name, value in RETIRED_GUIDANCE.items() if name in drawn_with}
     if not METHODS[method].guides_in_part(config.domains):  # nor did it for runs that had no such setting
         del found["domains"]
     return found

@@ -8,13 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier, features_of
+from prismkd.classifiers import Classifier
 from prismkd.classifiers.classifier import NO_ROOM
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.guidance import Calibration, calibration_from
 from prismkd.guidance.energy import free_energy
-from prismkd.guidance.teacher_energy import TeacherEnergy
 from prismkd.memory import HasBatchSize, in_batches
 from prismkd.progress import Progress
 from prismkd.prompts import Prompt, PromptPlan
@@ -24,19 +23,10 @@ NUM_GRADIENT_PROBES = 48
 
 
 @torch.no_grad()
-def _logits(energy: TeacherEnergy, images: Tensor, labels: Tensor, sizes: HasBatchSize) -> Tensor:
+def _logits(teacher: Classifier, images: Tensor, labels: Tensor, sizes: HasBatchSize) -> Tensor:
     """The teacher's logits (n, classes) of images (n, channels, height, width) that were drawn for ``labels`` (n,)."""
-    batches = in_batches(len(images), sizes, lambda batch: energy.logits(images[batch], labels[batch]), NO_ROOM)
+    batches = in_batches(len(images), sizes, lambda batch: teacher(images[batch], labels[batch]), NO_ROOM)
     return torch.cat([logits for _, logits in batches])
-
-
-@torch.no_grad()
-def _react_threshold(teacher: Classifier, images: Tensor, quantile: float) -> float | None:
-    """The quantile of the teacher's penultimate features on unguided images; None where ReAct is off."""
-    if quantile >= 1:
-        return None
-    features = features_of(teacher, images).flatten().sort().values  # torch.quantile stops at 16 M values
-    return float(features[round(quantile * (len(features) - 1))])
 
 
 def measure_calibration(
@@ -55,10 +45,7 @@ def measure_calibration(
     # The given synthesizer may be guided already, and a target is what images are like before that.
     unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
     images = unguided.draw_all(prompts, progress)
-    threshold = _react_threshold(teacher, images, config.react_quantile)
-    # No targets yet: it is asked for logits alone, with the clip of features that guidance will use.
-    energy = TeacherEnergy(teacher, Calibration([], 0.0, 0.0, [], react_threshold=threshold), config)
-    logits = _logits(energy, images, torch.tensor([prompt.label for prompt in prompts]), synthesizer.generator)
+    logits = _logits(teacher, images, torch.tensor([prompt.label for prompt in prompts]), synthesizer.generator)
     energies = free_energy(logits, config.temperature)
     if not energies.isfinite().all():
         raise UserError(
@@ -67,11 +54,10 @@ def measure_calibration(
         )
     # In two passes, since gradients of the hinge can only be measured once it has its targets.
     first = calibration_from(energies, logits.argmax(1), torch.empty(0), teacher.num_classes)
-    first = replace(first, react_threshold=threshold)
     gradients, latents = _probe_gradients(prompts, synthesizer, config, first)
     found = calibration_from(energies, logits.argmax(1), gradients, teacher.num_classes)
     latent_rms = float(latents.max()) if len(latents) else 0.0
-    return replace(found, latent_rms=latent_rms, react_threshold=threshold), energies.tolist()
+    return replace(found, latent_rms=latent_rms), energies.tolist()
 
 
 def _probe_gradients(

@@ -99,9 +99,9 @@ class EDA:
             they are. Most networks of timm and torchvision want theirs.
         decoder: what gradients pass through: the folder or hub name of an ``AutoencoderTiny``, such as
             ``madebyollin/taesd`` for Stable Diffusion 1 and 2, or a decoder that you loaded. None: the ``tiny_vae``
-            beside the pipeline's parts, if its folder has one, else the pipeline's own vae, which is exact and dear: on
-            Stable Diffusion 1.5 at 512 pixels guided sampling takes 2.2 times the FLOPs of unguided, with a tiny
-            decoder 1.1 times.
+            beside the pipeline's parts, if its folder has one, else the pipeline's own vae. ``none``: always that vae,
+            which is exact and dear: on Stable Diffusion 1.5 at 512 pixels guided sampling takes 2.2 times the FLOPs of
+            unguided, with a tiny decoder 1.1 times.
         calibration: of an earlier EDA with this pipeline and teacher; it is plain data (``dataclasses.asdict``).
         batch_size: images that are drawn together; halved, and kept so, where memory runs out.
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from prismkd.classifiers import Classifier, smooth_backward
+from prismkd.classifiers import Classifier
 from prismkd.config import GuidanceConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
@@ -111,12 +111,6 @@ class Synthesizer:
         device = self.generator.device
         return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
-    @cached_property
-    def differentiated_teacher(self) -> Classifier:
-        """The teacher as guidance differentiates it: its outputs are the same, its gradients may be smoother."""
-        smooth = self.guidance is not None and self.guidance.smooth_backward
-        return smooth_backward(self.teacher_on_device) if smooth else self.teacher_on_device
-
     def labels_of(self, prompts: list[Prompt]) -> Tensor:
         """The prompts' classes (batch,), on the generator's device."""
         return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
@@ -128,8 +122,8 @@ class Synthesizer:
         """
         if self.guidance is None or self.calibration is None:
             return None
-        decode = self.generator.decode_fully if self.guidance.full_decoder else self.generator.decode
-        return EnergyGuidance(self.differentiated_teacher, decode, labels, self.calibration, self.guidance, guided)
+        decode = self.generator.decode
+        return EnergyGuidance(self.teacher_on_device, decode, labels, self.calibration, self.guidance, guided)
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
