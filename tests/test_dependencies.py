@@ -30,5 +30,5 @@ def declared(requirements: list[str]) -> set[str]:
 def test_every_third_party_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    run_time = [name for extra in ("llm", "lora", "onnx", "ray", "s3") for name in extras[extra]]
+    run_time = [name for extra in ("llm", "onnx", "ray", "s3") for name in extras[extra]]
     assert imported() - declared(project["dependencies"] + run_time) == set()

@@ -184,6 +184,20 @@ def test_no_image_is_added_with_another_adapter(weight: str, world: World, capsy
     assert error.startswith("error: expected the ") and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("digests", [True, False])
+def test_an_adapter_that_is_added_is_refused_before_anything_is_written(
+    digests: bool, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the run has noted no digests, and nothing says what its generator was."""
+    if not digests:
+        without_digests(world)
+    before, adapter = (world.out / "run.json").read_bytes(), f"{world.folder / 'adapter'}@0.5"
+    assert world.do("synthesize", "--generator.lora", adapter, adapter, "--synthesis.images-per-class", "2") == 2
+    assert "got another generator.lora; choose another --out" in capsys.readouterr().err
+    assert (world.out / "run.json").read_bytes() == before and (world.out / "digests.json").is_file() == digests
+    assert world.do("synthesize", "--synthesis.images-per-class", "2") == 0
+
+
 @pytest.mark.parametrize("command", ["prompts", "synthesize", "distill", "evaluate", "report", "run", "survival"])
 def test_no_stage_goes_on_with_another_teacher(command: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     exchange_weights(world.folder / "teacher" / "model.safetensors")

@@ -70,8 +70,9 @@ def _check_files(config: Config) -> None:
         known = source in ("pictograms", "auto", "none") or is_hub_model(source)
         if not known and not exists(source):
             raise _missing(setting, Path(source))
-    for adapter in (adapter_of(entry)[0] for entry in generator.lora):
-        if not exists(adapter):
+    for entry in generator.lora:
+        adapter = adapter_of(entry)[0]
+        if not entry or not exists(adapter):
             raise _missing("generator.lora", adapter)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from os.path import exists, isdir  # a name that no file system would take is none that exists
 from pathlib import Path
 
@@ -29,10 +28,9 @@ def is_hub_model(source: str) -> bool:
 
 def adapter_of(entry: str) -> tuple[Path, float]:
     """Path and weight of an entry of ``generator.lora``, such as style.safetensors@0.8; a path may have an @ itself."""
-    name, at, number = entry.rpartition("@")
-    if at and name and not exists(entry):
-        with suppress(ValueError):
-            return Path(name), float(number)
+    found = re.fullmatch(r"(?s)(.+)@(-?\d*\.?\d+(?:e-?\d+)?)", entry)
+    if found and not exists(entry):
+        return Path(found[1]), float(found[2])
     return Path(entry), 1.0
 
 

@@ -1,23 +1,25 @@
 """LoRA adapters of the user's own (Hu et al. 2021), fused into the pipeline's weights.
 
 ``W' = W + weight (alpha / rank) B A`` for every layer that an adapter has. Fused, they cost nothing at any step, and
-nothing that comes later has to know of them.
+nothing that comes later has to know of them. diffusers translates the names that kohya and others give to layers; the
+rest is done here, as its loaders and peft's take an incomplete or foreign file for a good one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import isfinite
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, prod, sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from prismkd.config.sources import adapter_of
 from prismkd.errors import UserError
@@ -26,9 +28,16 @@ from prismkd.text import shortened
 
 PEFT_WEIGHTS = "adapter_model.safetensors"  # beside ADAPTER, as peft saves an adapter
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"  # as diffusers' save_lora_weights
-DOWN = ("lora_A.weight", "lora_down.weight", "lora.down.weight")  # one tensor of each adapted layer, by who saved it
 PEFT_PREFIX = "base_model.model."
-REMEDY = "give the file of an adapter that was trained for this generator"
+DOWN = re.compile(r"(?P<layer>.+?)(?P<kind>\.lora_A|\.lora_down|[._]lora\.down|\.lora_linear_layer\.down)\.weight")
+METADATA = "lora_adapter_metadata"  # of a file that diffusers has saved
+MAX_RANK = 4096
+TEXT_NAMES = {r"self_attn\.to_([qkv])$": r"self_attn.\1_proj", r"self_attn\.to_out(\.0)?$": "self_attn.out_proj"}
+PEFT_ALPHA = 8  # peft's own default
+# What of peft's description says how tensors become a change of weights; others leave W' another sum
+OTHER_SUMS = {"use_dora": (False,), "fan_in_fan_out": (False,), "lora_bias": (False,), "bias": ("none",)}
+OTHER_STARTS = ("pissa", "olora", "corda", "loftq")  # these change W too when they begin
+REMEDY = "give a LoRA adapter that was trained for this generator"
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,15 @@ class Adapter:
     def digest(self) -> str:
         """Of its bytes, those that stand beside them, and its weight."""
         digest = hashlib.sha256(repr(self.weight).encode())
-        description = self.file.with_name(ADAPTER)
-        for path in (self.file, *([description] if description.is_file() else [])):
+        for path in (self.file, *([self.description_file] if self.description_file.is_file() else [])):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
+
+    @property
+    def description_file(self) -> Path:
+        """Where peft says how it was trained; another program's file has none."""
+        return self.file.with_name(ADAPTER)
 
 
 def adapters_of(entries: Iterable[str]) -> list[Adapter]:
@@ -75,22 +88,15 @@ def fuse_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
     """Add adapters to the pipeline's weights.
 
     Raises:
-        UserError: peft isn't installed, or an adapter is damaged or of another network.
+        UserError: an adapter is damaged, isn't LoRA alone, or is of another network.
     """
-    if not adapters:
-        return
-    try:
-        import peft  # noqa: F401
-    except ImportError:
-        raise UserError("expected the package peft for generator.lora, got none; pip install 'prismkd[lora]'") from None
     for adapter in adapters:
         what = f"a LoRA adapter of {type(pipeline).__name__} in {adapter.file}"
         with opening(what, REMEDY), torch.no_grad():
-            fuse = _fuse_by_diffusers if hasattr(pipeline, "load_lora_weights") else _fuse_by_peft
-            num_layers, num_fused = _num_layers(adapter.file), fuse(pipeline, adapter)
-            # diffusers leaves out what it can't place, and only logs it
-            if num_fused < num_layers or not num_layers:
-                raise UserError(f"expected {what}, got {num_layers} layers of which it has {num_fused}; {REMEDY}")
+            matrices = _by_layer(_translated(pipeline, _scaled(adapter)))
+            changes = [(_layer_of(pipeline, layer, what), *pair) for layer, pair in matrices.items()]
+            for module, down, up in changes:
+                _add(module, down, up, what)
 
 
 def _weights_in(path: Path) -> Path:
@@ -109,72 +115,175 @@ def _weights_in(path: Path) -> Path:
     return path
 
 
-def _num_layers(file: Path) -> int:
-    """How many layers an adapter changes."""
-    with safe_open(file, "pt") as opened:
-        return sum(name.endswith(DOWN) for name in opened.keys())  # noqa: SIM118
+# --- the file --------------------------------------------------------------------------------------------------------
 
 
-def _fuse_by_diffusers(pipeline: Any, adapter: Adapter) -> int:
-    """Of what diffusers loads, kohya's files among them; returns the number of layers."""
+def _scaled(adapter: Adapter) -> dict[str, Tensor]:
+    """The file's pairs of matrices by their names, ``weight (alpha / rank)`` in the second one of each.
+
+    Raises:
+        UserError: a tensor that is no part of a pair, or a shape or scale that can't be.
+    """
+    with safe_open(adapter.file, "pt") as file:
+        names, metadata = set(file.keys()), file.metadata() or {}
+        pairs = {found["layer"]: (name, _up_of(name)) for name in names if (found := DOWN.fullmatch(name))}
+        alphas = {layer: f"{layer}.alpha" for layer in pairs if f"{layer}.alpha" in names}
+        known = {name for pair in pairs.values() for name in pair} | set(alphas.values())
+        if not pairs or known != names:
+            missing, odd = sorted(known - names), sorted(names - known)
+            got = f"no {shortened(missing[0])}" if missing else shortened(odd[0]) if odd else "none"
+            raise UserError(f"expected pairs of LoRA matrices alone in {adapter.file}, got {got}; {REMEDY}")
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        for down, up in pairs.values():
+            _check_shapes(adapter.file, down, shapes[down], shapes[up])
+        describe = _Description.of(adapter, metadata)
+        state = dict[str, Tensor]()
+        for layer, (down, up) in pairs.items():
+            rank = shapes[down][0]
+            alpha = float(file.get_tensor(alphas[layer]).float()) if layer in alphas else describe.alpha(layer, rank)
+            scale = adapter.weight * alpha / (sqrt(rank) if describe.by_root else rank)
+            if not isfinite(scale):
+                raise UserError(f"expected a finite scale of {layer} in {adapter.file}, got {scale}; {REMEDY}")
+            state |= {down: file.get_tensor(down).float(), up: file.get_tensor(up).float() * scale}
+    return state
+
+
+def _up_of(down: str) -> str:
+    """The name of a pair's second matrix."""
+    found = DOWN.fullmatch(down)
+    assert found is not None
+    kind = found["kind"]
+    return found["layer"] + kind.replace("lora_A", "lora_B").replace("down", "up") + ".weight"
+
+
+def _check_shapes(file: Path, name: str, down: tuple[int, ...], up: tuple[int, ...]) -> None:
+    """A (rank, inputs, ...) and B (outputs, rank, ...): nothing is multiplied before their sizes are known to fit."""
+    fit = len(down) in (2, 4) and len(up) == len(down) and down[0] == up[1]
+    fit = fit and 1 <= down[0] <= MAX_RANK and min(down + up) >= 1 and prod(up[2:]) == 1
+    if not fit:
+        raise UserError(
+            f"expected matrices (rank, inputs) and (outputs, rank) for {shortened(name)} in {file}, got {down} and "
+            f"{up}; {REMEDY}"
+        )
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What peft or diffusers has noted beside the tensors.
+
+    Attributes:
+        default: alpha of layers without their own; None: the rank, so that the scale is 1.
+        own: alpha by a layer's name or the end of it.
+        by_root: whether alpha is divided by the root of the rank.
+    """
+
+    default: float | None = None
+    own: Mapping[str, float] = field(default_factory=dict)
+    by_root: bool = False
+
+    @classmethod
+    def of(cls, adapter: Adapter, metadata: Mapping[str, str]) -> _Description:
+        """Of a file's metadata, or of what peft has saved beside it.
+
+        Raises:
+            UserError: it says that the tensors are to be added in another way, or what can't be.
+        """
+        if METADATA in metadata:
+            parts = dict[str, dict[str, Any]]()
+            for name, value in json.loads(metadata[METADATA]).items():
+                part, _, setting = name.partition(".")
+                parts.setdefault(part, {})[setting] = value
+            found = [cls._of_settings(settings, adapter.file) for settings in parts.values()]
+            if len({(one.default, one.by_root) for one in found}) > 1:
+                raise UserError(f"expected one scale for all parts in {adapter.file}, got several; {REMEDY}")
+            return cls(found[0].default, {k: v for one in found for k, v in one.own.items()}, found[0].by_root)
+        if adapter.file.name == PEFT_WEIGHTS:
+            return cls._of_settings(read_description(adapter.description_file), adapter.description_file)
+        return cls()
+
+    @classmethod
+    def _of_settings(cls, settings: Mapping[str, Any], file: Path) -> _Description:
+        kind, start = settings.get("peft_type", "LORA"), str(settings.get("init_lora_weights", True))
+        odd = [name for name, usual in OTHER_SUMS.items() if settings.get(name, usual[0]) not in usual]
+        odd += ["init_lora_weights"] if start.startswith(OTHER_STARTS) else []
+        if kind != "LORA" or odd:
+            got = f"{odd[0]} = {shortened(settings[odd[0]])}" if odd else shortened(kind)
+            raise UserError(f"expected plain LoRA in {file}, got {got}; {REMEDY}")
+        default, own = settings.get("lora_alpha", PEFT_ALPHA), settings.get("alpha_pattern") or {}
+        # Names, and no regular expressions as peft would take them: some of these never end
+        plain = isinstance(own, dict) and all(re.fullmatch(r"[\w.]+", name) for name in own)
+        if not plain or not all(isinstance(value, int | float) for value in (default, *own.values())):
+            raise UserError(f"expected numbers by names of layers for alpha in {file}, got others; {REMEDY}")
+        return cls(
+            float(default), {name: float(value) for name, value in own.items()}, bool(settings.get("use_rslora"))
+        )
+
+    def alpha(self, layer: str, rank: int) -> float:
+        """Of a layer by its name in the file."""
+        for name, value in self.own.items():
+            if layer == name or layer.endswith(f".{name}"):
+                return value
+        return rank if self.default is None else self.default
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def _translated(pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under the names of the pipeline's parts: ``unet.down_blocks.0...to_q.lora_A.weight``."""
     import diffusers.utils.logging
 
-    with quiet(diffusers.utils.logging):
-        pipeline.load_lora_weights(
-            str(adapter.file.parent),
-            weight_name=adapter.file.name,
-            adapter_name="prismkd",
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    parts = [name for name in pipeline._lora_loadable_modules if getattr(pipeline, name, None) is not None]
-    adapted = [name for name in parts if _lora_layers(getattr(pipeline, name))]
-    num_layers = sum(len(_lora_layers(getattr(pipeline, name))) for name in adapted)
-    pipeline.fuse_lora(components=adapted, lora_scale=adapter.weight, safe_fusing=True)
-    pipeline.unload_lora_weights()
-    return num_layers
+    denoiser = "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
+    if all(name.startswith(PEFT_PREFIX) for name in state):
+        return {f"{denoiser}.{name.removeprefix(PEFT_PREFIX)}": tensor for name, tensor in state.items()}
+    translate = getattr(pipeline, "lora_state_dict", None)
+    if translate is None:
+        return state
+    # Of SDXL's blocks kohya has other numbers, which follow from the network's own settings
+    arguments = {"unet_config": pipeline.unet.config} if denoiser == "unet" else {}
+    with quiet(diffusers.utils.logging), warnings.catch_warnings(action="ignore"):
+        found = translate(dict(state), **arguments)
+    return found[0] if isinstance(found, tuple) else found
 
 
-def _fuse_by_peft(pipeline: Any, adapter: Adapter) -> int:
-    """Of what peft saved of the denoiser, for pipelines whose adapters diffusers doesn't load (PixArt, DiT)."""
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-    from peft.tuners.lora import LoraLayer
-
-    network = pipeline.transformer
-    description = read_description(adapter.file.with_name(ADAPTER))
-    state = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in load_file(adapter.file).items()}
-    others = [name for name in state if not name.endswith((".lora_A.weight", ".lora_B.weight"))]
-    if others:
-        raise UserError(f"expected LoRA weights alone in {adapter.file}, got {shortened(others[0])}; {REMEDY}")
-    ranks = {name.removesuffix(".lora_A.weight"): len(tensor) for name, tensor in state.items() if "lora_A" in name}
-    targets = sorted(ranks.keys() & {name for name, _ in network.named_modules()})
-    if len(targets) < len(ranks):
-        return len(targets)
-    alphas = description.get("alpha_pattern") or {}
-    # peft takes the names for regular expressions, and some of these never end
-    if not (isinstance(alphas, dict) and all(re.fullmatch(r"\^?[\w.]+\$?", name) for name in alphas)):
-        raise UserError(f"expected names of layers in alpha_pattern of {adapter.file.parent}, got others; {REMEDY}")
-    # Which layers and what ranks the tensors say; only the scale stands in the description alone.
-    config = LoraConfig(
-        r=ranks[targets[0]],
-        rank_pattern={f"^{name}$": rank for name, rank in ranks.items()},
-        lora_alpha=description.get("lora_alpha", 8),
-        alpha_pattern=alphas,
-        use_rslora=bool(description.get("use_rslora", False)),
-        target_modules=targets,
-    )
-    inject_adapter_in_model(config, network)
-    set_peft_model_state_dict(network, state)
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer)]
-    for name, module in layers:
-        module.scale_layer(adapter.weight)
-        module.merge(safe_merge=True)
-        network.set_submodule(name, module.get_base_layer())
-    del network.peft_config
-    return len(layers)
+def _by_layer(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B by the layer that they are of."""
+    found = {}
+    for name, down in state.items():
+        if match := DOWN.fullmatch(name):
+            found[match["layer"].replace(".processor.", ".")] = (down, state[_up_of(name)])
+    return found
 
 
-def _lora_layers(network: nn.Module) -> list[nn.Module]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
+def _layer_of(pipeline: Any, name: str, what: str) -> nn.Module:
+    """The layer that an adapter names.
 
-    return [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
+    Raises:
+        UserError: the pipeline has none of this name, or none with a matrix.
+    """
+    part, _, path = name.partition(".")
+    network = pipeline.components.get(part)
+    if part.startswith("text_encoder"):
+        for old, new in TEXT_NAMES.items():
+            path = re.sub(old, new, path)
+    # transformers has moved the encoder's layers out of text_model, and files name both places; old files leave out
+    # which of the layers of to_out it is
+    for place in (path, path.removeprefix("text_model."), f"text_model.{path}", f"{path}.0"):
+        module = dict(network.named_modules()).get(place) if isinstance(network, nn.Module) else None
+        if isinstance(getattr(module, "weight", None), Tensor):
+            assert module is not None
+            return module
+    raise UserError(f"expected {what}, got one of a layer that there isn't: {shortened(name)}; {REMEDY}")
+
+
+def _add(module: nn.Module, down: Tensor, up: Tensor, what: str) -> None:
+    """``W' = W + B A``, a convolution's A as the matrix of its flattened kernels."""
+    weight: Any = module.weight
+    shape = (len(up), *down.shape[1:])
+    if tuple(weight.shape) != shape:
+        raise UserError(f"expected {what}, got changes {shape} of weights {tuple(weight.shape)}; {REMEDY}")
+    change = (up.flatten(1) @ down.flatten(1)).view(shape).to(weight.device)
+    fused = (weight.float() + change).to(weight.dtype)
+    if not fused.isfinite().all():
+        raise UserError(f"expected {what} with finite weights, got others; lower its weight, or take another")
+    weight.data = fused

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_READ = 50_000  # real training images whose content counts; of more it is a fixed random choice of so many
 PATHS_OF_GENERATOR = ("source", "tiny_decoder")  # settings that say where it is
+LORA = "generator lora"  # how the digests of its adapters are called
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,17 @@ def is_moved(run: Run, setting: str, old: Any) -> bool:
     """Whether a setting of a path names the same content as ``old`` did, which lay elsewhere."""
     if setting == "teacher":
         return _network_of(old) == _network_of(run.config.teacher) and _is_same(run, "teacher", run.inputs.teacher)
-    if setting in [f"generator.{name}" for name in (*PATHS_OF_GENERATOR, "lora")]:
-        return bool(run.inputs.generator) and _is_same(run, "generator", run.inputs.generator)
+    if setting == "generator.lora":
+        return bool(old) and _is_same(run, LORA, _named(run.inputs.generator, LORA))
+    if setting in [f"generator.{name}" for name in PATHS_OF_GENERATOR]:
+        used = {name: digest for name, digest in run.inputs.generator.items() if not name.startswith(LORA)}
+        return bool(used) and _is_same(run, "generator", used)
     return False
+
+
+def _named(digests: Mapping[str, str], kind: str) -> dict[str, str]:
+    """Those of one kind of part."""
+    return {name: digest for name, digest in digests.items() if name.startswith(kind)}
 
 
 def _network_of(source: str) -> tuple[str, str]:
@@ -146,9 +155,11 @@ def _network_of(source: str) -> tuple[str, str]:
 
 def _is_same(run: Run, kind: str, used: Mapping[str, str]) -> bool:
     """Whether these are the parts that the run has noted, or where it noted none, those that its images are of."""
-    entries = {name: row["digest"] for name, row in recorded_digests(run.directory).items() if name.startswith(kind)}
-    if entries:
-        return entries == dict(used)
+    entries = _named({name: row["digest"] for name, row in recorded_digests(run.directory).items()}, kind)
+    if kind == "generator":
+        entries = {name: digest for name, digest in entries.items() if not name.startswith(LORA)}
+    if entries or kind == LORA:
+        return bool(entries) and entries == dict(used)
     drawn = [manifest.identity for dataset in run.drawn if (manifest := read_manifest(dataset.storage)) is not None]
     now = run.teacher_digest if kind == "teacher" else identity(run.config.generator)["weights"]
     found = {row.get("teacher") if kind == "teacher" else (row.get("generator") or {}).get("weights") for row in drawn}
