@@ -115,6 +115,8 @@ def test_what_is_no_adapter_is_one_error(entry: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("no weights")
     with pytest.raises(UserError, match="expected a"):
         adapters_of([entry.format(tmp_path)])
+    with pytest.raises(UserError, match="expected a"):
+        adapters_of(["x" * 5000])
 
 
 def test_a_damaged_file_is_one_error(tmp_path: Path) -> None:
@@ -176,12 +178,24 @@ def test_shapes_that_do_not_fit_are_refused_before_they_are_multiplied(
 @pytest.mark.parametrize("settings", [
     {"unet.use_dora": True}, {"unet.peft_type": "LOHA"}, {"unet.init_lora_weights": "pissa_niter_4"}, [1],
     {"unet.alpha_pattern": {"([a-z_0-9.]+)+[A-Z]": 3}}, {"unet.lora_alpha": "loud"}, {"unet.lora_alpha": float("nan")},
-    {"unet.lora_alpha": 3, "text_encoder.lora_alpha": 5},
 ])  # fmt: skip
 def test_metadata_that_say_something_else_are_refused(settings: object, tmp_path: Path) -> None:
     (file,) = saved("sd-DDIM", tmp_path / "adapter").glob("*.safetensors")
     with pytest.raises(UserError, match="expected "):
         fused("sd-DDIM", str(changed(file, {}, {"lora_adapter_metadata": json.dumps(settings)})))
+
+
+def test_parts_may_have_alphas_of_their_own(tmp_path: Path) -> None:
+    (file,) = saved("sd-DDIM", tmp_path / "adapter").glob("*.safetensors")
+    before = build("sd-DDIM")[0].unet.state_dict()
+    changes = []
+    for alpha in (3, 6):
+        settings = {"text_encoder.lora_alpha": 5, "unet.lora_alpha": alpha}
+        after = fused(
+            "sd-DDIM", str(changed(file, {}, {"lora_adapter_metadata": json.dumps(settings)}))
+        ).unet.state_dict()
+        changes.append({key: after[key] - before[key] for key in before})
+    assert all(torch.allclose(changes[1][key], 2 * changes[0][key], atol=1e-5) for key in before)
 
 
 def test_ranks_of_any_size_in_the_metadata_are_not_believed(tmp_path: Path) -> None:

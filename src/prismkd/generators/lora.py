@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, prod, sqrt
+from os.path import isdir, isfile  # a name that no file system would take is none that exists
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Adapter:
     def digest(self) -> str:
         """Of its bytes, those that stand beside them, and its weight."""
         digest = hashlib.sha256(repr(self.weight).encode())
-        for path in (self.file, *([self.description_file] if self.description_file.is_file() else [])):
+        for path in (self.file, *([self.description_file] if isfile(self.description_file) else [])):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -101,15 +102,15 @@ def fuse_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
 
 def _weights_in(path: Path) -> Path:
     """The file of an adapter, or the one in its folder."""
-    if path.is_dir():
-        found = [path / name for name in (PEFT_WEIGHTS, DIFFUSERS_WEIGHTS) if (path / name).is_file()]
+    if isdir(path):
+        found = [path / name for name in (PEFT_WEIGHTS, DIFFUSERS_WEIGHTS) if isfile(path / name)]
         found = found or sorted(path.glob("*.safetensors"))
         if len(found) == 1:
             return found[0]
         raise UserError(f"expected one file of LoRA weights in {path}, got {len(found)}; name the file")
-    if not path.is_file() or path.suffix != ".safetensors":
+    if not isfile(path) or path.suffix != ".safetensors":
         raise UserError(
-            f"expected a LoRA adapter in safetensors at {path}, got {'another file' if path.is_file() else 'none'}; "
+            f"expected a LoRA adapter in safetensors at {path}, got {'another file' if isfile(path) else 'none'}; "
             "download it first, or check the path"
         )
     return path
@@ -136,12 +137,15 @@ def _scaled(adapter: Adapter) -> dict[str, Tensor]:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
         for down, up in pairs.values():
             _check_shapes(adapter.file, down, shapes[down], shapes[up])
-        describe = _Description.of(adapter, metadata)
+        scales = _scales(adapter, metadata)
         state = dict[str, Tensor]()
         for layer, (down, up) in pairs.items():
             rank = shapes[down][0]
-            alpha = float(file.get_tensor(alphas[layer]).float()) if layer in alphas else describe.alpha(layer, rank)
-            scale = adapter.weight * alpha / (sqrt(rank) if describe.by_root else rank)
+            if layer in alphas:
+                scale = adapter.weight * float(file.get_tensor(alphas[layer]).float()) / rank
+            else:
+                of_part = next((scale for start, scale in scales.items() if layer.startswith(start)), _Scale())
+                scale = adapter.weight * of_part(layer, rank)
             if not isfinite(scale):
                 raise UserError(f"expected a finite scale of {layer} in {adapter.file}, got {scale}; {REMEDY}")
             state |= {down: file.get_tensor(down).float(), up: file.get_tensor(up).float() * scale}
@@ -168,11 +172,11 @@ def _check_shapes(file: Path, name: str, down: tuple[int, ...], up: tuple[int, .
 
 
 @dataclass(frozen=True)
-class _Description:
-    """What peft or diffusers has noted beside the tensors.
+class _Scale:
+    """What peft has noted of an adapter beside its tensors.
 
     Attributes:
-        default: alpha of layers without their own; None: the rank, so that the scale is 1.
+        default: alpha of layers without their own; None: the rank.
         own: alpha by a layer's name or the end of it.
         by_root: whether alpha is divided by the root of the rank.
     """
@@ -182,27 +186,12 @@ class _Description:
     by_root: bool = False
 
     @classmethod
-    def of(cls, adapter: Adapter, metadata: Mapping[str, str]) -> _Description:
-        """Of a file's metadata, or of what peft has saved beside it.
+    def of(cls, settings: Mapping[str, Any], file: Path) -> _Scale:
+        """From peft's settings in ``file``.
 
         Raises:
-            UserError: it says that the tensors are to be added in another way, or what can't be.
+            UserError: they say that the tensors are to be added in another way, or what can't be.
         """
-        if METADATA in metadata:
-            parts = dict[str, dict[str, Any]]()
-            for name, value in json.loads(metadata[METADATA]).items():
-                part, _, setting = name.partition(".")
-                parts.setdefault(part, {})[setting] = value
-            found = [cls._of_settings(settings, adapter.file) for settings in parts.values()]
-            if len({(one.default, one.by_root) for one in found}) > 1:
-                raise UserError(f"expected one scale for all parts in {adapter.file}, got several; {REMEDY}")
-            return cls(found[0].default, {k: v for one in found for k, v in one.own.items()}, found[0].by_root)
-        if adapter.file.name == PEFT_WEIGHTS:
-            return cls._of_settings(read_description(adapter.description_file), adapter.description_file)
-        return cls()
-
-    @classmethod
-    def _of_settings(cls, settings: Mapping[str, Any], file: Path) -> _Description:
         kind, start = settings.get("peft_type", "LORA"), str(settings.get("init_lora_weights", True))
         odd = [name for name, usual in OTHER_SUMS.items() if settings.get(name, usual[0]) not in usual]
         odd += ["init_lora_weights"] if start.startswith(OTHER_STARTS) else []
@@ -218,12 +207,31 @@ class _Description:
             float(default), {name: float(value) for name, value in own.items()}, bool(settings.get("use_rslora"))
         )
 
-    def alpha(self, layer: str, rank: int) -> float:
-        """Of a layer by its name in the file."""
-        for name, value in self.own.items():
-            if layer == name or layer.endswith(f".{name}"):
-                return value
-        return rank if self.default is None else self.default
+    def __call__(self, layer: str, rank: int) -> float:
+        """alpha / rank of a layer by its name in the file."""
+        of_layer = (alpha for name, alpha in self.own.items() if layer == name or layer.endswith(f".{name}"))
+        alpha = next(of_layer, rank if self.default is None else self.default)
+        return alpha / (sqrt(rank) if self.by_root else rank)
+
+
+def _scales(adapter: Adapter, metadata: Mapping[str, str]) -> dict[str, _Scale]:
+    """By the beginning of layers' names: of a file's metadata, or of what peft has saved beside it.
+
+    Raises:
+        UserError: as ``_Scale.of``, or peft's description is missing.
+    """
+    if METADATA in metadata:
+        parts = dict[str, dict[str, Any]]()
+        for name, value in json.loads(metadata[METADATA]).items():
+            part, _, setting = name.partition(".")
+            parts.setdefault(f"{part}.", {})[setting] = value
+        return {part: _Scale.of(settings, adapter.file) for part, settings in parts.items()}
+    if adapter.file.name == PEFT_WEIGHTS:
+        path = adapter.description_file
+        if not isfile(path):
+            raise UserError(f"expected {ADAPTER} beside {adapter.file}, got none; get the folder again")
+        return {"": _Scale.of(read_description(path), path)}
+    return {}
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -233,7 +241,7 @@ def _translated(pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under the names of the pipeline's parts: ``unet.down_blocks.0...to_q.lora_A.weight``."""
     import diffusers.utils.logging
 
-    denoiser = "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
+    denoiser = _denoiser(pipeline)
     if all(name.startswith(PEFT_PREFIX) for name in state):
         return {f"{denoiser}.{name.removeprefix(PEFT_PREFIX)}": tensor for name, tensor in state.items()}
     translate = getattr(pipeline, "lora_state_dict", None)
@@ -244,6 +252,10 @@ def _translated(pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     with quiet(diffusers.utils.logging), warnings.catch_warnings(action="ignore"):
         found = translate(dict(state), **arguments)
     return found[0] if isinstance(found, tuple) else found
+
+
+def _denoiser(pipeline: Any) -> str:
+    return "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
 
 
 def _by_layer(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -262,6 +274,8 @@ def _layer_of(pipeline: Any, name: str, what: str) -> nn.Module:
         UserError: the pipeline has none of this name, or none with a matrix.
     """
     part, _, path = name.partition(".")
+    if part not in pipeline.components:  # of the denoiser alone, saved without its name
+        part, path = _denoiser(pipeline), name
     network = pipeline.components.get(part)
     if part.startswith("text_encoder"):
         for old, new in TEXT_NAMES.items():
