@@ -135,16 +135,17 @@ def is_moved(run: Run, setting: str, old: Any) -> bool:
     if setting == "teacher":
         return _network_of(old) == _network_of(run.config.teacher) and _is_same(run, "teacher", run.inputs.teacher)
     if setting == "generator.lora":
-        return bool(old) and _is_same(run, LORA, _named(run.inputs.generator, LORA))
+        return bool(old) and _is_same(run, LORA, _parts(run.inputs.generator, LORA))
     if setting in [f"generator.{name}" for name in PATHS_OF_GENERATOR]:
-        used = {name: digest for name, digest in run.inputs.generator.items() if not name.startswith(LORA)}
+        used = _parts(run.inputs.generator, "generator")
         return bool(used) and _is_same(run, "generator", used)
     return False
 
 
-def _named(digests: Mapping[str, str], kind: str) -> dict[str, str]:
-    """Those of one kind of part."""
-    return {name: digest for name, digest in digests.items() if name.startswith(kind)}
+def _parts(digests: Mapping[str, str], kind: str) -> dict[str, str]:
+    """Those of the teacher, of the generator itself, or of its adapters."""
+    return {name: digest for name, digest in digests.items()
+            if name.startswith(kind) and name.startswith(LORA) == (kind == LORA)}  # fmt: skip
 
 
 def _network_of(source: str) -> tuple[str, str]:
@@ -155,9 +156,7 @@ def _network_of(source: str) -> tuple[str, str]:
 
 def _is_same(run: Run, kind: str, used: Mapping[str, str]) -> bool:
     """Whether these are the parts that the run has noted, or where it noted none, those that its images are of."""
-    entries = _named({name: row["digest"] for name, row in recorded_digests(run.directory).items()}, kind)
-    if kind == "generator":
-        entries = {name: digest for name, digest in entries.items() if not name.startswith(LORA)}
+    entries = _parts({name: row["digest"] for name, row in recorded_digests(run.directory).items()}, kind)
     if entries or kind == LORA:
         return bool(entries) and entries == dict(used)
     drawn = [manifest.identity for dataset in run.drawn if (manifest := read_manifest(dataset.storage)) is not None]
