@@ -131,9 +131,9 @@ def steps_figure(rows: Rows) -> None:
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
     for axis, (title, quantity) in zip(axes, panels.items(), strict=True):
         for guided, name in ((False, "plain"), (True, "guided")):
-            measured = [s for s in steps if any((r["guided"], r["step"]) == (guided, s) for r in rows)]
-            points = [over_seeds([r for r in rows if (r["guided"], r["step"]) == (guided, s)], quantity)
-                      for s in measured]  # fmt: skip
+            by_step = {step: [r for r in rows if (r["guided"], r["step"]) == (guided, step)] for step in steps}
+            measured = [step for step in steps if by_step[step]]
+            points = [over_seeds(by_step[step], quantity) for step in measured]
             axis.errorbar([steps.index(s) for s in measured], [p[0] for p in points], [p[1] for p in points],
                           color=COLORS[name], marker="o", markersize=4, capsize=3,
                           label="with EDA" if guided else "without")  # fmt: skip

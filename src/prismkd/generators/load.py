@@ -207,7 +207,7 @@ def identity(config: GeneratorConfig) -> dict[str, Any]:
         del found[irrelevant]
     # By their content, wherever they are; images that were drawn without adapters know no such setting.
     del found["lora"]
-    return found | ({"lora": [adapter.digest for adapter in adapters_of(config.lora)]} if config.lora else {})
+    return found | ({"lora": _adapter_digests(config)} if config.lora else {})
 
 
 def fingerprint(folder: Path | None) -> str:
@@ -234,7 +234,19 @@ def part_digests(config: GeneratorConfig) -> dict[str, str]:
     tiny = config.tiny_decoder
     if tiny not in ("auto", "none") and Path(tiny).is_dir():  # auto is among the folder's own parts
         found["tiny decoder"] = fingerprint(Path(tiny))
-    return found | {f"lora {number}": adapter.digest for number, adapter in enumerate(adapters_of(config.lora))}
+    return found | {f"lora {number}": digest for number, digest in enumerate(_adapter_digests(config))}
+
+
+def _adapter_digests(config: GeneratorConfig) -> list[str]:
+    """Of each LoRA adapter: its weight, its bytes, and those that peft has put beside it."""
+    found = []
+    for adapter in adapters_of(config.lora):
+        digest = hashlib.sha256(repr(adapter.weight).encode())
+        for path in (adapter.file, adapter.description_file):
+            if path.is_file():
+                digest.update(_sha256(path, _state(path)))
+        found.append(digest.hexdigest())
+    return found
 
 
 def _file_digests(folder: Path) -> dict[str, bytes]:

@@ -7,11 +7,11 @@ rest is done here, as its loaders and peft's take an incomplete or foreign file 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite, prod, sqrt
 from os.path import isdir, isfile  # a name that no file system would take is none that exists
@@ -64,15 +64,6 @@ class Adapter:
         if not isfinite(weight):
             raise UserError(f"expected a weight that is a number in generator.lora, got {entry}; such as 0.8")
         return cls(_weights_in(path), weight)
-
-    @property
-    def digest(self) -> str:
-        """Of its bytes, those that stand beside them, and its weight."""
-        digest = hashlib.sha256(repr(self.weight).encode())
-        for path in (self.file, *([self.description_file] if isfile(self.description_file) else [])):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
 
     @property
     def description_file(self) -> Path:
@@ -276,17 +267,17 @@ def _layer_of(pipeline: Any, name: str, what: str) -> nn.Module:
     part, _, path = name.partition(".")
     if part not in pipeline.components:  # of the denoiser alone, saved without its name
         part, path = _denoiser(pipeline), name
-    network = pipeline.components.get(part)
+    network: Any = pipeline.components.get(part)
     if part.startswith("text_encoder"):
         for old, new in TEXT_NAMES.items():
             path = re.sub(old, new, path)
     # transformers has moved the encoder's layers out of text_model, and files name both places; old files leave out
     # which of the layers of to_out it is
     for place in (path, path.removeprefix("text_model."), f"text_model.{path}", f"{path}.0"):
-        module = dict(network.named_modules()).get(place) if isinstance(network, nn.Module) else None
-        if isinstance(getattr(module, "weight", None), Tensor):
-            assert module is not None
-            return module
+        with suppress(AttributeError):  # no such part, no such layer in it, or a layer without weights
+            module: nn.Module = network.get_submodule(place)
+            if isinstance(module.weight, Tensor):
+                return module
     raise UserError(f"expected {what}, got one of a layer that there isn't: {shortened(name)}; {REMEDY}")
 
 
