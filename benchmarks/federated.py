@@ -44,6 +44,7 @@ from prismkd.records.shapes import Metrics
 SEEDS = (0, 1, 2)
 NAMES = [item.name for item in load_classes(SUBSET.classes)]
 NUM_CLASSES, NUM_KNOWN, NUM_STEPS = len(NAMES), 14, 500
+NUM_STUDENT_STEPS = 1600  # as in the demo, which has these 24 classes too
 CONFIG = ROOT / "configs" / "pictograms.toml"
 # Chosen by benchmarks/federated_choice.py, on icons that no teacher saw.
 ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT = 0.5, 80, "small-resnet-32", 0.8
@@ -135,7 +136,8 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
                     "--teacher", str(teachers), "--seeds", str(seed), "--methods", "prism",
                     "--prompts.id-share", str(ID_SHARE),
                     "--synthesis.images-per-class", str(IMAGES_PER_CLASS), "--distillation.architecture", STUDENT,
-                    "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT)])  # fmt: skip
+                    "--distillation.hard-label-weight", str(HARD_LABEL_WEIGHT),
+                    "--distillation.num-steps", str(NUM_STUDENT_STEPS)])  # fmt: skip
     assert code == 0
     rows = [
         {"who": row["method"], "seed": seed, "domain": row["domain"], "top1": row["value"]}
@@ -168,7 +170,8 @@ def main() -> None:
     """Measure the seeds that aren't measured yet; record them once all are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="default: all")
-    settings = (TEACHERS, NUM_KNOWN, NUM_STEPS, ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT)
+    settings = (TEACHERS, NUM_KNOWN, NUM_STEPS, ID_SHARE, IMAGES_PER_CLASS, STUDENT, HARD_LABEL_WEIGHT,
+                NUM_STUDENT_STEPS)  # fmt: skip
     cells = Cells(folder_of("federated", embedded_session(), *settings, CONFIG.read_text()))
     for seed in parser.parse_args().seed or SEEDS:
         cells.get(f"seed {seed}", partial(measure, cells.folder, seed))

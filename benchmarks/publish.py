@@ -27,7 +27,17 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("pictograms", "eda", "dpe", "synthesis", "teachers", "distillation", "costs", "security")
+        for name in (
+            "pictograms",
+            "eda",
+            "adaptation",
+            "dpe",
+            "synthesis",
+            "teachers",
+            "distillation",
+            "costs",
+            "security",
+        )  # fmt: skip
     ),
 )
 

@@ -26,6 +26,8 @@ METHOD_NAMES = {
     "eda": "EDA only",
     "dpe": "DPE only",
     "prism": "**PRISM** (EDA + DPE)",
+    "adapted": "adapted (adapter + DPE)",
+    "adapted-prism": "adapted PRISM (adapter + EDA + DPE)",
 }
 HARDEST = 6  # classes that are named
 IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "density", "coverage", "vendi")
@@ -380,6 +382,49 @@ def variants_table(data: Row) -> str:
     return table(["prompts", *domains, "mean shifted"], lines)
 
 
+def checks_table(rows: Rows) -> str:
+    """What the teacher said of each adapter's images while it was trained."""
+    lines = []
+    for row in rows:
+        for check in row["checks"]:
+            kept = " (kept)" if check["step"] == row["chosen_step"] else ""
+            ended = ", ended" if row["stopped"] and check is row["checks"][-1] else ""
+            figures = [f"{check[name]:.3f}" for name in ("energy", "agreement", "diversity")]
+            lines.append([row["adapter"], f"{check['step']}{kept}{ended}", *figures])
+    return table(["adapter", "step", "energy", "teacher agrees", "Vendi (teacher's features)"], lines)
+
+
+def adapted_table(data: Row) -> str:
+    """Students and images of every method, with and without an adapter."""
+    rows = data["students"]
+    domains = list(rows[0]["top1"])
+    images = ("judge_top1", "teacher_agreement", "precision", "recall", "coverage", "vendi")
+    quantities = [*map(top1_on, domains), mean_shifted, *map(value_of, images)]
+    lines = []
+    for (method, adapter), of_method in grouped(rows, "method", "adapter").items():
+        name = METHOD_NAMES[method] + (f", {adapter}" if adapter else "")
+        seconds = mean(row["seconds_per_image"] for row in of_method)
+        lines.append([name, *cells(of_method, quantities), f"{1000 * seconds:.0f}"])
+    header = ["", *domains, "mean shifted", "judge top1", "teacher agrees", "precision", "recall", "coverage", "Vendi",
+              "ms per image"]  # fmt: skip
+    return table(header, lines)
+
+
+def adapted_survival_table(data: Row) -> str:
+    """As ``survival_table``: the guided images, then each adapter's."""
+    rows = data["survival"]
+    arms = [{"arm": "guidance", "guided": rows[0]["guided"]}]
+    arms += [{"arm": f"adapter, {row['adapter']}", "guided": row["adapted"]} for row in rows]
+    treatments = list(dict.fromkeys(gain["treatment"] for gain in rows[0]["guided"]))
+    lines = []
+    for arm in arms:
+        gain = {(row["treatment"], row["viewer"]): row["label_gain"] for row in arm["guided"]}
+        top1 = {row["viewer"]: row["top1"] for row in arm["guided"] if row["treatment"] == "none"}
+        lines.append([arm["arm"], *[f"{gain[t, 'teacher']:+.2f} / {gain[t, 'judge']:+.2f}" for t in treatments],
+                      f"{top1['judge']:.3f}"])  # fmt: skip
+    return table(["gain, teacher / judge", *treatments, "judge top1"], lines)
+
+
 def senses_table(data: Row) -> str:
     """How often the judge recognizes the class in the images of each source's wording, and how often mostly."""
     sources = list(dict.fromkeys(source for r in data["senses"] for source in r["recognized"]))
@@ -578,6 +623,10 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "steps": steps_table,
     "senses": senses_table,
     "variants": variants_table,
+    "adapters": lambda data: checks_table(data["adapters"]),
+    "collapse": lambda data: checks_table(data["collapse"]),
+    "adapted": adapted_table,
+    "adapted_survival": adapted_survival_table,
     "faults": faults_table,
     "matrix": fault_matrix_table,
     "fuzz": fuzz_table,
@@ -605,6 +654,10 @@ PARTS = {
     "steps": "steps",
     "senses": "senses",
     "variants": "variants",
+    "adapters": "adapters",
+    "collapse": "collapse",
+    "adapted": "students",
+    "adapted_survival": "survival",
     "loop": "loop",
     "stored": "stored",
 }

@@ -129,6 +129,9 @@ class Noise:
     def sample(self, prompts: list[str], seeds: list[int], guidance: object = None) -> Tensor:
         return torch.stack([torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
+    def use_adapter(self, adapter: object) -> None:
+        assert adapter is None
+
     def decode(self, x0: Tensor) -> Tensor:
         return x0
 

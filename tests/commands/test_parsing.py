@@ -197,7 +197,8 @@ def test_positions_and_names_that_are_words_of_python() -> None:
         ("run --guidance.energy hing",
          "expected guidance.energy to be one of hinge, free, joint, conditional, elucd, got 'hing'; perhaps hinge"),
         ("run --methods plain prsm",
-         "expected methods to be one of plain, more, eda, dpe, prism, real, got 'prsm'; perhaps prism"),
+         "expected methods to be one of plain, more, eda, dpe, prism, adapted, adapted-prism, real, got 'prsm'; "
+         "perhaps prism"),
         ("run --seeds 9223372036854775808",
          "expected seeds from 0 to 9223372036854775807, got 9223372036854775808; correct it"),
         ("run --seeds -1", "expected seeds from 0 to 9223372036854775807, got -1; correct it"),
@@ -269,5 +270,6 @@ def test_settings_of_a_run_are_a_part_of_the_arguments() -> None:
         prompts.prompts(prompts.Arguments(settings=config, dry_run=True, num_images=48, json=True))
     assert '"num_images": 48' in shown.getvalue()
     assert {name for name, kind in ARGUMENTS.items() if issubclass(kind, RunArguments)} == {
-        "run", "senses", "prompts", "plan", "synthesize", "distill", "evaluate", "report", "doctor", "survival",
+        "run", "senses", "prompts", "plan", "adapt", "synthesize", "distill", "evaluate", "report", "doctor",
+        "survival",
     }  # fmt: skip

@@ -138,7 +138,18 @@ def test_text_and_marks_stand_out_in_both_themes(theme: str) -> None:
         pill = tuple(0.12 * a + 0.88 * b for a, b in zip(known[name], known["card"], strict=True))
         assert contrast(known[name], pill) >= 4.5, name
     assert contrast(known["accent"], known["accent-soft"]) >= 4.5
-    for name in ("plain", "more", "eda", "dpe", "prism", "reference", "other", "edge"):  # dots and edges: 3 to 1
+    for name in (
+        "plain",
+        "more",
+        "eda",
+        "dpe",
+        "prism",
+        "adapted",
+        "adapted-prism",
+        "reference",
+        "other",
+        "edge",
+    ):  # dots and edges: 3 to 1
         assert contrast(known[name], known["paper"]) >= 3, name
 
 

@@ -31,6 +31,9 @@ class FakeGenerator:
         return torch.stack([image(seed) if self.tries[prompt] > self.broken.get(prompt, 0) else NO_IMAGE
                             for prompt, seed in zip(prompts, seeds, strict=True)])  # fmt: skip
 
+    def use_adapter(self, adapter: object) -> None:
+        assert adapter is None
+
     def decode(self, x0: Tensor) -> Tensor:
         return x0
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from prismkd.runs.run import Run
 
 NEXT = {
-    "prompts": "synthesize", "senses": "prompts", "synthesize": "distill", "distill": "evaluate",
+    "prompts": "synthesize", "senses": "prompts", "adapt": "synthesize", "synthesize": "distill", "distill": "evaluate",
     "evaluate": "report",
 }  # fmt: skip
 
@@ -34,6 +34,10 @@ def print_next(out: str, stage: str) -> None:
 def _written(run: Run, stage: str) -> str:
     if stage == "prompts":
         return f"prompts of {_titles(run.drawn)}: {run.directory}/seed-*/*/prompts.json"
+    if stage == "adapt":
+        from prismkd.records.directory import adapter_folder
+
+        return f"adapter: {adapter_folder(run.directory)}"
     if stage == "distill":
         return f"students of {_titles(run.datasets)}: {run.directory}/seed-*/*/student"
     if stage == "evaluate":

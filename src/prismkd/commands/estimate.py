@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from prismkd.adaptation import adapt
+from prismkd.adaptation.check import IMAGES_PER_CLASS
 from prismkd.classifiers import predict
 from prismkd.commands.preview import preview
 from prismkd.config import METHODS, Method
@@ -23,7 +27,7 @@ from prismkd.distillation import TrainingSet
 from prismkd.evaluation.students import logits_of
 from prismkd.progress import Progress
 from prismkd.prompts.plan import PROBE_SEED
-from prismkd.records.directory import HELD_OUT, held_out_folder
+from prismkd.records.directory import HELD_OUT, adapter_folder, held_out_folder
 from prismkd.runs.run import Run
 from prismkd.runs.training import recipes
 from prismkd.runs.workers import device_names
@@ -140,15 +144,18 @@ def estimate(run: Run, price: float) -> Estimate:
     images = ImageTimer(run, generator.batch_size)
     unguided = images.measure(amounts.num_unguided, guided=False)
     guided = images.measure(amounts.num_guided, guided=True) if amounts.num_guided else unguided
+    adapter = _measure_adapter(run, images, amounts.num_guided) if amounts.adapter_steps else Measured(0.0, 0)
     steps = measure_steps(run, amounts.num_steps, images.image_shape)
     seen = _measure_seen(run, amounts.num_seen)
     stages = [StageCost("loading the models", "", 1, "", loading)]
     stages += _preparation(amounts, unguided)
+    stages.append(StageCost("adapter", "", amounts.adapter_steps, "steps", adapter.seconds))
     stages += _images(run, amounts, unguided, guided)
     stages += [StageCost(DISTILLATION, "", amounts.num_steps, "steps", steps.seconds),
                StageCost("evaluation", "", amounts.num_seen, "images", seen.seconds)]  # fmt: skip
     measured = {"unguided images": unguided.measured, "guided images": guided.measured if amounts.num_guided else 0,
-                "training steps": steps.measured, "evaluated images": seen.measured}  # fmt: skip
+                "adapter steps": adapter.measured, "training steps": steps.measured,
+                "evaluated images": seen.measured}  # fmt: skip
     found = [stage for stage in stages if stage.count]
     return Estimate(found, measured, time.monotonic() - start, amounts.num_devices, price)
 
@@ -162,6 +169,8 @@ class Amounts:
 
     Attributes:
         sense_probes, content_probes, calibration: unguided images that prepare the prompts and the guidance.
+        adapter_steps: of the generator's adapter, where a method draws with one.
+        adapter_checks: unguided images that the teacher looks at meanwhile.
         held_out: unguided images that measure students where there are no test images.
         images: of each method but ``more``, over all seeds.
         num_steps: of training, over all students.
@@ -172,6 +181,8 @@ class Amounts:
     sense_probes: int
     content_probes: int
     calibration: int
+    adapter_steps: int
+    adapter_checks: int
     held_out: int
     images: dict[str, int]
     num_steps: int
@@ -184,13 +195,21 @@ class Amounts:
         config, cost = run.config, preview(run.config, 0, run.directory).cost
         methods = [METHODS[name] for name in config.methods]
         diversified = any(method.diversified for method in methods)
-        calibrates = any(method.guided for method in methods) and not (run.directory / "calibration.json").is_file()
+        calibrates = (
+            any(method.guided or method.adapted for method in methods)
+            and not (run.directory / "calibration.json").is_file()
+        )
+        adapts = any(method.adapted for method in methods) and not adapter_folder(run.directory).exists()
+        adaptation = config.adaptation
+        looks = 1 + -(-adaptation.num_steps // adaptation.check_every)
         drawn = [method.name for method in methods if method.draws_images and not method.budget_of]
         num_datasets = len(methods) * len(config.seeds)
         return cls(
             sense_probes=cost.sense_probes * diversified,
             content_probes=cost.content_probes * diversified,
             calibration=config.guidance.num_calibration_images * calibrates,
+            adapter_steps=adaptation.num_steps * adapts,
+            adapter_checks=adaptation.num_check_images * looks * adapts,
             held_out=_num_held_out(run),
             images={name: cost.images * len(config.seeds) for name in drawn},
             num_steps=config.distillation.num_steps * num_datasets * len(recipes(config)),
@@ -202,7 +221,8 @@ class Amounts:
     def num_unguided(self) -> int:
         """Images that are drawn without guidance, but for those of ``more``, which are known only with their speed."""
         plans = sum(count for name, count in self.images.items() if not METHODS[name].guided)
-        return self.sense_probes + self.content_probes + self.calibration + self.held_out + plans
+        probes = self.sense_probes + self.content_probes + self.calibration + self.adapter_checks
+        return probes + self.held_out + plans
 
     @property
     def num_guided(self) -> int:
@@ -239,7 +259,8 @@ def _num_devices(run: Run) -> int:
 def _preparation(amounts: Amounts, unguided: Measured) -> list[StageCost]:
     """What one process draws before the images."""
     counts = {"sense probes": amounts.sense_probes, "content probes, at most": amounts.content_probes,
-              "calibration": amounts.calibration, "held-out images": amounts.held_out}  # fmt: skip
+              "calibration": amounts.calibration, "adapter's checks": amounts.adapter_checks,
+              "held-out images": amounts.held_out}  # fmt: skip
     return [StageCost(stage, "", count, "images", unguided.seconds) for stage, count in counts.items()]
 
 
@@ -327,10 +348,10 @@ class ImageTimer:
         with self.run.track(title, sum(batch_sizes(planned, self.batch_size))) as progress:
             synthesizer = Synthesizer(self.run.generator, self.run.teacher)
             if guided:
-                synthesizer = self._guided(synthesizer, planned)
+                synthesizer = self.guided(synthesizer, planned)
             return timed(lambda count: self._draw(synthesizer, count, progress), planned, self.batch_size)
 
-    def _guided(self, synthesizer: Synthesizer, planned: int) -> Synthesizer:
+    def guided(self, synthesizer: Synthesizer, planned: int) -> Synthesizer:
         """With the run's own targets, or with those of very few images: they only decide how many need no gradient."""
         run, guidance = self.run, self.run.config.guidance
         if (run.directory / "calibration.json").is_file():
@@ -376,6 +397,21 @@ def measure_steps(run: Run, planned: int, image_shape: tuple[int, ...]) -> Measu
     if count > 1:  # the first step loads and plans
         times = times[1:]
     return Measured((times[-1] - times[0]) / max(1, len(times) - 1), count)
+
+
+def _measure_adapter(run: Run, images: ImageTimer, planned: int) -> Measured:
+    """Seconds of a training step of the generator's adapter: the second of two, thrown away."""
+    times, steps = list[float](), 2
+    config = replace(run.config.adaptation, num_steps=steps, check_every=steps, num_check_images=IMAGES_PER_CLASS)
+    synthesizer = images.guided(Synthesizer(run.generator, run.teacher), planned)
+    with TemporaryDirectory() as folder, run.track("measuring the adapter", steps) as progress:
+
+        def clock(count: int) -> None:
+            times.append(time.monotonic())
+            progress(count)
+
+        adapt(synthesizer, images.plan, config, Path(folder), progress=clock)
+    return Measured(times[-1] - times[-2], steps)
 
 
 def _measure_seen(run: Run, planned: int) -> Measured:

@@ -18,7 +18,7 @@ from prismkd.progress import duration, say
 
 @dataclass(frozen=True)
 class Arguments(RunArguments):
-    """All stages: prompts, synthesize, distill, evaluate, report."""
+    """All stages: prompts, adapt, synthesize, distill, evaluate, report."""
 
     minutes: Annotated[float | None, Positive()] = None
     """Measure this machine first; where the run would take longer than this, draw fewer images per class and train

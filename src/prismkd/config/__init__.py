@@ -2,6 +2,7 @@
 
 from prismkd.config.methods import METHODS, Method
 from prismkd.config.settings import (
+    AdaptationConfig,
     Config,
     DistillationConfig,
     EvaluationConfig,
@@ -15,6 +16,7 @@ from prismkd.config.settings import (
 
 __all__ = [
     "METHODS",
+    "AdaptationConfig",
     "Config",
     "DistillationConfig",
     "EvaluationConfig",

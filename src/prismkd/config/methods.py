@@ -15,6 +15,7 @@ class Method:
         guided: by the teacher's energy (EDA).
         diversified: whether its prompts are (DPE).
         draws_images: whether it synthesizes them; those that don't have seen real data, so they are never "best".
+        adapted: whether the generator has an adapter that it learned from the teacher (``adaptation``).
         budget_of: methods whose seconds decide how many images it gets, so they run first and can't be left out.
     """
 
@@ -24,6 +25,7 @@ class Method:
     guided: bool = False
     diversified: bool = False
     draws_images: bool = True
+    adapted: bool = False
     budget_of: tuple[str, ...] = ()
 
     def guides_in_part(self, domains: str) -> bool:
@@ -42,8 +44,11 @@ METHODS = _by_name(
     Method("eda", "EDA only", "plain prompts, energy guidance", guided=True),
     Method("dpe", "DPE only", "diverse prompts, no guidance", diversified=True),
     Method("prism", "PRISM", "diverse prompts and energy guidance", guided=True, diversified=True),
+    Method("adapted", "Adapted", "diverse prompts, generator adapted to the teacher", diversified=True, adapted=True),
+    Method("adapted-prism", "Adapted PRISM", "diverse prompts, adapted generator and energy guidance",
+           guided=True, diversified=True, adapted=True),
     Method("real", "Real images", "same student, real training images", draws_images=False),
-)
+)  # fmt: skip
 
 # Rows of results beside the methods' own: there is nothing to run for them
 ROWS = METHODS | _by_name(

@@ -27,6 +27,8 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
 GUIDED_DOMAINS = ("all", "own")
+OBJECTIVES = ("guided", "energy")
+MAX_RANK = 256  # of an adapter
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
 
@@ -144,6 +146,34 @@ class GuidanceConfig:
     """Raise the energy instead of lowering it: the negative control."""
     num_calibration_images: Annotated[int, Positive()] = 192
     """Unguided images that set the target energies."""
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """A low-rank adapter of the generator, learned from the teacher without data, for the methods ``adapted`` and
+    ``adapted-prism``."""
+
+    objective: Annotated[str, OneOf(OBJECTIVES)] = "guided"
+    """What it learns: guided (to predict what guidance makes of the prediction without it) or energy (to lower
+    guidance.energy, held in place by the two weights below)."""
+    rank: Annotated[int, Between(1, MAX_RANK)] = 16
+    """Rank of its matrices."""
+    num_steps: Annotated[int, Positive()] = 60
+    """Optimizer steps at most."""
+    batch_size: Annotated[int, Positive()] = 24
+    """Images per step."""
+    learning_rate: Annotated[float, Positive()] = 5e-4
+    """Peak learning rate, which then falls as a cosine."""
+    diversity_weight: Annotated[float, AtLeast(0)] = 0.5
+    """Weight of the repulsion between images of one class (energy only)."""
+    proximity_weight: Annotated[float, AtLeast(0)] = 3.0
+    """Weight of the squared distance from the predictions without the adapter (energy only)."""
+    check_every: Annotated[int, Positive()] = 15
+    """Steps between two looks of the teacher at images of the adapter; the best of these adapters is kept."""
+    num_check_images: Annotated[int, Between(12, MAX_PROBES)] = 96
+    """Images that the teacher looks at, 12 of a class."""
+    max_diversity_loss: Annotated[float, Between(0, 1, "it is a share")] = 0.1
+    """Share of the images' diversity (Vendi score, in the teacher's features) whose loss ends the training."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +335,7 @@ class Config:
     """Trust whoever made the teacher and the run: teachers that are programs (exported, torchscript) are opened, which
     may run any code, and the run's record may name places and addresses (docs/security.md)."""
     methods: tuple[Annotated[str, OneOf(tuple(METHODS))], ...] = ("plain", "prism")
-    """What to run, side by side: plain, more, eda, dpe, prism, real."""
+    """What to run, side by side: plain, more, eda, dpe, prism, adapted, adapted-prism, real."""
     seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)
     """Every method runs once per seed."""
     num_threads: Annotated[int, Between(0, MAX_WORKERS)] = 0
@@ -314,6 +344,7 @@ class Config:
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -8,6 +8,7 @@ from typing import Any
 # classes, teacher, prompts, generator.
 STAGE_OF_SETTINGS = {
     "guidance": "synthesize",
+    "adaptation": "adapt",
     "synthesis": "synthesize",
     "distillation": "distill",
     "evaluation": "evaluate",

@@ -23,7 +23,6 @@ from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
 from prismkd.distillation.ahead import on_device
 from prismkd.distillation.augmentation import mix, rand_augment
-from prismkd.distillation.checkpoint import DamagedCheckpointError, set_aside
 from prismkd.distillation.log import TrainingLog, curve_of, look_back, quarter_means
 from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
@@ -31,6 +30,7 @@ from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
 from prismkd.distillation.world import World
 from prismkd.errors import UserError
+from prismkd.foreign.checkpoint import DamagedCheckpointError, set_aside
 from prismkd.memory import BatchSize, in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
 

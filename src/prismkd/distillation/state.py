@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from prismkd.classifiers import Classifier
 from prismkd.config import DistillationConfig
 from prismkd.config.seeds import derive
-from prismkd.distillation.checkpoint import DamagedCheckpointError, check_alike, read_checkpoint
 from prismkd.distillation.log import NUM_PARTS, part_of
 from prismkd.distillation.split_norms import SplitNorms
 from prismkd.distillation.student import classifier_of
 from prismkd.errors import UserError
 from prismkd.files import remove_leftovers, writing
 from prismkd.files.documents import as_shape
+from prismkd.foreign.checkpoint import DamagedCheckpointError, check_alike, read_checkpoint
 
 # What an optimizer keeps of each parameter: tensors of its shape, and the number of its steps
 MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}

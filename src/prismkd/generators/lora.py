@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import isfinite, prod, sqrt
 from os.path import isdir, isfile  # a name that no file system would take is none that exists
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -76,19 +76,32 @@ def adapters_of(entries: Iterable[str]) -> list[Adapter]:
     return [Adapter.of(entry) for entry in entries]
 
 
-def fuse_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
+def fuse_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> dict[nn.Module, Tensor]:
     """Add adapters to the pipeline's weights.
+
+    Returns:
+        The weights that were replaced, on the CPU, by their layers.
 
     Raises:
         UserError: an adapter is damaged, isn't LoRA alone, or is of another network.
     """
+    replaced = dict[nn.Module, Tensor]()
     for adapter in adapters:
         what = f"a LoRA adapter of {type(pipeline).__name__} in {adapter.file}"
         with opening(what, REMEDY), torch.no_grad():
             matrices = _by_layer(_translated(pipeline, _scaled(adapter)))
             changes = [(_layer_of(pipeline, layer, what), *pair) for layer, pair in matrices.items()]
             for module, down, up in changes:
+                replaced.setdefault(module, cast(Tensor, module.weight).detach().cpu().clone())
                 _add(module, down, up, what)
+    return replaced
+
+
+@torch.no_grad()
+def restore_weights(replaced: Mapping[nn.Module, Tensor]) -> None:
+    """Take adapters out again: the layers have the weights that ``fuse_adapters`` replaced, bit for bit."""
+    for module, weight in replaced.items():
+        cast(Tensor, module.weight).copy_(weight)
 
 
 def _weights_in(path: Path) -> Path:
@@ -232,7 +245,7 @@ def _translated(pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under the names of the pipeline's parts: ``unet.down_blocks.0...to_q.lora_A.weight``."""
     import diffusers.utils.logging
 
-    denoiser = _denoiser(pipeline)
+    denoiser = name_of_denoiser(pipeline)
     if all(name.startswith(PEFT_PREFIX) for name in state):
         return {f"{denoiser}.{name.removeprefix(PEFT_PREFIX)}": tensor for name, tensor in state.items()}
     translate = getattr(pipeline, "lora_state_dict", None)
@@ -245,7 +258,8 @@ def _translated(pipeline: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found[0] if isinstance(found, tuple) else found
 
 
-def _denoiser(pipeline: Any) -> str:
+def name_of_denoiser(pipeline: Any) -> str:
+    """The part of a pipeline that runs at every step."""
     return "unet" if getattr(pipeline, "unet", None) is not None else "transformer"
 
 
@@ -266,7 +280,7 @@ def _layer_of(pipeline: Any, name: str, what: str) -> nn.Module:
     """
     part, _, path = name.partition(".")
     if part not in pipeline.components:  # of the denoiser alone, saved without its name
-        part, path = _denoiser(pipeline), name
+        part, path = name_of_denoiser(pipeline), name
     network: Any = pipeline.components.get(part)
     if part.startswith("text_encoder"):
         for old, new in TEXT_NAMES.items():

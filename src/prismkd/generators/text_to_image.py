@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prismkd.classifiers.precision import fast_matmul
 from prismkd.config import GeneratorConfig
@@ -19,6 +19,7 @@ from prismkd.errors import UserError
 from prismkd.generators.decoders import decode_with, full_decoder
 from prismkd.generators.embeddings import TextEmbeddings
 from prismkd.generators.layouts import Edit, layout_of
+from prismkd.generators.lora import Adapter, fuse_adapters, restore_weights
 from prismkd.guidance import EnergyGuidance, edit_x0, seeded_steps
 from prismkd.guidance.schedulers import EXPLODING
 
@@ -47,6 +48,8 @@ class TextToImage:
         # Pipelines differ in what their call takes, and diffusers has no other record of it.
         self._accepted = set(inspect.signature(type(pipeline).__call__).parameters)
         self._embeddings = TextEmbeddings(pipeline, config.guidance_scale)
+        self._adapter: Adapter | None = None
+        self._replaced = dict[nn.Module, Tensor]()  # weights that the adapter has changed
         _check_pipeline(pipeline, config)
 
     def place(self, device: torch.device, *, offload: bool) -> None:
@@ -90,12 +93,9 @@ class TextToImage:
             UserError: the scheduler can't be guided, none of its steps lies in the guidance's band, a seed is out of
                 range, or the pipeline refuses the settings.
         """
-        # On the CPU and one per image: the same seed is the same noise on every device and in every batch.
-        generators = [torch.Generator().manual_seed(check_seed(seed, "each of seeds")) for seed in seeds]
-        arguments = {**self.settings(), **self.prompt_arguments(prompts), "generator": generators, "output_type": "pt"}
         guided = nullcontext() if guidance is None else self.guided(guidance, len(prompts))
-        with seeded_steps(self.pipeline.scheduler, generators), guided, self.precision():
-            drawn = self._call_pipeline(arguments)
+        with guided:
+            drawn = self.call(prompts, seeds)
         if guidance is not None:
             check_band(guidance)
         images = drawn.images.float().clamp(0, 1).cpu()
@@ -103,6 +103,29 @@ class TextToImage:
         if flagged is not None:  # a safety checker blackens these: not a number, so that they are drawn again
             images[torch.tensor(flagged)] = torch.nan
         return images
+
+    def call(
+        self, prompts: list[str], seeds: list[int], around: Callable[[Any], AbstractContextManager[Any]] = nullcontext
+    ) -> Any:
+        """The pipeline's own answer to prompts and seeds; ``around(scheduler)`` is active meanwhile.
+
+        Raises:
+            UserError: as ``sample``.
+        """
+        # On the CPU and one per image: the same seed is the same noise on every device and in every batch.
+        generators = [torch.Generator().manual_seed(check_seed(seed, "each of seeds")) for seed in seeds]
+        arguments = {**self.settings(), **self.prompt_arguments(prompts), "generator": generators, "output_type": "pt"}
+        scheduler = self.pipeline.scheduler
+        with seeded_steps(scheduler, generators), around(scheduler), self.precision():
+            return self._call_pipeline(arguments)
+
+    def use_adapter(self, adapter: Adapter | None) -> None:
+        """From now on draw with this adapter on top of the pipeline's weights; None: with these alone, bit for bit."""
+        if adapter != self._adapter:
+            restore_weights(self._replaced)
+            self._replaced, self._adapter = {}, None
+            if adapter is not None:
+                self._replaced, self._adapter = fuse_adapters(self.pipeline, [adapter]), adapter
 
     def settings(self) -> dict[str, Any]:
         """What each call of the pipeline is given beside prompts and generators."""

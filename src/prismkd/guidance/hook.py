@@ -44,7 +44,7 @@ def edit_x0(scheduler: Any, edit: Callable[[Tensor, X0Map], Tensor | None]) -> I
             model_output = (model_output.float() + delta / mapping.b).to(model_output.dtype)
         return step(self, model_output, timestep, sample, **kwargs)
 
-    with _replaced_step(scheduler, edited):
+    with replaced_step(scheduler, edited):
         yield
 
 
@@ -63,12 +63,12 @@ def seeded_steps(scheduler: Any, generators: list[torch.Generator]) -> Iterator[
             kwargs["generator"] = generators * copies
         return step(self, model_output, timestep, sample, **kwargs)
 
-    with _replaced_step(scheduler, seeded):
+    with replaced_step(scheduler, seeded):
         yield
 
 
 @contextmanager
-def _replaced_step(scheduler: Any, replacement: Callable[..., Any]) -> Iterator[None]:
+def replaced_step(scheduler: Any, replacement: Callable[..., Any]) -> Iterator[None]:
     """While active, ``scheduler.step(...)`` is ``replacement(step, scheduler, ...)``, with the same signature.
 
     The scheduler's class is swapped for a subclass, and restored on exit, whatever happens inside.

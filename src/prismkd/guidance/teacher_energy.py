@@ -51,9 +51,9 @@ class TeacherEnergy:
             UserError: the diversity term asks for one teacher with a linear head, and it has none.
         """
         if self.config.diversity_weight == 0:
-            return self._of_logits(self.teacher(images, labels), labels).sum()
+            return self.of_logits(self.teacher(images, labels), labels).sum()
         features = self.teacher.features(images)
-        total = self._of_logits(self.teacher.head(features), labels).sum()
+        total = self.of_logits(self.teacher.head(features), labels).sum()
         return total + self.config.diversity_weight * repulsion_energy(features, labels)
 
     def satisfied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ class TeacherEnergy:
         energy = free_energy(logits, self.config.temperature)
         return energy, (energy <= self._targets(energy)[labels]) & (logits.argmax(1) == labels)
 
-    def _of_logits(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def of_logits(self, logits: Tensor, labels: Tensor) -> Tensor:
         """``E(x_i, y_i)`` (batch,): the energy that ``guidance.energy`` names."""
         config, name = self.config, self.config.energy
         if name == "hinge":

@@ -23,11 +23,13 @@ from prismkd.records.shapes import RunRecord
 from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
+ADAPTATION = "adaptation.json"  # how the adapter beside it was trained
 TRACKER = "tracker"  # of a run, in which experiment trackers write files of their own
 # The stage that writes a file, for whoever misses it; and that makes it anew where it is deleted
 WRITTEN_BY = {
     "senses.json": "senses", "candidates.json": "senses", "contents.json": "prompts", "prompts.json": "prompts",
-    "calibration.json": "synthesize", "allocation.json": "synthesize", "budget.json": "synthesize",
+    "adaptation.json": "adapt", "calibration.json": "synthesize", "allocation.json": "synthesize",
+    "budget.json": "synthesize",
     "synthesis.json": "synthesize", "log.json": "distill", "training.json": "distill", "plain.json": "evaluate",
     "diverse.json": "evaluate", "evaluation.json": "evaluate", "references.json": "evaluate",
     "metrics.json": "evaluate", "survival.json": "survival",
@@ -96,6 +98,11 @@ def chosen_seed(
         known = ", ".join(f"--method {name} --seed {number}" for number, name in keys)
         raise UserError(f"expected a {kind} of {directory}, got method {method} and seed {seed}; use one of {known}")
     return seed
+
+
+def adapter_folder(directory: Path) -> Path:
+    """Where the generator's adapter is, once per run."""
+    return directory / "adapter"
 
 
 def dataset_folder(directory: Path, seed: int, method: str) -> Path:

@@ -160,6 +160,27 @@ class HeldOutPlan(TypedDict):
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
+class AdaptationCheck(TypedDict):
+    """What the teacher said of images, as of ``adaptation.check.Check``."""
+
+    step: Count
+    energy: Figure
+    agreement: Share
+    diversity: Figure
+
+
+class AdaptationRecord(TypedDict):
+    """``adapter/adaptation.json``: how the adapter was trained (``adaptation.Adaptation``)."""
+
+    chosen_step: Count
+    num_steps: Count
+    stopped: bool
+    checks: list[AdaptationCheck]
+    losses: list[Figure]
+    seconds: Seconds
+    digest: Name
+
+
 class CalibrationRecord(TypedDict):
     """``calibration.json``: ``guidance.targets.Calibration``, and the energies that it rests on."""
 
@@ -332,3 +353,4 @@ class SurvivalRecord(TypedDict):
     num_images: Count
     guided: list[Gain]
     ascending: list[Gain]
+    adapted: NotRequired[list[Gain]]

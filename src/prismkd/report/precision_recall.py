@@ -14,7 +14,8 @@ from prismkd.records.scores import Score, ceiling_of, image_methods, score
 from prismkd.report import formats, names
 from prismkd.report.figures import padded_range, shorten, svg, tag, ticks
 
-STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"))
+STEPS = (("plain", "eda"), ("plain", "dpe"), ("eda", "prism"), ("dpe", "prism"), ("dpe", "adapted"),
+         ("adapted", "adapted-prism"))  # fmt: skip
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 486.0, 26.0, 356.0
 Place = tuple[float, float]
 Line = tuple[Place, Place]

@@ -29,7 +29,7 @@ from prismkd.report.yardstick import Yardstick, yardstick_of
 
 NUM_CHIEF = 7  # columns of the first table of image metrics; more would not fit a page
 MAX_ROWS = 200  # of a table with a row per class; a page of 10,000 rows can't be read
-TIMING_ORDER = ("senses", "contents", "calibration", "synthesize", "held-out", "distill", "cas", "evaluate")
+TIMING_ORDER = ("senses", "contents", "calibration", "adapt", "synthesize", "held-out", "distill", "cas", "evaluate")
 """Rows of the table of seconds, in the order of the work; stages that aren't named here come last."""
 
 

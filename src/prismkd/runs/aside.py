@@ -17,9 +17,9 @@ from typing import Any
 
 from prismkd.config import DistillationConfig
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS, stage_of
-from prismkd.distillation.checkpoint import set_aside as set_checkpoint_aside
 from prismkd.errors import UserError, warn
 from prismkd.files import make_folder, remove, rename, write_json
+from prismkd.foreign.checkpoint import set_aside as set_checkpoint_aside
 from prismkd.records.digests import check_student, differing_inputs
 from prismkd.records.directory import read_json_if_any, read_record
 from prismkd.records.results import EVALUATION, REFERENCES_FILE

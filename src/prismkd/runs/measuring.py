@@ -26,7 +26,16 @@ from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import StudentEvaluation, evaluate_student, logits_of
 from prismkd.files import write_json
 from prismkd.records.digests import student_digest
-from prismkd.records.directory import HELD_OUT, commands_of, held_out_folder, read_json, read_record
+from prismkd.records.directory import (
+    ADAPTATION,
+    HELD_OUT,
+    adapter_folder,
+    commands_of,
+    held_out_folder,
+    read_json,
+    read_json_if_any,
+    read_record,
+)
 from prismkd.records.shapes import EvaluationRecord, ResultRow, Spent, SynthesisRecord, TrainingLog
 from prismkd.runs.aside import check_trained, drop_other_evaluation, evaluation_record
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages, random_places, real_batches
@@ -223,6 +232,9 @@ def gather_metrics(run: Run) -> dict[str, Any]:
         if path.is_file():
             data = read_json(path, Spent)
             timings.append(_timing(stage, "", None, data["seconds"], data.get("images", data.get("num_images", 0))))
+    adaptation = read_json_if_any(adapter_folder(run.directory) / ADAPTATION, Spent)
+    if adaptation is not None:
+        timings.append(_timing("adapt", "", None, adaptation["seconds"], 0))
     timings += _timings_of_held_out(run)
     record = read_record(run.directory)
     return {

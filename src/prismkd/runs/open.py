@@ -18,7 +18,7 @@ from prismkd.classifiers.classifier import answer
 from prismkd.config import Config
 from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.load import check_diversity, check_methods
-from prismkd.config.stages import GROWING_SETTINGS, MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change
+from prismkd.config.stages import GROWING_SETTINGS, MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change, stage_of
 from prismkd.distillation import new_student
 from prismkd.distillation.student import Factory, check_student, initial_weights, name_of_module, start_from
 from prismkd.errors import UserError
@@ -28,7 +28,7 @@ from prismkd.generators.lora import adapters_of
 from prismkd.progress import Track
 from prismkd.prompts.dpe import check_styles, with_defaults
 from prismkd.records.digests import note_digests
-from prismkd.records.directory import check_new, is_run, read_record, recorded_config
+from prismkd.records.directory import adapter_folder, check_new, is_run, read_record, recorded_config
 from prismkd.records.lock import locked
 from prismkd.runs.aside import set_stale_aside
 from prismkd.runs.inputs import is_moved
@@ -120,7 +120,8 @@ def _continue(run: Run) -> None:
     has_its_classes = read_record(run.directory)["classes"] == _as_json([asdict(item) for item in run.classes])
     refused = [
         name for name, (old, new) in changes.items()
-        if not (may_change(name, old, new) or is_moved(run, name, old) or (name == "classes" and has_its_classes))
+        if not (may_change(name, old, new) or is_moved(run, name, old) or (name == "classes" and has_its_classes)
+                or (stage_of(name) == "adapt" and not adapter_folder(run.directory).exists()))
     ]  # fmt: skip
     if not has_its_classes:
         refused.append(f"content of the class list {run.config.classes}")

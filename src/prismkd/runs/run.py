@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from prismkd import __version__
+from prismkd.adaptation.loop import CHECKPOINT
 from prismkd.config import METHODS
 from prismkd.errors import UserError, warn
-from prismkd.files import write_json
+from prismkd.files import remove, write_json
 from prismkd.files.documents import as_shape
 from prismkd.generators import TextToImage
 from prismkd.generators.load import identity
+from prismkd.generators.lora import Adapter
 from prismkd.guidance import Calibration
 from prismkd.prompts import Prompt
 from prismkd.prompts.dpe import ContentsRecord, contents_from_record
@@ -27,8 +30,17 @@ from prismkd.prompts.language_model import ask_about
 from prismkd.prompts.plan import PROBE_SEED
 from prismkd.prompts.senses import Sense, SensesRecord, senses_from_record, senses_to_rows, unjudged_senses
 from prismkd.prompts.suggestions import SenseSuggestion
-from prismkd.records.directory import dataset_keys, is_run, read_json, recorded_config, remedy_of
-from prismkd.records.shapes import CalibrationRecord
+from prismkd.records.digests import file_digest, joined
+from prismkd.records.directory import (
+    ADAPTATION,
+    adapter_folder,
+    dataset_keys,
+    is_run,
+    read_json,
+    recorded_config,
+    remedy_of,
+)
+from prismkd.records.shapes import AdaptationRecord, CalibrationRecord
 from prismkd.runs.dataset import Dataset, DrawnImages, RealImages
 from prismkd.runs.held_out import stored_held_out
 from prismkd.runs.inputs import PATHS_OF_GENERATOR, Inputs
@@ -119,6 +131,32 @@ class Run(Session):
             )
         names = [field.name for field in fields(Calibration)]
         return as_shape({name: value for name, value in found.items() if name in names}, Calibration, str(path))
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The generator's adapter, from the folder ``adapter`` or trained now."""
+        folder = adapter_folder(self.directory)
+        path = folder / ADAPTATION
+        if not path.is_file():
+            outcome = self.train_adapter(folder, self._adapter_identity)
+            digest = file_digest(Adapter.of(str(folder)).file)
+            write_json(path, {**asdict(outcome), "digest": digest, "version": __version__})
+            # Last: a kill before this costs a look at the checkpoint, one after it nothing.
+            remove(folder / CHECKPOINT)
+        adapter, recorded = Adapter.of(str(folder)), read_json(path, AdaptationRecord)["digest"]
+        if file_digest(adapter.file) != recorded:
+            raise UserError(
+                f"expected the adapter in {adapter.file} as it was trained, got another file; bring it back, or choose "
+                "another --out"
+            )
+        return adapter
+
+    @property
+    def _adapter_identity(self) -> str:
+        """A digest of what decides about the adapter."""
+        config = self.config
+        settings = [asdict(config.adaptation), asdict(config.guidance), asdict(self.prompts)]
+        return joined([json.dumps(settings, sort_keys=True), self.teacher_digest, *self.inputs.generator.values()])
 
     def candidates(self) -> list[Sense]:
         """Every class's wordings; kept before any is judged, since a language model may answer otherwise next time."""

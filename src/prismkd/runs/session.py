@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prismkd.adaptation import Adaptation, adapt
 from prismkd.assets import asset
 from prismkd.classes import ClassName
 from prismkd.classes.lists import classes_of, load_classes, names_of
@@ -43,6 +45,7 @@ from prismkd.evaluation.held_out import HeldOutImages, TaughtImages, ask_teacher
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
+from prismkd.generators.lora import Adapter
 from prismkd.guidance import Calibration
 from prismkd.progress import Track, silent
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan, plain_plan
@@ -271,14 +274,35 @@ class Session:
         with self.track("calibration (unguided images)", guidance.num_calibration_images) as progress:
             return measure_calibration(plan, synthesizer, guidance, progress)
 
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The generator's adapter, trained now; its files are gone with the session."""
+        folder = self.__dict__["folder of the adapter"] = TemporaryDirectory(prefix="prismkd-adapter-")
+        self.train_adapter(Path(folder.name))
+        return Adapter.of(folder.name)
+
+    def train_adapter(self, folder: Path, identity: str = "") -> Adaptation:
+        """Train an adapter of the generator against the teacher, with the prompts of the methods that are adapted.
+
+        Args:
+            folder: gets the adapter's files.
+            identity: of all that decides about it, for its checkpoint.
+        """
+        # A seed of its own: one adapter serves all methods and seeds of a run, and learns from no image of theirs.
+        plan = self.plan("adapted", derive(PROBE_SEED, "adapter"))
+        synthesizer, config = self.synthesizer("prism"), self.config.adaptation
+        with self.track("adapter", config.num_steps) as progress:
+            return adapt(synthesizer, plan, config, folder, identity=identity, progress=progress)
+
     def synthesizer(self, method: str) -> Synthesizer:
-        """What draws a method's images: guided, where the method is."""
+        """What draws a method's images: guided and by an adapted generator, where the method is."""
         # Logits are computed anyway for the images' records, so keeping them costs their bytes only.
         is_guided, keeps = METHODS[method].guided, self.config.distillation.stored_logits
         guidance, calibration = (self.config.guidance, self.calibration) if is_guided else (None, None)
         in_part = METHODS[method].guides_in_part(self.config.guidance.domains)
         guided_styles = own_styles(self.prompts.domains) if in_part else None
-        return Synthesizer(self.generator, self.teacher, guidance, calibration, keeps, guided_styles)
+        adapter = self.adapter if METHODS[method].adapted else None
+        return Synthesizer(self.generator, self.teacher, guidance, calibration, keeps, guided_styles, adapter)
 
     def draw(self, method: str, num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         """The first images of a method's plan.

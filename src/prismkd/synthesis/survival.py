@@ -22,6 +22,7 @@ from prismkd.classifiers import Classifier, predict
 from prismkd.config import GuidanceConfig
 from prismkd.errors import UserError
 from prismkd.generators import TextToImage
+from prismkd.generators.lora import Adapter
 from prismkd.guidance.energy import conditional_energy, free_energy
 from prismkd.memory import in_batches
 from prismkd.progress import Progress
@@ -29,6 +30,7 @@ from prismkd.prompts import PromptPlan
 from prismkd.synthesis.synthesizer import NO_ROOM, Synthesizer
 
 VARIANTS = ("unguided", "guided", "ascending")
+ADAPTED = "adapted"  # unguided images of the generator's adapter, where there is one
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class SurvivalRow:
     """Means over the images of one variant after one treatment, by one viewer.
 
     Attributes:
-        variant: unguided, guided or ascending (the negative control).
+        variant: unguided, guided, ascending (the negative control) or adapted.
         treatment: what was done to the images: none, resize, jpeg, re-encode or all.
         viewer: teacher or judge.
         energy: mean free energy (the scale is the viewer's own).
@@ -53,9 +55,10 @@ class SurvivalRow:
 
 
 def survival_test(
-    synthesizer: Synthesizer, plan: PromptPlan, num_images: int, judge: Classifier | None, progress: Progress
-) -> list[SurvivalRow]:
-    """Draw the three variants and measure them after every treatment.
+    synthesizer: Synthesizer, plan: PromptPlan, num_images: int, judge: Classifier | None, progress: Progress,
+    adapter: Adapter | None = None,
+) -> list[SurvivalRow]:  # fmt: skip
+    """Draw all variants and measure them after every treatment.
 
     Args:
         synthesizer: a guided one.
@@ -63,6 +66,7 @@ def survival_test(
         num_images: per variant.
         judge: a classifier of the same classes that guided nothing; None leaves its rows out.
         progress: called with the number of images just finished.
+        adapter: of the generator, whose unguided images are one variant more.
 
     Raises:
         UserError: the synthesizer isn't guided, or its strength is 0.
@@ -72,10 +76,14 @@ def survival_test(
     labels = torch.tensor([prompt.label for prompt in prompts])
     viewers = {"teacher": synthesizer.teacher} | ({"judge": judge} if judge is not None else {})
     rows = []
-    for variant in VARIANTS:
-        config = {"unguided": None, "guided": guidance, "ascending": replace(guidance, ascend=True)}[variant]
-        # The same prompts, so the same seeds: variants differ by their guidance and nothing else.
-        images = replace(synthesizer, guidance=config).draw_all(prompts, progress)
+    drawn_by = dict(zip(VARIANTS, (
+        replace(synthesizer, guidance=None), synthesizer, replace(synthesizer, guidance=replace(guidance, ascend=True))
+    ), strict=True))  # fmt: skip
+    if adapter is not None:
+        drawn_by[ADAPTED] = replace(synthesizer, guidance=None, adapter=adapter)
+    for variant, variant_synthesizer in drawn_by.items():
+        # The same prompts, so the same seeds: variants differ by what acts on them and nothing else.
+        images = variant_synthesizer.draw_all(prompts, progress)
         for treatment, treat in treatments(synthesizer.generator).items():
             treated = treat(images)
             for viewer, network in viewers.items():

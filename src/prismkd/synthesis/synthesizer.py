@@ -17,6 +17,7 @@ from prismkd.config import GuidanceConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 from prismkd.generators import TextToImage
+from prismkd.generators.lora import Adapter
 from prismkd.guidance import Calibration, EnergyGuidance
 from prismkd.guidance.energy import free_energy
 from prismkd.memory import in_batches, ran_out_of_memory
@@ -86,8 +87,9 @@ class RawBatch:
 class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
-    Where there are ``guided_styles``, only images of these are guided. With ``keep_logits`` each sample has the
-    teacher's logits, which were computed anyway: the fast mode of distillation then need not ask again.
+    Where there are ``guided_styles``, only images of these are guided. With an ``adapter``, the generator draws with it
+    on top of its weights. With ``keep_logits`` each sample has the teacher's logits, which were computed anyway: the
+    fast mode of distillation then need not ask again.
 
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
     one drawing has found out, all later ones of the same generator know.
@@ -99,6 +101,7 @@ class Synthesizer:
     calibration: Calibration | None = None
     keep_logits: bool = False
     guided_styles: Collection[str] | None = None
+    adapter: Adapter | None = None
 
     @property
     def batch_size(self) -> int:
@@ -132,6 +135,7 @@ class Synthesizer:
             is_guided = [prompt.style in self.guided_styles for prompt in prompts]
             guided = torch.tensor(is_guided, device=self.generator.device)
         edit = self.new_guidance(self.labels_of(prompts), guided)
+        self.generator.use_adapter(self.adapter)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
 
