@@ -3,8 +3,9 @@
 Usage: python -m benchmarks.publish RUN_DIR NAME     record a run, then write the pages
        python -m benchmarks.publish                  write the pages again from the recorded results
 
-The pages are README.md and those of docs/ in ``PAGES``. A generated part of one stands between ``<!-- NAME:TABLE -->``
-and ``<!-- end -->``, and is the table ``TABLE`` (``tables.py``) of ``benchmarks/results/NAME.json``.
+The pages are README.md and those of docs/ in ``OF_DOCS``. A generated part of one stands between
+``<!-- NAME:TABLE -->`` and ``<!-- end -->``, and is the table ``TABLE`` (``tables.py``) of
+``benchmarks/results/NAME.json``.
 """
 
 from __future__ import annotations
@@ -23,23 +24,8 @@ from benchmarks.tables import PARTS, TABLES
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 NOT_YET = "Not measured yet."  # in the place of a table
-PAGES = (
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in (
-            "pictograms",
-            "eda",
-            "adaptation",
-            "dpe",
-            "synthesis",
-            "teachers",
-            "distillation",
-            "costs",
-            "security",
-        )  # fmt: skip
-    ),
-)
+OF_DOCS = ("pictograms", "eda", "adaptation", "dpe", "synthesis", "teachers", "distillation", "costs", "security")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in OF_DOCS))
 
 
 def record(run_dir: Path, name: str) -> Path:

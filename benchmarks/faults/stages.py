@@ -48,10 +48,14 @@ def _copy_run(folder: Path) -> None:
 
 
 RUN = ("run",)
+ADAPTED = ("--methods plain prism adapted --adaptation.num-steps 2 --adaptation.batch-size 2 --adaptation.rank 2 "
+           "--adaptation.num-check-images 12 --adaptation.check-every 1")  # fmt: skip
 STAGES = (
     Stage("senses", f"senses {SETTINGS} --out run"),
     Stage("prompts", "prompts --out run", "senses"),
     Stage("plan", f"plan {SETTINGS} --out run"),
+    Stage("adapt", f"adapt --out run {ADAPTED}", "prompts"),
+    Stage("synthesize, adapted", "synthesize --out run", "adapt", datasets=RUN),
     Stage("synthesize", "synthesize --out run", "prompts", datasets=RUN),
     Stage("synthesize, 2 workers", "synthesize --out run --synthesis.num-workers 2", "prompts", workers=True,
           datasets=RUN),

@@ -15,6 +15,8 @@ from prismkd.cli import main
 from prismkd.config.load import load_config
 from prismkd.errors import UserError
 from prismkd.records.digests import file_digest
+from prismkd.records.results import load_run
+from prismkd.report.tables import adaptation_table
 
 SETTINGS = """
 classes = "pictograms-24"
@@ -56,6 +58,13 @@ def test_the_adapter_is_recorded_and_decides_about_the_images_of_its_methods(run
     assert "adapter" not in identity(run, "dpe")
     assert identity(run, "adapted")["adapter"] == identity(run, "adapted-prism")["adapter"] == record["digest"]
     assert "guidance" not in identity(run, "adapted") and "guidance" in identity(run, "adapted-prism")
+
+
+def test_the_report_shows_how_the_adapter_was_trained(run: Path) -> None:
+    results = load_run(run, finished=False)
+    table = adaptation_table(results)
+    assert table is not None and [row.label.partition(",")[0] for row in table.rows] == ["0", "2"]
+    assert sum("kept" in row.label for row in table.rows) == 1
 
 
 def test_the_same_command_again_trains_nothing(run: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +112,19 @@ def test_a_session_draws_with_and_without_it_in_turn(settings: Path) -> None:
     assert torch.equal(session.draw("adapted", 6)[0], adapted)
     kept = session.adapter
     assert kept.file.is_file()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [("--guidance.strength", "0", "expected guidance.strength above 0 for adapted"),
+     ("--generator.offload", "", "expected generator.offload = false for adapted")],
+)  # fmt: skip
+def test_what_adaptation_cannot_do_is_said_before_anything_is_drawn(
+    flag: str, value: str, message: str, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--config", str(settings), "--out", str(tmp_path / "run"), flag, value]
+    assert main([word for word in words if word]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_guidance_of_no_strength_has_nothing_to_teach(settings: Path) -> None:

@@ -74,6 +74,8 @@ def low_rank(pipeline: Any, rank: int, seed: int) -> Iterator[LowRank]:
             f"expected a denoiser with layers of attention to adapt, got {type(network).__name__}; choose methods "
             "without adaptation"
         )
+    # Compiled code would be made anew for what replaces the layers, and again when they are back
+    compiled, network._compiled_call_impl = network._compiled_call_impl, None
     with torch.random.fork_rng([]):  # on the CPU, whose numbers are the same everywhere
         torch.manual_seed(seed)
         # B is zero at first. Float32 whatever the pipeline's precision, in which small steps would be lost.
@@ -82,6 +84,7 @@ def low_rank(pipeline: Any, rank: int, seed: int) -> Iterator[LowRank]:
         yield LowRank(network, adapter)
     finally:
         adapter.unload()
+        network._compiled_call_impl = compiled
 
 
 def save_adapter(pipeline: Any, state: dict[str, Tensor], rank: int, folder: Path) -> None:

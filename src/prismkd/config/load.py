@@ -145,10 +145,28 @@ def check_methods(config: Config) -> None:
             raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
+    _check_adaptation(config)
     if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
         raise UserError(
             "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
             "auxiliary_batch_norm to false"
+        )
+
+
+def _check_adaptation(config: Config) -> None:
+    """What the methods that are adapted can't do, before anything is drawn for them."""
+    adapted = [method for method in config.methods if METHODS[method].adapted]
+    if not adapted:
+        return
+    if config.generator.offload:
+        raise UserError(
+            f"expected generator.offload = false for {adapted[0]}, whose adapter is trained with the generator on one "
+            "device, got true; switch it off, or leave the adapted methods out"
+        )
+    if config.adaptation.objective == "guided" and config.guidance.strength == 0:
+        raise UserError(
+            f"expected guidance.strength above 0 for {adapted[0]}, since the adapter learns what guidance does, got 0; "
+            "raise it, or set adaptation.objective to energy"
         )
 
 

@@ -64,6 +64,7 @@ def context(run: RunResults) -> dict[str, Any]:
         "energy_panels": panels.energy_panels(run),
         "calibration": tables.calibration_table(run),
         "calibration_panel": panels.calibration_panel(run),
+        "adaptation": tables.adaptation_table(run),
         "senses": senses,
         "num_senses": num_senses,
         "prompts": prompts.prompt_sets(run, stored),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from prismkd.config.methods import REFERENCES
+from prismkd.records.directory import ADAPTATION, adapter_folder
 from prismkd.records.results import RunResults
 from prismkd.records.scores import (
     SHIFTED,
@@ -20,7 +21,7 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.records.shapes import Timing
+from prismkd.records.shapes import AdaptationRecord, Timing
 from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
 from prismkd.report.margins import Rows, leaders
@@ -197,6 +198,26 @@ def calibration_table(run: RunResults) -> Table | None:
         cells = [Cell(formats.number(float(target), 2), float(target))]
         cells.append(Cell("\u2013") if count is None else Cell(str(count), float(count), bar=count / most))
         table.rows.append(Row(class_name(run, label), cells))
+    return table
+
+
+def adaptation_table(run: RunResults) -> Table | None:
+    """What the teacher said of the adapter's images while it was trained."""
+    record = run.document(adapter_folder(run.folder) / ADAPTATION, AdaptationRecord)
+    if record is None:
+        return None
+    ended = " The training ended early, for want of diversity." if record["stopped"] else ""
+    table = Table(f"Unguided images of the adapter, by the step of its training.{ended}", [Column("Step")])
+    table.columns.extend([
+        Column("Energy", "what guidance lowers"), Column("Teacher agrees", "with the prompted class, in percent"),
+        Column("Diversity", "Vendi score of the teacher's features within a class, from 1 to 12"),
+    ])  # fmt: skip
+    for check in record["checks"]:
+        is_kept = check["step"] == record["chosen_step"]
+        cells = [Cell(formats.number(check["energy"], 3), check["energy"], best=is_kept),
+                 Cell(formats.percent(check["agreement"]), check["agreement"], best=is_kept),
+                 Cell(formats.number(check["diversity"], 2), check["diversity"], best=is_kept)]  # fmt: skip
+        table.rows.append(Row(f"{check['step']:,}{', kept' if is_kept else ''}", cells))
     return table
 
 
