@@ -391,6 +391,8 @@ def checks_table(rows: Rows) -> str:
             ended = ", ended" if row["stopped"] and check is row["checks"][-1] else ""
             figures = [f"{check[name]:.3f}" for name in ("energy", "agreement", "diversity")]
             lines.append([row["adapter"], f"{check['step']}{kept}{ended}", *figures])
+    figures = [f"{rows[0]['guided'][name]:.3f}" for name in ("energy", "agreement", "diversity")]
+    lines.append(["none, but EDA", "", *figures])
     return table(["adapter", "step", "energy", "teacher agrees", "Vendi (teacher's features)"], lines)
 
 

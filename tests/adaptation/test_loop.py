@@ -42,6 +42,7 @@ def test_it_lowers_the_energy_of_what_is_drawn(objective: str, tmp_path: Path) -
     if objective == "guided":  # the energy is that of other images and views at every step
         assert sum(outcome.losses[-5:]) < sum(outcome.losses[:5])
     assert outcome.checks[-1].energy < outcome.checks[0].energy - 0.01
+    assert outcome.guided.energy < outcome.checks[0].energy
     assert outcome.chosen_step in (10, 20) and not outcome.stopped
     assert [check.step for check in outcome.checks] == [0, 10, 20]
 

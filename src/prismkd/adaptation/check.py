@@ -23,7 +23,7 @@ IMAGES_PER_CLASS = 12  # whose diversity is one figure
 
 @dataclass(frozen=True)
 class Check:
-    """Means over images of fixed prompts and seeds, drawn without guidance.
+    """Means over images of fixed prompts and seeds.
 
     Attributes:
         step: of the training, after which they were drawn; 0 is without an adapter.
@@ -42,18 +42,17 @@ class Check:
 def check_images(
     synthesizer: Synthesizer, prompts: Sequence[Prompt], guidance: GuidanceConfig, calibration: Calibration, step: int
 ) -> Check:
-    """Draw the prompts without guidance, by the generator as it is now, and let the teacher look at them.
+    """Draw the prompts, by the generator as it is now, and let the teacher look at them.
 
     Args:
-        synthesizer: the generator and the teacher.
+        synthesizer: the generator and the teacher, and perhaps guidance.
         prompts: 12 of a class, then 12 of the next.
         guidance: says which energy.
         calibration: its targets.
         step: for the record.
     """
-    unguided = Synthesizer(synthesizer.generator, synthesizer.teacher)
     teacher, logits, features = synthesizer.teacher_on_device, [], []
-    for batch in unguided.batches(prompts):
+    for batch in synthesizer.batches(prompts):
         images = batch.images.to(synthesizer.generator.device)
         logits.append(teacher(images, synthesizer.labels_of(batch.prompts)).float().cpu())
         features.append(_features(teacher, images).float().cpu())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prismkd.adaptation.check import check_images
+from prismkd.adaptation.check import Check, check_images
 from prismkd.adaptation.lessons import check_prompts, lessons
 from prismkd.adaptation.low_rank import LowRank, low_rank, save_adapter
 from prismkd.adaptation.objectives import energy_losses, guided_losses
@@ -121,9 +121,10 @@ class _Training:
     def _check(self) -> None:
         """Draw with the adapter as it is now, and keep it where it is the best so far."""
         state = self.state
-        check = check_images(self.synthesizer, self.checked, self.guidance, self.calibration, state.step)
+        check = self._images_by(replace(self.synthesizer, guidance=None))
         state.checks.append(check)
         if state.step == 0:
+            state.guided = self._images_by(self.synthesizer)
             return
         # The known failure of descending a classifier's energy in the weights is collapse: every image of a class
         # becomes the one that the classifier likes best.
@@ -132,6 +133,9 @@ class _Training:
         others = [other.energy for other in state.checks[:-1] if other.diversity >= least]
         if not state.stopped and check.energy < min(others):
             state.best, state.chosen_step = self.matrices.state(), state.step
+
+    def _images_by(self, synthesizer: Synthesizer) -> Check:
+        return check_images(synthesizer, self.checked, self.guidance, self.calibration, self.state.step)
 
     # --- one step ----------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ class Adaptation:
             none was better than no adapter.
         num_steps: that were trained.
         stopped: whether a loss of diversity ended the training.
-        checks: of the images, the first one without an adapter.
+        checks: of unguided images, the first one without an adapter.
+        guided: of the same images without an adapter, but guided: what EDA would make of them.
         losses: of each step.
         seconds: that it took.
     """
@@ -38,6 +39,7 @@ class Adaptation:
     num_steps: int
     stopped: bool
     checks: list[Check]
+    guided: Check
     losses: list[float]
     seconds: float
 
@@ -49,6 +51,7 @@ class _Progress(TypedDict):
     chosen_step: Annotated[int, Meta(ge=0)]
     stopped: bool
     checks: list[Check]
+    guided: Check
     losses: list[float]
     seconds: float
 
@@ -59,14 +62,14 @@ class State:
     Attributes:
         step: the next one.
         stopped: whether diversity was lost.
-        checks, losses: so far, as of ``Adaptation``.
+        checks, guided, losses: so far, as of ``Adaptation``.
         best: the matrices of ``chosen_step``.
     """
 
     def __init__(self, matrices: LowRank, optimizer: torch.optim.Optimizer) -> None:
         self.matrices, self.optimizer = matrices, optimizer
         self.step, self.chosen_step, self.stopped = 0, 0, False
-        self.checks, self.losses = list[Check](), list[float]()
+        self.checks, self.guided, self.losses = list[Check](), Check(0, 0.0, 0.0, 0.0), list[float]()
         self._earlier, self._start = 0.0, time.monotonic()
         self.best: dict[str, Tensor] = matrices.state()
 
@@ -77,7 +80,9 @@ class State:
 
     def outcome(self) -> Adaptation:
         """The record."""
-        return Adaptation(self.chosen_step, self.step, self.stopped, self.checks, self.losses, self.seconds)
+        return Adaptation(
+            self.chosen_step, self.step, self.stopped, self.checks, self.guided, self.losses, self.seconds
+        )
 
     def save(self, path: Path, identity: str) -> None:
         """Replace the checkpoint at once, so that a kill or a full disk leaves the old one or the new one."""
@@ -110,7 +115,8 @@ class State:
 
     def _progress(self) -> dict[str, Any]:
         return {"step": self.step, "chosen_step": self.chosen_step, "stopped": self.stopped, "losses": self.losses,
-                "checks": [asdict(check) for check in self.checks], "seconds": self.seconds}  # fmt: skip
+                "checks": [asdict(check) for check in self.checks], "guided": asdict(self.guided),
+                "seconds": self.seconds}  # fmt: skip
 
     def _restore(self, found: Any, identity: str, num_steps: int) -> None:
         """Take over what ``save`` wrote; nothing changes where it can't be that.
@@ -139,4 +145,4 @@ class State:
         self.optimizer.load_state_dict({"state": found["optimizer"], "param_groups": groups})
         self.best, self.step, self.chosen_step = found["best"], progress["step"], progress["chosen_step"]
         self.stopped, self.checks, self.losses = progress["stopped"], progress["checks"], progress["losses"]
-        self._earlier = progress["seconds"]
+        self.guided, self._earlier = progress["guided"], progress["seconds"]

@@ -31,11 +31,13 @@ def print_adaptation(out: Path) -> None:
     from prismkd.records.shapes import AdaptationRecord
 
     record = read_json(adapter_folder(out) / ADAPTATION, AdaptationRecord)
-    lines = [[f"{check['step']:,}{' (kept)' if check['step'] == record['chosen_step'] else ''}",
-              f"{check['energy']:.3f}", f"{check['agreement']:.3f}", f"{check['diversity']:.2f}"]
-             for check in record["checks"]]  # fmt: skip
+    rows = {f"{check['step']:,}{' (kept)' if check['step'] == record['chosen_step'] else ''}": check
+            for check in record["checks"]}  # fmt: skip
+    rows["no adapter, but EDA"] = record["guided"]
+    lines = [[name, f"{check['energy']:.3f}", f"{check['agreement']:.3f}", f"{check['diversity']:.2f}"]
+             for name, check in rows.items()]  # fmt: skip
     header = ["step", "energy", "teacher agrees", "diversity (Vendi)"]
-    print_table("Unguided images of the adapter, as the teacher sees them", header, lines, left=1)
+    print_table("Images of the adapter, unguided, as the teacher sees them", header, lines, left=1)
     if record["stopped"]:
         show("ended early: the images lost more diversity than adaptation.max_diversity_loss allows")
     if not record["chosen_step"]:

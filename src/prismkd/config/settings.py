@@ -170,7 +170,7 @@ class AdaptationConfig:
     """Weight of the squared distance from the predictions without the adapter (energy only)."""
     check_every: Annotated[int, Positive()] = 15
     """Steps between two looks of the teacher at images of the adapter; the best of these adapters is kept."""
-    num_check_images: Annotated[int, Between(12, MAX_PROBES)] = 96
+    num_check_images: Annotated[int, Between(12, MAX_PROBES)] = 192
     """Images that the teacher looks at, 12 of a class."""
     max_diversity_loss: Annotated[float, Between(0, 1, "it is a share")] = 0.1
     """Share of the images' diversity (Vendi score, in the teacher's features) whose loss ends the training."""

@@ -176,6 +176,7 @@ class AdaptationRecord(TypedDict):
     num_steps: Count
     stopped: bool
     checks: list[AdaptationCheck]
+    guided: AdaptationCheck
     losses: list[Figure]
     seconds: Seconds
     digest: Name

@@ -212,12 +212,13 @@ def adaptation_table(run: RunResults) -> Table | None:
         Column("Energy", "what guidance lowers"), Column("Teacher agrees", "with the prompted class, in percent"),
         Column("Diversity", "Vendi score of the teacher's features within a class, from 1 to 12"),
     ])  # fmt: skip
-    for check in record["checks"]:
-        is_kept = check["step"] == record["chosen_step"]
+    rows = {f"{check['step']:,}": check for check in record["checks"]}
+    for label, check in (rows | {"No adapter, but EDA": record["guided"]}).items():
+        is_kept = label == f"{record['chosen_step']:,}"
         cells = [Cell(formats.number(check["energy"], 3), check["energy"], best=is_kept),
                  Cell(formats.percent(check["agreement"]), check["agreement"], best=is_kept),
                  Cell(formats.number(check["diversity"], 2), check["diversity"], best=is_kept)]  # fmt: skip
-        table.rows.append(Row(f"{check['step']:,}{', kept' if is_kept else ''}", cells))
+        table.rows.append(Row(f"{label}, kept" if is_kept else label, cells))
     return table
 
 
