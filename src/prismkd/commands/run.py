@@ -31,16 +31,17 @@ def run(arguments: Arguments) -> None:
     if arguments.minutes is not None:
         arguments = replace(arguments, settings=_fitted(arguments, arguments.minutes))
     with held_run(arguments) as opened_run:
-        from prismkd.runs.stages import STAGES
+        from prismkd.runs.stages import stages_of
 
-        for number, (name, stage) in enumerate(STAGES.items(), 1):
-            say(f"stage {number} of {len(STAGES)}: {name}")
+        stages = stages_of(opened_run.config)
+        for number, (name, stage) in enumerate(stages.items(), 1):
+            say(f"stage {number} of {len(stages)}: {name}")
             begin = time.monotonic()
             stage(opened_run)
             seconds[name] = time.monotonic() - begin
     print_students(arguments.folder())
-    stages = ", ".join(f"{name} {duration(taken)}" for name, taken in seconds.items())
-    show(f"done in {duration(time.monotonic() - start)}: {stages}")
+    times = ", ".join(f"{name} {duration(taken)}" for name, taken in seconds.items())
+    show(f"done in {duration(time.monotonic() - start)}: {times}")
     show(f"report: {arguments.folder() / 'report.html'}")
     show(f"next: {next_steps(opened_run.config, arguments.folder())}")
 

@@ -27,7 +27,7 @@ from prismkd.records.directory import STUDENT, dataset_folder, read_json, run_fo
 from prismkd.records.shapes import Metrics
 from prismkd.runs import workers
 from prismkd.runs.open import held, open_run
-from prismkd.runs.stages import STAGES
+from prismkd.runs.stages import stages_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def run(
         given = as_teacher(teacher, len(classes_of(config)), wanted)
     opened = open_run(config, directory, "prismkd.run", bars if progress else silent, teacher=given, student=student)
     with held(opened):
-        for stage in STAGES.values():
+        for stage in stages_of(config).values():
             # Each skips what is there, so the same call after a crash goes on where it ended.
             stage(opened)
     return RunResult(directory, read_json(directory / "metrics.json", Metrics), student)

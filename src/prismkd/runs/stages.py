@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prismkd.config import METHODS
+from prismkd.config import METHODS, Config
 from prismkd.report import write_report
 from prismkd.runs.drawing import synthesize
 from prismkd.runs.measuring import evaluate
@@ -14,9 +14,8 @@ from prismkd.runs.training import distill_students
 
 
 def adapt_generator(run: Run) -> None:
-    """Train the generator's adapter, where a method draws with one; writes the folder ``adapter``."""
-    if any(METHODS[method].adapted for method in run.config.methods):
-        _ = run.adapter
+    """Train the generator's adapter, which the adapted methods draw with; writes the folder ``adapter``."""
+    _ = run.adapter
 
 
 def report(run: Run) -> None:
@@ -32,3 +31,9 @@ STAGES: dict[str, Callable[[Run], None]] = {  # by the name of their command
     "evaluate": evaluate,
     "report": report,
 }
+
+
+def stages_of(config: Config) -> dict[str, Callable[[Run], None]]:
+    """The stages of a run with these settings, by name and in order: without an adapted method nothing is adapted."""
+    adapts = any(METHODS[method].adapted for method in config.methods)
+    return {name: stage for name, stage in STAGES.items() if adapts or name != "adapt"}
