@@ -90,7 +90,7 @@ class _Training:
         self.guidance, self.calibration, self.config, self.plan = guidance, calibration, config, plan
         self.matrices, self.parameters = matrices, list(matrices.parameters.values())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
-        # Half of the drawing's: gradients need room too. Whoever runs out of memory halves it.
+        # Its own, which is halved where memory runs out: gradients need more room than drawing
         self.sizes = BatchSize(min(self.generator.batch_size, config.batch_size))
         energy = replace(guidance, diversity_weight=config.diversity_weight)
         self.energy = TeacherEnergy(synthesizer.teacher_on_device, calibration, energy)
