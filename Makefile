@@ -9,7 +9,7 @@ LOWEST := .venv-lowest
 .PHONY: demo test test-lowest lint format docs docs-serve audit sbom clean
 
 demo: $(VENV)/.installed
-	$(BIN)/prismkd run --config configs/demo.toml --out runs/demo --minutes 8
+	$(BIN)/prismkd run --config configs/demo.toml --out runs/demo --minutes 10
 	@echo "the command is $(BIN)/prismkd (source $(BIN)/activate puts it on the PATH); try $(BIN)/prismkd run --config configs/demo.toml --out runs/strong --guidance.strength 0.3"
 
 test: $(VENV)/.installed-dev
