@@ -22,7 +22,7 @@ def recorded(name: str) -> tuple[Trajectory, list[int]]:
     assert edit is not None and drawing.guidance is not None
     with torch.no_grad():
         found = record(drawing.generator, [p.text for p in prompts], [p.seed for p in prompts], edit)
-    return found, found.learned(drawing.guidance.log_snr_min, drawing.guidance.log_snr_max)
+    return found, found.in_band(drawing.guidance)
 
 
 def filled(matrices: LowRank) -> None:

@@ -19,6 +19,7 @@ from prismkd.adaptation.objectives import energy_losses, guided_losses
 from prismkd.adaptation.state import Adaptation, State
 from prismkd.adaptation.trajectory import Step, record, replay
 from prismkd.config import AdaptationConfig, GuidanceConfig
+from prismkd.config.load import check_adaptation
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 from prismkd.guidance import Calibration
@@ -54,21 +55,12 @@ def adapt(
         The record of the training.
 
     Raises:
-        UserError: guidance does nothing or has no step in its band, a loss isn't finite, there is no memory for one
-            image, or the denoiser has no layer to adapt.
+        UserError: settings that don't fit (``check_adaptation``), no step in the guidance's band, a loss that isn't
+            finite, no memory for one image, or a denoiser without a layer to adapt.
     """
     generator = synthesizer.generator
-    if generator.config.offload:
-        raise UserError(
-            "expected generator.offload = false to train an adapter, whose weights stay on the device, got true; "
-            "choose methods without adaptation, or a GPU that holds the generator"
-        )
     assert synthesizer.guidance is not None and synthesizer.calibration is not None
-    if config.objective == "guided" and synthesizer.guidance.strength == 0:
-        raise UserError(
-            "expected guidance.strength above 0, since the adapter learns what guidance does, got 0; raise it, or set "
-            "adaptation.objective = energy"
-        )
+    check_adaptation(generator.config, synthesizer.guidance, config)
     generator.use_adapter(None)
     with low_rank(generator.pipeline, config.rank, derive(plan.seed, "adapter")) as matrices:
         training = _Training(synthesizer, synthesizer.guidance, synthesizer.calibration, plan, config, matrices)
@@ -170,8 +162,7 @@ class _Training:
 
     def _gradients(self, prompts: list[Prompt], batch_size: int) -> tuple[float, list[Tensor]]:
         """The loss of some images of a batch, as their share of its mean, and its gradients."""
-        labels, styles = self.synthesizer.labels_of(prompts), self.synthesizer.guided_styles
-        guided = torch.tensor([styles is None or prompt.style in styles for prompt in prompts], device=labels.device)
+        labels, guided = self.synthesizer.labels_of(prompts), self.synthesizer.is_guided(prompts)
         by_guidance = self.config.objective == "guided"
         guidance = self.guidance if by_guidance else replace(self.guidance, strength=0.0)
         edit = replace(self.synthesizer, guidance=guidance).new_guidance(labels, guided)
@@ -180,7 +171,7 @@ class _Training:
         with torch.no_grad(), self.matrices.off():
             trajectory = record(self.generator, texts, seeds, edit)
         band = self.guidance
-        places = trajectory.learned(band.log_snr_min, band.log_snr_max)
+        places = trajectory.in_band(band)
         if not places:
             raise UserError(
                 f"expected a denoising step with log(alpha / sigma) in [{band.log_snr_min}, {band.log_snr_max}], got "

@@ -74,13 +74,14 @@ def low_rank(pipeline: Any, rank: int, seed: int) -> Iterator[LowRank]:
             f"expected a denoiser with layers of attention to adapt, got {type(network).__name__}; choose methods "
             "without adaptation"
         )
-    # Compiled code would be made anew for what replaces the layers, and again when they are back
-    compiled, network._compiled_call_impl = network._compiled_call_impl, None
+    compiled = network._compiled_call_impl
     with torch.random.fork_rng([]):  # on the CPU, whose numbers are the same everywhere
         torch.manual_seed(seed)
         # B is zero at first. Float32 whatever the pipeline's precision, in which small steps would be lost.
         adapter = LoraModel(network, LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), NAME)
     try:
+        # Compiled code would be made anew for what replaces the layers, and again when they are back
+        network._compiled_call_impl = None
         yield LowRank(network, adapter)
     finally:
         adapter.unload()

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prismkd.config import GuidanceConfig
 from prismkd.generators import TextToImage
 from prismkd.generators.lora import name_of_denoiser
-from prismkd.guidance import EnergyGuidance, X0Map
+from prismkd.guidance import EnergyGuidance, X0Map, in_band
 from prismkd.guidance.hook import replaced_step
 
 
@@ -56,10 +57,9 @@ class Trajectory:
     seeds: list[int]
     steps: list[Step]
 
-    def learned(self, log_snr_min: float, log_snr_max: float) -> list[int]:
+    def in_band(self, config: GuidanceConfig) -> list[int]:
         """Places of the steps in the band."""
-        return [place for place, step in enumerate(self.steps) if step.mapping is not None
-                and not step.mapping.is_last and log_snr_min <= step.mapping.log_snr <= log_snr_max]  # fmt: skip
+        return [place for place, step in enumerate(self.steps) if step.mapping and in_band(step.mapping, config)]
 
 
 def record(generator: TextToImage, prompts: list[str], seeds: list[int], guidance: EnergyGuidance) -> Trajectory:

@@ -10,7 +10,7 @@ from prismkd.config.embedded import resolved
 from prismkd.config.methods import METHODS
 from prismkd.config.nearest import perhaps
 from prismkd.config.ranges import MAX_INT, check_fields, check_value, typed_fields
-from prismkd.config.settings import Config, PreprocessingConfig
+from prismkd.config.settings import AdaptationConfig, Config, GeneratorConfig, GuidanceConfig, PreprocessingConfig
 from prismkd.errors import UserError
 from prismkd.files import read_toml
 from prismkd.text import shortened, visible
@@ -145,7 +145,8 @@ def check_methods(config: Config) -> None:
             raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
-    _check_adaptation(config)
+    if any(METHODS[method].adapted for method in config.methods):
+        check_adaptation(config.generator, config.guidance, config.adaptation)
     if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
         raise UserError(
             "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
@@ -153,20 +154,21 @@ def check_methods(config: Config) -> None:
         )
 
 
-def _check_adaptation(config: Config) -> None:
-    """What the methods that are adapted can't do, before anything is drawn for them."""
-    adapted = [method for method in config.methods if METHODS[method].adapted]
-    if not adapted:
-        return
-    if config.generator.offload:
+def check_adaptation(generator: GeneratorConfig, guidance: GuidanceConfig, adaptation: AdaptationConfig) -> None:
+    """Check that an adapter can be trained with these settings.
+
+    Raises:
+        UserError: the generator is offloaded, or there is no guidance to learn.
+    """
+    if generator.offload:
         raise UserError(
-            f"expected generator.offload = false for {adapted[0]}, whose adapter is trained with the generator on one "
-            "device, got true; switch it off, or leave the adapted methods out"
+            "expected generator.offload = false for adapted methods, whose adapter is trained with the generator on "
+            "one device, got true; switch it off, or leave the adapted methods out"
         )
-    if config.adaptation.objective == "guided" and config.guidance.strength == 0:
+    if adaptation.objective == "guided" and guidance.strength == 0:
         raise UserError(
-            f"expected guidance.strength above 0 for {adapted[0]}, since the adapter learns what guidance does, got 0; "
-            "raise it, or set adaptation.objective to energy"
+            "expected guidance.strength above 0 for adapted methods, since the adapter learns what guidance does, got "
+            "0; raise it, or set adaptation.objective to energy"
         )
 
 

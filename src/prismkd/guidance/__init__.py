@@ -8,9 +8,19 @@ hook.py            how the edit gets into a scheduler's step
 schedulers.py      which schedulers are supported, and each one's x0 = a x_t + b out
 """
 
-from prismkd.guidance.edit import EnergyGuidance, rms
+from prismkd.guidance.edit import EnergyGuidance, in_band, rms
 from prismkd.guidance.hook import edit_x0, seeded_steps
 from prismkd.guidance.schedulers import X0Map, x0_map
 from prismkd.guidance.targets import Calibration, calibration_from
 
-__all__ = ["Calibration", "EnergyGuidance", "X0Map", "calibration_from", "edit_x0", "rms", "seeded_steps", "x0_map"]
+__all__ = [
+    "Calibration",
+    "EnergyGuidance",
+    "X0Map",
+    "calibration_from",
+    "edit_x0",
+    "in_band",
+    "rms",
+    "seeded_steps",
+    "x0_map",
+]

@@ -96,7 +96,7 @@ class EnergyGuidance:
         # live; those steps, the last one always among them, are unguided and purify what guidance did. On Pictograms
         # late guidance did no harm (docs/eda.md): where the reason should matter, on large latents, it is untested.
         self.log_snrs.append(mapping.log_snr)
-        return not mapping.is_last and self.config.log_snr_min <= mapping.log_snr <= self.config.log_snr_max
+        return in_band(mapping, self.config)
 
     def _guided_places(self, x0: Tensor) -> Tensor:
         """Places in the batch of the images that may be edited; the others aren't even looked at."""
@@ -175,6 +175,11 @@ class EnergyGuidance:
         if self.calibration.latent_rms > 0:
             ratio = rms(x0 + delta).flatten() / self.calibration.latent_rms
             self.latent_ratio = ratio if self.latent_ratio is None else torch.maximum(self.latent_ratio, ratio)
+
+
+def in_band(mapping: X0Map, config: GuidanceConfig) -> bool:
+    """Whether a step's level of noise is in the band; the last step never is."""
+    return not mapping.is_last and config.log_snr_min <= mapping.log_snr <= config.log_snr_max
 
 
 def rms(x: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from prismkd.config.retired import RETIRED_GUIDANCE
 from prismkd.errors import UserError, warn
 from prismkd.files import write_json
 from prismkd.progress import Progress
-from prismkd.records.digests import file_digest
 from prismkd.records.directory import read_json, read_json_if_any
 from prismkd.records.lock import locked
 from prismkd.records.shapes import AllocationRecord, BudgetRecord, Spent, SynthesisRecord
@@ -152,7 +151,7 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
                 "calibration": asdict(run.calibration),
             }
         if METHODS[dataset.method].adapted:
-            identity["adapter"] = file_digest(run.adapter.file)
+            identity["adapter"] = run.adapter_digest
         # No shard has images of both the pilot and the rest, which are planned from the pilot.
         ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)

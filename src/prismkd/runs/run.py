@@ -135,21 +135,32 @@ class Run(Session):
     @cached_property
     def adapter(self) -> Adapter:
         """The generator's adapter, from the folder ``adapter`` or trained now."""
+        _ = self.adapter_digest
+        return Adapter.of(str(adapter_folder(self.directory)))
+
+    @cached_property
+    def adapter_digest(self) -> str:
+        """Which adapter this is; taken once, since its bytes are read.
+
+        Raises:
+            UserError: its file is another one than was trained.
+        """
         folder = adapter_folder(self.directory)
         path = folder / ADAPTATION
-        if not path.is_file():
-            outcome = self.train_adapter(folder, self._adapter_identity)
-            digest = file_digest(Adapter.of(str(folder)).file)
-            write_json(path, {**asdict(outcome), "digest": digest, "version": __version__})
-            # Last: a kill before this costs a look at the checkpoint, one after it nothing.
-            remove(folder / CHECKPOINT)
-        adapter, recorded = Adapter.of(str(folder)), read_json(path, AdaptationRecord)["digest"]
-        if file_digest(adapter.file) != recorded:
-            raise UserError(
-                f"expected the adapter in {adapter.file} as it was trained, got another file; bring it back, or choose "
-                "another --out"
-            )
-        return adapter
+        if path.is_file():
+            file, recorded = Adapter.of(str(folder)).file, read_json(path, AdaptationRecord)["digest"]
+            if file_digest(file) != recorded:
+                raise UserError(
+                    f"expected the adapter in {file} as it was trained, got another file; bring it back, or choose "
+                    "another --out"
+                )
+            return recorded
+        outcome = self.train_adapter(folder, self._adapter_identity)
+        digest = file_digest(Adapter.of(str(folder)).file)
+        write_json(path, {**asdict(outcome), "digest": digest, "version": __version__})
+        # Last: a kill before this costs a look at the checkpoint, one after it nothing.
+        remove(folder / CHECKPOINT)
+        return digest
 
     @property
     def _adapter_identity(self) -> str:

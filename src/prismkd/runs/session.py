@@ -277,9 +277,12 @@ class Session:
     @cached_property
     def adapter(self) -> Adapter:
         """The generator's adapter, trained now; its files are gone with the session."""
-        folder = self.__dict__["folder of the adapter"] = TemporaryDirectory(prefix="prismkd-adapter-")
-        self.train_adapter(Path(folder.name))
-        return Adapter.of(folder.name)
+        self.train_adapter(Path(self._adapter_folder.name))
+        return Adapter.of(self._adapter_folder.name)
+
+    @cached_property
+    def _adapter_folder(self) -> TemporaryDirectory[str]:
+        return TemporaryDirectory(prefix="prismkd-adapter-")
 
     def train_adapter(self, folder: Path, identity: str = "") -> Adaptation:
         """Train an adapter of the generator against the teacher, with the prompts of the methods that are adapted.

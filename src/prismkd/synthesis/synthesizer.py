@@ -118,6 +118,12 @@ class Synthesizer:
         """The prompts' classes (batch,), on the generator's device."""
         return torch.tensor([prompt.label for prompt in prompts], device=self.generator.device)
 
+    def is_guided(self, prompts: list[Prompt]) -> Tensor:
+        """Whether each prompt's style is guided (batch,), on the generator's device."""
+        styles = self.guided_styles
+        is_guided = [styles is None or prompt.style in styles for prompt in prompts]
+        return torch.tensor(is_guided, device=self.generator.device)
+
     def new_guidance(self, labels: Tensor, guided: Tensor | None = None) -> EnergyGuidance | None:
         """What guides one batch of images of these classes (batch,), or those of them that are ``guided`` (batch,).
 
@@ -130,11 +136,7 @@ class Synthesizer:
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
-        guided = None
-        if self.guided_styles is not None:
-            is_guided = [prompt.style in self.guided_styles for prompt in prompts]
-            guided = torch.tensor(is_guided, device=self.generator.device)
-        edit = self.new_guidance(self.labels_of(prompts), guided)
+        edit = self.new_guidance(self.labels_of(prompts), self.is_guided(prompts))
         self.generator.use_adapter(self.adapter)
         images = self.generator.sample([p.text for p in prompts], [p.seed for p in prompts], edit)
         return images, edit
