@@ -28,6 +28,11 @@ class InterruptionError(Exception):
     pass
 
 
+class AlwaysFirst(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.new_tensor([[9.0, -9.0]]).expand(len(images), 2)
+
+
 def reference(student: nn.Module, teacher: Classifier, images: Tensor, config: DistillationConfig, seed: int) -> None:
     """The loop in a few lines, with the batches and views that ours draws."""
     optimizer = torch.optim.AdamW(student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -136,6 +141,16 @@ def test_labels_alone_need_no_teacher(tmp_path: Path) -> None:
     train(student, None, TrainingSet(images, sides()), config, 0, tmp_path / "c.pt", ignore)
     with torch.no_grad():
         assert (student(images.float() / 255).argmax(1) == sides()).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(("by_agreement", "learned"), [(False, torch.zeros(64)), (True, sides())])
+def test_weighted_by_agreement_labels_speak_where_the_teacher_errs(by_agreement: bool, learned: Tensor) -> None:
+    config, images = replace(CONFIG, weight_by_agreement=by_agreement), halves().transpose(2, 3)
+    teacher = Classifier(AlwaysFirst(), {"num_classes": 2, "in_channels": 1})
+    student = new_student(config, 2, 1, seed=0)
+    train(student, teacher, TrainingSet(images, sides()), config, 0)
+    with torch.no_grad():
+        assert (student(images.float() / 255).argmax(1) == learned).float().mean() > 0.95
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["online", "stored"])

@@ -1,8 +1,10 @@
 """The distillation losses and their limits."""
 
+import pytest
 import torch
+from torch.nn import functional as F
 
-from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
+from prismkd.distillation.losses import agreement_loss, distillation_loss, feature_loss, mixed_logits
 
 
 def test_zero_for_equal_distributions() -> None:
@@ -32,3 +34,21 @@ def test_mixed_logits_are_those_of_the_mixed_distributions() -> None:
     logits, mixing = torch.randn(3, 5), torch.tensor([[0.7, 0.0, 0.3], [0.0, 1.0, 0.0], [0.3, 0.0, 0.7]])
     soft = (logits / 4).softmax(1)
     assert torch.allclose((mixed_logits(logits, mixing, 4.0) / 4).softmax(1), mixing @ soft, atol=1e-6)
+
+
+def test_a_teacher_that_is_sure_of_the_label_is_trusted_and_one_that_is_not_is_not() -> None:
+    student, labels = torch.randn(3, 5, dtype=torch.float64), torch.tensor([0, 3, 4])
+    targets = F.one_hot(labels, 5).double()
+    sure = 60 * targets  # its probability of the label is 1
+    assert agreement_loss(student, sure, targets, 0.0, 4.0) == pytest.approx(distillation_loss(student, sure, 4.0))
+    by_label = F.cross_entropy(student, labels)
+    assert agreement_loss(student, -sure, targets, 0.0, 4.0) == pytest.approx(by_label)
+    mixed = 0.3 * by_label + 0.7 * distillation_loss(student, sure, 4.0)
+    assert agreement_loss(student, sure, targets, 0.3, 4.0) == pytest.approx(mixed)
+
+
+def test_trust_is_each_views_own() -> None:
+    student, teacher = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    targets = F.one_hot(torch.arange(6) % 5, 5).double()
+    alone = [agreement_loss(student[i : i + 1], teacher[i : i + 1], targets[i : i + 1], 0.2, 4.0) for i in range(6)]
+    assert agreement_loss(student, teacher, targets, 0.2, 4.0) == pytest.approx(torch.stack(alone).mean())

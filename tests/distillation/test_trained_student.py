@@ -146,6 +146,7 @@ def test_single_settings_change_the_recipe() -> None:
         ({"student": "resnet81"}, "perhaps resnet18"),
         ({"student": nn.Flatten()}, r"expected logits \(2, 2\) of the student, got \(2, 1024\)"),
         ({"hard_label_weight": 0.5}, "expected labels for distillation.hard_label_weight, got images alone"),
+        ({"weight_by_agreement": True}, "expected labels for distillation.weight_by_agreement, got images alone"),
     ],
 )
 def test_what_does_not_fit_is_one_error_with_its_remedy(arguments: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -57,9 +58,10 @@ def test_every_prefix_is_balanced_over_classes(plan: PromptPlan, count: int) -> 
 @given(allocated_plans(), st.integers(0, 300))
 def test_every_prefix_after_a_pilot_is_near_the_shares(pair: tuple[PromptPlan, PromptPlan], count: int) -> None:
     before, after = pair
-    assert [after[i] for i in range(after.pilot)] == [before[i] for i in range(after.pilot)]
-    labels, num_classes = Counter(after[after.pilot + i].label for i in range(count)), len(after.subjects)
-    for label, share in enumerate(after.shares):
+    (phase,) = after.phases
+    assert [after[i] for i in range(phase.start)] == [before[i] for i in range(phase.start)]
+    labels, num_classes = Counter(after[phase.start + i].label for i in range(count)), len(after.subjects)
+    for label, share in enumerate(phase.shares):
         rounds = count / (32 * num_classes)  # in each of which a share is met to one image
         assert abs(labels[label] - share * count) <= 1 + num_classes / 2 + rounds
 
@@ -69,7 +71,7 @@ def test_a_prompt_is_a_function_of_its_index_alone(pair: tuple[PromptPlan, Promp
     """Whichever process asks, in whatever order, and after any number of others."""
     for plan in pair:
         found = [plan[index] for index in indices]
-        again = PromptPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+        again = replace(PromptPlan.from_dict(json.loads(json.dumps(plan.to_dict()))), phases=plan.phases)
         assert [again[index] for index in reversed(indices)] == found[::-1]
         assert again.hash() == plan.hash()
         assert [prompt.index for prompt in found] == indices
@@ -117,7 +119,7 @@ def test_another_seed_gives_another_hash(plan: PromptPlan) -> None:
 def test_shares_rule_after_the_pilot_and_not_before(plan: PromptPlan) -> None:
     factors = [2.0] + [1.0] * (len(plan.styles) - 1)
     later = plan.allocated(30, (0.5, 0.25, 0.25), factors)
-    assert later.hash() != plan.hash()
+    assert later.hash() == plan.hash()  # what images decide is no part of what their data set is known by
     labels = Counter(later[i].label for i in range(30, 30 + 9600))
     assert labels[0] == 4800 and labels[1] == labels[2] == 2400
     for count in (24, 96, 960):  # every prefix is near the shares
@@ -131,6 +133,20 @@ def test_after_the_pilot_no_prompt_of_a_class_comes_twice_in_the_sequence(plan: 
     even = plan.allocated(30, (1 / 3, 1 / 3, 1 / 3), [1.0] * len(plan.styles))
     texts = [sorted((p.label, p.text) for p in (some[i] for i in range(300))) for some in (even, plan)]
     assert texts[0] == texts[1]
+
+
+@given(allocated_plans(), st.integers(0, 200), st.data())
+def test_turns_of_a_class_go_on_over_all_phases(
+    pair: tuple[PromptPlan, PromptPlan], more: int, data: st.DataObject
+) -> None:  # fmt: skip
+    _, once = pair
+    parts = [data.draw(st.integers(1, 5)) for _ in once.subjects]
+    start = once.phases[0].start + more  # not always a whole round over the classes
+    twice = once.allocated(start, [part / sum(parts) for part in parts], [1.0] * len(once.styles))
+    assert [twice[i] for i in range(start)] == [once[i] for i in range(start)]
+    assert twice.phases[1].turns == tuple(
+        sum(once[i].label == label for i in range(start)) for label in range(len(parts))
+    )
 
 
 def test_a_class_may_restrict_its_styles() -> None:

@@ -230,7 +230,7 @@ def test_an_image_that_is_none_of_prismkds_is_one_line_where_it_is_needed(case: 
 
 
 def tars(storage: Storage, num_workers: int) -> TarImages:
-    return TarImages(storage, TarIndex.of(storage), (3, SIDE, SIDE), num_workers)
+    return TarImages(storage, TarIndex.of(storage, scan(storage).records), (3, SIDE, SIDE), num_workers)
 
 
 def test_an_error_in_a_worker_process_is_one_line(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_machine_without_file_handles_is_no_damage_and_no_reason_to_draw_again
         patched.setattr(Path, "open", failing)
         readers: list[Callable[[], Any]] = [
             lambda: list(read_samples(storage)), lambda: claim(storage, MANIFEST), lambda: inspect(storage),
-            lambda: TarIndex.of(storage),
+            lambda: TarIndex.of(storage, scan(storage).records),
         ]  # fmt: skip
         for read in readers:
             with pytest.raises(UserError, match=r"Too many open files; allow more open files \(ulimit -n\)$"):

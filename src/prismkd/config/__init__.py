@@ -11,6 +11,7 @@ from prismkd.config.settings import (
     LanguageModelConfig,
     PreprocessingConfig,
     PromptsConfig,
+    RoundsConfig,
     SynthesisConfig,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "Method",
     "PreprocessingConfig",
     "PromptsConfig",
+    "RoundsConfig",
     "SynthesisConfig",
 ]

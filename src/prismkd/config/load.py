@@ -145,12 +145,28 @@ def check_methods(config: Config) -> None:
             raise UserError(f"expected {named} beside {method}, which spends their seconds; add them to methods")
     if "real" in config.methods and not (config.evaluation.real or config.distillation.real):
         raise UserError("expected evaluation.real for the method real, got none; name the files or drop real")
+    if any(METHODS[method].in_rounds for method in config.methods):
+        _check_rounds(config)
     if any(METHODS[method].adapted for method in config.methods):
         check_adaptation(config.generator, config.guidance, config.adaptation)
     if config.distillation.auxiliary_batch_norm and not config.distillation.real_share:
         raise UserError(
             "expected a distillation.real_share above 0 for distillation.auxiliary_batch_norm, got 0; set it, or set "
             "auxiliary_batch_norm to false"
+        )
+
+
+def _check_rounds(config: Config) -> None:
+    """Refuse settings of which only one can decide what comes next, or that leave a round without an image."""
+    if config.prompts.pilot_share:
+        raise UserError(
+            f"expected prompts.pilot_share 0 beside methods in rounds, got {config.prompts.pilot_share}; set it to 0, "
+            "or use rounds.allocate, by which the guide decides what comes next"
+        )
+    if config.synthesis.images_per_class < config.rounds.num_rounds:
+        raise UserError(
+            f"expected an image per class in each of {config.rounds.num_rounds} rounds, got "
+            f"{config.synthesis.images_per_class} in all; raise synthesis.images_per_class or lower rounds.num_rounds"
         )
 
 

@@ -16,6 +16,7 @@ class Method:
         diversified: whether its prompts are (DPE).
         draws_images: whether it synthesizes them; those that don't have seen real data, so they are never "best".
         adapted: whether the generator has an adapter that it learned from the teacher (``adaptation``).
+        in_rounds: whether a student of the images so far takes part in drawing the next ones (``rounds``).
         budget_of: methods whose seconds decide how many images it gets, so they run first and can't be left out.
     """
 
@@ -26,6 +27,7 @@ class Method:
     diversified: bool = False
     draws_images: bool = True
     adapted: bool = False
+    in_rounds: bool = False
     budget_of: tuple[str, ...] = ()
 
     def guides_in_part(self, domains: str) -> bool:
@@ -47,6 +49,11 @@ METHODS = _by_name(
     Method("adapted", "Adapted", "diverse prompts, generator adapted to the teacher", diversified=True, adapted=True),
     Method("adapted-prism", "Adapted PRISM", "diverse prompts, adapted generator and energy guidance",
            guided=True, diversified=True, adapted=True),
+    Method("prism-rounds", "PRISM in rounds", "PRISM, guided by a student of the images so far, too",
+           guided=True, diversified=True, in_rounds=True),
+    Method("adapted-prism-rounds", "Adapted PRISM in rounds",
+           "adapted PRISM, guided by a student of the images so far, too",
+           guided=True, diversified=True, adapted=True, in_rounds=True),
     Method("real", "Real images", "same student, real training images", draws_images=False),
 )  # fmt: skip
 

@@ -28,6 +28,8 @@ SCHEDULES = ("cosine", "half-cosine")
 AUGMENTATIONS = ("auto", "icons", "photos", "none")
 GUIDED_DOMAINS = ("all", "own")
 OBJECTIVES = ("guided", "energy")
+GUIDE_TERMS = ("entropy", "divergence")
+MAX_ROUNDS = 100
 MAX_RANK = 256  # of an adapter
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
@@ -177,6 +179,21 @@ class AdaptationConfig:
 
 
 @dataclass(frozen=True)
+class RoundsConfig:
+    """Images in rounds, for the methods ``prism-rounds`` and ``adapted-prism-rounds``: a student of the images so far,
+    the guide, takes part in drawing the next ones."""
+
+    num_rounds: Annotated[int, Between(2, MAX_ROUNDS)] = 2
+    """Rounds of equally many images; the first one is drawn without a guide."""
+    guide_term: Annotated[str, OneOf(GUIDE_TERMS)] = "entropy"
+    """What guidance is to raise: entropy (the guide's doubt) or divergence (of the guide from the teacher)."""
+    guide_weight: Annotated[float, AtLeast(0)] = 1.0
+    """Weight of that beside the teacher's energy; 0 is off."""
+    allocate: bool = False
+    """Classes and styles that the guide has learned less of get more of the next round's images."""
+
+
+@dataclass(frozen=True)
 class SynthesisConfig:
     """How many images, and how they are stored."""
 
@@ -230,6 +247,9 @@ class DistillationConfig:
     """Decay of the moving average of the weights, which is the student."""
     hard_label_weight: Annotated[float, Between(0, 1, "it is a share")] = 0.0
     """Share of the loss that is cross-entropy with the images' labels; at 1 the teacher's logits aren't used."""
+    weight_by_agreement: bool = False
+    """The teacher's share, 1 - hard_label_weight, is multiplied for each view by the probability that the teacher gives
+    to the image's label, and the label gets the rest."""
     feature_weight: Annotated[float, AtLeast(0)] = 0.0
     """Weight of the distance between the teacher's features and the student's, mapped linearly; 0 is off."""
     image_size: Annotated[int, Between(0, MAX_STUDENT_SIDE)] = 0
@@ -335,7 +355,8 @@ class Config:
     """Trust whoever made the teacher and the run: teachers that are programs (exported, torchscript) are opened, which
     may run any code, and the run's record may name places and addresses (docs/security.md)."""
     methods: tuple[Annotated[str, OneOf(tuple(METHODS))], ...] = ("plain", "prism")
-    """What to run, side by side: plain, more, eda, dpe, prism, adapted, adapted-prism, real."""
+    """What to run, side by side: plain, more, eda, dpe, prism, adapted, adapted-prism, prism-rounds,
+    adapted-prism-rounds, real."""
     seeds: tuple[Annotated[int, Between(0, MAX_SEED)], ...] = (0,)
     """Every method runs once per seed."""
     num_threads: Annotated[int, Between(0, MAX_WORKERS)] = 0
@@ -345,6 +366,7 @@ class Config:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+    rounds: RoundsConfig = field(default_factory=RoundsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

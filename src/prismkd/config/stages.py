@@ -9,6 +9,7 @@ from typing import Any
 STAGE_OF_SETTINGS = {
     "guidance": "synthesize",
     "adaptation": "adapt",
+    "rounds": "synthesize",
     "synthesis": "synthesize",
     "distillation": "distill",
     "evaluation": "evaluate",

@@ -167,7 +167,8 @@ def _provenance(directory: Path, config: Config, method: str, seed: int) -> str:
         "teacher": _public(config.teacher),
         "images": f"{log['images']:,}" + (" real" if method == "real" else " synthetic"),
         "distillation": f"{recipe.num_steps:,} steps of {recipe.batch_size} images, {recipe.optimizer} "
-        f"{recipe.learning_rate:g}, temperature {recipe.temperature:g}, hard labels {recipe.hard_label_weight:g}",
+        f"{recipe.learning_rate:g}, temperature {recipe.temperature:g}, hard labels {recipe.hard_label_weight:g}"
+        + (" and by the teacher's agreement" if recipe.weight_by_agreement else ""),
     }
     if method != "real":
         rows["generator"] = f"{_public(generator.source)} {generator.revision}".strip()

@@ -24,7 +24,7 @@ from prismkd.config.seeds import derive
 from prismkd.distillation.ahead import on_device
 from prismkd.distillation.augmentation import mix, rand_augment
 from prismkd.distillation.log import TrainingLog, curve_of, look_back, quarter_means
-from prismkd.distillation.losses import distillation_loss, feature_loss, mixed_logits
+from prismkd.distillation.losses import agreement_loss, distillation_loss, feature_loss, mixed_logits
 from prismkd.distillation.state import State, StudentWithProjection, memory_format_of, teacher_width
 from prismkd.distillation.stored_logits import StoredLogits, store
 from prismkd.distillation.training_set import TrainingSet, to_bytes, to_float
@@ -139,6 +139,11 @@ class _Training:
     def _asks_teacher(self) -> bool:
         return self.config.hard_label_weight < 1
 
+    @property
+    def _weighs_views(self) -> bool:
+        """Whether each view's teacher decides how much the labels count in it."""
+        return self.config.weight_by_agreement and self._asks_teacher
+
     def resume(self, checkpoint: Path, progress: Progress) -> None:
         """Go on from the checkpoint, where there is one of use.
 
@@ -240,7 +245,7 @@ class _Training:
     # --- the loss ------------------------------------------------------------------------------------------------
 
     def _loss(self, model: nn.Module, views: Tensor, mixing: Tensor | None, indices: Tensor) -> Tensor:
-        """``(1 - a) T^2 KL + a CE(labels) + w feature loss``."""
+        """``(1 - a) T^2 KL + a CE(labels) + w feature loss``, where a may depend on the view."""
         config, losses = self.config, list[Tensor]()
         with self._precision():
             student_logits, features = self._answer(model, views, indices)
@@ -249,11 +254,14 @@ class _Training:
             teacher_logits = self._teacher_logits(views, mixing, indices, targets)
             asks = config.feature_weight and self.teacher is not None
             wanted = self.teacher.features(views, cropped=True) if asks else None  # type: ignore[union-attr]
-        if teacher_logits is not None:
+        if teacher_logits is not None and targets is not None and self._weighs_views:
+            losses.append(agreement_loss(student_logits.float(), teacher_logits.float(), targets,
+                                         config.hard_label_weight, config.temperature))  # fmt: skip
+        elif teacher_logits is not None:
             # In float32: half precision loses the small probabilities, by which a teacher says what an image resembles.
             kl = distillation_loss(student_logits.float(), teacher_logits.float(), config.temperature)
             losses.append(kl if config.hard_label_weight == 0 else (1 - config.hard_label_weight) * kl)
-        if config.hard_label_weight and targets is not None:
+        if config.hard_label_weight and targets is not None and not self._weighs_views:
             losses.append(config.hard_label_weight * nn.functional.cross_entropy(student_logits.float(), targets))
         if wanted is not None and features is not None:
             losses.append(config.feature_weight * feature_loss(features.float(), wanted.float()))
@@ -393,8 +401,9 @@ def learning_rate(config: DistillationConfig, step: int) -> float:
 def _check_recipe(
     config: DistillationConfig, teacher: Classifier | None, data: TrainingSet, world: int, device: torch.device
 ) -> None:
-    if config.hard_label_weight > 0 and data.labels is None:
-        raise UserError("expected labels for distillation.hard_label_weight, got images alone; pass a TrainingSet")
+    if (config.hard_label_weight > 0 or config.weight_by_agreement) and data.labels is None:
+        name = "hard_label_weight" if config.hard_label_weight > 0 else "weight_by_agreement"
+        raise UserError(f"expected labels for distillation.{name}, got images alone; pass a TrainingSet")
     if teacher is None and (config.hard_label_weight < 1 or config.feature_weight > 0):
         raise UserError(
             "expected a teacher, got none; without one set distillation.hard_label_weight to 1 and feature_weight to 0"

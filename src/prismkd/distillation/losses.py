@@ -23,6 +23,29 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
+def agreement_loss(
+    student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, label_weight: float, temperature: float
+) -> Tensor:
+    """``mean_i (1 - a_i) T^2 KL_i + a_i CE_i`` with ``a_i = 1 - (1 - a) p_i``: the teacher is trusted as far as it
+    agrees with the label, ``p_i`` being the probability that it gives to it (our design).
+
+    A teacher says little about images outside of its own domain, and the prompt knows what they show. Nobody has to say
+    which these are.
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+        targets: (batch, classes) shares of the classes that were asked for.
+        label_weight: a, the labels' weight where the teacher is sure of them.
+        temperature: T.
+    """
+    agreement = (F.softmax(teacher_logits, dim=1) * targets).sum(1)
+    student = F.log_softmax(student_logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    kl = temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+    trust = (1 - label_weight) * agreement
+    return (trust * kl + (1 - trust) * F.cross_entropy(student_logits, targets, reduction="none")).mean()
+
+
 def feature_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     """Squared error over the teacher's square, mean over images (Romero et al. 2015): 1 for a student that says zero.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
@@ -32,7 +32,7 @@ from prismkd.shards import (
     scan,
     storage_of,
 )
-from prismkd.shards.ledger import tar_name
+from prismkd.shards.ledger import ShardRecord, tar_name
 from prismkd.shards.reading import walk_shard
 from prismkd.shards.samples import DELETE, decode_image
 from prismkd.signals import end_with_parent
@@ -42,8 +42,9 @@ PREFETCH = 4  # batches per worker
 
 
 def open_images(
-    folder: Folder, max_bytes: float, num_workers: int, side: int | None = None, place: CachePlace | None = None
-) -> tuple[Images, Tensor]:
+    folder: Folder, max_bytes: float, num_workers: int, side: int | None = None, place: CachePlace | None = None,
+    shards: Collection[int] | None = None,
+) -> tuple[Images, Tensor]:  # fmt: skip
     """The images of a data set and their labels (n,), in its order; verify it first.
 
     Images that have the wanted size and fit are kept in memory. Others are decoded and resized once, into a file, and
@@ -54,21 +55,23 @@ def open_images(
         num_workers: processes that decode images which are neither in memory nor in a file.
         side: of the squares that are wanted; the shorter side is resized and the middle kept. None: images as they are.
         place: of the file; None: there is none.
+        shards: numbers of those to read; None: all.
 
     Raises:
         UserError: there is no image, they differ in shape and no ``side`` is wanted, or the disk has no room.
     """
     storage = storage_of(folder)
-    sample = next(read_samples(storage), None)
+    sample = next(read_samples(storage, shards), None)
     if sample is None:
         raise UserError(f"expected images in {storage.url}, got none; finish the synthesis first")
-    count, shape = scan(storage).num_images, channels_first(sample.image).shape
+    records = _records(storage, shards)
+    count, shape = sum(record.count for record in records.values()), channels_first(sample.image).shape
     wanted = shape if side is None else (shape[0], side, side)
     if shape == wanted and count * math.prod(shape) <= max_bytes:
-        return _in_memory(storage, count, shape, side)
+        return _in_memory(storage, records, shape, side)
     if place is not None and count * math.prod(wanted) <= place.max_bytes:
-        return cached(_pictures(storage, count, wanted, side), place)
-    index = TarIndex.of(storage)
+        return cached(_pictures(storage, records, wanted, side), place)
+    index = TarIndex.of(storage, records)
     return TarImages(storage, index, wanted, num_workers, side), torch.from_numpy(index.labels)
 
 
@@ -92,9 +95,18 @@ def read_logits(folder: Folder) -> Tensor | None:
     return torch.from_numpy(np.stack(logits)) if logits else None
 
 
-def _in_memory(storage: Storage, count: int, shape: tuple[int, ...], side: int | None) -> tuple[Images, Tensor]:
+def _records(storage: Storage, shards: Collection[int] | None) -> dict[int, ShardRecord]:
+    """The records of the committed shards among ``shards``, ascending."""
+    records = sorted(scan(storage).records.items())
+    return {shard: record for shard, record in records if shards is None or shard in shards}
+
+
+def _in_memory(
+    storage: Storage, records: dict[int, ShardRecord], shape: tuple[int, ...], side: int | None
+) -> tuple[Images, Tensor]:
+    count = sum(record.count for record in records.values())
     images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int64)
-    for place, sample in enumerate(read_samples(storage)):
+    for place, sample in enumerate(read_samples(storage, records)):
         image = fitted(sample.image, side)
         if image.shape != shape:
             raise UserError(
@@ -115,16 +127,19 @@ def fitted(image: np.ndarray, side: int | None) -> np.ndarray:
     return channels_first(image)
 
 
-def _pictures(storage: Storage, count: int, shape: tuple[int, ...], side: int | None) -> Pictures:
+def _pictures(
+    storage: Storage, records: dict[int, ShardRecord], shape: tuple[int, ...], side: int | None
+) -> Pictures:  # fmt: skip
     """The images of a data set as they go into a cache."""
 
     def read() -> Iterator[Picture]:
-        for sample in read_encoded(storage):
+        for sample in read_encoded(storage, records):
             yield Picture(sample.source, sample.label, partial(_decode, sample, side))
 
     # Of the shards' own checksums: equal images, in equal order.
-    shards = [(shard, record.sha256) for shard, record in sorted(scan(storage).records.items())]
-    return Pictures(storage.url, hashlib.sha256(repr((shape, shards)).encode()).hexdigest(), count, shape, read, DELETE)
+    digest = hashlib.sha256(repr((shape, [(shard, record.sha256) for shard, record in records.items()])).encode())
+    count = sum(record.count for record in records.values())
+    return Pictures(storage.url, digest.hexdigest(), count, shape, read, DELETE)
 
 
 def _decode(sample: Encoded, side: int | None) -> np.ndarray:
@@ -143,10 +158,10 @@ class TarIndex:
     modes: np.ndarray
 
     @classmethod
-    def of(cls, storage: Storage) -> TarIndex:
-        """Read the headers, labels and modes of all shards."""
+    def of(cls, storage: Storage, records: dict[int, ShardRecord]) -> TarIndex:
+        """Read the headers, labels and modes of these shards."""
         rows, manifest = [], read_manifest(storage)
-        for shard, record in sorted(scan(storage).records.items()):
+        for shard, record in records.items():
             for sample, image in walk_shard(storage, shard, manifest, record.count, with_images=False):
                 mode = sample.metadata.get("mode", "")
                 rows.append((shard, image.offset, image.size, sample.label, sample.extension, mode))

@@ -24,6 +24,7 @@ from prismkd.classifiers import Classifier
 from prismkd.classifiers.views import random_views
 from prismkd.config import GuidanceConfig
 from prismkd.config.seeds import derive
+from prismkd.guidance.guide import Guide
 from prismkd.guidance.schedulers import X0Map
 from prismkd.guidance.targets import Calibration
 from prismkd.guidance.teacher_energy import TeacherEnergy
@@ -43,6 +44,7 @@ class EnergyGuidance:
         calibration: the targets, the floor of the gradient and the usual size of latents.
         config: strength, band, views and weights.
         guided: (batch,) which images may be edited; None: all.
+        guide: a student whose doubt is wanted; None: there is none.
         energy_before: (batch,) the free energy at the band's first step, filled while sampling; NaN of images that may
             not be edited.
         num_edits: (batch,) how many steps needed a gradient.
@@ -59,6 +61,7 @@ class EnergyGuidance:
     calibration: Calibration
     config: GuidanceConfig
     guided: Tensor | None = None
+    guide: Guide | None = None
     energy_before: Tensor | None = None
     num_edits: Tensor | None = None
     latent_ratio: Tensor | None = None
@@ -68,7 +71,7 @@ class EnergyGuidance:
     latent_sizes: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.energy = TeacherEnergy(self.teacher, self.calibration, self.config)
+        self.energy = TeacherEnergy(self.teacher, self.calibration, self.config, self.guide)
 
     def __call__(self, x0: Tensor, mapping: X0Map) -> Tensor | None:
         """delta for x0 (batch, ...), or None outside the band and where no image needs one."""
@@ -126,13 +129,14 @@ class EnergyGuidance:
         """
         # One forward pass decides, since the hinge would give the others no gradient but a little of the label's, and
         # the views and the way back are most of what guidance costs. Other energies have no target at which an image
-        # is done, the negative control is to raise the energy of all, and where images act on each other, one that is
-        # done still acts.
+        # is done, the negative control is to raise the energy of all, where images act on each other, one that is done
+        # still acts, and a student's doubt can still be raised.
         assert self.energy_before is not None and self.num_edits is not None
         energy, satisfied = self.energy.satisfied(images, self.labels[places])
         if self.num_band_steps == 1:
             self.energy_before[places] = energy.float()
-        may_skip = self.config.skip_satisfied and not self.config.ascend and not self.energy.couples_the_batch
+        has_more = self.energy.couples_the_batch or self.guide is not None
+        may_skip = self.config.skip_satisfied and not self.config.ascend and not has_more
         needed = ~satisfied if may_skip and self.config.energy == "hinge" else torch.ones_like(satisfied)
         self.num_edits[places] += needed
         return needed

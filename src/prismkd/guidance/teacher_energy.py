@@ -17,6 +17,7 @@ from prismkd.guidance.energy import (
     joint_energy,
     repulsion_energy,
 )
+from prismkd.guidance.guide import Guide
 from prismkd.guidance.targets import Calibration
 
 
@@ -28,11 +29,13 @@ class TeacherEnergy:
         teacher: classifier of images in [0, 1].
         calibration: the targets.
         config: which energy, and the weights of its terms.
+        guide: a student whose doubt is wanted; None: there is none.
     """
 
     teacher: Classifier
     calibration: Calibration
     config: GuidanceConfig
+    guide: Guide | None = None
 
     @property
     def couples_the_batch(self) -> bool:
@@ -42,19 +45,26 @@ class TeacherEnergy:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """The energy of a batch of images (batch, channels, height, width) in [0, 1], a scalar.
 
-        ``E_total = sum_i E(x_i, y_i) + w_div E_div``
+        ``E_total = sum_i (E(x_i, y_i) - w D(x_i)) + w_div E_div``
 
-        with the energies of ``energy.py``. It is a sum over images, not a mean, so that no image's gradient shrinks
-        with the number of others.
+        with the energies of ``energy.py`` and the doubt of ``guide.py``. It is a sum over images, not a mean, so that
+        no image's gradient shrinks with the number of others.
 
         Raises:
             UserError: the diversity term asks for one teacher with a linear head, and it has none.
         """
         if self.config.diversity_weight == 0:
-            return self.of_logits(self.teacher(images, labels), labels).sum()
+            return self._of_images(images, self.teacher(images, labels), labels)
         features = self.teacher.features(images)
-        total = self.of_logits(self.teacher.head(features), labels).sum()
+        total = self._of_images(images, self.teacher.head(features), labels)
         return total + self.config.diversity_weight * repulsion_energy(features, labels)
+
+    def _of_images(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum of what each image has for itself."""
+        total = self.of_logits(logits, labels).sum()
+        if self.guide is None:
+            return total
+        return total - self.guide.weight * self.guide.doubt(images, logits).sum()
 
     def satisfied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Free energies (batch,), and whether each image is under its target and of its own class (batch,)."""

@@ -1,4 +1,6 @@
-"""Adaptive allocation: after a pilot, classes and styles that still bring new things get more of the budget.
+"""Adaptive allocation: classes and styles that still bring new things, or that a student finds hard, get more images.
+
+After a pilot it is by novelty; between rounds by the guide's disagreement (``shares_by``).
 
 Our design, beyond the paper. The Good-Turing estimate of the probability that the next draw is of an unseen species is
 N_1 / N, the share of the draws whose species was drawn once (Good 1953). Here a draw is an image, and it is the only
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRIOR = 4.0  # images of average novelty that every class and style starts with, so that few images decide little
+SMALLEST = 1e-9  # in place of a mean of zero, by which nothing could be divided
 LOWEST, HIGHEST = 0.5, 2.0  # times the even share; an estimate from a pilot should not starve a class
 
 
@@ -66,6 +69,30 @@ def allocate(
     class_shares = even * bounded_factors(class_novelty, even)
     style_factors = bounded_factors(style_novelty, style_weights)
     return Allocation(class_novelty.tolist(), style_novelty.tolist(), class_shares.tolist(), style_factors.tolist())
+
+
+def shares_by(
+    values: NDArray[np.float64], labels: NDArray[np.int64], styles: NDArray[np.int64], num_classes: int,
+    style_weights: NDArray[np.float64],
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Shares of the classes, which add up to 1, and factors of the styles, in proportion to the mean of their images.
+
+    Args:
+        values: (n,) of each image, at least 0; larger ones earn more of the same.
+        labels, styles: (n,) indices of each image's class and style.
+        num_classes: the number of classes.
+        style_weights: of the styles so far; they add up to 1.
+    """
+    even = np.full(num_classes, 1 / num_classes)
+    class_shares = even * bounded_factors(_mean_of(values, labels, num_classes), even)
+    return class_shares.tolist(), bounded_factors(_mean_of(values, styles, len(style_weights)), style_weights).tolist()
+
+
+def _mean_of(values: NDArray[np.float64], groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """The mean of each group, drawn towards that of all by ``PRIOR`` images; above 0."""
+    overall = max(float(values.mean()), SMALLEST)
+    sums = np.bincount(groups, weights=values, minlength=count)
+    return (sums + PRIOR * overall) / (np.bincount(groups, minlength=count) + PRIOR)
 
 
 def nearest_distances(features: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

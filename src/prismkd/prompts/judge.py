@@ -10,18 +10,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prismkd.classifiers import Classifier, features_of
+from prismkd.classifiers import Classifier, features_of, predict
 from prismkd.config import PromptsConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.prompts.allocation import Allocation, allocate
+from prismkd.prompts.allocation import Allocation, allocate, shares_by
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.plan import PROBE_SEED
@@ -268,6 +269,43 @@ def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pil
     style_weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
     return allocate(np.concatenate(features), np.array(labels), np.array(styles), np.array(accepted),
                     len(plan.subjects), style_weights)  # fmt: skip
+
+
+def judge_round(
+    guide: Classifier, teacher: Classifier, device: torch.device, plan: PromptPlan, samples: Iterable[Sample],
+    label_weight: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Divide the next round's images by what the guide has learned less of.
+
+    An image's disagreement is ``(1 - a) KL(teacher || guide) + a CE(guide, label)``, without views and at temperature
+    1: what the guide was taught and does not say.
+
+    Args:
+        guide: a student of these images; it is moved to ``device``.
+        teacher: on ``device``.
+        device: where they compute.
+        plan: that the images were drawn from.
+        samples: of all rounds so far, with the metadata that synthesis writes.
+        label_weight: a.
+
+    Returns:
+        ``class_shares``, ``style_factors`` and the mean ``disagreement``.
+    """
+    names, guide = [style.name for style in plan.styles], guide.to(device)
+    values, labels, styles = [], [], []
+    for batch in _batches(iter(samples)):
+        images = torch.from_numpy(stacked(batch)).to(device)
+        targets = torch.tensor([sample.label for sample in batch], device=device)
+        own, taught = predict(guide, images).log_softmax(1), predict(teacher, images).log_softmax(1)
+        divergence = (taught.exp() * (taught - own)).sum(1)
+        found = (1 - label_weight) * divergence + label_weight * F.nll_loss(own, targets, reduction="none")
+        values.append(found.double().cpu().numpy())
+        labels += [sample.label for sample in batch]
+        styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]
+    weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
+    joined = np.concatenate(values)
+    shares, factors = shares_by(joined, np.array(labels), np.array(styles), len(plan.subjects), weights)
+    return {"class_shares": shares, "style_factors": factors, "disagreement": float(joined.mean())}
 
 
 def _place(style: str, names: list[str], index: int) -> int:

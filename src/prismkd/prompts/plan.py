@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Annotated, Any
-
-from msgspec import Meta
+from typing import Any
 
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
@@ -81,55 +80,38 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class PromptPlan:
-    """How prompts are made from an index.
+class Phase:
+    """A part of a plan in which classes and styles have other shares than before.
 
     Attributes:
-        subjects: one per class, in the order of the labels.
-        styles: the styles that the subjects' weights belong to.
-        seed: the run's; image i starts from the same noise in every method, so that methods are compared on it.
-        pilot: number of prompts at the beginning, a multiple of the number of classes, that go to all classes equally.
-        shares: of the classes after the pilot; they add up to 1. Empty: equal ones.
-        later: the subjects after the pilot, with other weights. Empty: the same ones.
+        start: index of its first prompt.
+        turns: of each class, how many of its prompts come before.
+        shares: of the classes; they add up to 1.
+        subjects: with other weights of the styles.
     """
 
+    start: int
+    turns: tuple[int, ...]
+    shares: tuple[float, ...]
     subjects: tuple[Subject, ...]
-    styles: tuple[Style, ...]
-    seed: int
-    pilot: Annotated[int, Meta(ge=0)] = 0
-    shares: tuple[float, ...] = ()
-    later: tuple[Subject, ...] = ()
 
-    def __getitem__(self, index: int) -> Prompt:
-        """Prompt ``index``, at least 0 and without an upper bound.
-
-        Classes take turns, so that every prefix is balanced. Turn t of class c has the content at frac(t / g + c (sqrt
-        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights. Where the two
-        don't go together, the plain form takes the content's place.
-        """
-        label, turn = self._turn(index)
-        subject = (self.later or self.subjects)[label] if index >= self.pilot else self.subjects[label]
-        content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
-        style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
-        text = compose(style.phrase, content if goes_with(content, style.phrase) else PLAIN, subject.text)
-        return Prompt(index, label, subject.class_name, text, style.name, derive(self.seed, index), subject.text)
-
-    def _turn(self, index: int) -> tuple[int, int]:
-        """The label of a prompt, and its turn: how many prompts of that label come before it.
-
-        After a pilot the turns go on, so that contents and styles keep their spread.
-        """
-        num_classes = len(self.subjects)
-        if index < self.pilot or not self.shares:
-            return index % num_classes, index // num_classes
+    def turn(self, index: int) -> tuple[int, int]:
+        """The label of a prompt of this phase, and its turn."""
         order, quotas = self._round
-        rounds, place = divmod(index - self.pilot, len(order))
+        rounds, place = divmod(index - self.start, len(order))
         label, earlier = order[place]
-        return label, self.pilot // num_classes + rounds * quotas[label] + earlier
+        return label, self.turns[label] + rounds * quotas[label] + earlier
+
+    def turns_before(self, index: int) -> tuple[int, ...]:
+        """How many prompts of each class come before a place in this phase."""
+        order, quotas = self._round
+        rounds, place = divmod(index - self.start, len(order))
+        begun = Counter(label for label, _ in order[:place])
+        return tuple(turns + rounds * quotas[label] + begun[label] for label, turns in enumerate(self.turns))
 
     @cached_property
     def _round(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """One round of the uneven part: its prompts as (label, earlier prompts of it in the round), and all quotas.
+        """One round of the phase: its prompts as (label, earlier prompts of it in the round), and all quotas.
 
         Prompt t of a label's quota q is put at (t + 1/2) / q of the round: each label is spread evenly, and every
         prefix has nearly the labels' shares.
@@ -138,6 +120,42 @@ class PromptPlan:
         quotas = _rounded([share * total for share in self.shares], total)
         places = [((turn + 0.5) / quota, label, turn) for label, quota in enumerate(quotas) for turn in range(quota)]
         return [(label, turn) for _, label, turn in sorted(places)], quotas
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """How prompts are made from an index.
+
+    Attributes:
+        subjects: one per class, in the order of the labels.
+        styles: the styles that the subjects' weights belong to.
+        seed: the run's; image i starts from the same noise in every method, so that methods are compared on it.
+        phases: ascending; before the first one all classes have equal shares.
+    """
+
+    subjects: tuple[Subject, ...]
+    styles: tuple[Style, ...]
+    seed: int
+    phases: tuple[Phase, ...] = ()
+
+    def __getitem__(self, index: int) -> Prompt:
+        """Prompt ``index``, at least 0 and without an upper bound.
+
+        Classes take turns, so that every prefix is balanced. Turn t of class c has the content at frac(t / g + c (sqrt
+        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights. Where the two
+        don't go together, the plain form takes the content's place.
+        """
+        phase = self._phase(index)
+        label, turn = phase.turn(index) if phase else (index % len(self.subjects), index // len(self.subjects))
+        subject = (phase or self).subjects[label]
+        content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
+        style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
+        text = compose(style.phrase, content if goes_with(content, style.phrase) else PLAIN, subject.text)
+        return Prompt(index, label, subject.class_name, text, style.name, derive(self.seed, index), subject.text)
+
+    def _phase(self, index: int) -> Phase | None:
+        """The last phase that has begun at a prompt; None before the first one."""
+        return next((phase for phase in reversed(self.phases) if phase.start <= index), None)
 
     def _style(self, subject: Subject, position: float) -> Style:
         """The style at ``position`` in [0, 1) of the cumulative weights, the inverse of their distribution function."""
@@ -148,23 +166,36 @@ class PromptPlan:
         # the class doesn't allow it.
         return max(zip(subject.weights, self.styles, strict=True), key=lambda pair: pair[0])[1]
 
-    def allocated(self, pilot: int, shares: Sequence[float], factors: Sequence[float]) -> PromptPlan:
-        """This plan up to ``pilot``; after it classes have ``shares``, and style weights are multiplied by ``factors``.
+    def allocated(self, start: int, shares: Sequence[float], factors: Sequence[float]) -> PromptPlan:
+        """This plan up to ``start``; from there classes have ``shares``, and style weights are times ``factors``.
+
+        Turns of a class go on over all phases, so that contents and styles keep their spread.
 
         Args:
-            pilot: number of prompts, a multiple of the number of classes.
+            start: number of prompts before; not below the last phase's.
             shares: one per class; they add up to 1.
             factors: one per style, above 0.
         """
-        later = []
+        subjects = []
         for subject in self.subjects:
             weights = [weight * factor for weight, factor in zip(subject.weights, factors, strict=True)]
-            later.append(replace(subject, weights=tuple(weight / sum(weights) for weight in weights)))
-        return replace(self, pilot=pilot, shares=tuple(shares), later=tuple(later))
+            subjects.append(replace(subject, weights=tuple(weight / sum(weights) for weight in weights)))
+        phase = Phase(start, self._turns_before(start), tuple(shares), tuple(subjects))
+        return replace(self, phases=(*self.phases, phase))
+
+    def _turns_before(self, index: int) -> tuple[int, ...]:
+        """How many prompts of each class come before an index."""
+        phase, count = self._phase(index), len(self.subjects)
+        return phase.turns_before(index) if phase else tuple((index + count - 1 - label) // count
+                                                             for label in range(count))  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain data for JSON; ``from_dict`` reads it."""
-        return asdict(self)
+        """The plan before its first phase as plain data for JSON; ``from_dict`` reads it."""
+        # Phases follow from images, and are kept beside these. The last three are fields of earlier versions: a plan's
+        # hash, which data sets hold, is over them.
+        fields = asdict(self)
+        del fields["phases"]
+        return {**fields, "pilot": 0, "shares": (), "later": ()}
 
     @classmethod
     def from_dict(
@@ -181,7 +212,7 @@ class PromptPlan:
         Raises:
             UserError: other data, or counts that don't agree.
         """
-        plan = as_shape(data, cls, name, remedy=remedy)
+        plan = replace(as_shape(data, cls, name, remedy=remedy), phases=())
         problem = plan._problem(class_names)
         if problem:
             raise UserError(f"expected a plan of prompts in {name}, got {problem}; {remedy}")
@@ -192,17 +223,11 @@ class PromptPlan:
         names = [subject.class_name for subject in self.subjects]
         if not names or names != list(class_names or names):
             return f"{len(names)} subjects that aren't the run's {len(class_names)} classes"
-        if self.later and [subject.class_name for subject in self.later] != names:
-            return "other subjects after the pilot than before"
-        for subject in (*self.subjects, *self.later):
+        for subject in self.subjects:
             if not subject.contents:
                 return f"no contents of {shortened(subject.class_name)}"
             if len(subject.weights) != len(self.styles) or not _adds_up_to_1(subject.weights):
                 return f"no weights of {len(self.styles)} styles that add up to 1 for {shortened(subject.class_name)}"
-        if self.shares and (len(self.shares) != len(self.subjects) or not _adds_up_to_1(self.shares)):
-            return f"no shares of {len(self.subjects)} classes that add up to 1"
-        if self.pilot % len(self.subjects):
-            return f"a pilot of {self.pilot} prompts, not as many of each of {len(self.subjects)} classes"
         return ""
 
     def hash(self) -> str:

@@ -23,13 +23,14 @@ from prismkd.records.shapes import RunRecord
 from prismkd.shards import Storage
 
 STUDENT = "student"  # of a method, in its folder
+ROUND = "round.json"  # what a guide was trained on, and what it decided, beside it
 ADAPTATION = "adaptation.json"  # how the adapter beside it was trained
 TRACKER = "tracker"  # of a run, in which experiment trackers write files of their own
 # The stage that writes a file, for whoever misses it; and that makes it anew where it is deleted
 WRITTEN_BY = {
     "senses.json": "senses", "candidates.json": "senses", "contents.json": "prompts", "prompts.json": "prompts",
     "adaptation.json": "adapt", "calibration.json": "synthesize", "allocation.json": "synthesize",
-    "budget.json": "synthesize",
+    "round.json": "synthesize",    "budget.json": "synthesize",
     "synthesis.json": "synthesize", "log.json": "distill", "training.json": "distill", "plain.json": "evaluate",
     "diverse.json": "evaluate", "evaluation.json": "evaluate", "references.json": "evaluate",
     "metrics.json": "evaluate", "survival.json": "survival",
@@ -108,6 +109,11 @@ def adapter_folder(directory: Path) -> Path:
 def dataset_folder(directory: Path, seed: int, method: str) -> Path:
     """Where a dataset, one method of one seed, has its plan, images, students and evaluation."""
     return directory / f"seed-{seed}" / method
+
+
+def guide_folder(dataset: Path, number: int) -> Path:
+    """Where the guide is that was trained after round ``number`` of a dataset, from 1."""
+    return dataset / "rounds" / str(number)
 
 
 def held_out_folder(directory: Path, kind: str) -> Path:

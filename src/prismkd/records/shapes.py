@@ -7,7 +7,7 @@ old runs stay readable; keys that no shape names are kept, and nobody looks at t
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -202,6 +202,29 @@ class AllocationRecord(TypedDict):
     class_shares: list[Share]
     style_factors: list[Annotated[float, Meta(gt=0, le=1e6)]]
     seconds: NotRequired[Seconds]
+
+
+class RoundsIdentity(TypedDict):
+    """What a manifest says of rounds: ``config.RoundsConfig``, where they end, and the recipe of guides."""
+
+    num_rounds: Count
+    guide_term: Literal["entropy", "divergence"]
+    guide_weight: Annotated[float, Meta(ge=0, le=1e6)]
+    allocate: bool
+    ends: list[Annotated[int, Meta(ge=1, le=2**53)]]
+    num_planned: Annotated[int, Meta(ge=1, le=2**53)]
+    recipe: dict[str, Any]
+
+
+class RoundRecord(TypedDict):
+    """``round.json``: on how many images a guide was trained, and what it decided about classes and styles."""
+
+    num_images: Annotated[int, Meta(ge=1, le=2**53)]
+    digest: Name
+    seconds: Seconds
+    class_shares: NotRequired[list[Share]]
+    style_factors: NotRequired[list[Annotated[float, Meta(gt=0, le=1e6)]]]
+    disagreement: NotRequired[Figure]
 
 
 class SynthesisRecord(TypedDict):

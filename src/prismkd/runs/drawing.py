@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from prismkd.records.shapes import AllocationRecord, BudgetRecord, Spent, Synthe
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out
 from prismkd.runs.inputs import generator_identity
+from prismkd.runs.rounds import identity_of_rounds, rounds_of, seconds_of_guides, train_guide
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters, workers_per_device
 from prismkd.shards import (
@@ -82,26 +84,32 @@ def repair(run: Run) -> None:
 
 
 def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> None:
-    """Draw this process's share of the shards that aren't there: first the pilot's, which decide about the rest."""
+    """Draw this process's share of the shards that aren't there, part by part: each decides about the next."""
     ledger = scan(dataset.storage, manifest.plan_hash)
     for reason in ledger.damaged.values():
         warn(f"{reason}; the shard is drawn again")
-    missing, pilot = manifest.missing(ledger.records), manifest.identity["pilot"]
-    if missing:
-        in_pilot = [shard for shard in missing if manifest.ranges[shard].start < pilot]
-        behind = [shard for shard in missing if manifest.ranges[shard].start >= pilot]
-        with _counting_images(dataset, manifest, share) as progress:
-            _draw_share(dataset, in_pilot, share, ledger.failed, progress)
-            if pilot:
-                _allocate(dataset, manifest, set(ledger.failed))
-            _draw_share(dataset, behind, share, ledger.failed, progress)
+    missing, ends = manifest.missing(ledger.records), deciding_ends(dataset, manifest)
+    for number, (start, end) in enumerate(itertools.pairwise((0, *ends, manifest.num_images)), start=1):
+        part = [shard for shard in missing if start <= manifest.ranges[shard].start < end]
+        if part:
+            with _counting_images(dataset, manifest, share, range(start, end)) as progress:
+                _draw_share(dataset, part, share, ledger.failed, progress)
+        if missing and end in ends:
+            shards = _of_all_ranks(dataset, manifest, end, set(ledger.failed))
+            if METHODS[dataset.method].in_rounds:
+                train_guide(dataset, number, shards)
+            else:
+                dataset.allocate(end, shards)
     _finish(dataset, manifest)
 
 
 @contextmanager
-def _counting_images(dataset: DrawnImages, manifest: Manifest, share: Share) -> Iterator[Progress]:
-    """Show how many of this process's images are there; at the end, however it comes, how many are kept."""
-    shards = units_of_rank(range(len(manifest.ranges)), share.rank, share.world)
+def _counting_images(
+    dataset: DrawnImages, manifest: Manifest, share: Share, part: range
+) -> Iterator[Progress]:  # fmt: skip
+    """Show how many of a part's images of this process are there; at the end, however it comes, how many are kept."""
+    shards = [shard for shard in units_of_rank(range(len(manifest.ranges)), share.rank, share.world)
+              if manifest.ranges[shard].start in part]  # fmt: skip
     rank = f", rank {share.rank} of {share.world}" if share.world > 1 else ""
     shown = 0
 
@@ -152,8 +160,11 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
             }
         if METHODS[dataset.method].adapted:
             identity["adapter"] = run.adapter_digest
-        # No shard has images of both the pilot and the rest, which are planned from the pilot.
-        ends = (pilot, num_images) if 0 < pilot < num_images else (num_images,)
+        if METHODS[dataset.method].in_rounds:
+            identity["rounds"] = identity_of_rounds(dataset, num_images)
+        # No shard has images of two parts, of which the first decides about the second.
+        decide = identity["rounds"]["ends"] if METHODS[dataset.method].in_rounds else [pilot]
+        ends = (*(end for end in decide if 0 < end < num_images), num_images)
         encoding = Encoding(config.synthesis.image_format, config.synthesis.image_quality)
         names = tuple(item.name for item in run.classes)
         return claim(dataset.storage, Manifest(identity, ends, config.synthesis.shard_size, names, encoding))
@@ -202,27 +213,34 @@ def _summary(dataset: DrawnImages, method: str, planned: int) -> SynthesisRecord
     return summary
 
 
-def _allocate(dataset: DrawnImages, manifest: Manifest, given_up_before: set[int]) -> None:
-    """Once the pilot is there, by whichever rank, let its coverage decide about the rest.
+def deciding_ends(dataset: DrawnImages, manifest: Manifest) -> list[int]:
+    """Numbers of images after which something is decided about the next ones, ascending."""
+    if METHODS[dataset.method].in_rounds:
+        return rounds_of(dataset, manifest)["ends"]
+    return [manifest.identity["pilot"]] if manifest.identity["pilot"] else []
+
+
+def _of_all_ranks(dataset: DrawnImages, manifest: Manifest, end: int, given_up_before: set[int]) -> set[int]:
+    """The shards of the first ``end`` images, once they are there, by whichever ranks.
 
     ``given_up_before`` are shards that an earlier command gave up, and which other ranks may be trying again.
     """
-    pilot, timeout = manifest.identity["pilot"], dataset.run.config.synthesis.timeout
-    shards = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < pilot}
+    timeout = dataset.run.config.synthesis.timeout
+    shards = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < end}
     last_change, num_missing = time.monotonic(), -1
     while missing := shards - (ledger := scan(dataset.storage)).records.keys():
         given_up_before &= ledger.failed.keys()
         if num_missing != len(missing):
             last_change, num_missing = time.monotonic(), len(missing)
-            warn(f"waiting for {len(missing)} shards of the pilot that other ranks draw")
+            warn(f"waiting for {len(missing)} of the first {len(shards)} shards, which other ranks draw")
         if time.monotonic() - last_change > timeout or missing & (ledger.failed.keys() - given_up_before):
             raise UserError(
-                f"expected the pilot's shards of the other ranks in {dataset.storage.url}, got none for "
+                f"expected the first {len(shards)} shards of all ranks in {dataset.storage.url}, got none for "
                 f"{timeout:.0f} s ({len(missing)} missing, {len(ledger.failed)} given up); start those ranks, then "
                 "give the same command again"
             )
         time.sleep(POLL_SECONDS)
-    dataset.allocate(pilot, shards)
+    return shards
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
@@ -263,6 +281,7 @@ def _finish(dataset: DrawnImages, manifest: Manifest) -> None:
     seconds = sum(record.seconds for record in ledger.records.values())
     if dataset.allocation_file.is_file():
         seconds += read_json(dataset.allocation_file, AllocationRecord).get("seconds", 0.0)
+    seconds += seconds_of_guides(dataset)
     summary = {"num_images": ledger.num_images, "planned": manifest.num_images, "seconds": seconds,
                "images_per_second": ledger.num_images / max(seconds, 1e-9),
                "bytes": sum(record.bytes for record in ledger.records.values()), "complete": True,

@@ -314,6 +314,10 @@ class Session:
             Images (num_images, channels, height, width) float32 in [0, 1], rounded to 8 bits as they would be stored,
             and their intended labels (num_images,) int64.
         """
+        if METHODS[method].in_rounds:
+            raise UserError(
+                f"expected a method without rounds in memory, got {method}; use Run, whose folder keeps the guides"
+            )
         plan = self.plan(method, seed)
         prompts = [plan[index] for index in range(num_images)]
         with self.track(f"images {method} (seed {seed})", num_images) as progress:
@@ -376,7 +380,8 @@ class Session:
 
     def distill(
         self, images: Tensor | TrainingSet, labels: Tensor | None = None, seed: int = 0,
-        recipe: DistillationConfig | None = None, teacher: Classifier | None = None,
+        recipe: DistillationConfig | None = None, teacher: Classifier | None = None, *, checkpoint: Path | None = None,
+        title: str = "student",
     ) -> Classifier:  # fmt: skip
         """A student of these images: a classifier of images in [0, 1], with the network as its ``network``.
 
@@ -386,6 +391,8 @@ class Session:
             seed: of its initial weights, batches and views.
             recipe: another one than the configured.
             teacher: another one than the session's.
+            checkpoint: a file that is written on the way; the same call again goes on from there. None: none.
+            title: as progress bars call it.
 
         Raises:
             UserError: no images, a recipe that doesn't fit them, a seed out of range, or a loss that isn't finite.
@@ -398,9 +405,28 @@ class Session:
         session.__dict__["teacher"] = teacher or self.teacher  # where cached_property looks
         channels, _, side = session.world.image_shape(data.images.image_shape)
         network = session.new_student(channels, seed, side)
-        with self.track(f"student (seed {seed})", recipe.num_steps) as progress:
-            train(session.trained_form(network, channels), session.teacher, data, recipe, seed, progress=progress)
+        trained = session.trained_form(network, channels)
+        with self.track(f"{title} (seed {seed})", recipe.num_steps) as progress:
+            train(trained, session.teacher, data, recipe, seed, checkpoint, progress)
         return Classifier(network, session.student_config(channels, side)).eval()
+
+    def train_guide(
+        self, data: TrainingSet, num_planned: int, number: int, seed: int, recipe: DistillationConfig,
+        checkpoint: Path | None = None,
+    ) -> Classifier:  # fmt: skip
+        """A student of the images so far, which takes part in drawing the next ones.
+
+        Args:
+            data: these images, with their labels.
+            num_planned: images in all, of whose students' steps it does the share that its images are.
+            number: of the round that they end, from 1.
+            seed: the run's.
+            recipe: of the students.
+            checkpoint: as for ``distill``.
+        """
+        steps = max(1, round(recipe.num_steps * len(data) / num_planned))
+        return self.distill(data, seed=derive(seed, "guide", number), recipe=replace(recipe, num_steps=steps),
+                            checkpoint=checkpoint, title=f"guide after round {number}")  # fmt: skip
 
     def evaluate(self, student: nn.Module, seed: int = 0, teacher: Classifier | None = None) -> list[Row]:
         """A student on the test images: accuracy, agreement with the teacher, calibration error, of every domain.

@@ -16,6 +16,7 @@ from prismkd.errors import UserError
 from prismkd.progress import Progress
 from prismkd.records.directory import recorded_config
 from prismkd.runs.dataset import DrawnImages
+from prismkd.runs.rounds import decided_plan, synthesizers
 from prismkd.runs.run import Run
 from prismkd.synthesis.synthesizer import run_shard
 from prismkd.synthesis.workers import Unit
@@ -50,12 +51,13 @@ class OpenShards:
 
 def draws_shards(dataset: DrawnImages) -> Unit:
     """What draws a shard of a dataset by its number."""
-    manifest, plan, storage = dataset.manifest, dataset.final_plan, dataset.storage
-    synthesizer = dataset.run.synthesizer(dataset.method)
+    manifest, storage = dataset.manifest, dataset.storage
+    plan, synthesizer_of = decided_plan(dataset, manifest), synthesizers(dataset, manifest)
     ranges, plan_hash = manifest.ranges, manifest.plan_hash
 
     def draw(shard: int, progress: Progress) -> None:
-        run_shard(storage, shard, plan, ranges[shard], synthesizer, plan_hash, progress, manifest.encoding)
+        indices = ranges[shard]
+        run_shard(storage, shard, plan, indices, synthesizer_of(indices.start), plan_hash, progress, manifest.encoding)
 
     return draw
 

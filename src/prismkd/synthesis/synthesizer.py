@@ -18,7 +18,7 @@ from prismkd.config.seeds import derive
 from prismkd.errors import UserError, warn
 from prismkd.generators import TextToImage
 from prismkd.generators.lora import Adapter
-from prismkd.guidance import Calibration, EnergyGuidance
+from prismkd.guidance import Calibration, EnergyGuidance, Guide
 from prismkd.guidance.energy import free_energy
 from prismkd.memory import in_batches, ran_out_of_memory
 from prismkd.progress import Progress, ignore
@@ -88,8 +88,8 @@ class Synthesizer:
     """What turns prompts into images: the generator, the teacher, and the guidance (None: unguided).
 
     Where there are ``guided_styles``, only images of these are guided. With an ``adapter``, the generator draws with it
-    on top of its weights. With ``keep_logits`` each sample has the teacher's logits, which were computed anyway: the
-    fast mode of distillation then need not ask again.
+    on top of its weights. With a ``guide``, that student's doubt is part of the energy. With ``keep_logits`` each
+    sample has the teacher's logits, which were computed anyway: the fast mode of distillation then need not ask again.
 
     How many images are drawn together is the generator's ``batch_size``, which is halved where memory runs out: so what
     one drawing has found out, all later ones of the same generator know.
@@ -102,6 +102,7 @@ class Synthesizer:
     keep_logits: bool = False
     guided_styles: Collection[str] | None = None
     adapter: Adapter | None = None
+    guide: Guide | None = None
 
     @property
     def batch_size(self) -> int:
@@ -111,8 +112,15 @@ class Synthesizer:
     @cached_property
     def teacher_on_device(self) -> Classifier:
         """The teacher where the generator computes, for looking at images; on an accelerator a copy of its own."""
+        return self._on_device(self.teacher)
+
+    @cached_property
+    def _guide_on_device(self) -> Guide | None:
+        return self.guide and replace(self.guide, student=self._on_device(self.guide.student))
+
+    def _on_device(self, classifier: Classifier) -> Classifier:
         device = self.generator.device
-        return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
+        return classifier if device.type == "cpu" else copy.deepcopy(classifier).to(device)
 
     def labels_of(self, prompts: list[Prompt]) -> Tensor:
         """The prompts' classes (batch,), on the generator's device."""
@@ -132,7 +140,8 @@ class Synthesizer:
         if self.guidance is None or self.calibration is None:
             return None
         decode = self.generator.decode
-        return EnergyGuidance(self.teacher_on_device, decode, labels, self.calibration, self.guidance, guided)
+        return EnergyGuidance(self.teacher_on_device, decode, labels, self.calibration, self.guidance, guided,
+                              self._guide_on_device)  # fmt: skip
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
