@@ -45,7 +45,7 @@ def join(pools: Sequence[Pool]) -> Pool:
 
 def draw_in_turn(synthesizers: Sequence[Synthesizer], plan: PromptPlan, start: int, stop: int) -> list[Pool]:
     """Images ``start`` to ``stop`` of the plan by each synthesizer, batch by batch in turn."""
-    size = synthesizers[0].generator.config.batch_size
+    size = synthesizers[0].generator.batch_size
     images: list[list[Tensor]] = [[] for _ in synthesizers]
     seconds = [0.0] * len(synthesizers)
     for first in range(start, stop, size):

@@ -160,17 +160,17 @@ class AdaptationConfig:
     guidance.energy, held in place by the two weights below)."""
     rank: Annotated[int, Between(1, MAX_RANK)] = 16
     """Rank of its matrices."""
-    num_steps: Annotated[int, Positive()] = 60
+    num_steps: Annotated[int, Positive()] = 240
     """Optimizer steps at most."""
     batch_size: Annotated[int, Positive()] = 24
     """Images per step."""
-    learning_rate: Annotated[float, Positive()] = 5e-4
+    learning_rate: Annotated[float, Positive()] = 2e-3
     """Peak learning rate, which then falls as a cosine."""
     diversity_weight: Annotated[float, AtLeast(0)] = 0.5
     """Weight of the repulsion between images of one class (energy only)."""
     proximity_weight: Annotated[float, AtLeast(0)] = 3.0
     """Weight of the squared distance from the predictions without the adapter (energy only)."""
-    check_every: Annotated[int, Positive()] = 15
+    check_every: Annotated[int, Positive()] = 60
     """Steps between two looks of the teacher at images of the adapter; the best of these adapters is kept."""
     num_check_images: Annotated[int, Between(12, MAX_PROBES)] = 192
     """Images that the teacher looks at, 12 of a class."""
