@@ -1,22 +1,22 @@
-"""Whether an adapted generator pays: its images, its students and its seconds beside those of DPE and PRISM.
+"""How adapters of the generator train, whether what they gain is an attack, and what happens where diversity is lost.
 
-Usage: python -m benchmarks.adaptation [--part adapters] [--part students] [--part survival] [--part collapse]
-           [--part sheet]
+Usage: python -m benchmarks.adaptation [--part adapters] [--part survival] [--part collapse] [--part sheet]
        python -m benchmarks.publish
 
-On the 24 classes of ``pictograms-24``, with the settings of the embedded world's recipes. Adapters are trained once, as
-in a run, and serve all seeds. Every finished cell is a file in ``runs/adaptation-HASH``, the hash being that of all
-settings, and adapters have checkpoints there; the same command continues where it was stopped. It writes
-``benchmarks/results/adaptation.json`` and ``docs/images/adaptation-sheet.png``.
+On all 97 classes of Pictograms, with the recipe of ``configs/pictograms.toml``; the collapse on 24 classes. Adapters
+are trained once, as in a run. Their students stand in ``benchmarks.beyond``. Every finished cell is a file in
+``runs/adaptation-HASH``, the hash being that of all settings, and adapters have checkpoints there; the same command
+continues where it was stopped. It writes ``benchmarks/results/adaptation.json`` and
+``docs/images/adaptation-sheet.png``.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,29 +24,35 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import IMAGES_PER_CLASS, embedded_session, judge_of, labels_of, top1
+from benchmarks.embedded import SUBSET
 from benchmarks.publish import ROOT
 from prismkd import Session
+from prismkd.config.load import load_config
 from prismkd.distillation import to_bytes
-from prismkd.evaluation.images import evaluate_images
 from prismkd.generators.lora import Adapter
 from prismkd.prompts import PromptPlan
+from prismkd.runs.measuring import hardware
 from prismkd.synthesis.survival import ADAPTED, gains, survival_test
 from prismkd.synthesis.synthesizer import Synthesizer, quantized
 
-SEEDS = (0, 1, 2)
-NEAREST_K = 5  # neighbors in precision, recall, density and coverage
+SEED = 0
 NUM_SURVIVAL = 192
+SLOW = {"learning_rate": 5e-4}
 ADAPTERS: dict[str, dict[str, Any]] = {  # changes of the default settings, by name
-    "guided": {},
-    "energy": {"objective": "energy"},
+    "regression": {},
+    "regression, a quarter of the rate": SLOW,
+    "regression, a quarter of both": {**SLOW, "num_steps": 60, "check_every": 15},
+    "energy": {"objective": "energy", "num_steps": 120, "check_every": 30, "learning_rate": 3e-4},
 }
-COLLAPSING = {"objective": "energy", "proximity_weight": 0.0, "diversity_weight": 0.0}
-ROWS = (  # method, adapter
-    ("plain", ""), ("dpe", ""), ("prism", ""),
-    ("adapted", "guided"), ("adapted-prism", "guided"), ("adapted", "energy"), ("adapted-prism", "energy"),
-)  # fmt: skip
-PARTS = ("adapters", "students", "survival", "collapse", "sheet")
+SHOWN = ("regression", "energy")  # whose images are looked at
+COLLAPSING = {
+    "objective": "energy",
+    "proximity_weight": 0.0,
+    "diversity_weight": 0.0,
+    "num_steps": 60,
+    "check_every": 10,
+}
+PARTS = ("adapters", "survival", "collapse", "sheet")
 SHEET_CLASSES, SHEET_PER_CLASS, SHEET_SIDE = ("bolt", "glasses", "mouse", "tree"), 5, 51  # 51 pixels per picture
 
 
@@ -59,68 +65,48 @@ class Measurements:
     @cached_property
     def cells(self) -> Cells:
         """Of these settings."""
-        return Cells(folder_of("adaptation", self.session, ADAPTERS, COLLAPSING, IMAGES_PER_CLASS))
+        return Cells(folder_of("adaptation", self.session, ADAPTERS, COLLAPSING))
 
     # --- the adapters ------------------------------------------------------------------------------------------------
 
     def adapters(self) -> list[dict[str, Any]]:
         """How each adapter was trained."""
-        return [{"adapter": name, **self._training(name, changes)} for name, changes in ADAPTERS.items()]
+        return [{"adapter": name, **self._training(self.session, name, changes)} for name, changes in ADAPTERS.items()]
 
     def collapse(self) -> list[dict[str, Any]]:
         """The energy alone, with nothing against the loss of diversity: to its end, and with the stop."""
+        session = Session(SUBSET)
         rows = {"to the end": {**COLLAPSING, "max_diversity_loss": 1.0}, "with the stop": COLLAPSING}
-        return [{"adapter": name, **self._training(f"collapse {name}", changes)} for name, changes in rows.items()]
+        return [{"adapter": name, **self._training(session, f"collapse {name}", changes)}
+                for name, changes in rows.items()]  # fmt: skip
 
-    def _training(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
-        return self.cells.get(f"adapter {name}", partial(self._train, name, changes))
+    def _training(self, session: Session, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+        return self.cells.get(f"adapter {name}", partial(self._train, session, name, changes))
 
-    def _train(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
-        config = replace(self.session.config, adaptation=replace(self.session.config.adaptation, **changes))
-        session = replace(self.session, config=config)
+    def _train(self, session: Session, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+        changed = replace(session.config, adaptation=replace(session.config.adaptation, **changes))
+        training = replace(session, config=changed)
         for decided in ("generator", "teacher", "calibration", "senses", "contents"):  # once for all adapters
-            session.__dict__[decided] = getattr(self.session, decided)
-        return asdict(session.train_adapter(self._folder(name)))
+            training.__dict__[decided] = getattr(session, decided)
+        return {**asdict(training.train_adapter(self._folder(name))), "hardware": hardware()}
 
-    def _folder(self, name: str) -> Any:
+    def _folder(self, name: str) -> Path:
         return self.cells.folder / "adapters" / name.replace(" ", "-")
 
     def synthesizer(self, method: str, adapter: str) -> Synthesizer:
         """What draws a row's images."""
-        plain = {"adapted": "dpe", "adapted-prism": "prism"}.get(method, method)
-        found = self.session.synthesizer(plain)
+        found = self.session.synthesizer("dpe" if method == "adapted" else method)
         if not adapter:
             return found
-        self._training(adapter, ADAPTERS[adapter])
+        self._training(self.session, adapter, ADAPTERS[adapter])
         return replace(found, adapter=Adapter.of(str(self._folder(adapter))))
-
-    # --- images and students -----------------------------------------------------------------------------------------
-
-    def students(self) -> list[dict[str, Any]]:
-        """Every row's images and students, at equal numbers."""
-        return [{"method": method, "adapter": adapter, "seed": seed,
-                 **self.cells.get(f"{method} {adapter} {seed}", partial(self._student, method, adapter, seed))}
-                for seed in SEEDS for method, adapter in ROWS]  # fmt: skip
-
-    def _student(self, method: str, adapter: str, seed: int) -> dict[str, Any]:
-        session, plan, synthesizer = self.session, self.session.plan(method, seed), self.synthesizer(method, adapter)
-        prompts = [plan[index] for index in range(IMAGES_PER_CLASS * len(session.classes))]
-        synthesizer.generator.use_adapter(synthesizer.adapter)  # not a part of what an image costs
-        start = time.monotonic()
-        images, labels = quantized(synthesizer.draw_all(prompts)), labels_of(plan, len(prompts))
-        seconds = time.monotonic() - start
-        student = session.distill(images, labels, seed)
-        measured = evaluate_images(images, labels, session.teacher, judge_of(session), session.test.domain("id"),
-                                   NEAREST_K, "", 0)  # fmt: skip
-        return {"top1": top1(session, student, seed), "seconds_per_image": seconds / len(images),
-                **{row.metric: row.value for row in measured}}  # fmt: skip
 
     # --- is it an attack? --------------------------------------------------------------------------------------------
 
     def survival(self) -> list[dict[str, Any]]:
         """What of the adapters' gain survives treatments, and convinces the judge."""
         return [{"adapter": name, **self.cells.get(f"survival {name}", partial(self._survival, name))}
-                for name in ADAPTERS]  # fmt: skip
+                for name in SHOWN]  # fmt: skip
 
     def _survival(self, name: str) -> dict[str, Any]:
         adapter, session = self.synthesizer("adapted", name).adapter, self.session
@@ -131,7 +117,7 @@ class Measurements:
     def _in_own_domain(self) -> PromptPlan:
         """DPE's prompts in the teacher's own domain, where guidance acts and adapters learn."""
         prompts = replace(self.session.prompts, id_share=1.0)
-        return self.session.plan("prism", SEEDS[0], prompts)
+        return self.session.plan("prism", SEED, prompts)
 
     def sheet(self) -> Image.Image:
         """The first images of some classes in the teacher's own domain, a row per way to draw them; seed 0."""
@@ -146,7 +132,7 @@ class Measurements:
         return sheet.resize((len(prompts) * SHEET_SIDE, len(rows) * SHEET_SIDE))
 
     def _shown(self) -> Iterator[Synthesizer]:
-        for method, adapter in (("dpe", ""), ("prism", ""), ("adapted", "guided"), ("adapted", "energy")):
+        for method, adapter in (("dpe", ""), ("prism", ""), *(("adapted", name) for name in SHOWN)):
             yield self.synthesizer(method, adapter)
 
 
@@ -155,11 +141,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     chosen = parser.parse_args().part or PARTS
-    measurements = Measurements(embedded_session())
-    for part in ("adapters", "students", "survival", "collapse"):
+    measurements = Measurements(Session(load_config(ROOT / "configs" / "pictograms.toml")))
+    for part in ("adapters", "survival", "collapse"):
         if part in chosen:
             found = getattr(measurements, part)()
-            measurements.cells.record("adaptation", "python -m benchmarks.adaptation", SEEDS, part, found)
+            measurements.cells.record("adaptation", "python -m benchmarks.adaptation", [SEED], part, found)
     if "sheet" in chosen:
         measurements.sheet().save(ROOT / "docs" / "images" / "adaptation-sheet.png", optimize=True)
 

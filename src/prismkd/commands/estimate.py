@@ -22,7 +22,7 @@ from prismkd.adaptation import adapt
 from prismkd.adaptation.check import IMAGES_PER_CLASS
 from prismkd.classifiers import predict
 from prismkd.commands.preview import preview
-from prismkd.config import METHODS, Method
+from prismkd.config import METHODS, Config, Method
 from prismkd.distillation import TrainingSet
 from prismkd.evaluation.students import logits_of
 from prismkd.progress import Progress
@@ -151,6 +151,7 @@ def estimate(run: Run, price: float) -> Estimate:
     stages += _preparation(amounts, unguided)
     stages.append(StageCost("adapter", "", amounts.adapter_steps, "steps", adapter.seconds))
     stages += _images(run, amounts, unguided, guided)
+    stages.append(StageCost("guides between rounds", "", amounts.guide_steps, "steps", steps.seconds))
     stages += [StageCost(DISTILLATION, "", amounts.num_steps, "steps", steps.seconds),
                StageCost("evaluation", "", amounts.num_seen, "images", seen.seconds)]  # fmt: skip
     measured = {"unguided images": unguided.measured, "guided images": guided.measured if amounts.num_guided else 0,
@@ -173,6 +174,7 @@ class Amounts:
         adapter_checks: unguided images that the teacher looks at meanwhile.
         held_out: unguided images that measure students where there are no test images.
         images: of each method but ``more``, over all seeds.
+        guide_steps: of the students between rounds.
         num_steps: of training, over all students.
         num_seen: images that networks look at in the evaluation.
         num_devices: that draw at the same time.
@@ -185,6 +187,7 @@ class Amounts:
     adapter_checks: int
     held_out: int
     images: dict[str, int]
+    guide_steps: int
     num_steps: int
     num_seen: int
     num_devices: int
@@ -212,6 +215,7 @@ class Amounts:
             adapter_checks=adaptation.num_check_images * looks * adapts,
             held_out=_num_held_out(run),
             images={name: cost.images * len(config.seeds) for name in drawn},
+            guide_steps=sum(_guide_steps(config) for method in methods if method.in_rounds) * len(config.seeds),
             num_steps=config.distillation.num_steps * num_datasets * len(recipes(config)),
             num_seen=_num_seen(run, cost.images),
             num_devices=_num_devices(run),
@@ -228,6 +232,12 @@ class Amounts:
     def num_guided(self) -> int:
         """Images that are drawn with guidance."""
         return sum(count for name, count in self.images.items() if METHODS[name].guided)
+
+
+def _guide_steps(config: Config) -> int:
+    """Of all guides of one dataset: each takes the share of a student's steps that the images before it are."""
+    parts = config.rounds.num_rounds
+    return sum(round(config.distillation.num_steps * part / parts) for part in range(1, parts))
 
 
 def _num_held_out(run: Run) -> int:

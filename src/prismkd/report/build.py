@@ -65,6 +65,7 @@ def context(run: RunResults) -> dict[str, Any]:
         "calibration": tables.calibration_table(run),
         "calibration_panel": panels.calibration_panel(run),
         "adaptation": tables.adaptation_table(run),
+        "rounds": tables.rounds_table(run),
         "senses": senses,
         "num_senses": num_senses,
         "prompts": prompts.prompt_sets(run, stored),

@@ -71,8 +71,12 @@ def _first_dataset(run: RunResults, url: str, method: str) -> StoredDataset | No
     for folder in run.folders[method]:
         storage = storage_at(url, run.folder, seed_of(folder), method)
         if committed_shards(storage):
-            # A pilot's coverage gives classes other numbers of images, and so other places
-            return StoredDataset(folder, storage, in_turn=not (folder / "allocation.json").is_file())
+            # A pilot's coverage, or a guide, gives classes other numbers of images, and so other places
+            manifest = read_manifest(storage)
+            rounds = manifest.identity.get("rounds") if manifest else None
+            by_guide = isinstance(rounds, dict) and rounds.get("allocate")
+            in_turn = not by_guide and not (folder / "allocation.json").is_file()
+            return StoredDataset(folder, storage, in_turn=in_turn)
     return None
 
 

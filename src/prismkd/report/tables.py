@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from prismkd.config.methods import REFERENCES
-from prismkd.records.directory import ADAPTATION, adapter_folder
-from prismkd.records.results import RunResults
+from prismkd.records.directory import ADAPTATION, ROUND, adapter_folder, guide_folder
+from prismkd.records.results import RunResults, seed_of
 from prismkd.records.scores import (
     SHIFTED,
     Score,
@@ -21,7 +22,7 @@ from prismkd.records.scores import (
     shifted_score,
     subject,
 )
-from prismkd.records.shapes import AdaptationRecord, Timing
+from prismkd.records.shapes import AdaptationRecord, RoundRecord, Timing
 from prismkd.report import formats, names
 from prismkd.report.confusion import Confusion, confusion_of
 from prismkd.report.margins import Rows, leaders
@@ -220,6 +221,24 @@ def adaptation_table(run: RunResults) -> Table | None:
                  Cell(formats.number(check["diversity"], 2), check["diversity"], best=is_kept)]  # fmt: skip
         table.rows.append(Row(f"{label}, kept" if is_kept else label, cells))
     return table
+
+
+def rounds_table(run: RunResults) -> Table | None:
+    """The guides of methods in rounds: on how many images each was trained, and how long."""
+    table = Table("Guides, each a student of the images before it.", [Column("Guide", numeric=False)])
+    table.columns.extend([Column("Images"), Column("Seconds")])
+    for method, folders in run.folders.items():
+        for folder in folders:
+            for number in itertools.count(1):
+                record = run.document(guide_folder(folder, number) / ROUND, RoundRecord)
+                if record is None:
+                    break
+                cells = [Cell(f"{record['num_images']:,}", record["num_images"]),
+                         Cell(formats.number(record["seconds"], 0), record["seconds"])]  # fmt: skip
+                table.rows.append(
+                    Row(f"{names.method_label(method)}, seed {seed_of(folder)}, after round {number}", cells)
+                )
+    return table if table.rows else None
 
 
 def confused_table(run: RunResults, confusion: Confusion, num_pairs: int = 10) -> Table | None:
