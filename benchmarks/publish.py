@@ -24,7 +24,9 @@ from benchmarks.tables import PARTS, TABLES
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 NOT_YET = "Not measured yet."  # in the place of a table
-OF_DOCS = ("pictograms", "eda", "adaptation", "dpe", "synthesis", "teachers", "distillation", "costs", "security")
+OF_DOCS = (
+    "pictograms", "eda", "adaptation", "beyond", "dpe", "synthesis", "teachers", "distillation", "costs", "security",
+)  # fmt: skip
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in OF_DOCS))
 
 

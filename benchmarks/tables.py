@@ -28,6 +28,7 @@ METHOD_NAMES = {
     "prism": "**PRISM** (EDA + DPE)",
     "adapted": "adapted (adapter + DPE)",
     "adapted-prism": "adapted PRISM (adapter + EDA + DPE)",
+    "prism-rounds": "PRISM in two rounds",
 }
 HARDEST = 6  # classes that are named
 IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "density", "coverage", "vendi")
@@ -383,33 +384,42 @@ def variants_table(data: Row) -> str:
 
 
 def checks_table(rows: Rows) -> str:
-    """What the teacher said of each adapter's images while it was trained."""
-    lines = []
+    """What the teacher said of each adapter's images while it was trained, and of guided ones without an adapter."""
+    lines, names = [], ("energy", "agreement", "diversity")
     for row in rows:
         for check in row["checks"]:
             kept = " (kept)" if check["step"] == row["chosen_step"] else ""
             ended = ", ended" if row["stopped"] and check is row["checks"][-1] else ""
-            figures = [f"{check[name]:.3f}" for name in ("energy", "agreement", "diversity")]
+            figures = [f"{check[name]:.3f}" for name in names]
             lines.append([row["adapter"], f"{check['step']}{kept}{ended}", *figures])
-    figures = [f"{rows[0]['guided'][name]:.3f}" for name in ("energy", "agreement", "diversity")]
-    lines.append(["none, but EDA", "", *figures])
+    guided = rows[0]["guided"]
+    lines.append(["no adapter, but EDA", "", *[f"{guided[name]:.3f}" for name in names]])
     return table(["adapter", "step", "energy", "teacher agrees", "Vendi (teacher's features)"], lines)
 
 
-def adapted_table(data: Row) -> str:
-    """Students and images of every method, with and without an adapter."""
-    rows = data["students"]
+def beyond_table(data: Row) -> str:
+    """Students and images of each row of ``benchmarks.beyond``."""
+    rows, lines = data["rows"], []
     domains = list(rows[0]["top1"])
-    images = ("judge_top1", "teacher_agreement", "precision", "recall", "coverage", "vendi")
-    quantities = [*map(top1_on, domains), mean_shifted, *map(value_of, images)]
-    lines = []
-    for (method, adapter), of_method in grouped(rows, "method", "adapter").items():
-        name = METHOD_NAMES[method] + (f", {adapter}" if adapter else "")
-        seconds = mean(row["seconds_per_image"] for row in of_method)
-        lines.append([name, *cells(of_method, quantities), f"{1000 * seconds:.0f}"])
-    header = ["", *domains, "mean shifted", "judge top1", "teacher agrees", "precision", "recall", "coverage", "Vendi",
-              "ms per image"]  # fmt: skip
-    return table(header, lines)
+    quantities = [*map(top1_on, domains), mean_shifted, *map(value_of, ("judge_top1", "recall", "coverage"))]
+    for (method, by_agreement, scale), found in grouped(rows, "method", "by_agreement", "guidance_scale").items():
+        name = METHOD_NAMES[method] + (", labels by agreement" if by_agreement else "")
+        name += f", guidance scale {scale:g}" if scale != rows[0]["guidance_scale"] else ""
+        lines.append([name, *cells(found, quantities)])
+    return table(["images, labels", *domains, "mean shifted", "judge top1", "recall", "coverage"], lines)
+
+
+def limits_table(data: Row) -> str:
+    """Students of other numbers of images and steps, with other labels, widths and prompts."""
+    rows, lines = data["rows"], []
+    quantities = [value_of("fidelity"), top1_on("id"), mean_shifted]
+    keys = ("method", "per_class", "num_steps", "weight", "other")
+    for (method, per_class, num_steps, weight, other), found in grouped(rows, *keys).items():
+        name = METHOD_NAMES[method] + (f", {other}" if other else "")
+        number = str(per_class) if per_class else "53 real ones"
+        lines.append([name, number, f"{num_steps:,}", f"{weight:g}", str(len(found)), *cells(found, quantities)])
+    head = ["images", "per class", "steps", "label weight", "seeds", "fidelity", "id", "mean shifted"]
+    return table(head, lines)
 
 
 def adapted_survival_table(data: Row) -> str:
@@ -627,7 +637,8 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "variants": variants_table,
     "adapters": lambda data: checks_table(data["adapters"]),
     "collapse": lambda data: checks_table(data["collapse"]),
-    "adapted": adapted_table,
+    "beyond": beyond_table,
+    "limits": limits_table,
     "adapted_survival": adapted_survival_table,
     "faults": faults_table,
     "matrix": fault_matrix_table,
@@ -658,7 +669,6 @@ PARTS = {
     "variants": "variants",
     "adapters": "adapters",
     "collapse": "collapse",
-    "adapted": "students",
     "adapted_survival": "survival",
     "loop": "loop",
     "stored": "stored",

@@ -50,6 +50,7 @@ def _copy_run(folder: Path) -> None:
 RUN = ("run",)
 ADAPTED = ("--methods plain prism adapted --adaptation.num-steps 2 --adaptation.batch-size 2 --adaptation.rank 2 "
            "--adaptation.num-check-images 12 --adaptation.check-every 1")  # fmt: skip
+IN_ROUNDS = "--methods plain prism-rounds --prompts.pilot-share 0 --rounds.num-rounds 3 --rounds.allocate"
 STAGES = (
     Stage("senses", f"senses {SETTINGS} --out run"),
     Stage("prompts", "prompts --out run", "senses"),
@@ -66,6 +67,7 @@ STAGES = (
     Stage("evaluate", "evaluate --out run", "distill"),
     Stage("report", "report --out run", "evaluate"),
     Stage("run", f"run {SETTINGS} --out run", datasets=RUN),
+    Stage("run in rounds", f"run {SETTINGS} --out run {IN_ROUNDS}", datasets=RUN),
     Stage("run without test images", f"run {UNMEASURED} --out run", datasets=RUN),
     Stage("more images", "run --out run --synthesis.images-per-class 5", "report", datasets=RUN),
     Stage("distill with other settings", "distill --out run --distillation.num-steps 3", "report"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from prismkd.classifiers import save_classifier
@@ -19,6 +20,7 @@ from prismkd.config import METHODS, Config, DistillationConfig
 from prismkd.config.load import config_from_dict
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS
 from prismkd.distillation import TrainingSet, open_images
+from prismkd.distillation.cache import remove_caches
 from prismkd.errors import UserError
 from prismkd.files import remove, write_json
 from prismkd.files.documents import as_shape
@@ -84,29 +86,32 @@ def train_guide(dataset: DrawnImages, number: int, shards: Collection[int]) -> N
 
     One process does it, once; the others wait.
     """
-    run, folder, manifest = dataset.run, guide_folder(dataset.folder, number), dataset.manifest
-    with locked(run.directory, "prepare", wait=True):
-        if (folder / ROUND).is_file():
-            return
-        # Its seconds count as the method's.
-        start, rounds = time.monotonic(), rounds_of(dataset, manifest)
-        recipe = _recipe_from(rounds["recipe"], run.config)
-        images, labels = open_images(
-            dataset.storage, recipe.memory_gigabytes * 1e9, recipe.num_workers, run.world.stored_side,
-            replace(cache_place(run, folder), lock=nullcontext), shards,
-        )  # fmt: skip
-        data = TrainingSet(images, labels)
-        guide = run.train_guide(data, rounds["num_planned"], number, dataset.seed, recipe, folder / CHECKPOINT)
-        save_classifier(folder, guide.network, guide.config)
-        record: dict[str, Any] = {"num_images": len(data), "digest": student_digest(folder)}
-        if rounds["allocate"]:
-            synthesizer = run.synthesizer("plain")
-            taught = run.load_student(folder), synthesizer.teacher_on_device
-            record |= judge_round(*taught, run.generator.device, dataset.plan, read_samples(dataset.storage, shards),
-                                  recipe.hard_label_weight)  # fmt: skip
-        write_json(folder / ROUND, {**record, "seconds": time.monotonic() - start})
-        # Last: a kill before this costs a look at the checkpoint, one after it nothing.
+    folder = guide_folder(dataset.folder, number)
+    # A lock of its own: a training is long, and other ranks may have other datasets to begin.
+    with locked(dataset.run.directory, f"guide-{dataset.seed}-{dataset.method}", wait=True):
+        if not (folder / ROUND).is_file():
+            _train(dataset, number, shards, folder)
+        # Of this training, or of one that was killed at its end
         remove(folder / CHECKPOINT)
+        remove_caches(folder)
+
+
+def _train(dataset: DrawnImages, number: int, shards: Collection[int], folder: Path) -> None:
+    """Train a guide into its folder; its record comes last."""
+    start, run, rounds = time.monotonic(), dataset.run, rounds_of(dataset, dataset.manifest)
+    recipe, place = _recipe_from(rounds["recipe"], run.config), replace(cache_place(run, folder), lock=nullcontext)
+    memory, side = recipe.memory_gigabytes * 1e9, run.world.stored_side
+    data = TrainingSet(*open_images(dataset.storage, memory, recipe.num_workers, side, place, shards))
+    guide = run.train_guide(data, rounds["num_planned"], number, dataset.seed, recipe, folder / CHECKPOINT)
+    save_classifier(folder, guide.network, guide.config)
+    record: dict[str, Any] = {"num_images": len(data), "digest": student_digest(folder)}
+    if rounds["allocate"]:
+        teacher, device = run.synthesizer("plain").teacher_on_device, run.generator.device
+        samples = read_samples(dataset.storage, shards)
+        record |= judge_round(run.load_student(folder), teacher, device, dataset.plan, samples,
+                              recipe.hard_label_weight)  # fmt: skip
+    # Its seconds count as the method's.
+    write_json(folder / ROUND, {**record, "seconds": time.monotonic() - start})
 
 
 def synthesizers(dataset: DrawnImages, manifest: Manifest) -> Callable[[int], Synthesizer]:

@@ -154,6 +154,7 @@ class Run(Session):
                     f"expected the adapter in {file} as it was trained, got another file; bring it back, or choose "
                     "another --out"
                 )
+            remove(folder / CHECKPOINT)  # of a training that was killed at its end
             return recorded
         outcome = self.train_adapter(folder, self._adapter_identity)
         digest = file_digest(Adapter.of(str(folder)).file)
