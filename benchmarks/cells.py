@@ -46,20 +46,25 @@ class Cells:
 
     def get(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The stored measurement of ``name``; if there is none, ``measure`` makes it, and it is stored and printed."""
-        path = self._path(name)
+        path = self.path(name)
         if not path.is_file():
             measured = measure()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_suffix(".tmp").write_text(json.dumps(measured))
             path.with_suffix(".tmp").replace(path)  # at once: a kill leaves no half file that would count as measured
             print(f"{name}: {_brief(measured)}", flush=True)
-        return json.loads(path.read_text())
+        return self.found(name)
 
     def has(self, name: str) -> bool:
         """Whether ``name`` is measured already."""
-        return self._path(name).is_file()
+        return self.path(name).is_file()
 
-    def _path(self, name: str) -> Path:
+    def found(self, name: str) -> dict[str, Any]:
+        """The stored measurement of ``name``."""
+        return json.loads(self.path(name).read_text())
+
+    def path(self, name: str) -> Path:
+        """The file of ``name``."""
         return self.folder / "cells" / f"{name.replace(' ', '-')}.json"
 
     def record(self, name: str, command: str, seeds: Sequence[int], part: str, found: Any) -> None:

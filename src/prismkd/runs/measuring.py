@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,19 @@ class Measurement:
 
     run: Run
 
+    @cached_property
+    def teacher(self) -> Classifier:
+        """The run's, where it computes fastest."""
+        return self.run.on_device(self.run.teacher)
+
+    @cached_property
+    def judge(self) -> Classifier | None:
+        """The run's, where it computes fastest."""
+        return None if self.run.judge is None else self.run.on_device(self.run.judge)
+
+    def _load(self, folder: Path) -> Classifier:
+        return self.run.on_device(self.run.load_student(folder))
+
     @property
     def has_test(self) -> bool:
         """Whether there are test images."""
@@ -125,7 +139,7 @@ class Measurement:
     @cached_property
     def teacher_logits(self) -> np.ndarray:
         """The teacher's of all test images, (n, num_classes)."""
-        return logits_of(self.run.teacher, self.test)
+        return logits_of(self.teacher, self.test)
 
     @cached_property
     def reference(self) -> JudgedImages | None:
@@ -133,7 +147,7 @@ class Measurement:
 
         Those of the test, which nobody has learned from; without a test, the teacher's training images.
         """
-        assert self.run.judge is not None
+        assert self.judge is not None
         images = self.test.domain("id") if self.has_test else self.run.real
         if images is None:
             return None
@@ -141,7 +155,7 @@ class Measurement:
         images = images.subset(random_places(len(images), self.run.config.evaluation.max_images))
         if not self.has_test:
             images.check()
-        return judge_images(labeled_batches(images), self.run.teacher, self.run.judge)
+        return judge_images(labeled_batches(images), self.teacher, self.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """One dataset's student, and the images that it learned from."""
@@ -150,10 +164,10 @@ class Measurement:
 
     def _student_on_test(self, dataset: Dataset) -> tuple[list[Row], dict[str, Any]]:
         run = self.run
-        student = self._on_test(run.load_student(dataset.student_folder), dataset.method, dataset.seed)
+        student = self._on_test(self._load(dataset.student_folder), dataset.method, dataset.seed)
         rows = student.rows
         if run.config.evaluation.cas:
-            of_labels = self._on_test(run.load_student(dataset.labels_student_folder), dataset.method, dataset.seed)
+            of_labels = self._on_test(self._load(dataset.labels_student_folder), dataset.method, dataset.seed)
             # Of that student only the accuracy is of interest: the classification accuracy score (Ravuri and Vinyals
             # 2019).
             rows = rows + [replace(row, metric="cas") for row in of_labels.rows if row.metric == "top1"]
@@ -164,18 +178,18 @@ class Measurement:
         }
 
     def _student_on_held_out(self, dataset: Dataset) -> tuple[list[Row], dict[str, Any]]:
-        student = self.run.load_student(dataset.student_folder)
+        student = self._load(dataset.student_folder)
         found = evaluate_on_held_out(student, self.run.taught, dataset.method, dataset.seed)
         # Nobody knows the true classes, so there is no confusion with them.
         return found.rows, {"confusion_teacher": found.confusion_teacher, "domains": found.domains}
 
     def _image_rows(self, dataset: Dataset) -> list[Row]:
         """A dataset's images by the judge, beside real ones where there are others than these."""
-        run, config = self.run, self.run.config.evaluation
-        if run.judge is None:
+        config = self.run.config.evaluation
+        if self.judge is None:
             return []
-        seen = judge_images(dataset.batches(config.max_images), run.teacher, run.judge)
-        is_reference = isinstance(dataset, RealImages) and not self.has_test and dataset.images is run.real
+        seen = judge_images(dataset.batches(config.max_images), self.teacher, self.judge)
+        is_reference = isinstance(dataset, RealImages) and not self.has_test and dataset.images is self.run.real
         if self.reference is None or is_reference:
             return describe_images(seen, dataset.method, dataset.seed)
         return compare_images(seen, self.reference, config.nearest_k, dataset.method, dataset.seed)
@@ -183,11 +197,11 @@ class Measurement:
     def references(self) -> dict[str, Any]:
         """The teacher itself, and real images against real images: the most that an image set can reach."""
         rows, details = self._teacher_on_test() if self.has_test else self._teacher_on_held_out()
-        rows = rows + ([] if self.run.judge is None else self._ceiling())
+        rows = rows + ([] if self.judge is None else self._ceiling())
         return {"results": [row.to_dict() for row in rows], **details}
 
     def _teacher_on_test(self) -> tuple[list[Row], dict[str, Any]]:
-        teacher = self._on_test(self.run.teacher, "teacher", 0)
+        teacher = self._on_test(self.teacher, "teacher", 0)
         return teacher.rows, {"domains": self._with_fingerprints(teacher.domains)}
 
     def _teacher_on_held_out(self) -> tuple[list[Row], dict[str, Any]]:
@@ -197,16 +211,16 @@ class Measurement:
 
     def _on_test(self, student: Classifier, method: str, seed: int) -> StudentEvaluation:
         share = self.run.config.evaluation.restrict_below
-        return evaluate_student(student, self.run.teacher, self.test, method, seed, self.teacher_logits, share)
+        return evaluate_student(student, self.teacher, self.test, method, seed, self.teacher_logits, share)
 
     def _ceiling(self) -> list[Row]:
         """Real training images against the test's; where there are only one of them, one half against the other."""
         run, k = self.run, self.run.config.evaluation.nearest_k
         if self.reference is None:
             return []
-        assert run.judge is not None
+        assert self.judge is not None
         if run.real is not None and self.has_test:
-            seen = judge_images(real_batches(run.real, run.config.evaluation.max_images), run.teacher, run.judge)
+            seen = judge_images(real_batches(run.real, run.config.evaluation.max_images), self.teacher, self.judge)
             return compare_images(seen, self.reference, k, CEILING, 0)
         one, other = (self.reference.subset(indices) for indices in split_halves(self.reference.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []

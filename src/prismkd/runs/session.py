@@ -10,6 +10,7 @@ A run (``runs/run.py``) is a session with a folder, in which every decision, ima
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,6 +46,7 @@ from prismkd.evaluation.held_out import HeldOutImages, TaughtImages, ask_teacher
 from prismkd.evaluation.rows import Row
 from prismkd.evaluation.students import evaluate_student
 from prismkd.generators import TextToImage, load_generator
+from prismkd.generators.load import resolve_device
 from prismkd.generators.lora import Adapter
 from prismkd.guidance import Calibration
 from prismkd.progress import Track, silent
@@ -110,6 +112,11 @@ class Session:
         """The network that guided nothing and whose features the image metrics are computed in."""
         source = self.config.evaluation.judge
         return load_judge(source, [item.name for item in self.classes]) if source else None
+
+    def on_device(self, classifier: Classifier) -> Classifier:
+        """A copy of a classifier on the generator's device, where it looks at images fastest; on a CPU itself."""
+        device = resolve_device(self.config.generator.device)
+        return classifier if device.type == "cpu" else copy.deepcopy(classifier).to(device)
 
     @property
     def judge_of_classes(self) -> Classifier | None:
@@ -439,9 +446,8 @@ class Session:
         check_seed(seed)
         config = self.config.evaluation
         if config.source:
-            return evaluate_student(
-                student, teacher or self.teacher, self.test, "", seed, restrict_below=config.restrict_below
-            ).rows
+            asked = self.on_device(teacher or self.teacher)
+            return evaluate_student(student, asked, self.test, "", seed, restrict_below=config.restrict_below).rows
         if not self.held_out:
             raise UserError(
                 "expected test images in evaluation.source, or evaluation.num_held_out above 0, got neither; set one"
