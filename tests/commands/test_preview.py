@@ -11,7 +11,7 @@ import pytest
 from prismkd.classes import load_classes
 from prismkd.cli import main
 from prismkd.commands.preview import preview
-from prismkd.config import Config, PromptsConfig
+from prismkd.config import Config, PromptsConfig, RoundsConfig
 from prismkd.errors import UserError
 from prismkd.prompts.senses import senses_to_rows, unjudged_senses
 
@@ -101,6 +101,8 @@ def test_the_decisions_of_a_run_of_other_classes_are_refused(
 def test_seeds_and_a_pilot_are_counted() -> None:
     found = preview(replace(SOME, seeds=(0, 1), prompts=PromptsConfig(pilot_share=0.25)), 2400)
     assert found.cost.plans == 4 and found.cost.pilot == 600
+    by_guide = replace(SOME, methods=("prism-rounds",), rounds=RoundsConfig(num_rounds=4, allocate=True))
+    assert preview(by_guide, 2400).cost.pilot == 600
 
 
 @pytest.mark.parametrize("senses", [None, 5, "abc", [{}], [{"class_name": "a", "wordings": [], "chosen": 0}]])

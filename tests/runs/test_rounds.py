@@ -13,9 +13,13 @@ import torch
 
 from prismkd import Session
 from prismkd.cli import main
+from prismkd.commands.estimate import Amounts
 from prismkd.config.load import check_methods, load_config
 from prismkd.errors import UserError
 from prismkd.records.digests import student_digest
+from prismkd.records.results import load_run
+from prismkd.report.tables import rounds_table
+from prismkd.runs.run import Run
 from prismkd.shards import read_samples, scan
 
 SETTINGS = """
@@ -82,6 +86,19 @@ def test_each_round_but_the_last_leaves_a_guide_of_the_images_so_far(run: Path) 
     assert identity["rounds"]["ends"] == [24, 48] and identity["rounds"]["recipe"]["num_steps"] == 6
     seconds = json.loads((dataset(run) / "synthesis.json").read_text())["seconds"]
     assert seconds > sum(record["seconds"] for record in records)
+
+
+def test_the_report_shows_the_guides(run: Path) -> None:
+    table = rounds_table(load_run(run, finished=False))
+    assert table is not None
+    assert [row.label for row in table.rows] == [f"PRISM in rounds, seed 0, after round {number}" for number in (1, 2)]
+    assert [row.cells[0].text for row in table.rows] == ["24", "48"]
+
+
+def test_a_dry_run_counts_the_guides(settings: Path) -> None:
+    run = Run(load_config(settings), directory=settings.parent / "planned", is_claimed=False)
+    # Of 6 steps each, 2 after a third of the images and 4 after two thirds
+    assert Amounts.of(run).guide_steps == 6
 
 
 def test_the_guide_acts_on_guided_images_behind_the_first_round_alone(run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from prismkd.assets import asset
 from prismkd.classes.lists import classes_of
-from prismkd.config import METHODS, Config
+from prismkd.config import METHODS, Config, PromptsConfig
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan, diversified_plan
 from prismkd.prompts.content import PLAIN
@@ -33,7 +33,7 @@ class Cost:
         sense_probes, content_probes: images that the teacher looks at before the first prompt is settled.
         images: of the plan.
         plans: methods times seeds that have so many images each; ``more`` has more.
-        pilot: images of a plan that are allocated evenly, before coverage decides.
+        pilot: images of a plan that are allocated evenly, before their coverage or a guide decides.
     """
 
     requests: int
@@ -134,12 +134,18 @@ def preview(config: Config, num_images: int, directory: Path | None = None) -> P
         content_probes=prompts.num_content_probes * distinct if prompts.content and "contents" not in decided else 0,
         images=num_images,
         plans=len(config.seeds) * sum(METHODS[method].draws_images for method in config.methods),
-        pilot=round(prompts.pilot_share * num_images),
+        pilot=round(_even_share(config, prompts) * num_images),
     )
     source = asset("generator") if config.generator.source == "pictograms" else config.generator.source
     long = too_long(plan, num_images, source, config.generator.revision)
     speed = _measured_speed(directory)
     return Preview(plan, senses, cost, bool(decided), speed, _microseconds(plan, num_images), long)
+
+
+def _even_share(config: Config, prompts: PromptsConfig) -> float:
+    """Of the images, those that are allocated evenly before something decides about the rest; 0 where nothing does."""
+    by_guide = config.rounds.allocate and any(METHODS[method].in_rounds for method in config.methods)
+    return 1 / config.rounds.num_rounds if by_guide else prompts.pilot_share
 
 
 def _decided(directory: Path | None) -> dict[str, Any]:
