@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+import prismkd
 from prismkd import Session
+from prismkd.classifiers.networks import SmallResNet
 from prismkd.cli import main
 from prismkd.commands.estimate import Amounts
 from prismkd.config.load import check_methods, load_config
@@ -81,7 +85,7 @@ def test_each_round_but_the_last_leaves_a_guide_of_the_images_so_far(run: Path) 
     records = [json.loads((folder / "round.json").read_text()) for folder in folders]
     assert [record["num_images"] for record in records] == [PER_ROUND, 2 * PER_ROUND]
     assert [record["digest"] for record in records] == [student_digest(folder) for folder in folders]
-    assert not list((dataset(run) / "rounds").rglob("checkpoint.pt"))
+    assert not list((dataset(run) / "rounds").rglob("checkpoint*"))
     identity = json.loads((dataset(run) / "images" / "dataset.json").read_text())["identity"]
     assert identity["rounds"]["ends"] == [24, 48] and identity["rounds"]["recipe"]["num_steps"] == 6
     seconds = json.loads((dataset(run) / "synthesis.json").read_text())["seconds"]
@@ -136,7 +140,7 @@ def test_a_guide_that_was_stopped_goes_on_to_the_same_bytes(
     own = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", stop)
     assert main(["synthesize", "--out", str(copied)]) == 2
-    assert (dataset(copied) / "rounds" / "1" / "checkpoint.pt").is_file()
+    assert list((dataset(copied) / "rounds" / "1").glob("checkpoint-*.pt"))
     monkeypatch.setattr(torch.optim.AdamW, "step", own)
     assert main(["synthesize", "--out", str(copied)]) == 0
     assert digests(copied) == digests(run)
@@ -162,9 +166,65 @@ def test_another_guide_is_refused_before_anything_is_drawn(
     assert digests(copied) == before
 
 
+def test_a_lost_guide_of_later_images_is_missed_and_one_of_other_images_is_trained_anew(
+    run: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget(copied, 1, keep=1)
+    record = dataset(copied) / "rounds" / "1" / "round.json"
+    whole = record.read_text()
+    record.write_text(json.dumps({**json.loads(whole), "plan_hash": "of another plan"}))
+    assert main(["synthesize", "--out", str(copied)]) == 2
+    assert "expected the guide in" in capsys.readouterr().err
+    forget(copied, 1)
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({**json.loads(whole), "plan_hash": "of another plan"}))
+    assert main(["synthesize", "--out", str(copied)]) == 0
+    assert digests(copied) == digests(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("batch_size", -1, "distillation.batch_size"), ("temperature", "hot", "distillation.temperature")],
+)
+def test_a_recipe_that_no_guide_can_have_is_refused(
+    copied: Path, name: str, value: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget(copied, 0)
+    path = dataset(copied) / "images" / "dataset.json"
+    manifest = json.loads(path.read_text())
+    manifest["identity"]["rounds"]["recipe"][name] = value
+    path.write_text(json.dumps(manifest))
+    assert main(["synthesize", "--out", str(copied)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "in the guides' recipe of" in error
+
+
+def test_two_ranks_draw_the_same(run: Path, copied: Path) -> None:
+    forget(copied, 0)
+    command = [sys.executable, "-m", "prismkd", "synthesize", "--out", str(copied), "--world", "2", "--rank"]
+    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+    assert digests(copied) == digests(run)
+
+
+def test_a_student_of_the_users_own_is_refused(settings: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a student by name for methods in rounds"):
+        prismkd.run(load_config(settings), tmp_path / "out", student=lambda: SmallResNet(24, 4, 3))
+
+
+def test_rounds_may_be_chosen_when_a_method_in_rounds_is_added(settings: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "before.toml", tmp_path / "out"
+    path.write_text(SETTINGS.replace(', "prism-rounds"', "").replace("num_rounds = 3", "num_rounds = 2"))
+    assert main(["plan", "--config", str(path), "--out", str(out)]) == 0
+    added = ["--methods", "prism", "prism-rounds", "--rounds.num-rounds", "3"]
+    assert main(["plan", "--out", str(out), *added]) == 0
+    assert main(["plan", "--out", str(out), *added[:3], "--rounds.num-rounds", "2"]) == 2
+
+
 def test_students_may_have_another_recipe_and_the_images_stay(run: Path, copied: Path) -> None:
-    shutil.rmtree(dataset(copied) / "images" / "ledger")
-    assert main(["synthesize", "--out", str(copied), "--distillation.num-steps", "9"]) == 0
+    forget(copied, 1)  # a guide that is still to be trained has the recipe of the beginning, too
+    changed = ["--distillation.num-steps", "9", "--distillation.image-size", "32"]
+    assert main(["synthesize", "--out", str(copied), *changed]) == 0
     assert digests(copied) == digests(run)
 
 

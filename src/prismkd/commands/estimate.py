@@ -38,7 +38,8 @@ from prismkd.synthesis.synthesizer import Synthesizer
 SHARE = 0.05  # of a stage's work that is done to measure it; with calibrating and loading it stays about a tenth
 FIRST_SHARE = 1 / 80  # of it in the first batch, which also warms up
 GROWTH = 4  # times the images of the batch before
-IMAGES, DISTILLATION = "images", "distillation"  # stages whose work grows with the run's sizes
+# Stages whose work grows with the run's sizes
+IMAGES, GUIDES, DISTILLATION = "images", "guides between rounds", "distillation"
 MAX_STEPS = 9  # of training that are timed, the first of which doesn't count
 
 
@@ -151,7 +152,7 @@ def estimate(run: Run, price: float) -> Estimate:
     stages += _preparation(amounts, unguided)
     stages.append(StageCost("adapter", "", amounts.adapter_steps, "steps", adapter.seconds))
     stages += _images(run, amounts, unguided, guided)
-    stages.append(StageCost("guides between rounds", "", amounts.guide_steps, "steps", steps.seconds))
+    stages.append(StageCost(GUIDES, "", amounts.guide_steps, "steps", steps.seconds))
     stages += [StageCost(DISTILLATION, "", amounts.num_steps, "steps", steps.seconds),
                StageCost("evaluation", "", amounts.num_seen, "images", seen.seconds)]  # fmt: skip
     measured = {"unguided images": unguided.measured, "guided images": guided.measured if amounts.num_guided else 0,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from prismkd.commands.estimate import DISTILLATION, IMAGES, Estimate, estimate, measure_steps
-from prismkd.config import Config
+from prismkd.commands.estimate import DISTILLATION, GUIDES, IMAGES, Estimate, estimate, measure_steps
+from prismkd.config import METHODS, Config
 from prismkd.runs.run import Run
 
 SPARE = 0.9  # of the minutes are planned for: other work on the machine comes and goes
@@ -46,7 +46,8 @@ def seconds_of(found: Estimate, estimated: Config, config: Config) -> float:
     """What a run takes whose images and steps are others than those of the configuration that was estimated."""
     factors = {
         IMAGES: config.synthesis.images_per_class / estimated.synthesis.images_per_class,
-        DISTILLATION: config.distillation.num_steps / estimated.distillation.num_steps,
+        DISTILLATION: (steps := config.distillation.num_steps / estimated.distillation.num_steps),
+        GUIDES: steps,
     }
     return 60 * sum(stage.minutes * factors.get(stage.stage, 1.0) for stage in found.stages)
 
@@ -65,8 +66,10 @@ def fitting(config: Config, seconds: Callable[[Config], float], minutes: float) 
 
 def _scaled(config: Config, share: float) -> Config:
     images, steps = config.synthesis.images_per_class, config.distillation.num_steps
+    in_rounds = any(METHODS[method].in_rounds for method in config.methods)
+    least = config.rounds.num_rounds if in_rounds else 1
     return replace(
         config,
-        synthesis=replace(config.synthesis, images_per_class=max(1, round(share * images))),
+        synthesis=replace(config.synthesis, images_per_class=max(least, round(share * images))),
         distillation=replace(config.distillation, num_steps=max(1, round(share * steps))),
     )

@@ -89,7 +89,7 @@ def print_preview(found: Preview) -> None:
           f"({_in_words(found.balance(first))} among the first {first:,}); "
           f"{found.microseconds:.0f} microseconds per prompt at any place")  # fmt: skip
     if cost.pilot:
-        show(f"that is the even plan; after about {cost.pilot:,} images these decide on classes and styles")
+        show(f"that is the even plan; after about {cost.pilot:,} images what is there decides on classes and styles")
     if found.too_long:
         show(f"warning: {found.too_long}")
     if found.hours is not None:

@@ -10,6 +10,7 @@ from prismkd.commands.opening import check_begun, held_run
 from prismkd.commands.run_arguments import RunArguments
 from prismkd.config.ranges import WholeNumber
 from prismkd.errors import UserError
+from prismkd.records.lock import rank_lock
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def synthesize(arguments: Arguments) -> None:
     if (rank is None) != (world is None):
         raise UserError("expected --rank and --world together, got one of them; give both")
     check_begun(arguments, "synthesize")
-    with held_run(arguments, "run" if rank is None or world == 1 else f"rank-{rank}-of-{world}") as run:
+    lock = "run" if rank is None or world is None or world == 1 else rank_lock(rank, world)
+    with held_run(arguments, lock) as run:
         from prismkd.runs.drawing import Share, synthesize
 
         synthesize(run, Share() if rank is None or world is None else Share(rank, world))

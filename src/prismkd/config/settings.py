@@ -30,6 +30,7 @@ GUIDED_DOMAINS = ("all", "own")
 OBJECTIVES = ("guided", "energy")
 GUIDE_TERMS = ("entropy", "divergence")
 MAX_ROUNDS = 100
+MAX_GUIDE_WEIGHT = 1e6
 MAX_RANK = 256  # of an adapter
 ENERGIES = ("hinge", "free", "joint", "conditional", "elucd")
 
@@ -184,10 +185,11 @@ class RoundsConfig:
     the guide, takes part in drawing the next ones."""
 
     num_rounds: Annotated[int, Between(2, MAX_ROUNDS)] = 2
-    """Rounds of equally many images; the first one is drawn without a guide."""
+    """Rounds of equally many images, but for rounding; the first one is drawn without a guide. Images that are added
+    later are of the last one."""
     guide_term: Annotated[str, OneOf(GUIDE_TERMS)] = "entropy"
     """What guidance is to raise: entropy (the guide's doubt) or divergence (of the guide from the teacher)."""
-    guide_weight: Annotated[float, AtLeast(0)] = 1.0
+    guide_weight: Annotated[float, Between(0, MAX_GUIDE_WEIGHT)] = 1.0
     """Weight of that beside the teacher's energy; 0 is off."""
     allocate: bool = False
     """Classes and styles that the guide has learned less of get more of the next round's images."""

@@ -29,6 +29,8 @@ def agreement_loss(
     """``mean_i (1 - a_i) T^2 KL_i + a_i CE_i`` with ``a_i = 1 - (1 - a) p_i``: the teacher is trusted as far as it
     agrees with the label, ``p_i`` being the probability that it gives to it (our design).
 
+    The feature loss stands beside it unweighted.
+
     A teacher says little about images outside of its own domain, and the prompt knows what they show. Nobody has to say
     which these are.
 
@@ -38,7 +40,8 @@ def agreement_loss(
         label_weight: a, the labels' weight where the teacher is sure of them.
         temperature: T.
     """
-    agreement = (F.softmax(teacher_logits, dim=1) * targets).sum(1)
+    # Of a mixed view the overlap of both distributions, which is 1 where the teacher says exactly the mixture
+    agreement = torch.minimum(F.softmax(teacher_logits, dim=1), targets).sum(1)
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     kl = temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)

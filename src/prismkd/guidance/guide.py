@@ -1,7 +1,8 @@
 """A student inside the guidance: what it has not learned yet is what the next images are to show.
 
-``E_total = E - w D(x)``, with D the student's own doubt or its divergence from the teacher. The teacher's energy stays
-in charge: where it is high its gradient rules, so hard never means out of distribution.
+``E_total = E - w D(x)``, with D the student's own doubt or its divergence from the teacher. Where the teacher's energy
+is high its gradient rules. Where it is low little of it is left, and since every edit has one length, the doubt then
+decides about its direction: w balances directions, not lengths.
 
 That images which the student finds hard are worth more than others is known since Askari-Hemmat et al. 2025 (Deliberate
 Practice); the energy is our design.

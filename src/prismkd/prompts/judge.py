@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prismkd.classifiers import Classifier, features_of, predict
-from prismkd.config import PromptsConfig
+from prismkd.classifiers import Classifier, features_of
+from prismkd.config import DistillationConfig, PromptsConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan
@@ -273,12 +273,12 @@ def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pil
 
 def judge_round(
     guide: Classifier, teacher: Classifier, device: torch.device, plan: PromptPlan, samples: Iterable[Sample],
-    label_weight: float,
+    recipe: DistillationConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """Divide the next round's images by what the guide has learned less of.
 
     An image's disagreement is ``(1 - a) KL(teacher || guide) + a CE(guide, label)``, without views and at temperature
-    1: what the guide was taught and does not say.
+    1: what the guide was taught and does not say. With ``weight_by_agreement`` a is the image's own.
 
     Args:
         guide: a student of these images; it is moved to ``device``.
@@ -286,7 +286,7 @@ def judge_round(
         device: where they compute.
         plan: that the images were drawn from.
         samples: of all rounds so far, with the metadata that synthesis writes.
-        label_weight: a.
+        recipe: of the guide, which has a.
 
     Returns:
         ``class_shares``, ``style_factors`` and the mean ``disagreement``.
@@ -296,9 +296,14 @@ def judge_round(
     for batch in _batches(iter(samples)):
         images = torch.from_numpy(stacked(batch)).to(device)
         targets = torch.tensor([sample.label for sample in batch], device=device)
-        own, taught = predict(guide, images).log_softmax(1), predict(teacher, images).log_softmax(1)
-        divergence = (taught.exp() * (taught - own)).sum(1)
-        found = (1 - label_weight) * divergence + label_weight * F.nll_loss(own, targets, reduction="none")
+        with torch.no_grad():
+            # Of several teachers those answer that know the class, as in the training
+            own, taught = guide(images).log_softmax(1), teacher(images, targets).log_softmax(1)
+        divergence, trust = (taught.exp() * (taught - own)).sum(1), torch.full_like(own[:, 0], 1.0)
+        if recipe.weight_by_agreement:
+            trust = taught.gather(1, targets[:, None])[:, 0].exp()
+        trust = (1 - recipe.hard_label_weight) * trust
+        found = trust * divergence + (1 - trust) * F.nll_loss(own, targets, reduction="none")
         values.append(found.double().cpu().numpy())
         labels += [sample.label for sample in batch]
         styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]

@@ -30,7 +30,7 @@ TRACKER = "tracker"  # of a run, in which experiment trackers write files of the
 WRITTEN_BY = {
     "senses.json": "senses", "candidates.json": "senses", "contents.json": "prompts", "prompts.json": "prompts",
     "adaptation.json": "adapt", "calibration.json": "synthesize", "allocation.json": "synthesize",
-    "round.json": "synthesize",    "budget.json": "synthesize",
+    "round.json": "synthesize", "budget.json": "synthesize",
     "synthesis.json": "synthesize", "log.json": "distill", "training.json": "distill", "plain.json": "evaluate",
     "diverse.json": "evaluate", "evaluation.json": "evaluate", "references.json": "evaluate",
     "metrics.json": "evaluate", "survival.json": "survival",

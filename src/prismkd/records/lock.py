@@ -95,6 +95,11 @@ def is_locked(directory: Path, name: str = "run") -> bool:
     return False
 
 
+def rank_lock(rank: int, world: int) -> str:
+    """The name of the lock of one rank of an array job."""
+    return f"rank-{rank}-of-{world}"
+
+
 def rank_locks(directory: Path) -> list[str]:
     """Names of the locks that ranks of an array job have taken at some time."""
     return sorted(path.stem for path in (directory / ".locks").glob("rank-*.lock"))

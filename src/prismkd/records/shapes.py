@@ -221,6 +221,7 @@ class RoundRecord(TypedDict):
 
     num_images: Annotated[int, Meta(ge=1, le=2**53)]
     digest: Name
+    plan_hash: Name
     seconds: Seconds
     class_shares: NotRequired[list[Share]]
     style_factors: NotRequired[list[Annotated[float, Meta(gt=0, le=1e6)]]]

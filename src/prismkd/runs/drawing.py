@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from prismkd import __version__
@@ -16,12 +17,12 @@ from prismkd.errors import UserError, warn
 from prismkd.files import write_json
 from prismkd.progress import Progress
 from prismkd.records.directory import read_json, read_json_if_any
-from prismkd.records.lock import locked
+from prismkd.records.lock import is_locked, locked, rank_lock, rank_locks
 from prismkd.records.shapes import AllocationRecord, BudgetRecord, Spent, SynthesisRecord
 from prismkd.runs.dataset import DrawnImages
 from prismkd.runs.held_out import repair_held_out
 from prismkd.runs.inputs import generator_identity
-from prismkd.runs.rounds import identity_of_rounds, rounds_of, seconds_of_guides, train_guide
+from prismkd.runs.rounds import has_guide, identity_of_rounds, rounds_of, seconds_of_guides, train_guide
 from prismkd.runs.run import Run
 from prismkd.runs.workers import starters, workers_per_device
 from prismkd.shards import (
@@ -94,12 +95,16 @@ def _draw_missing(dataset: DrawnImages, manifest: Manifest, share: Share) -> Non
         if part:
             with _counting_images(dataset, manifest, share, range(start, end)) as progress:
                 _draw_share(dataset, part, share, ledger.failed, progress)
-        if missing and end in ends:
-            shards = _of_all_ranks(dataset, manifest, end, set(ledger.failed))
-            if METHODS[dataset.method].in_rounds:
-                train_guide(dataset, number, shards)
-            else:
-                dataset.allocate(end, shards)
+        if not missing or end not in ends:
+            continue
+        in_rounds = METHODS[dataset.method].in_rounds
+        if in_rounds and has_guide(dataset, number, manifest):
+            continue
+        shards = _of_all_ranks(dataset, manifest, end, set(ledger.failed), share)
+        if in_rounds:
+            train_guide(dataset, number, shards)
+        else:
+            dataset.allocate(end, shards)
     _finish(dataset, manifest)
 
 
@@ -220,16 +225,21 @@ def deciding_ends(dataset: DrawnImages, manifest: Manifest) -> list[int]:
     return [manifest.identity["pilot"]] if manifest.identity["pilot"] else []
 
 
-def _of_all_ranks(dataset: DrawnImages, manifest: Manifest, end: int, given_up_before: set[int]) -> set[int]:
+def _of_all_ranks(
+    dataset: DrawnImages, manifest: Manifest, end: int, given_up_before: set[int], share: Share
+) -> set[int]:  # fmt: skip
     """The shards of the first ``end`` images, once they are there, by whichever ranks.
 
-    ``given_up_before`` are shards that an earlier command gave up, and which other ranks may be trying again.
+    ``given_up_before`` are shards that an earlier command gave up, and which other ranks may be trying again. While
+    another rank is at work it is waited for, however long its shard, or an earlier dataset, takes.
     """
     timeout = dataset.run.config.synthesis.timeout
     shards = {shard for shard, indices in enumerate(manifest.ranges) if indices.start < end}
     last_change, num_missing = time.monotonic(), -1
     while missing := shards - (ledger := scan(dataset.storage)).records.keys():
         given_up_before &= ledger.failed.keys()
+        if _others_work(dataset.run.directory, share):
+            last_change = time.monotonic()
         if num_missing != len(missing):
             last_change, num_missing = time.monotonic(), len(missing)
             warn(f"waiting for {len(missing)} of the first {len(shards)} shards, which other ranks draw")
@@ -241,6 +251,12 @@ def _of_all_ranks(dataset: DrawnImages, manifest: Manifest, end: int, given_up_b
             )
         time.sleep(POLL_SECONDS)
     return shards
+
+
+def _others_work(directory: Path, share: Share) -> bool:
+    """Whether another rank of the array job holds its lock."""
+    own = rank_lock(share.rank, share.world)
+    return any(is_locked(directory, name) for name in rank_locks(directory) if name != own)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class Measurement:
         return None if self.run.judge is None else self.run.on_device(self.run.judge)
 
     def _load(self, folder: Path) -> Classifier:
-        return self.run.on_device(self.run.load_student(folder))
+        return self.run.load_student(folder).to(self.run.device)
 
     @property
     def has_test(self) -> bool:

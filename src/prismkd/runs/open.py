@@ -15,7 +15,7 @@ import torch
 from prismkd import __version__
 from prismkd.classifiers import Classifier, weights_digest
 from prismkd.classifiers.classifier import answer
-from prismkd.config import Config
+from prismkd.config import METHODS, Config
 from prismkd.config.embedded import PICTOGRAMS, has_embedded_classes, resolved
 from prismkd.config.load import check_diversity, check_methods
 from prismkd.config.stages import GROWING_SETTINGS, MAY_CHANGE, SETTINGS_WITHOUT_EFFECT_ON_RESULTS, may_change, stage_of
@@ -65,6 +65,11 @@ def open_run(
         # A module has no name to open it by. Its digest tells whether a later call brings the same one.
         config = replace(config, teacher=f"module {weights_digest(teacher)}")
     if student is not None:
+        if any(METHODS[method].in_rounds for method in config.methods):
+            raise UserError(
+                "expected a student by name for methods in rounds, whose guides every worker opens, got a network of "
+                "your own; give distillation.architecture instead, or leave these methods out"
+            )
         config = replace(config, distillation=replace(config.distillation, architecture=name_of_module(student)))
     run = Run(config, track, student, directory=directory, command=command, is_claimed=claim)
     if teacher is not None:
@@ -115,13 +120,15 @@ def _start(run: Run) -> None:
 
 def _continue(run: Run) -> None:
     """Refuse other settings than the run's, but for those that a stage is done again with, and for added work."""
-    changes = _changes(run)
+    changes, recorded = _changes(run), recorded_config(run.directory)
+    had_rounds = any(METHODS[method].in_rounds for method in recorded.methods)
     # The file of a class list may have changed under the same name, or have another name now.
     has_its_classes = read_record(run.directory)["classes"] == _as_json([asdict(item) for item in run.classes])
     refused = [
         name for name, (old, new) in changes.items()
         if not (may_change(name, old, new) or is_moved(run, name, old) or (name == "classes" and has_its_classes)
-                or (stage_of(name) == "adapt" and not adapter_folder(run.directory).exists()))
+                or (stage_of(name) == "adapt" and not adapter_folder(run.directory).exists())
+                or (name.startswith("rounds.") and not had_rounds))
     ]  # fmt: skip
     if not has_its_classes:
         refused.append(f"content of the class list {run.config.classes}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from prismkd.config import METHODS
 from prismkd.errors import warn
 from prismkd.files import write_json
 from prismkd.generators import generator_folder
@@ -48,6 +49,9 @@ def _write_plan(dataset: DrawnImages, num_images: int) -> None:
     run, path = dataset.run, dataset.folder / "prompts.json"
     # A plan that is there stays when images are added: its first prompts are those of the images that there are.
     plan = dataset.plan if path.is_file() else run.plan(dataset.method, dataset.seed)
-    shown = min(EXAMPLES_PER_CLASS * len(run.classes), dataset.pilot_size(num_images) or num_images)
+    even = dataset.pilot_size(num_images) or num_images
+    if METHODS[dataset.method].in_rounds and run.config.rounds.allocate:
+        even = num_images // len(run.classes) // run.config.rounds.num_rounds * len(run.classes)
+    shown = min(EXAMPLES_PER_CLASS * len(run.classes), even)
     write_json(path, {"plan": plan.to_dict(), "plan_hash": plan.hash(), "num_images": num_images,
                       "examples": [asdict(plan[index]) for index in range(shown)]})  # fmt: skip

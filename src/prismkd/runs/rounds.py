@@ -12,16 +12,17 @@ from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from prismkd.classifiers import save_classifier
-from prismkd.config import METHODS, Config, DistillationConfig
+from prismkd.classifiers import load_classifier, save_classifier
+from prismkd.config import METHODS, DistillationConfig
 from prismkd.config.load import config_from_dict
+from prismkd.config.ranges import check_fields
 from prismkd.config.stages import SETTINGS_WITHOUT_EFFECT_ON_RESULTS
 from prismkd.distillation import TrainingSet, open_images
 from prismkd.distillation.cache import remove_caches
-from prismkd.errors import UserError
+from prismkd.distillation.world import World
+from prismkd.errors import UserError, warn
 from prismkd.files import remove, write_json
 from prismkd.files.documents import as_shape
 from prismkd.guidance import Guide
@@ -29,11 +30,10 @@ from prismkd.prompts import PromptPlan
 from prismkd.prompts.judge import judge_round
 from prismkd.records.digests import student_digest
 from prismkd.records.directory import ROUND, guide_folder, read_json, remedy_of
-from prismkd.records.lock import locked
+from prismkd.records.lock import holder, is_locked, locked
 from prismkd.records.shapes import RoundRecord, RoundsIdentity
-from prismkd.runs.aside import CHECKPOINT
 from prismkd.runs.dataset import DrawnImages, cache_place
-from prismkd.shards import Manifest, read_manifest, read_samples
+from prismkd.shards import Manifest, read_manifest, read_samples, scan
 from prismkd.synthesis.synthesizer import Synthesizer
 
 OF_REAL_IMAGES = {"real", "real_share", "auxiliary_batch_norm"}  # settings of students that a guide has no use for
@@ -81,35 +81,60 @@ def rounds_of(dataset: DrawnImages, manifest: Manifest) -> RoundsIdentity:
     return found
 
 
+def has_guide(dataset: DrawnImages, number: int, manifest: Manifest) -> bool:
+    """Whether the guide after round ``number``, from 1, is trained for these images.
+
+    Raises:
+        UserError: its record is damaged.
+    """
+    path = guide_folder(dataset.folder, number) / ROUND
+    return path.is_file() and read_json(path, RoundRecord)["plan_hash"] == manifest.plan_hash
+
+
 def train_guide(dataset: DrawnImages, number: int, shards: Collection[int]) -> None:
-    """Train the guide of the images after round ``number``, from 1, whose images and all before are in ``shards``.
+    """Train the guide of the images after round ``number``, whose images and all before are in ``shards``.
 
     One process does it, once; the others wait.
+
+    Raises:
+        UserError: there is a guide of other images, or none any more, and images that were drawn with it.
     """
-    folder = guide_folder(dataset.folder, number)
+    folder, manifest = guide_folder(dataset.folder, number), dataset.manifest
+    lock = f"guide-{dataset.seed}-{dataset.method}"
+    if is_locked(dataset.run.directory, lock):
+        warn(f"waiting for {holder(dataset.run.directory, lock)}, which trains the guide after round {number}")
     # A lock of its own: a training is long, and other ranks may have other datasets to begin.
-    with locked(dataset.run.directory, f"guide-{dataset.seed}-{dataset.method}", wait=True):
-        if not (folder / ROUND).is_file():
-            _train(dataset, number, shards, folder)
+    with locked(dataset.run.directory, lock, wait=True):
+        if not has_guide(dataset, number, manifest):
+            if later := scan(dataset.storage, manifest.plan_hash).records.keys() - set(shards):
+                raise UserError(
+                    f"expected the guide in {folder} that {len(later)} later shards were drawn with, got none or "
+                    "another; bring it back from a copy, or delete the folder of the images to draw them again"
+                )
+            _train(dataset, number, shards, manifest)
         # Of this training, or of one that was killed at its end
-        remove(folder / CHECKPOINT)
+        for path in folder.glob("checkpoint-*.pt"):
+            remove(path)
         remove_caches(folder)
 
 
-def _train(dataset: DrawnImages, number: int, shards: Collection[int], folder: Path) -> None:
+def _train(dataset: DrawnImages, number: int, shards: Collection[int], manifest: Manifest) -> None:
     """Train a guide into its folder; its record comes last."""
-    start, run, rounds = time.monotonic(), dataset.run, rounds_of(dataset, dataset.manifest)
-    recipe, place = _recipe_from(rounds["recipe"], run.config), replace(cache_place(run, folder), lock=nullcontext)
-    memory, side = recipe.memory_gigabytes * 1e9, run.world.stored_side
+    start, run, rounds = time.monotonic(), dataset.run, rounds_of(dataset, manifest)
+    folder = guide_folder(dataset.folder, number)
+    recipe, place = _recipe_from(rounds["recipe"], dataset), replace(cache_place(run, folder), lock=nullcontext)
+    memory, side = recipe.memory_gigabytes * 1e9, World.of(recipe, run.teacher).stored_side
     data = TrainingSet(*open_images(dataset.storage, memory, recipe.num_workers, side, place, shards))
-    guide = run.train_guide(data, rounds["num_planned"], number, dataset.seed, recipe, folder / CHECKPOINT)
+    # Of these images alone: a checkpoint of others would be taken for one of these
+    checkpoint = folder / f"checkpoint-{manifest.plan_hash}.pt"
+    guide = run.train_guide(data, rounds["num_planned"], number, dataset.seed, recipe, checkpoint)
     save_classifier(folder, guide.network, guide.config)
-    record: dict[str, Any] = {"num_images": len(data), "digest": student_digest(folder)}
+    record: dict[str, Any] = {"num_images": len(data), "digest": student_digest(folder),
+                              "plan_hash": manifest.plan_hash}  # fmt: skip
     if rounds["allocate"]:
         teacher, device = run.synthesizer("plain").teacher_on_device, run.generator.device
         samples = read_samples(dataset.storage, shards)
-        record |= judge_round(run.load_student(folder), teacher, device, dataset.plan, samples,
-                              recipe.hard_label_weight)  # fmt: skip
+        record |= judge_round(load_classifier(folder), teacher, device, dataset.plan, samples, recipe)
     # Its seconds count as the method's.
     write_json(folder / ROUND, {**record, "seconds": time.monotonic() - start})
 
@@ -145,7 +170,13 @@ def _load_guide(dataset: DrawnImages, rounds: RoundsIdentity, number: int) -> Gu
             f"expected the guide in {folder} as it was trained, got other files; bring them back, or choose another "
             "--out"
         )
-    return Guide(dataset.run.load_student(folder), rounds["guide_term"], rounds["guide_weight"])
+    student, num_classes = load_classifier(folder).to(dataset.run.generator.device), len(dataset.run.classes)
+    if student.num_classes != num_classes:
+        raise UserError(
+            f"expected a guide of {num_classes} classes in {folder}, got one of {student.num_classes}; choose another "
+            "--out"
+        )
+    return Guide(student, rounds["guide_term"], rounds["guide_weight"])
 
 
 def decided_plan(dataset: DrawnImages, manifest: Manifest) -> PromptPlan:
@@ -161,10 +192,11 @@ def decided_plan(dataset: DrawnImages, manifest: Manifest) -> PromptPlan:
             break
         decided = read_json(path, RoundRecord)
         shares, factors = decided.get("class_shares", []), decided.get("style_factors", [])
-        if (len(shares), len(factors)) != (len(plan.subjects), len(plan.styles)):
+        fits = (len(shares), len(factors)) == (len(plan.subjects), len(plan.styles))
+        if not fits or abs(sum(shares) - 1) > 1e-6:
             raise UserError(
-                f"expected shares of {len(plan.subjects)} classes and factors of {len(plan.styles)} styles in {path}, "
-                f"got {len(shares)} and {len(factors)}; {remedy_of(path)}"
+                f"expected shares of {len(plan.subjects)} classes that add up to 1, and factors of {len(plan.styles)} "
+                f"styles, in {path}, got {len(shares)} and {len(factors)}; {remedy_of(path)}"
             )
         plan = plan.allocated(end, shares, factors)
     return plan
@@ -182,11 +214,19 @@ def _recipe_of_guides(config: DistillationConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in dropped}
 
 
-def _recipe_from(recorded: dict[str, Any], config: Config) -> DistillationConfig:
+def _recipe_from(recorded: dict[str, Any], dataset: DrawnImages) -> DistillationConfig:
     """A guide's recipe from what the manifest says; where it says nothing, the run's own of today.
 
     Raises:
-        UserError: a setting out of range.
+        UserError: a setting that isn't one, or out of range.
     """
+    config, path = dataset.run.config, f"{dataset.storage.url}/dataset.json"
     own = {name: value for name, value in asdict(config.distillation).items() if name not in OF_REAL_IMAGES}
-    return config_from_dict({"distillation": own | recorded}).distillation
+    try:
+        recipe = config_from_dict({"distillation": own | recorded}).distillation
+        check_fields(recipe, prefix="distillation.")
+    except UserError as error:
+        raise UserError(
+            f"{str(error).partition(';')[0]}, in the guides' recipe of {path}; choose another --out"
+        ) from None
+    return recipe

@@ -113,10 +113,18 @@ class Session:
         source = self.config.evaluation.judge
         return load_judge(source, [item.name for item in self.classes]) if source else None
 
+    @property
+    def device(self) -> torch.device:
+        """The generator's, on which networks look at images fastest."""
+        return resolve_device(self.config.generator.device)
+
     def on_device(self, classifier: Classifier) -> Classifier:
-        """A copy of a classifier on the generator's device, where it looks at images fastest; on a CPU itself."""
-        device = resolve_device(self.config.generator.device)
-        return classifier if device.type == "cpu" else copy.deepcopy(classifier).to(device)
+        """A copy of a classifier there; on a CPU itself."""
+        return classifier if self.device.type == "cpu" else copy.deepcopy(classifier).to(self.device)
+
+    @cached_property
+    def _teacher_on_device(self) -> Classifier:
+        return self.on_device(self.teacher)
 
     @property
     def judge_of_classes(self) -> Classifier | None:
@@ -446,7 +454,7 @@ class Session:
         check_seed(seed)
         config = self.config.evaluation
         if config.source:
-            asked = self.on_device(teacher or self.teacher)
+            asked = self.on_device(teacher) if teacher else self._teacher_on_device
             return evaluate_student(student, asked, self.test, "", seed, restrict_below=config.restrict_below).rows
         if not self.held_out:
             raise UserError(

@@ -35,8 +35,8 @@ class Manifest:
 
     Attributes:
         identity: whatever determines the images, by name; two manifests with equal identities draw the same images.
-        ends: ascending numbers of images at which a shard has to end, whatever its size: the pilot's, and the data
-            set's each time when it was extended.
+        ends: ascending numbers of images at which a shard has to end, whatever its size: a pilot's, each round's, and
+            the data set's each time when it was extended.
         shard_size: images per shard; the last one before each end may have fewer.
         classes: the names of the labels.
         encoding: of the images.

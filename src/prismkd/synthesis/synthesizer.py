@@ -112,15 +112,8 @@ class Synthesizer:
     @cached_property
     def teacher_on_device(self) -> Classifier:
         """The teacher where the generator computes, for looking at images; on an accelerator a copy of its own."""
-        return self._on_device(self.teacher)
-
-    @cached_property
-    def _guide_on_device(self) -> Guide | None:
-        return self.guide and replace(self.guide, student=self._on_device(self.guide.student))
-
-    def _on_device(self, classifier: Classifier) -> Classifier:
         device = self.generator.device
-        return classifier if device.type == "cpu" else copy.deepcopy(classifier).to(device)
+        return self.teacher if device.type == "cpu" else copy.deepcopy(self.teacher).to(device)
 
     def labels_of(self, prompts: list[Prompt]) -> Tensor:
         """The prompts' classes (batch,), on the generator's device."""
@@ -141,7 +134,7 @@ class Synthesizer:
             return None
         decode = self.generator.decode
         return EnergyGuidance(self.teacher_on_device, decode, labels, self.calibration, self.guidance, guided,
-                              self._guide_on_device)  # fmt: skip
+                              self.guide)  # fmt: skip
 
     def draw(self, prompts: list[Prompt]) -> tuple[Tensor, EnergyGuidance | None]:
         """Images (batch, channels, height, width) in [0, 1] of one batch of prompts, and the guidance that acted."""
