@@ -27,23 +27,26 @@ from prismkd.runs.run import Run
 from prismkd.shards import read_samples, scan
 
 SETTINGS = """
-classes = "pictograms-24"
+classes = "CLASSES"
+teacher = "pictograms"
 methods = ["prism", "prism-rounds"]
 prompts = {num_probes = 0, num_content_probes = 0, id_share = 0.5}
 generator = {num_inference_steps = 4}
 guidance = {domains = "own", energy = "conditional", num_calibration_images = 24, num_views = 1}
 rounds = {num_rounds = 3, guide_term = "divergence", guide_weight = 3.0}
-synthesis = {images_per_class = 3, shard_size = 20}
+synthesis = {images_per_class = 3, shard_size = 3}
 distillation = {architecture = "small-resnet-4", num_steps = 6, batch_size = 8, hard_label_weight = 0.5}
+evaluation = {num_held_out = 4}
 """
-PER_ROUND = 24
+PER_ROUND = 4  # images, of as many classes
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("settings") / "rounds.toml"
-    path.write_text(SETTINGS)
-    return path
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "classes.txt").write_text("bell\nkey\nmouse\nstar\n")
+    (folder / "rounds.toml").write_text(SETTINGS.replace("CLASSES", str(folder / "classes.txt")))
+    return folder / "rounds.toml"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_each_round_but_the_last_leaves_a_guide_of_the_images_so_far(run: Path) 
     assert [record["digest"] for record in records] == [student_digest(folder) for folder in folders]
     assert not list((dataset(run) / "rounds").rglob("checkpoint*"))
     identity = json.loads((dataset(run) / "images" / "dataset.json").read_text())["identity"]
-    assert identity["rounds"]["ends"] == [24, 48] and identity["rounds"]["recipe"]["num_steps"] == 6
+    assert identity["rounds"]["ends"] == [4, 8] and identity["rounds"]["recipe"]["num_steps"] == 6
     seconds = json.loads((dataset(run) / "synthesis.json").read_text())["seconds"]
     assert seconds > sum(record["seconds"] for record in records)
 
@@ -96,7 +99,7 @@ def test_the_report_shows_the_guides(run: Path) -> None:
     table = rounds_table(load_run(run, finished=False))
     assert table is not None
     assert [row.label for row in table.rows] == [f"PRISM in rounds, seed 0, after round {number}" for number in (1, 2)]
-    assert [row.cells[0].text for row in table.rows] == ["24", "48"]
+    assert [row.cells[0].text for row in table.rows] == ["4", "8"]
 
 
 def test_a_dry_run_counts_the_guides(settings: Path) -> None:
@@ -147,7 +150,7 @@ def test_a_guide_that_was_stopped_goes_on_to_the_same_bytes(
 
 
 def test_several_workers_draw_the_same(run: Path, copied: Path) -> None:
-    forget(copied, 0)
+    forget(copied, 2, keep=1)
     assert main(["synthesize", "--out", str(copied), "--synthesis.num-workers", "2"]) == 0
     assert digests(copied) == digests(run)
 
@@ -209,12 +212,13 @@ def test_two_ranks_draw_the_same(run: Path, copied: Path) -> None:
 
 def test_a_student_of_the_users_own_is_refused(settings: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a student by name for methods in rounds"):
-        prismkd.run(load_config(settings), tmp_path / "out", student=lambda: SmallResNet(24, 4, 3))
+        prismkd.run(load_config(settings), tmp_path / "out", student=lambda: SmallResNet(4, 4, 3))
 
 
 def test_rounds_may_be_chosen_when_a_method_in_rounds_is_added(settings: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "before.toml", tmp_path / "out"
-    path.write_text(SETTINGS.replace(', "prism-rounds"', "").replace("num_rounds = 3", "num_rounds = 2"))
+    before = settings.read_text().replace(', "prism-rounds"', "")
+    path.write_text(before.replace("num_rounds = 3", "num_rounds = 2"))
     assert main(["plan", "--config", str(path), "--out", str(out)]) == 0
     added = ["--methods", "prism", "prism-rounds", "--rounds.num-rounds", "3"]
     assert main(["plan", "--out", str(out), *added]) == 0
@@ -265,7 +269,7 @@ def test_settings_that_leave_no_rounds_are_refused(tmp_path: Path, changed: str,
 
 def test_the_guide_decides_which_classes_and_styles_come_next(settings: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "allocate.toml", tmp_path / "allocate"
-    path.write_text(SETTINGS.replace("guide_weight = 3.0", "guide_weight = 0.0, allocate = true"))
+    path.write_text(settings.read_text().replace("guide_weight = 3.0", "guide_weight = 0.0, allocate = true"))
     for command in ("prompts", "synthesize"):
         assert main([command, "--config", str(path), "--out", str(out)]) == 0
     record = json.loads((dataset(out) / "rounds" / "1" / "round.json").read_text())
@@ -280,4 +284,4 @@ def test_the_guide_decides_which_classes_and_styles_come_next(settings: Path, tm
 
 def test_in_memory_rounds_are_refused(settings: Path) -> None:
     with pytest.raises(UserError, match="expected a method without rounds in memory, got prism-rounds"):
-        Session(load_config(settings)).draw("prism-rounds", 24)
+        Session(load_config(settings)).draw("prism-rounds", 4)
