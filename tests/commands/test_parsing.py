@@ -197,7 +197,8 @@ def test_positions_and_names_that_are_words_of_python() -> None:
         ("run --guidance.energy hing",
          "expected guidance.energy to be one of hinge, free, joint, conditional, elucd, got 'hing'; perhaps hinge"),
         ("run --methods plain prsm",
-         "expected methods to be one of plain, more, eda, dpe, prism, adapted, adapted-prism, real, got 'prsm'; "
+         "expected methods to be one of plain, more, eda, dpe, prism, adapted, adapted-prism, prism-rounds, "
+         "adapted-prism-rounds, real, got 'prsm'; "
          "perhaps prism"),
         ("run --seeds 9223372036854775808",
          "expected seeds from 0 to 9223372036854775807, got 9223372036854775808; correct it"),
