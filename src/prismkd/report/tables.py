@@ -224,17 +224,18 @@ def adaptation_table(run: RunResults) -> Table | None:
 
 
 def rounds_table(run: RunResults) -> Table | None:
-    """The guides of methods in rounds: on how many images each was trained, and how long."""
+    """The guides of methods in rounds: on how many images each was trained, and what it had not learned of them."""
     table = Table("Guides, each a student of the images before it.", [Column("Guide", numeric=False)])
-    table.columns.extend([Column("Images"), Column("Seconds")])
+    table.columns.extend([Column("Images"), Column("Disagreement", "in nats, where it decides about the next round")])
     for method, folders in run.folders.items():
         for folder in folders:
             for number in itertools.count(1):
                 record = run.document(guide_folder(folder, number) / ROUND, RoundRecord)
                 if record is None:
                     break
+                missed = record.get("disagreement")
                 cells = [Cell(f"{record['num_images']:,}", record["num_images"]),
-                         Cell(formats.number(record["seconds"], 0), record["seconds"])]  # fmt: skip
+                         Cell("" if missed is None else formats.number(missed, 2), missed)]  # fmt: skip
                 table.rows.append(
                     Row(f"{names.method_label(method)}, seed {seed_of(folder)}, after round {number}", cells)
                 )
