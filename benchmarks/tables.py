@@ -29,6 +29,7 @@ METHOD_NAMES = {
     "adapted": "adapted (adapter + DPE)",
     "adapted-prism": "adapted PRISM (adapter + EDA + DPE)",
     "prism-rounds": "PRISM in two rounds",
+    "adapted-prism-rounds": "adapted PRISM in two rounds",
 }
 HARDEST = 6  # classes that are named
 IMAGE_METRICS = ("judge_top1", "teacher_agreement", "precision", "recall", "density", "coverage", "vendi")
@@ -402,9 +403,11 @@ def beyond_table(data: Row) -> str:
     rows, lines = data["rows"], []
     domains = list(rows[0]["top1"])
     quantities = [*map(top1_on, domains), mean_shifted, *map(value_of, ("judge_top1", "recall", "coverage"))]
-    for (method, by_agreement, scale), found in grouped(rows, "method", "by_agreement", "guidance_scale").items():
+    first, keys = rows[0], ("method", "by_agreement", "guidance_scale", "per_class", "num_steps")
+    for (method, by_agreement, scale, per_class, num_steps), found in grouped(rows, *keys).items():
         name = METHOD_NAMES[method] + (", labels by agreement" if by_agreement else "")
-        name += f", guidance scale {scale:g}" if scale != rows[0]["guidance_scale"] else ""
+        name += f", guidance scale {scale:g}" if scale != first["guidance_scale"] else ""
+        name += f", {per_class} images, {num_steps:,} steps" if num_steps != first["num_steps"] else ""
         lines.append([name, *cells(found, quantities)])
     return table(["images, labels", *domains, "mean shifted", "judge top1", "recall", "coverage"], lines)
 

@@ -265,10 +265,8 @@ def judge_pilot(teacher: Classifier, device: torch.device, plan: PromptPlan, pil
         labels += [sample.label for sample in batch]
         styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]
         accepted += [noted(sample, "teacher_top1") == sample.label for sample in batch]
-    # The mean over classes, since one class may allow fewer styles than another
-    style_weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
     return allocate(np.concatenate(features), np.array(labels), np.array(styles), np.array(accepted),
-                    len(plan.subjects), style_weights)  # fmt: skip
+                    len(plan.subjects), _style_weights(plan))  # fmt: skip
 
 
 def judge_round(
@@ -307,10 +305,14 @@ def judge_round(
         values.append(found.double().cpu().numpy())
         labels += [sample.label for sample in batch]
         styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]
-    weights = np.array([subject.weights for subject in plan.subjects]).mean(0)
-    joined = np.concatenate(values)
-    shares, factors = shares_by(joined, np.array(labels), np.array(styles), len(plan.subjects), weights)
+    joined, num_classes = np.concatenate(values), len(plan.subjects)
+    shares, factors = shares_by(joined, np.array(labels), np.array(styles), num_classes, _style_weights(plan))
     return {"class_shares": shares, "style_factors": factors, "disagreement": float(joined.mean())}
+
+
+def _style_weights(plan: PromptPlan) -> np.ndarray:
+    """The mean over classes, since one class may allow fewer styles than another."""
+    return np.array([subject.weights for subject in plan.subjects]).mean(0)
 
 
 def _place(style: str, names: list[str], index: int) -> int:

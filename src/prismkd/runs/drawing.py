@@ -166,7 +166,7 @@ def claim_dataset(dataset: DrawnImages) -> Manifest:
         if METHODS[dataset.method].adapted:
             identity["adapter"] = run.adapter_digest
         if METHODS[dataset.method].in_rounds:
-            identity["rounds"] = identity_of_rounds(dataset, num_images)
+            identity["rounds"] = identity_of_rounds(dataset, num_images, old)
         # No shard has images of two parts, of which the first decides about the second.
         decide = identity["rounds"]["ends"] if METHODS[dataset.method].in_rounds else [pilot]
         ends = (*(end for end in decide if 0 < end < num_images), num_images)

@@ -96,11 +96,6 @@ class Measurement:
     run: Run
 
     @cached_property
-    def teacher(self) -> Classifier:
-        """The run's, where it computes fastest."""
-        return self.run.on_device(self.run.teacher)
-
-    @cached_property
     def judge(self) -> Classifier | None:
         """The run's, where it computes fastest."""
         return None if self.run.judge is None else self.run.on_device(self.run.judge)
@@ -139,7 +134,7 @@ class Measurement:
     @cached_property
     def teacher_logits(self) -> np.ndarray:
         """The teacher's of all test images, (n, num_classes)."""
-        return logits_of(self.teacher, self.test)
+        return logits_of(self.run.teacher_on_device, self.test)
 
     @cached_property
     def reference(self) -> JudgedImages | None:
@@ -155,7 +150,7 @@ class Measurement:
         images = images.subset(random_places(len(images), self.run.config.evaluation.max_images))
         if not self.has_test:
             images.check()
-        return judge_images(labeled_batches(images), self.teacher, self.judge)
+        return judge_images(labeled_batches(images), self.run.teacher_on_device, self.judge)
 
     def evaluate(self, dataset: Dataset) -> dict[str, Any]:
         """One dataset's student, and the images that it learned from."""
@@ -188,7 +183,7 @@ class Measurement:
         config = self.run.config.evaluation
         if self.judge is None:
             return []
-        seen = judge_images(dataset.batches(config.max_images), self.teacher, self.judge)
+        seen = judge_images(dataset.batches(config.max_images), self.run.teacher_on_device, self.judge)
         is_reference = isinstance(dataset, RealImages) and not self.has_test and dataset.images is self.run.real
         if self.reference is None or is_reference:
             return describe_images(seen, dataset.method, dataset.seed)
@@ -201,7 +196,7 @@ class Measurement:
         return {"results": [row.to_dict() for row in rows], **details}
 
     def _teacher_on_test(self) -> tuple[list[Row], dict[str, Any]]:
-        teacher = self._on_test(self.teacher, "teacher", 0)
+        teacher = self._on_test(self.run.teacher_on_device, "teacher", 0)
         return teacher.rows, {"domains": self._with_fingerprints(teacher.domains)}
 
     def _teacher_on_held_out(self) -> tuple[list[Row], dict[str, Any]]:
@@ -211,7 +206,9 @@ class Measurement:
 
     def _on_test(self, student: Classifier, method: str, seed: int) -> StudentEvaluation:
         share = self.run.config.evaluation.restrict_below
-        return evaluate_student(student, self.teacher, self.test, method, seed, self.teacher_logits, share)
+        return evaluate_student(
+            student, self.run.teacher_on_device, self.test, method, seed, self.teacher_logits, share
+        )
 
     def _ceiling(self) -> list[Row]:
         """Real training images against the test's; where there are only one of them, one half against the other."""
@@ -220,7 +217,8 @@ class Measurement:
             return []
         assert self.judge is not None
         if run.real is not None and self.has_test:
-            seen = judge_images(real_batches(run.real, run.config.evaluation.max_images), self.teacher, self.judge)
+            batches = real_batches(run.real, run.config.evaluation.max_images)
+            seen = judge_images(batches, run.teacher_on_device, self.judge)
             return compare_images(seen, self.reference, k, CEILING, 0)
         one, other = (self.reference.subset(indices) for indices in split_halves(self.reference.labels))
         return compare_images(one, other, k, CEILING, 0) if len(other.labels) > k else []

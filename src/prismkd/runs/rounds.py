@@ -33,13 +33,13 @@ from prismkd.records.directory import ROUND, guide_folder, read_json, remedy_of
 from prismkd.records.lock import holder, is_locked, locked
 from prismkd.records.shapes import RoundRecord, RoundsIdentity
 from prismkd.runs.dataset import DrawnImages, cache_place
-from prismkd.shards import Manifest, read_manifest, read_samples, scan
+from prismkd.shards import Manifest, read_samples, scan
 from prismkd.synthesis.synthesizer import Synthesizer
 
 OF_REAL_IMAGES = {"real", "real_share", "auxiliary_batch_norm"}  # settings of students that a guide has no use for
 
 
-def identity_of_rounds(dataset: DrawnImages, num_images: int) -> dict[str, Any]:
+def identity_of_rounds(dataset: DrawnImages, num_images: int, old: Manifest | None) -> dict[str, Any]:
     """What a manifest says of the rounds: where each but the last ends, and how guides are trained and used.
 
     Where there is a manifest already, ends and recipe are its own: they stay when images are added, or when students
@@ -48,12 +48,12 @@ def identity_of_rounds(dataset: DrawnImages, num_images: int) -> dict[str, Any]:
     Args:
         dataset: in rounds.
         num_images: planned.
+        old: the manifest that there is.
 
     Raises:
         UserError: the manifest that there is says nothing usable of rounds.
     """
     config, num_classes = dataset.run.config, len(dataset.run.classes)
-    old = read_manifest(dataset.storage)
     if old is not None and "rounds" in old.identity:
         kept = rounds_of(dataset, old)
         ends, num_planned, recipe = kept["ends"], kept["num_planned"], kept["recipe"]

@@ -123,7 +123,8 @@ class Session:
         return classifier if self.device.type == "cpu" else copy.deepcopy(classifier).to(self.device)
 
     @cached_property
-    def _teacher_on_device(self) -> Classifier:
+    def teacher_on_device(self) -> Classifier:
+        """The teacher there, copied once."""
         return self.on_device(self.teacher)
 
     @property
@@ -454,7 +455,7 @@ class Session:
         check_seed(seed)
         config = self.config.evaluation
         if config.source:
-            asked = self.on_device(teacher) if teacher else self._teacher_on_device
+            asked = self.on_device(teacher) if teacher else self.teacher_on_device
             return evaluate_student(student, asked, self.test, "", seed, restrict_below=config.restrict_below).rows
         if not self.held_out:
             raise UserError(
