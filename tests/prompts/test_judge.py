@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from prismkd.classes.lists import ClassName
-from prismkd.config import PromptsConfig
+from prismkd.config import DistillationConfig, PromptsConfig
 from prismkd.prompts import Prompt, diversified_plan
 from prismkd.prompts.dpe import with_defaults
 from prismkd.prompts.judge import (
     UNSEEN,
     content_prompts,
     judge_pilot,
+    judge_round,
     judge_senses,
     keep_contents,
     keep_near_contents,
@@ -148,3 +149,31 @@ def test_a_pilot_counts_only_what_the_teacher_accepts() -> None:
     assert found.class_novelty[1] == 0.5  # refused: nothing is known
     assert found.class_novelty[0] == pytest.approx((9 + 2) / (40 + 4))  # of its first ten images one has copies
     assert len(found.style_factors) == len(plan.styles)
+
+
+class _Answers:
+    """Class 0 for bright images, class 1 for dark ones."""
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        bright = images.flatten(1).mean(1)
+        return 8 * torch.stack([bright, 1 - bright], 1)
+
+    def to(self, device: torch.device) -> "_Answers":
+        return self
+
+
+def test_what_a_guide_gets_wrong_comes_more_often() -> None:
+    classes = [ClassName("bell"), ClassName("star")]
+    senses = [Sense(item.name, (Wording(item.name, "name"),)) for item in classes]
+    contents = [["a {}", "a big {}"]] * 2
+    plan = diversified_plan(classes, senses, contents, with_defaults(PromptsConfig(), "pictograms"), 0)
+    # All images are as their labels say, but for the big ones, which are dark: bells among them are taken for stars
+    pixels = [
+        np.full((4, 4), 0 if plan.content(i) == "a big {}" or plan[i].label else 255, np.uint8) for i in range(80)
+    ]
+    samples = [Sample(i, pixels[i], plan[i].label, {"style": plan[i].style}) for i in range(80)]
+    answers, recipe = _Answers(), DistillationConfig(hard_label_weight=1.0)
+    found = judge_round(answers, answers, torch.device("cpu"), plan, samples, recipe)  # type: ignore[arg-type]
+    assert found["class_shares"][0] > 0.6 > 0.4 > found["class_shares"][1]
+    assert found["content_factors"]["a big {}"] > 1.4 > 0.6 > found["content_factors"]["a {}"]
+    assert sum(found["class_shares"]) == pytest.approx(1) and len(found["style_factors"]) == len(plan.styles)

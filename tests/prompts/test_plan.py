@@ -128,6 +128,17 @@ def test_shares_rule_after_the_pilot_and_not_before(plan: PromptPlan) -> None:
     assert abs(styles["filled"] / 9600 - 1.4 / 1.7) < 0.01
 
 
+def test_contents_have_their_shares_in_a_later_phase_and_are_even_before(plan: PromptPlan) -> None:
+    even, ones = (1 / 3, 1 / 3, 1 / 3), [1.0] * len(plan.styles)
+    later = plan.allocated(30, even, ones, {"several {s}": 2.0, "a thing of another class": 2.0})
+    assert [later.content(i) for i in range(30)] == [plan.content(i) for i in range(30)]
+    contents = Counter(later.content(i) for i in range(30, 30 + 9600))
+    assert all(abs(contents[content] / 9600 - 1 / 5) < 0.01 for content in CONTENTS if content != "several {s}")
+    assert abs(contents["several {s}"] / 9600 - 2 / 5) < 0.01
+    uneven = plan.allocated(30, even, ones, dict.fromkeys(CONTENTS, 1.0))
+    assert [uneven[i] for i in range(600)] == [plan.allocated(30, even, ones)[i] for i in range(600)]
+
+
 def test_after_the_pilot_no_prompt_of_a_class_comes_twice_in_the_sequence(plan: PromptPlan) -> None:
     """Turns of a class go on where the pilot stopped: contents and styles keep their spread."""
     even = plan.allocated(30, (1 / 3, 1 / 3, 1 / 3), [1.0] * len(plan.styles))

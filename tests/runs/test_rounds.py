@@ -267,14 +267,14 @@ def test_settings_that_leave_no_rounds_are_refused(tmp_path: Path, changed: str,
         check_methods(load_config(path))
 
 
-def test_the_guide_decides_which_classes_and_styles_come_next(settings: Path, tmp_path: Path) -> None:
+def test_the_guide_decides_which_classes_styles_and_contents_come_next(settings: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "allocate.toml", tmp_path / "allocate"
     path.write_text(settings.read_text().replace("guide_weight = 3.0", "guide_weight = 0.0, allocate = true"))
     for command in ("prompts", "synthesize"):
         assert main([command, "--config", str(path), "--out", str(out)]) == 0
     record = json.loads((dataset(out) / "rounds" / "1" / "round.json").read_text())
     assert sum(record["class_shares"]) == pytest.approx(1) and record["disagreement"] > 0
-    assert len(set(record["class_shares"])) > 1
+    assert len(set(record["class_shares"])) > 1 and len(set(record["content_factors"].values())) > 1
     samples = list(read_samples(dataset(out) / "images"))
     assert set(Counter(sample.label for sample in samples[:PER_ROUND]).values()) == {1}
     decided = [sample.metadata["prompt"] for sample in samples[PER_ROUND:]]

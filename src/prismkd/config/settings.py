@@ -192,7 +192,7 @@ class RoundsConfig:
     guide_weight: Annotated[float, Between(0, MAX_GUIDE_WEIGHT)] = 1.0
     """Weight of that beside the teacher's energy; 0 is off."""
     allocate: bool = False
-    """Classes and styles that the guide has learned less of get more of the next round's images."""
+    """Classes, styles and contents that the guide has learned less of get more of the next round's images."""
 
 
 @dataclass(frozen=True)

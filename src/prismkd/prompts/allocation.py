@@ -1,6 +1,6 @@
 """Adaptive allocation: classes and styles that still bring new things, or that a student finds hard, get more images.
 
-After a pilot it is by novelty; between rounds by the guide's disagreement (``shares_by``).
+After a pilot it is by novelty; between rounds by the guide's disagreement (``factors_by``).
 
 Our design, beyond the paper. The Good-Turing estimate of the probability that the next draw is of an unseen species is
 N_1 / N, the share of the draws whose species was drawn once (Good 1953). Here a draw is an image, and it is the only
@@ -71,21 +71,17 @@ def allocate(
     return Allocation(class_novelty.tolist(), style_novelty.tolist(), class_shares.tolist(), style_factors.tolist())
 
 
-def shares_by(
-    values: NDArray[np.float64], labels: NDArray[np.int64], styles: NDArray[np.int64], num_classes: int,
-    style_weights: NDArray[np.float64],
-) -> tuple[list[float], list[float]]:  # fmt: skip
-    """Shares of the classes, which add up to 1, and factors of the styles, in proportion to the mean of their images.
+def factors_by(
+    values: NDArray[np.float64], groups: NDArray[np.int64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Factors of groups of images, such as classes, in proportion to their images' mean value.
 
     Args:
         values: (n,) of each image, at least 0; larger ones earn more of the same.
-        labels, styles: (n,) indices of each image's class and style.
-        num_classes: the number of classes.
-        style_weights: of the styles so far; they add up to 1.
+        groups: (n,) index of each image's group.
+        weights: of the groups so far; the factors leave their sum as it is.
     """
-    even = np.full(num_classes, 1 / num_classes)
-    class_shares = even * bounded_factors(_mean_of(values, labels, num_classes), even)
-    return class_shares.tolist(), bounded_factors(_mean_of(values, styles, len(style_weights)), style_weights).tolist()
+    return bounded_factors(_mean_of(values, groups, len(weights)), weights)
 
 
 def _mean_of(values: NDArray[np.float64], groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:

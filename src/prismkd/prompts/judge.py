@@ -22,7 +22,7 @@ from prismkd.config import DistillationConfig, PromptsConfig
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
 from prismkd.prompts import Prompt, PromptPlan
-from prismkd.prompts.allocation import Allocation, allocate, shares_by
+from prismkd.prompts.allocation import Allocation, allocate, factors_by
 from prismkd.prompts.content import PLAIN
 from prismkd.prompts.grammar import compose
 from prismkd.prompts.plan import PROBE_SEED
@@ -282,15 +282,15 @@ def judge_round(
         guide: a student of these images; it is moved to ``device``.
         teacher: on ``device``.
         device: where they compute.
-        plan: that the images were drawn from.
+        plan: that the images were drawn from, with what earlier rounds have decided.
         samples: of all rounds so far, with the metadata that synthesis writes.
         recipe: of the guide, which has a.
 
     Returns:
-        ``class_shares``, ``style_factors`` and the mean ``disagreement``.
+        ``class_shares``, ``style_factors``, ``content_factors`` by content, and the mean ``disagreement``.
     """
     names, guide = [style.name for style in plan.styles], guide.to(device)
-    values, labels, styles = [], [], []
+    values, labels, styles, contents = [], [], [], list[str]()
     for batch in _batches(iter(samples)):
         images = torch.from_numpy(stacked(batch)).to(device)
         targets = torch.tensor([sample.label for sample in batch], device=device)
@@ -305,9 +305,15 @@ def judge_round(
         values.append(found.double().cpu().numpy())
         labels += [sample.label for sample in batch]
         styles += [_place(noted(sample, "style"), names, sample.index) for sample in batch]
-    joined, num_classes = np.concatenate(values), len(plan.subjects)
-    shares, factors = shares_by(joined, np.array(labels), np.array(styles), num_classes, _style_weights(plan))
-    return {"class_shares": shares, "style_factors": factors, "disagreement": float(joined.mean())}
+        contents += [plan.content(sample.index) for sample in batch]
+    joined, even = np.concatenate(values), np.full(len(plan.subjects), 1 / len(plan.subjects))
+    found, place, counts = np.unique(contents, return_inverse=True, return_counts=True)
+    return {
+        "class_shares": (even * factors_by(joined, np.array(labels), even)).tolist(),
+        "style_factors": factors_by(joined, np.array(styles), _style_weights(plan)).tolist(),
+        "content_factors": dict(zip(found.tolist(), factors_by(joined, place, counts / len(joined)), strict=True)),
+        "disagreement": float(joined.mean()),
+    }
 
 
 def _style_weights(plan: PromptPlan) -> np.ndarray:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from operator import itemgetter, mul
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from prismkd.config.seeds import derive
 from prismkd.errors import UserError
@@ -37,6 +39,8 @@ PROBE_SEED = derive(0, "probes")  # of probes and calibration images: the same f
 HELD_OUT_START = 10**10
 # Prompts per class, on average, in one round of an uneven allocation; shares are met to 1 / 32 of an even one
 CYCLE = 32
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,21 @@ class Subject:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a plan in which classes and styles have other shares than before.
+    """A part of a plan in which classes, styles and contents have other shares than before.
 
     Attributes:
         start: index of its first prompt.
         turns: of each class, how many of its prompts come before.
         shares: of the classes; they add up to 1.
         subjects: with other weights of the styles.
+        contents: weights of every subject's contents, which add up to 1; none where all are even.
     """
 
     start: int
     turns: tuple[int, ...]
     shares: tuple[float, ...]
     subjects: tuple[Subject, ...]
+    contents: tuple[tuple[float, ...], ...] = ()
 
     def turn(self, index: int) -> tuple[int, int]:
         """The label of a prompt of this phase, and its turn."""
@@ -142,31 +148,37 @@ class PromptPlan:
         """Prompt ``index``, at least 0 and without an upper bound.
 
         Classes take turns, so that every prefix is balanced. Turn t of class c has the content at frac(t / g + c (sqrt
-        2 - 1)) of its list, and the style at frac(t / g^2 + c / phi) of the cumulative style weights. Where the two
-        don't go together, the plain form takes the content's place.
+        2 - 1)) of its list, or of their cumulative weights where a phase has some, and the style at frac(t / g^2 + c /
+        phi) of the cumulative style weights. Where the two don't go together, the plain form takes the content's place.
         """
-        phase = self._phase(index)
-        label, turn = phase.turn(index) if phase else (index % len(self.subjects), index // len(self.subjects))
-        subject = (phase or self).subjects[label]
-        content = subject.contents[int((turn * CONTENT_STEP + label * SILVER) % 1.0 * len(subject.contents))]
-        style = self._style(subject, (turn * STYLE_STEP + label * GOLDEN) % 1.0)
+        label, turn, subject = self._turn(index)
+        content = self.content(index)
+        style = _at((turn * STYLE_STEP + label * GOLDEN) % 1.0, self.styles, subject.weights)
         text = compose(style.phrase, content if goes_with(content, style.phrase) else PLAIN, subject.text)
         return Prompt(index, label, subject.class_name, text, style.name, derive(self.seed, index), subject.text)
+
+    def content(self, index: int) -> str:
+        """The content that is planned for a prompt, whether or not its style goes with it."""
+        label, turn, subject = self._turn(index)
+        position, phase = (turn * CONTENT_STEP + label * SILVER) % 1.0, self._phase(index)
+        if phase and phase.contents:
+            return _at(position, subject.contents, phase.contents[label])
+        return subject.contents[int(position * len(subject.contents))]
+
+    def _turn(self, index: int) -> tuple[int, int, Subject]:
+        """The label of a prompt, its turn among those of its class, and the class's subject."""
+        phase = self._phase(index)
+        label, turn = phase.turn(index) if phase else (index % len(self.subjects), index // len(self.subjects))
+        return label, turn, (phase or self).subjects[label]
 
     def _phase(self, index: int) -> Phase | None:
         """The last phase that has begun at a prompt; None before the first one."""
         return next((phase for phase in reversed(self.phases) if phase.start <= index), None)
 
-    def _style(self, subject: Subject, position: float) -> Style:
-        """The style at ``position`` in [0, 1) of the cumulative weights, the inverse of their distribution function."""
-        for style, end in zip(self.styles, accumulate(subject.weights), strict=True):
-            if position < end:
-                return style
-        # Reached only where rounding makes the weights add up to 1 - 1e-16. Not the last style, whose weight is 0 where
-        # the class doesn't allow it.
-        return max(zip(subject.weights, self.styles, strict=True), key=lambda pair: pair[0])[1]
-
-    def allocated(self, start: int, shares: Sequence[float], factors: Sequence[float]) -> PromptPlan:
+    def allocated(
+        self, start: int, shares: Sequence[float], factors: Sequence[float],
+        of_contents: Mapping[str, float] = MappingProxyType({}),
+    ) -> PromptPlan:  # fmt: skip
         """This plan up to ``start``; from there classes have ``shares``, and style weights are times ``factors``.
 
         Turns of a class go on over all phases, so that contents and styles keep their spread.
@@ -175,12 +187,16 @@ class PromptPlan:
             start: number of prompts before; not below the last phase's.
             shares: one per class; they add up to 1.
             factors: one per style, above 0.
+            of_contents: by content, above 0; 1 where there is none. Without any, contents stay even.
         """
-        subjects = []
-        for subject in self.subjects:
-            weights = [weight * factor for weight, factor in zip(subject.weights, factors, strict=True)]
-            subjects.append(replace(subject, weights=tuple(weight / sum(weights) for weight in weights)))
-        phase = Phase(start, self._turns_before(start), tuple(shares), tuple(subjects))
+        subjects = [
+            replace(subject, weights=_normalized(map(mul, subject.weights, factors))) for subject in self.subjects
+        ]
+        contents = tuple(
+            _normalized(of_contents.get(content, 1.0) for content in subject.contents)
+            for subject in (subjects if of_contents else ())
+        )
+        phase = Phase(start, self._turns_before(start), tuple(shares), tuple(subjects), contents)
         return replace(self, phases=(*self.phases, phase))
 
     def _turns_before(self, index: int) -> tuple[int, ...]:
@@ -233,6 +249,22 @@ class PromptPlan:
     def hash(self) -> str:
         """A digest of everything that determines the prompts and seeds; a data set's identity holds it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _at(position: float, items: Sequence[Item], weights: Sequence[float]) -> Item:
+    """The item at ``position`` in [0, 1) of the cumulative weights, the inverse of their distribution function."""
+    for item, end in zip(items, accumulate(weights), strict=True):
+        if position < end:
+            return item
+    # Reached only where rounding makes the weights add up to 1 - 1e-16. Not the last item, whose weight may be 0.
+    return max(zip(weights, items, strict=True), key=itemgetter(0))[1]
+
+
+def _normalized(weights: Iterable[float]) -> tuple[float, ...]:
+    """The weights over their sum."""
+    found = list(weights)
+    total = sum(found)
+    return tuple(weight / total for weight in found)
 
 
 def _adds_up_to_1(shares: Sequence[float]) -> bool:

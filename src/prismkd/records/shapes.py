@@ -217,7 +217,7 @@ class RoundsIdentity(TypedDict):
 
 
 class RoundRecord(TypedDict):
-    """``round.json``: on how many images a guide was trained, and what it decided about classes and styles."""
+    """``round.json``: on how many images a guide was trained, and what it decided about the next ones."""
 
     num_images: Annotated[int, Meta(ge=1, le=2**53)]
     digest: Name
@@ -225,6 +225,7 @@ class RoundRecord(TypedDict):
     seconds: Seconds
     class_shares: NotRequired[list[Share]]
     style_factors: NotRequired[list[Annotated[float, Meta(gt=0, le=1e6)]]]
+    content_factors: NotRequired[dict[str, Annotated[float, Meta(gt=0, le=1e6)]]]
     disagreement: NotRequired[Figure]
 
 

@@ -134,7 +134,8 @@ def _train(dataset: DrawnImages, number: int, shards: Collection[int], manifest:
     if rounds["allocate"]:
         teacher, device = run.synthesizer("plain").teacher_on_device, run.generator.device
         samples = read_samples(dataset.storage, shards)
-        record |= judge_round(load_classifier(folder), teacher, device, dataset.plan, samples, recipe)
+        plan = decided_plan(dataset, manifest, number)
+        record |= judge_round(load_classifier(folder), teacher, device, plan, samples, recipe)
     # Its seconds count as the method's.
     write_json(folder / ROUND, {**record, "seconds": time.monotonic() - start})
 
@@ -179,14 +180,14 @@ def _load_guide(dataset: DrawnImages, rounds: RoundsIdentity, number: int) -> Gu
     return Guide(student, rounds["guide_term"], rounds["guide_weight"])
 
 
-def decided_plan(dataset: DrawnImages, manifest: Manifest) -> PromptPlan:
-    """The dataset's plan, with what a pilot or the guides that there are have decided about classes and styles."""
+def decided_plan(dataset: DrawnImages, manifest: Manifest, before: int | None = None) -> PromptPlan:
+    """The dataset's plan, with what a pilot or the guides that there are, or those before one, have decided."""
     if not METHODS[dataset.method].in_rounds:
         return dataset.final_plan
     plan, rounds = dataset.plan, rounds_of(dataset, manifest)
     if not rounds["allocate"]:
         return plan
-    for number, end in enumerate(rounds["ends"], start=1):
+    for number, end in enumerate(rounds["ends"][: before and before - 1], start=1):
         path = guide_folder(dataset.folder, number) / ROUND
         if not path.is_file():
             break
@@ -198,7 +199,7 @@ def decided_plan(dataset: DrawnImages, manifest: Manifest) -> PromptPlan:
                 f"expected shares of {len(plan.subjects)} classes that add up to 1, and factors of {len(plan.styles)} "
                 f"styles, in {path}, got {len(shares)} and {len(factors)}; {remedy_of(path)}"
             )
-        plan = plan.allocated(end, shares, factors)
+        plan = plan.allocated(end, shares, factors, decided.get("content_factors", {}))
     return plan
 
 
