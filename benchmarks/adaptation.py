@@ -24,7 +24,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import SUBSET
+from benchmarks.embedded import SUBSET, with_adaptation
 from benchmarks.publish import ROOT
 from prismkd import Session
 from prismkd.config.load import load_config
@@ -84,10 +84,7 @@ class Measurements:
         return self.cells.get(f"adapter {name}", partial(self._train, session, name, changes))
 
     def _train(self, session: Session, name: str, changes: dict[str, Any]) -> dict[str, Any]:
-        changed = replace(session.config, adaptation=replace(session.config.adaptation, **changes))
-        training = replace(session, config=changed)
-        for decided in ("generator", "teacher", "calibration", "senses", "contents"):  # once for all adapters
-            training.__dict__[decided] = getattr(session, decided)
+        training = with_adaptation(session, replace(session.config.adaptation, **changes))
         return {**asdict(training.train_adapter(self._folder(name))), "hardware": hardware()}
 
     def _folder(self, name: str) -> Path:

@@ -4,7 +4,7 @@ Usage: python -m benchmarks.beyond [--all-classes] [--workers 16]
        python -m benchmarks.publish
 
 On the 24 classes of ``pictograms-24``, with the settings of the embedded world's recipes; or with the published one on
-all 97, where rows of three times the images and the steps stand beside. Images of one seed share their noise over all
+all 97. Rows of more images and steps stand beside. Images of one seed share their noise over all
 rows. The adapter is trained once, by the defaults, on all 97 classes of the same teacher, and serves all seeds.
 
 Images, guides, the adapter and measurements are files in ``runs/beyond-HASH``, the hash being that of all settings; the
@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, SUBSET, judge_of, top1
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
+from benchmarks.prices import over_repeats, price_of_adapter, price_of_step, prices_of_images, probes_of
 from benchmarks.publish import ROOT
 from benchmarks.side_by_side import Task, in_processes, work_through
 from prismkd import Session
@@ -39,6 +40,7 @@ from prismkd.synthesis.synthesizer import Synthesizer
 
 SEEDS = (0, 1, 2)
 PUBLISHED = ROOT / "configs" / "pictograms.toml"
+LAST = 1000  # rank of tasks that shouldn't be disturbed
 NEAREST_K = 5  # neighbors in precision, recall, density and coverage
 
 
@@ -81,7 +83,13 @@ def rows_of(per_class: int, num_steps: int) -> list[Row]:
     return [Row(per_class=per_class, num_steps=num_steps, **kind) for kind in kinds]
 
 
-ROWS = rows_of(IMAGES_PER_CLASS, NUM_STEPS)
+BOTH: dict[str, Any] = {"by_agreement": True, "guidance_scale": 2.0}
+ROWS = [
+    *rows_of(IMAGES_PER_CLASS, NUM_STEPS), Row("plain", IMAGES_PER_CLASS, NUM_STEPS),
+    Row("adapted-prism-rounds", IMAGES_PER_CLASS, NUM_STEPS, by_agreement=True),
+    Row("plain", 120, 1200), Row("prism", 80, 1200), Row("prism-rounds", 80, 1200), Row("prism", 80, 1200, **BOTH),
+    Row("prism", 160, 2400),
+]  # fmt: skip
 ROWS_OF_ALL = [
     *rows_of(50, 3200), Row("adapted-prism", 50, 3200), Row("adapted-prism-rounds", 50, 3200, by_agreement=True),
     Row("plain", 250, 9600),  # more than the seconds of PRISM's 150 would buy
@@ -187,6 +195,10 @@ class Measurements:
         student = self.session.distill(TrainingSet(pool.images, pool.labels), seed=seed, recipe=self.recipe(row))
         return {"top1": top1(self.session, self.session.on_device(student), seed)}
 
+    def teacher(self) -> dict[str, float]:
+        """The teacher's top-1 on the test images, by domain."""
+        return self.cells.get("teacher", lambda: top1(self.session, self.session.on_device(self.session.teacher), 0))
+
     def judged(self, row: Row, seed: int) -> dict[str, Any]:
         """What the judge says of a row's images."""
         pool, session = self.images(row, seed), self.session
@@ -194,6 +206,40 @@ class Measurements:
         rows = evaluate_images(to_float(pool.images), pool.labels, teacher, judge, session.test.domain("id"),
                                NEAREST_K, "", 0)  # fmt: skip
         return {found.metric: found.value for found in rows}
+
+    # --- what it costs ------------------------------------------------------------------------------------------------
+
+    def prices(self) -> dict[str, Any]:
+        """Seconds of the parts on one thread of a CPU."""
+        session, in_rounds, seed = self.session, self.in_rounds, SEEDS[0]
+        ways = {name: self.synthesizer(replace(in_rounds, method=name), seed, guided=False)
+                for name in ("plain", "dpe", "prism", "adapted", "adapted-prism")}  # fmt: skip
+        ways["with a guide"] = self.synthesizer(in_rounds, seed, guided=True)
+        images, pool = prices_of_images(session, ways), self.images(in_rounds, seed)
+        image, guided_image = over_repeats(images)["dpe"], over_repeats(images)["prism"]
+        step = price_of_step(session, TrainingSet(pool.images, pool.labels))
+        adapter = price_of_adapter(session, image, guided_image)
+        return {"images": images, "step": step, "adapter": adapter, "probes": probes_of(session)}
+
+    @property
+    def in_rounds(self) -> Row:
+        """The row by whose guide the price of guides is measured."""
+        return next(row for row in self.rows if row.method == "prism-rounds")
+
+    def seconds(self, row: Row) -> float:
+        """What a row costs: its images and all that are drawn before, its steps and its guide's, and its adapter."""
+        prices, method, count = self.cells.found("prices"), METHODS[row.method], len(self.session.classes)
+        images = over_repeats(prices["images"])
+        before = (
+            method.diversified * prices["probes"] + method.guided * self.session.config.guidance.num_calibration_images
+        )
+        spent = before * images["dpe"] + row.per_class * count * images[row.method.replace("-rounds", "")]
+        spent += row.num_steps * prices["step"] + method.adapted * prices["adapter"]
+        if method.in_rounds:
+            first = self.first_round(row)
+            spent += first / row.per_class * row.num_steps * prices["step"]
+            spent += (row.per_class - first) * count * (images["with a guide"] - images["prism"])
+        return spent
 
     # --- the work ----------------------------------------------------------------------------------------------------
 
@@ -205,6 +251,9 @@ class Measurements:
             found[self._decided(scale)] = Task(self._decided(scale), (first,), 0, partial(self.decide, scale))
         adapter = self.cells.path("adapter")
         found[adapter] = Task(adapter, (first,), 0, self.train_adapter)
+        prices, in_rounds = self.cells.path("prices"), self.in_rounds
+        needs = (adapter, self.guide(in_rounds, SEEDS[0]), *self.pools(in_rounds, SEEDS[0]))
+        found[prices] = Task(prices, needs, LAST, partial(self.cells.get, "prices", self.prices))
         for row in self.rows:
             for seed in SEEDS:
                 pools = tuple(self.pools(row, seed))
@@ -239,7 +288,8 @@ class Measurements:
 
     def results(self) -> list[dict[str, Any]]:
         """What has been measured of every row, at every seed."""
-        return [{**vars(row), "seed": seed, **self.cells.found(f"student {row.name} {seed}"),
+        return [{**vars(row), "seed": seed, "seconds": self.seconds(row),
+                 **self.cells.found(f"student {row.name} {seed}"),
                  **self.cells.found(f"judged {row.images} {row.per_class} {seed}")}
                 for row in self.rows for seed in SEEDS]  # fmt: skip
 
@@ -268,7 +318,9 @@ def main() -> None:
         work_through(found.tasks())
     command = "python -m benchmarks.beyond" + (" --all-classes" if arguments.all_classes else "")
     name = "beyond_all" if arguments.all_classes else "beyond"
-    found.cells.record(name, command, SEEDS, "rows", found.results())
+    parts = {"rows": found.results(), "prices": found.cells.found("prices"), "teacher": found.teacher()}
+    for part, measured in parts.items():
+        found.cells.record(name, command, SEEDS, part, measured)
 
 
 if __name__ == "__main__":

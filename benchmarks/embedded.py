@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prismkd import Config, Session
 from prismkd.classifiers import Classifier
-from prismkd.config import DistillationConfig, GuidanceConfig
+from prismkd.config import AdaptationConfig, DistillationConfig, GuidanceConfig
 from prismkd.data import LabeledImages
 from prismkd.prompts import PromptPlan
 
@@ -34,6 +34,14 @@ def plan_with_share(session: Session, seed: int, id_share: float | None) -> Prom
     if id_share is None:
         return session.plan("plain", seed)
     return session.plan("prism", seed, replace(session.prompts, id_share=id_share))
+
+
+def with_adaptation(session: Session, adaptation: AdaptationConfig) -> Session:
+    """A session that trains adapters by other settings; all that the teacher decides is decided once for both."""
+    changed = replace(session, config=replace(session.config, adaptation=adaptation))
+    for decided in ("generator", "teacher", "calibration", "senses", "contents"):
+        changed.__dict__[decided] = getattr(session, decided)
+    return changed
 
 
 def judge_of(session: Session) -> Classifier:

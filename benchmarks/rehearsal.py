@@ -316,7 +316,7 @@ def stages(folder: Path, config: Path) -> list[Stage]:
 def check(folder: Path, *, tiny: bool) -> dict[str, Any]:
     """Shapes, types and sizes of all that was made; raises AssertionError where one is another."""
     out, side = folder / "run", 128 if tiny else 512
-    parameters = {name: _weights(folder / "generator" / name) for name in (*LAYERS, "tiny_vae")}
+    parameters = {name: weights_in(folder / "generator" / name) for name in (*LAYERS, "tiny_vae")}
     if not tiny:
         expect("parameters of the generator", {name: parameters[name][0] for name in LAYERS}, LAYERS)
     expect("type of its weights", {kind for _, kinds in parameters.values() for kind in kinds}, {"BF16"})
@@ -340,7 +340,7 @@ def expect(what: str, got: Any, expected: Any) -> None:
         raise AssertionError(f"expected {expected} for the {what}, got {got}")
 
 
-def _weights(folder: Path) -> tuple[int, set[str]]:
+def weights_in(folder: Path) -> tuple[int, set[str]]:
     """Number of parameters in a folder's safetensors, and their types; indices of positions aren't counted."""
     count, kinds = 0, set[str]()
     for path in folder.glob("*.safetensors"):

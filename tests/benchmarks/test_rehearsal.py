@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.rehearsal import Stage, after, build_generator, new_tokenizer, rehearse
+from benchmarks.rehearsal_adaptation import build_sdxl
 from prismkd.config import GeneratorConfig
 from prismkd.generators import load_generator
 
 
-def test_the_miniature_opens_as_any_pipeline_with_its_tiny_decoder(tmp_path: Path) -> None:
-    build_generator(tmp_path / "generator", tiny=True)
-    config = GeneratorConfig(source=str(tmp_path / "generator"), num_inference_steps=1, device="cpu")
+@pytest.mark.parametrize("build", [build_generator, build_sdxl])
+def test_the_miniatures_open_as_any_pipeline_with_their_tiny_decoders(
+    build: Callable[..., None], tmp_path: Path
+) -> None:
+    build(tmp_path / "generator", tiny=True)
+    config = GeneratorConfig(source=str(tmp_path / "generator"), num_inference_steps=1, image_size=128, device="cpu")
     generator = load_generator(config)
     assert generator.sample(["a photo of a tank"], [0]).shape == (1, 3, 128, 128)
 
