@@ -1,4 +1,4 @@
-"""The figures of docs/eda.md and docs/dpe.md from the recorded results.
+"""The figures of docs/eda.md, docs/dpe.md, docs/beyond.md and docs/adaptation.md from the recorded results.
 
 Usage: python -m benchmarks.figures      (needs the extra: pip install -e '.[build]')
 
@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 
 from benchmarks.publish import RESULTS, ROOT
-from benchmarks.tables import Row, Rows, mean_shifted
+from benchmarks.tables import Row, Rows, by_kind, mean_shifted
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
@@ -143,6 +143,53 @@ def steps_figure(rows: Rows) -> None:
     save(figure, "dpe-steps")
 
 
+def compute_figure(data: Row) -> None:
+    """Student accuracy over the seconds that everything has cost, a line per kind of images and labels."""
+    kinds = {name: rows for name, rows in by_kind(data["rows"]).items() if len({r["seconds"] for r in rows}) > 1}
+    alone = {name: rows for name, rows in by_kind(data["rows"]).items() if name not in kinds}
+    panels: dict[str, Quantity] = {
+        "student top-1, id": lambda r: r["top1"]["id"],
+        "student top-1, shifted": mean_shifted,
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+    for axis, (title, quantity) in zip(axes, panels.items(), strict=True):
+        for name, rows in (kinds | alone).items():
+            seconds = sorted({r["seconds"] for r in rows})
+            points = [over_seeds([r for r in rows if r["seconds"] == spent], quantity) for spent in seconds]
+            axis.errorbar(seconds, [p[0] for p in points], [p[1] for p in points], marker="o", markersize=4,
+                          capsize=2, linewidth=1.2, label=name.replace("**", ""))  # fmt: skip
+        axis.axhline(quantity({"top1": data["teacher"]}), color="black", linewidth=0.8, linestyle=":", label="teacher")
+        axis.set_title(title, fontsize=10)
+        _log_scale(axis, "CPU seconds, all preparation included")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    save(figure, "beyond-compute")
+
+
+def adapter_figure(prices: Row) -> None:
+    """Seconds of drawing over the number of images: an adapter pays once, guidance for every image."""
+    images, numbers = {name: mean(seconds) for name, seconds in prices["images"].items()}, [2**n for n in range(9, 18)]
+    figure, axis = plt.subplots(figsize=(5.4, 3.2), layout="constrained")
+    for name, before, price, color in (
+        ("guided by EDA", 0.0, images["prism"], COLORS["guided"]),
+        ("adapter, trained first", prices["adapter"], images["adapted"], COLORS["more"]),
+        ("unguided", 0.0, images["dpe"], COLORS["plain"]),
+    ):
+        axis.plot(numbers, [(before + number * price) / 3600 for number in numbers], color=color, label=name)
+    _log_scale(axis, "images")
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda y, _: f"{y:g}"))
+    axis.set_ylabel("CPU hours")
+    axis.legend(frameon=False, fontsize=8)
+    save(figure, "adaptation-pays")
+
+
+def _log_scale(axis: Any, label: str) -> None:
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axis.set_xlabel(label, fontsize=9)
+
+
 def save(figure: Any, name: str) -> None:
     """Write ``docs/images/NAME.svg``, without a date, so that the same results give the same file."""
     for axis in figure.axes:
@@ -152,9 +199,11 @@ def save(figure: Any, name: str) -> None:
     plt.close(figure)
 
 
-FIGURES = {
+WHOLE = ""  # in place of a part: a figure of several parts
+FIGURES: dict[str, dict[str, Callable[[Any], None]]] = {
     "eda": {"sweep": sweep_figure, "curve": curve_figure, "survival": survival_figure},
     "dpe": {"steps": steps_figure},
+    "beyond": {WHOLE: compute_figure, "prices": adapter_figure},
 }
 
 
@@ -165,8 +214,9 @@ def main() -> None:
         path = RESULTS / f"{name}.json"
         data = json.loads(path.read_text()) if path.is_file() else {}
         for part, draw in figures.items():
-            if part in data:
-                draw(data[part])
+            found = data if part == WHOLE else data.get(part)
+            if found:
+                draw(found)
 
 
 if __name__ == "__main__":

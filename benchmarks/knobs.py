@@ -40,6 +40,7 @@ from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import IMAGES_PER_CLASS, NUM_STEPS, embedded_session, plan_with_share
+from benchmarks.fidelity import HELD_OUT_SEED, SEEDS, HeldOut, fidelity, held_out_images
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
 from benchmarks.publish import write_results
 from benchmarks.tables import as_text
@@ -50,7 +51,6 @@ from prismkd.distillation import TrainingSet
 from prismkd.distillation.training_set import to_float
 from prismkd.guidance.energy import free_energy
 from prismkd.metrics import vendi_score
-from prismkd.prompts.styles import ICON_DOMAINS
 from prismkd.synthesis.synthesizer import Synthesizer
 
 Values = dict[str, Any]  # of every knob, most of them numbers
@@ -83,7 +83,6 @@ CENTERS: dict[str, Values] = {
 }
 UNTUNED = Config(classes="pictograms-24")  # as if nothing were chosen
 CONFIGS = {"guidance": UNTUNED, "energy": UNTUNED, "student": Config()}
-SEEDS, HELD_OUT_SEED = (777, 779), 778  # other ones than any run's in the docs, which the choice must not be fitted to
 HELD_OUT_IMAGES = {"guidance": 40, "energy": 40, "student": 20}  # per class, of either kind of prompt
 CHUNK = 1200  # images that are drawn between two savings
 
@@ -125,9 +124,7 @@ class Part:
         recipe = replace(self.session.config.distillation, num_steps=round(values["num_steps"]),
                          hard_label_weight=values["hard_label_weight"])  # fmt: skip
         student = self.session.distill(TrainingSet(pool.images, pool.labels), seed=seed, recipe=recipe)
-        # Where the teacher itself doesn't see the prompted class, the image is no question with an answer.
-        return mean(float((predict(student, images).argmax(1) == labels).float().mean())
-                    for images, labels in self._held_out)  # fmt: skip
+        return fidelity(student, self._held_out)
 
     def _teacher_side(self, pool: Pool) -> dict[str, float]:
         teacher, images, labels = self.session.teacher, to_float(pool.images), pool.labels
@@ -145,15 +142,14 @@ class Part:
     # --- images ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _held_out(self) -> list[tuple[Tensor, Tensor]]:
-        """Unguided images of plain prompts and of every style, those that the teacher recognizes, and their labels."""
-        count, sets = HELD_OUT_IMAGES[self.name] * len(self.session.classes), []
-        for id_share in (None, 1 / len(ICON_DOMAINS)):
+    def _held_out(self) -> HeldOut:
+        count = HELD_OUT_IMAGES[self.name] * len(self.session.classes)
+
+        def draw(id_share: float | None) -> tuple[Tensor, Tensor]:
             pool = self._drawn(f"held-out-{id_share}", {}, id_share, HELD_OUT_SEED, count)
-            images = to_float(pool.images)
-            recognized = predict(self.session.teacher, images).argmax(1) == pool.labels
-            sets.append((images[recognized], pool.labels[recognized]))
-        return sets
+            return pool.images, pool.labels
+
+        return held_out_images(self.session.teacher, draw)
 
     def _pool(self, values: Values, seed: int) -> Pool:
         """PRISM's images of a setting, as many as any setting with the same guidance takes."""

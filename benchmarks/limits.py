@@ -15,24 +15,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from statistics import mean
 from typing import Any
 
 from torch import Tensor
 
 from benchmarks.cells import Cells, folder_of
 from benchmarks.embedded import labels_of, plan_with_share, real_images, top1
+from benchmarks.fidelity import HELD_OUT_SEED, SEEDS, HeldOut, fidelity, held_out_images
 from benchmarks.publish import ROOT
 from prismkd import Session
-from prismkd.classifiers import predict
 from prismkd.config.load import load_config
 from prismkd.distillation import TrainingSet, to_bytes
-from prismkd.distillation.training_set import to_float
 from prismkd.prompts import PromptPlan
-from prismkd.prompts.styles import ICON_DOMAINS
 from prismkd.synthesis.synthesizer import Synthesizer
 
-SEEDS, HELD_OUT_SEED, HELD_OUT_IMAGES = (777, 779), 778, 20  # of the knobs; held-out images per class and kind
+HELD_OUT_IMAGES = 20  # per class and kind
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,7 @@ class Measurements:
             session.config.distillation, num_steps=row.num_steps, hard_label_weight=row.weight, **row.recipe
         )
         student = session.distill(data, seed=seed, recipe=recipe)
-        agrees = [float((predict(student, images).argmax(1) == labels).float().mean())
-                  for images, labels in self._held_out]  # fmt: skip
-        return {"fidelity": mean(agrees), "top1": top1(session, student, seed)}
+        return {"fidelity": fidelity(student, self._held_out), "top1": top1(session, student, seed)}
 
     def _images(self, row: Row, seed: int) -> TrainingSet:
         if row.method == "real":
@@ -109,15 +104,12 @@ class Measurements:
         return to_bytes(synthesizer.draw_all([plan[i] for i in range(count)])), labels_of(plan, count)
 
     @cached_property
-    def _held_out(self) -> list[tuple[Tensor, Tensor]]:
-        """Unguided images of plain prompts and of every style, those that the teacher recognizes, and their labels."""
-        teacher, count, sets = self.session.teacher, HELD_OUT_IMAGES * len(self.session.classes), []
-        for id_share in (None, 1 / len(ICON_DOMAINS)):
-            plan = plan_with_share(self.session, HELD_OUT_SEED, id_share)
-            images, labels = self._drawn(self.session.synthesizer("plain"), plan, count)
-            recognized = predict(teacher, to_float(images)).argmax(1) == labels
-            sets.append((to_float(images[recognized]), labels[recognized]))
-        return sets
+    def _held_out(self) -> HeldOut:
+        plain, count = self.session.synthesizer("plain"), HELD_OUT_IMAGES * len(self.session.classes)
+        return held_out_images(
+            self.session.teacher,
+            lambda id_share: self._drawn(plain, plan_with_share(self.session, HELD_OUT_SEED, id_share), count),
+        )
 
 
 def name_of(row: Row, seed: int) -> str:

@@ -399,17 +399,74 @@ def checks_table(rows: Rows) -> str:
 
 
 def beyond_table(data: Row) -> str:
-    """Students and images of each row of ``benchmarks.beyond``."""
-    rows, lines = data["rows"], []
-    domains = list(rows[0]["top1"])
+    """Students and images of ``benchmarks.beyond`` at equal numbers of images and steps, those of the first row."""
+    first, domains = data["rows"][0], list(data["rows"][0]["top1"])
+    equal = [row for row in data["rows"] if _amounts(row) == _amounts(first)]
     quantities = [*map(top1_on, domains), mean_shifted, *map(value_of, ("judge_top1", "recall", "coverage"))]
-    first, keys = rows[0], ("method", "by_agreement", "guidance_scale", "per_class", "num_steps")
-    for (method, by_agreement, scale, per_class, num_steps), found in grouped(rows, *keys).items():
-        name = METHOD_NAMES[method] + (", labels by agreement" if by_agreement else "")
-        name += f", guidance scale {scale:g}" if scale != first["guidance_scale"] else ""
-        name += f", {per_class} images, {num_steps:,} steps" if num_steps != first["num_steps"] else ""
-        lines.append([name, *cells(found, quantities)])
+    lines = [[name, *cells(found, quantities)] for name, found in by_kind(equal).items()]
     return table(["images, labels", *domains, "mean shifted", "judge top1", "recall", "coverage"], lines)
+
+
+def compute_table(data: Row) -> str:
+    """Students of ``benchmarks.beyond`` over what they cost; the seconds are of one thread of a CPU."""
+    kinds, lines = by_kind(data["rows"]), []
+    quantities = [
+        top1_on("id"),
+        mean_shifted,
+        *map(value_of, ("judge_top1", "precision", "recall", "coverage", "vendi")),
+    ]
+    several = {name: found for name, found in kinds.items() if len(set(map(_amounts, found))) > 1}
+    for name, rows in several.items():
+        for (per_class, steps, seconds), found in grouped(rows, "per_class", "num_steps", "seconds").items():
+            lines.append([name, str(per_class), f"{steps:,}", f"{seconds:,.0f}", *cells(found, quantities)])
+    teacher = {"top1": data["teacher"]}
+    lines.append(["teacher", "", "", "", *cells([teacher], [top1_on("id"), mean_shifted]), *[""] * 5])
+    head = [
+        "images, labels",
+        "per class",
+        "steps",
+        "seconds",
+        "id",
+        "mean shifted",
+        "judge top1",
+        "precision",
+        "recall",
+    ]
+    return table([*head, "coverage", "Vendi"], lines)
+
+
+WAYS = {  # to draw, by their names in prices
+    "plain": "plain prompts",
+    "dpe": "DPE, unguided",
+    "prism": "DPE, guided (EDA)",
+    "adapted": "DPE, adapted",
+    "adapted-prism": "DPE, adapted and guided",
+    "with a guide": "DPE, guided, with a student in the guidance",
+}
+
+
+def sampling_prices_table(data: Row) -> str:
+    """CPU seconds per image of every way to draw, over those of unguided images of the same prompts."""
+    images, lines = data["prices"]["images"], []
+    for name, seconds in images.items():
+        ratios = [own / base for own, base in zip(seconds, images["dpe"], strict=True)]
+        lines.append(
+            [WAYS[name], f"{mean(seconds):.3f}", f"{mean(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"]
+        )
+    return table(["images", "CPU seconds per image", "over unguided"], lines)
+
+
+def by_kind(rows: Rows) -> dict[str, Rows]:
+    """Rows of ``benchmarks.beyond`` by what they are called: everything but the amounts of images and steps."""
+    found: dict[str, Rows] = {}
+    for (method, by_agreement, scale), of_kind in grouped(rows, "method", "by_agreement", "guidance_scale").items():
+        name = METHOD_NAMES[method] + (", labels by agreement" if by_agreement else "")
+        found[name + (f", guidance scale {scale:g}" if scale != rows[0]["guidance_scale"] else "")] = of_kind
+    return found
+
+
+def _amounts(row: Row) -> tuple[int, int]:
+    return row["per_class"], row["num_steps"]
 
 
 def limits_table(data: Row) -> str:
@@ -641,6 +698,8 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "adapters": lambda data: checks_table(data["adapters"]),
     "collapse": lambda data: checks_table(data["collapse"]),
     "beyond": beyond_table,
+    "compute": compute_table,
+    "sampling": sampling_prices_table,
     "limits": limits_table,
     "adapted_survival": adapted_survival_table,
     "faults": faults_table,
