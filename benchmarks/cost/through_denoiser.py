@@ -150,7 +150,7 @@ def images_through_denoiser(
     with fast_matmul(generator.device):
         predict = pixart_predictor(pipeline.transformer, *encode_prompts(generator, prompts), config.guidance_scale)
         latents = sample_through_denoiser(
-            predict, _initial_noise(generator, seeds), _flow_levels_of(pipeline, config.num_inference_steps),
+            predict, initial_noise(generator, seeds), flow_levels_of(pipeline, config.num_inference_steps),
             energy and (lambda x0: energy(to_images(x0))), strength,
             prediction="flow_prediction", guided=guided)  # fmt: skip
         with torch.no_grad():
@@ -166,7 +166,7 @@ def _check_pipeline(pipeline: Any) -> None:
         )
 
 
-def _initial_noise(generator: TextToImage, seeds: list[int]) -> Tensor:
+def initial_noise(generator: TextToImage, seeds: list[int]) -> Tensor:
     """The noise from which ``generator.sample`` starts with these seeds."""
     pipeline = generator.pipeline
     side = pipeline.transformer.config.sample_size * pipeline.vae_scale_factor
@@ -175,7 +175,7 @@ def _initial_noise(generator: TextToImage, seeds: list[int]) -> Tensor:
         [torch.Generator().manual_seed(seed) for seed in seeds])  # fmt: skip
 
 
-def _flow_levels_of(pipeline: Any, num_steps: int) -> list[NoiseLevel]:
+def flow_levels_of(pipeline: Any, num_steps: int) -> list[NoiseLevel]:
     """The noise levels that the pipeline's own scheduler would pass."""
     scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
     scheduler.set_timesteps(num_steps)
