@@ -407,6 +407,26 @@ def beyond_table(data: Row) -> str:
     return table(["images, labels", *domains, "mean shifted", "judge top1", "recall", "coverage"], lines)
 
 
+def differences_table(data: Row) -> str:
+    """Differences to PRISM's students of the same number of images and steps, in points, paired by seed."""
+    lines, names = [], list(by_kind(data["rows"]))
+    for (per_class, steps), rows in grouped(data["rows"], "per_class", "num_steps").items():
+        kinds = by_kind(rows)
+        base = kinds.pop(names[0], [])
+        for name, found in kinds.items():
+            if base:
+                pairs = list(zip(found, base, strict=True))
+                lines.append(
+                    [name, str(per_class), f"{steps:,}", _points(pairs, top1_on("id")), _points(pairs, mean_shifted)]
+                )
+    return table(["images, labels", "per class", "steps", "id", "mean shifted"], lines)
+
+
+def _points(pairs: Sequence[tuple[Row, Row]], quantity: Callable[[Row], float]) -> str:
+    differences = [100 * (quantity(row) - quantity(base)) for row, base in pairs]
+    return f"{mean(differences):+.1f} ± {stdev(differences):.1f}"
+
+
 def compute_table(data: Row) -> str:
     """Students of ``benchmarks.beyond`` over what they cost; the seconds are of one thread of a CPU."""
     kinds, lines = by_kind(data["rows"]), []
@@ -435,6 +455,7 @@ def compute_table(data: Row) -> str:
     return table([*head, "coverage", "Vendi"], lines)
 
 
+RECIPES_SCALE = 3.0  # of classifier-free guidance, in the published recipe
 WAYS = {  # to draw, by their names in prices
     "plain": "plain prompts",
     "dpe": "DPE, unguided",
@@ -461,7 +482,7 @@ def by_kind(rows: Rows) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     for (method, by_agreement, scale), of_kind in grouped(rows, "method", "by_agreement", "guidance_scale").items():
         name = METHOD_NAMES[method] + (", labels by agreement" if by_agreement else "")
-        found[name + (f", guidance scale {scale:g}" if scale != rows[0]["guidance_scale"] else "")] = of_kind
+        found[name + (f", guidance scale {scale:g}" if scale != RECIPES_SCALE else "")] = of_kind
     return found
 
 
@@ -645,6 +666,20 @@ def rehearsal_table(data: Row) -> str:
     return table(["command", "killed after, s", "given again, s", "files kept", "GB of memory"], lines)
 
 
+def rehearsal_adaptation_table(data: Row) -> str:
+    """Adaptation at true size: what is adapted, and what its commands took."""
+    lines = []
+    for row in data["rows"]:
+        stages = {stage["stage"]: stage for stage in row["stages"]}
+        lines.append([f"{row['generator']} at {row['side']}", f"{row['denoiser_parameters'] / 1e6:,.0f}",
+                      str(row["adapted_layers"]),
+                      f"{row['adapter_parameters'] / 1e6:.1f}",
+                      *[f"{stages[name][key]:{form}}" if name in stages else "" for name in ("adapt", "synthesize")
+                        for key, form in (("seconds", ".0f"), ("gigabytes", ".1f"))]])  # fmt: skip
+    head = ["generator", "denoiser, M", "layers adapted", "adapter, M", "adapt, s", "GB", "7 images, s", "GB"]
+    return table(head, lines)
+
+
 def loop_table(data: Row) -> str:
     """The training loop over bare forward and backward on the same views."""
     lines = [
@@ -698,6 +733,7 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "adapters": lambda data: checks_table(data["adapters"]),
     "collapse": lambda data: checks_table(data["collapse"]),
     "beyond": beyond_table,
+    "differences": differences_table,
     "compute": compute_table,
     "sampling": sampling_prices_table,
     "limits": limits_table,
@@ -715,6 +751,7 @@ TABLES: dict[str, Callable[[Row], str]] = {
     "stored": stored_table,
     "photos": photos_table,
     "rehearsal": rehearsal_table,
+    "rehearsal_adaptation": rehearsal_adaptation_table,
     "provenance": provenance,
 }
 # Of results that are measured part by part: the part that a table shows
