@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 from benchmarks.cells import Cells, folder_of
-from benchmarks.embedded import GUIDANCE, IMAGES_PER_CLASS, embedded_session, judge_of, real_images, top1
-from benchmarks.pictograms.classifiers import HALF, fit
+from benchmarks.embedded import GUIDANCE, IMAGES_PER_CLASS, embedded_session, judge_of, top1
 from benchmarks.pools import Pool, draw_in_turn, join, load_pools, save_pools
+from benchmarks.second_teacher import second_teacher
 from prismkd import Session
-from prismkd.classifiers import Classifier, load_classifier, predict, save_classifier, weights_digest
+from prismkd.classifiers import Classifier, predict, weights_digest
 from prismkd.config import GuidanceConfig
 from prismkd.distillation.training_set import to_float
 from prismkd.evaluation.images import evaluate_images
@@ -60,11 +60,6 @@ SURVIVAL_ARMS = {
     "no views": replace(DEFAULT, augment=False, num_views=1),
     "late only, no views": replace(LATE_ONLY, augment=False, num_views=1),
 }
-TEACHER_2 = {
-    "architecture": "convnext_atto", "in_channels": 3, **HALF,
-    "arguments": {"patch_size": 4, "depths": [1, 1, 2, 1], "dims": [40, 80, 160, 160]},
-}  # fmt: skip
-TEACHER_2_STEPS = 1500
 
 
 class Measurements:
@@ -97,7 +92,7 @@ class Measurements:
         """Plain and guided with a teacher of another kind."""
         rows = []
         arms = {"plain": None, "guided": DEFAULT}
-        teacher = self.second_teacher()
+        teacher = second_teacher(self.session, self.folder / "teacher-2")
         for seed in SEEDS:
             for arm, guidance in arms.items():
                 measure = partial(self._arm_cell, guidance, seed, teacher)
@@ -189,15 +184,6 @@ class Measurements:
             save_pools(path, self.draw(synthesizers, seed, start, start + CHUNK))
             print(f"pool {seed} from {start}", flush=True)
         return load_pools(path)
-
-    def second_teacher(self) -> Classifier:
-        """A teacher without batch norm, trained on the same real icons and kept."""
-        folder = self.folder / "teacher-2"
-        if not (folder / "model.safetensors").is_file():
-            real, config = real_images(self.session), {**TEACHER_2, "num_classes": self.num_classes}
-            torch.manual_seed(0)
-            save_classifier(folder, fit(config, real.images, real.labels, TEACHER_2_STEPS, 2e-3), config)
-        return load_classifier(folder)
 
     # --- the rivals at equal seconds -----------------------------------------------------------------------------
 

@@ -49,9 +49,9 @@ class Nayer:
 
     def rounds(self, problem: Problem, situation: Callable[[], Situation]) -> Iterator[Batch]:
         """See ``Rival``. Raises UserError without a text encoder."""
-        if problem.text_features is None:
+        texts = problem.text_features(list(problem.class_names)) if problem.text_features else None
+        if texts is None:
             raise UserError("expected a text encoder for NAYER, got none; give the problem text_features")
-        texts = problem.text_features(list(problem.class_names)).float()
         generator, age = NoisyGenerator(texts, problem.shape, self.batch_size), 0
         with BatchNormStatistics(problem.teacher) as statistics:
             while True:

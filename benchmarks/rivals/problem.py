@@ -20,14 +20,14 @@ class Problem:
         class_names: in the order of the labels.
         shape: (channels, height, width) of an image.
         new_student: an untrained student from a seed: images in [0, 1] to logits.
-        text_features: (n, width) of n texts, where there is a text encoder.
+        text_features: (n, width) of n texts; None, or giving None, where there is no text encoder.
     """
 
     teacher: Classifier
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
     new_student: Callable[[int], nn.Module]
-    text_features: Callable[[list[str]], Tensor] | None = None
+    text_features: Callable[[list[str]], Tensor | None] | None = None
 
     @property
     def num_classes(self) -> int:
