@@ -766,6 +766,8 @@ PARTS = {
     "steps": "steps",
     "senses": "senses",
     "variants": "variants",
+    "compute": "teacher",
+    "sampling": "prices",
     "adapters": "adapters",
     "collapse": "collapse",
     "adapted_survival": "survival",
