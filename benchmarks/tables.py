@@ -672,12 +672,18 @@ def rehearsal_adaptation_table(data: Row) -> str:
     for row in data["rows"]:
         stages = {stage["stage"]: stage for stage in row["stages"]}
         lines.append([f"{row['generator']} at {row['side']}", f"{row['denoiser_parameters'] / 1e6:,.0f}",
-                      str(row["adapted_layers"]),
-                      f"{row['adapter_parameters'] / 1e6:.1f}",
-                      *[f"{stages[name][key]:{form}}" if name in stages else "" for name in ("adapt", "synthesize")
-                        for key, form in (("seconds", ".0f"), ("gigabytes", ".1f"))]])  # fmt: skip
+                      str(row["adapted_layers"]), f"{row['adapter_parameters'] / 1e6:.1f}",
+                      *_seconds_and_memory(stages.get("adapt")), *_seconds_and_memory(stages.get("synthesize"))])  # fmt: skip
     head = ["generator", "denoiser, M", "layers adapted", "adapter, M", "adapt, s", "GB", "7 images, s", "GB"]
     return table(head, lines)
+
+
+def _seconds_and_memory(stage: Row | None) -> list[str]:
+    """Of a command's whole work: of the second call, or of the first where the kill came too late."""
+    if stage is None:
+        return ["", ""]
+    seconds = stage["seconds" if stage["killed_at_work"] else "seconds_until_kill"]
+    return [f"{seconds:.0f}", f"{stage['gigabytes']:.1f}"]
 
 
 def loop_table(data: Row) -> str:
