@@ -673,7 +673,8 @@ def rehearsal_adaptation_table(data: Row) -> str:
         stages = {stage["stage"]: stage for stage in row["stages"]}
         lines.append([f"{row['generator']} at {row['side']}", f"{row['denoiser_parameters'] / 1e6:,.0f}",
                       str(row["adapted_layers"]), f"{row['adapter_parameters'] / 1e6:.1f}",
-                      *_seconds_and_memory(stages.get("adapt")), *_seconds_and_memory(stages.get("synthesize"))])  # fmt: skip
+                      *_seconds_and_memory(stages.get("adapt")),
+                      *_seconds_and_memory(stages.get("synthesize"))])  # fmt: skip
     head = ["generator", "denoiser, M", "layers adapted", "adapter, M", "adapt, s", "GB", "7 images, s", "GB"]
     return table(head, lines)
 
