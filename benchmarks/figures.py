@@ -145,15 +145,13 @@ def steps_figure(rows: Rows) -> None:
 
 def compute_figure(data: Row) -> None:
     """Student accuracy over the seconds that everything has cost, a line per kind of images and labels."""
-    kinds = {name: rows for name, rows in by_kind(data["rows"]).items() if len({r["seconds"] for r in rows}) > 1}
-    alone = {name: rows for name, rows in by_kind(data["rows"]).items() if name not in kinds}
     panels: dict[str, Quantity] = {
         "student top-1, id": lambda r: r["top1"]["id"],
         "student top-1, shifted": mean_shifted,
     }
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
     for axis, (title, quantity) in zip(axes, panels.items(), strict=True):
-        for name, rows in (kinds | alone).items():
+        for name, rows in by_kind(data["rows"]).items():
             seconds = sorted({r["seconds"] for r in rows})
             points = [over_seeds([r for r in rows if r["seconds"] == spent], quantity) for spent in seconds]
             axis.errorbar(seconds, [p[0] for p in points], [p[1] for p in points], marker="o", markersize=4,
@@ -161,8 +159,9 @@ def compute_figure(data: Row) -> None:
         axis.axhline(quantity({"top1": data["teacher"]}), color="black", linewidth=0.8, linestyle=":", label="teacher")
         axis.set_title(title, fontsize=10)
         _log_scale(axis, "CPU seconds, all preparation included")
+        axis.set_xticks([250 * 2**step for step in range(5)])
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     save(figure, "beyond-compute")
 
 

@@ -16,9 +16,9 @@ from prismkd.commands.preview import preview
 from prismkd.distillation import TrainingSet
 from prismkd.synthesis.synthesizer import Synthesizer
 
-REPEATS, NUM_IMAGES = 3, 96  # all ways to draw take turns
+REPEATS, NUM_IMAGES = 3, 48  # all ways to draw take turns
 FEW, MANY = 20, 60  # steps of a student: by their difference what comes once per training drops out
-FEW_OF_ADAPTER, MANY_OF_ADAPTER = 2, 6
+FEW_OF_ADAPTER, MANY_OF_ADAPTER = 1, 3
 
 
 def prices_of_images(session: Session, ways: Mapping[str, Synthesizer]) -> dict[str, list[float]]:
