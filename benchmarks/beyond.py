@@ -86,7 +86,7 @@ def rows_of(per_class: int, num_steps: int) -> list[Row]:
 BOTH: dict[str, Any] = {"by_agreement": True, "guidance_scale": 2.0}
 ROWS = [
     *rows_of(IMAGES_PER_CLASS, NUM_STEPS), Row("plain", IMAGES_PER_CLASS, NUM_STEPS), Row("plain", 120, 1200),
-    Row("prism", 80, 1200), Row("prism", 80, 1200, **BOTH), Row("prism", 160, 2400),
+    Row("prism", 80, 1200), Row("prism", 80, 1200, **BOTH), Row("prism", 120, 1800),
 ]  # fmt: skip
 ROWS_OF_ALL = [
     *rows_of(50, 3200), Row("adapted-prism", 50, 3200), Row("adapted-prism-rounds", 50, 3200, by_agreement=True),

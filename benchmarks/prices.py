@@ -16,7 +16,7 @@ from prismkd.commands.preview import preview
 from prismkd.distillation import TrainingSet
 from prismkd.synthesis.synthesizer import Synthesizer
 
-REPEATS, NUM_IMAGES = 3, 48  # all ways to draw take turns
+REPEATS, NUM_IMAGES = 5, 48  # all ways to draw take turns
 FEW, MANY = 20, 60  # steps of a student: by their difference what comes once per training drops out
 FEW_OF_ADAPTER, MANY_OF_ADAPTER = 1, 3
 
