@@ -4,8 +4,8 @@ Usage: python -m benchmarks.beyond [--all-classes] [--workers 16]
        python -m benchmarks.publish
 
 On the 24 classes of ``pictograms-24``, with the settings of the embedded world's recipes; or with the published one on
-all 97. Rows of more images and steps stand beside. Images of one seed share their noise over all
-rows. The adapter is trained once, by the defaults, on all 97 classes of the same teacher, and serves all seeds.
+all 97. Rows of more images and steps stand beside. Images of one seed share their noise over all rows. The adapter is
+trained once, by the defaults, on all 97 classes of the same teacher, and serves all seeds.
 
 Images, guides, the adapter and measurements are files in ``runs/beyond-HASH``, the hash being that of all settings; the
 same command continues where it was stopped. It writes ``benchmarks/results/beyond.json``, or ``beyond_all.json``.

@@ -16,15 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.rivals.pieces import (
-    BATCH_NORM_WEIGHT,
-    BETAS,
-    BatchNormStatistics,
-    Best,
-    Generator,
-    adversarial_loss,
-    crop_and_flip,
-)
+from benchmarks.rivals.pieces import BETAS, BatchNormStatistics, Best, Generator, Inversion, crop_and_flip
 from benchmarks.rivals.problem import Batch, OwnStudent, Problem, Situation
 
 HEAD_WIDTH = 256
@@ -32,14 +24,12 @@ SMALLEST_CROP = 0.5  # of the side: a fourth of the area
 
 
 @dataclass
-class Cmi:
+class Cmi(Inversion):
     """A generator per batch, with a memory."""
 
     num_steps: int = 200
     batch_size: int = 256
     learning_rate: float = 1e-3
-    batch_norm_weight: float = BATCH_NORM_WEIGHT
-    label_weight: float = 1.0
     adversarial_weight: float = 0.5
     contrast_weight: float = 0.8
     contrast_temperature: float = 0.1
@@ -68,11 +58,7 @@ class Cmi:
                     images = generator(z)
                     seen = crop_and_flip(images)
                     logits = problem.teacher(seen)
-                    loss = self.batch_norm_weight * statistics.loss() + self.label_weight * F.cross_entropy(
-                        logits, labels
-                    )
-                    if student is not None:
-                        loss = loss + self.adversarial_weight * adversarial_loss(student(seen), logits)
+                    loss = self.inversion_loss(logits, labels, statistics, seen, student)
                     whole = self._last_features(problem, statistics, seen)
                     part = self._features(problem, statistics, resized_crop(images))
                     chosen = memory[torch.randperm(len(memory))[: self.num_negatives]]

@@ -13,29 +13,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn import functional as F
 
-from benchmarks.rivals.pieces import (
-    BATCH_NORM_WEIGHT,
-    BETAS,
-    BatchNormStatistics,
-    Best,
-    Generator,
-    adversarial_loss,
-    crop_and_flip,
-)
+from benchmarks.rivals.pieces import BETAS, BatchNormStatistics, Best, Generator, Inversion, crop_and_flip
 from benchmarks.rivals.problem import Batch, OwnStudent, Problem, Situation
 
 
 @dataclass
-class Fast:
+class Fast(Inversion):
     """A common start for all batches."""
 
     num_steps: int = 10
     batch_size: int = 256
     learning_rate: float = 2e-3
     inputs_learning_rate: float = 0.01
-    batch_norm_weight: float = BATCH_NORM_WEIGHT
     label_weight: float = 0.4
     adversarial_weight: float = 1.1
     momentum: float = 0.9
@@ -61,11 +51,7 @@ class Fast:
                     images = generator(z)
                     seen = crop_and_flip(images)
                     logits = problem.teacher(seen)
-                    loss = self.batch_norm_weight * statistics.loss() + self.label_weight * F.cross_entropy(
-                        logits, labels
-                    )
-                    if student is not None:
-                        loss = loss + self.adversarial_weight * adversarial_loss(student(seen), logits)
+                    loss = self.inversion_loss(logits, labels, statistics, seen, student)
                     best.offer(images, loss)
                     optimizer.zero_grad()
                     loss.backward()

@@ -15,17 +15,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from benchmarks.rivals.pieces import (
-    BATCH_NORM_WEIGHT,
-    BETAS,
-    BatchNormStatistics,
-    Best,
-    Generator,
-    adversarial_loss,
-    crop_and_flip,
-)
+from benchmarks.rivals.pieces import BETAS, BatchNormStatistics, Best, Generator, Inversion, crop_and_flip
 from benchmarks.rivals.problem import Batch, OwnStudent, Problem, Situation
 from prismkd.errors import UserError
 
@@ -33,13 +24,12 @@ NOISY_WIDTH = 256
 
 
 @dataclass
-class Nayer:
+class Nayer(Inversion):
     """A noisy layer per batch."""
 
     num_steps: int = 40
     batch_size: int = 400
     learning_rate: float = 4e-3
-    batch_norm_weight: float = BATCH_NORM_WEIGHT
     label_weight: float = 0.5
     adversarial_weight: float = 1.33
     lifetime: int = 10  # rounds of a generator
@@ -64,11 +54,7 @@ class Nayer:
                     images = generator(labels)
                     seen = crop_and_flip(images)
                     logits = problem.teacher(seen)
-                    loss = self.batch_norm_weight * statistics.loss() + self.label_weight * F.cross_entropy(
-                        logits, labels
-                    )
-                    if student is not None:
-                        loss = loss + self.adversarial_weight * adversarial_loss(student(seen), logits)
+                    loss = self.inversion_loss(logits, labels, statistics, seen, student)
                     best.offer(images, loss)
                     optimizer.zero_grad()
                     loss.backward()

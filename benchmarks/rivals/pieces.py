@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -96,6 +97,32 @@ def adversarial_losses(student_logits: Tensor, teacher_logits: Tensor) -> Tensor
 def adversarial_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """The mean of ``adversarial_losses``."""
     return adversarial_losses(student_logits, teacher_logits).mean()
+
+
+@dataclass
+class Inversion:
+    """What CMI, Fast and NAYER lower: ``a_bn R_bn + a_oh CE + a_adv L_adv``."""
+
+    batch_norm_weight: float = BATCH_NORM_WEIGHT
+    label_weight: float = 1.0
+    adversarial_weight: float = 1.0
+
+    def inversion_loss(
+        self, logits: Tensor, labels: Tensor, statistics: BatchNormStatistics, seen: Tensor, student: nn.Module | None
+    ) -> Tensor:
+        """A scalar.
+
+        Args:
+            logits: (batch, classes), the teacher's of ``seen``, which it has looked at last.
+            labels: (batch,) of the images.
+            statistics: of the teacher.
+            seen: (batch, channels, height, width), the images' views.
+            student: that takes part; None: there is no third term.
+        """
+        loss = self.batch_norm_weight * statistics.loss() + self.label_weight * F.cross_entropy(logits, labels)
+        if student is not None:
+            loss = loss + self.adversarial_weight * adversarial_loss(student(seen), logits)
+        return loss
 
 
 def crop_and_flip(images: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -128,18 +129,17 @@ def soft_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     )
 
 
-class _counting_passes:  # noqa: N801 (used as a function)
+@contextmanager
+def _counting_passes(problem: Problem) -> Iterator[Callable[[], int]]:
     """While active, counts the images that the teacher looks at; the value is a function that says how many."""
+    count = 0
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.count = problem, 0
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal count
+        count += len(inputs[0])
 
-    def __enter__(self) -> Callable[[], int]:
-        def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.count += len(inputs[0])
-
-        self.handle = self.problem.teacher.network.register_forward_pre_hook(look)
-        return lambda: self.count
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.remove()
+    handle = problem.teacher.network.register_forward_pre_hook(look)
+    try:
+        yield lambda: count
+    finally:
+        handle.remove()
